@@ -723,8 +723,8 @@ class AsyncBatchHandle:
         """Where it stands, by the journal: its rows by state, workers, pace, and what went wrong."""
         from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
 
-        async with self._finding() as (_, tables, batch):
-            return await status_of(tables, batch)
+        async with self._finding() as (context, tables, batch):
+            return await status_of(context, tables, batch)
 
     async def results(self, *, follow: bool = True) -> AsyncGenerator[Result, None]:
         """Yield the results of rows that have ended, and with ``follow`` those of the others once they have.

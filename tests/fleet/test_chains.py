@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tests.e2e.s3 import S3
 from tests.fleet.conftest import ended, to_end, working
 
 from replicate_job import Chain, Ref, Step
@@ -46,6 +49,7 @@ CHAIN = Chain(
         Step("frame", "acme/frame", {"image": "{enlarge.output}", "prompt": "{prompt}, framed"}),
     ]
 )
+CHAIN_STEPS = [step.name for step in CHAIN.steps]
 BESIDE = Chain(
     [
         Step("draw", "acme/draw", {"prompt": "{prompt}"}),
@@ -84,7 +88,7 @@ async def test_workers_create_each_step_once_the_one_before_it_has_ended(
         assert result.output == steps["frame"].output
         assert by_id[steps["enlarge"].prediction_id].input == {"image": steps["draw"].output}
         assert by_id[steps["frame"].prediction_id].input["prompt"] == f"row {result.line}, framed"
-    status = await status_of(fleet.tables, batch)
+    status = await status_of(fleet.context, fleet.tables, batch)
     assert (status.succeeded, status.is_over, status.model) == (45, True, "draw > enlarge > frame")
     again = await submitted(fleet, rows(45), job=CHAIN, key="b", save_to=tmp_path / "out")
     assert len(await to_end(fleet, again)) == 45
@@ -101,7 +105,7 @@ async def test_a_step_that_fails_ends_its_row_and_is_made_anew_on_request_alone(
     assert [(result.status, result.error, list(result.steps)) for result in results] == [
         ("failed", "out of memory", ["draw", "enlarge"])
     ] * 3
-    assert (await status_of(fleet.tables, batch)).failed == 3
+    assert (await status_of(fleet.context, fleet.tables, batch)).failed == 3
     api.models["acme/enlarge"] = model("enlarge", paint)
     again = await submitted(fleet, rows(3), job=CHAIN, key="b")
     assert [result.status for result in await to_end(fleet, again)] == ["failed"] * 3
@@ -133,7 +137,7 @@ async def test_a_step_that_the_api_refuses_ends_its_row_with_the_reason(
         True,
     )
     assert result.steps["draw"].status == "succeeded"
-    assert (await status_of(fleet.tables, batch)).wrong == 1
+    assert (await status_of(fleet.context, fleet.tables, batch)).wrong == 1
 
 
 async def test_no_credit_stops_the_batch_and_it_goes_on_where_it_stopped(
@@ -145,7 +149,7 @@ async def test_no_credit_stops_the_batch_and_it_goes_on_where_it_stopped(
     batch = await submitted(fleet, rows(1), job=CHAIN, key="b")
     async with working(fleet):
         assert "402" in await asyncio.wait_for(follow(fleet.context, fleet.tables, batch, Tally()), 30)
-    assert (await status_of(fleet.tables, batch)).is_over is False
+    assert (await status_of(fleet.context, fleet.tables, batch)).is_over is False
     [result] = await to_end(fleet, await submitted(fleet, rows(1), job=CHAIN, key="b"))
     assert (result.status, made(api)) == ("succeeded", {"draw": 1, "enlarge": 1, "frame": 1})
 
@@ -155,7 +159,7 @@ async def test_a_canceled_chain_creates_no_further_step(member: Member, submitte
     api.models["acme/draw"] = model("draw", msgspec.structs.replace(paint({}), duration=0.5))
     batch = await submitted(fleet, rows(25), job=CHAIN, key="b")
     await create_rows(fleet, batch.number, 1, 20)
-    assert (await status_of(fleet.tables, batch)).running == 20
+    assert (await status_of(fleet.context, fleet.tables, batch)).running == 20
     assert await cancel_named(fleet.context, "b", running=False) == {"unsent": 5, "running": 20}
     results = await to_end(fleet, batch)
     assert Counter(result.problem for result in results) == {
@@ -221,3 +225,91 @@ async def test_a_step_that_a_later_submit_added_is_run_by_a_worker_that_knows_th
         assert [(name, len(step.files)) for name, step in result.steps.items()] == [
             (name, 1) for name in ("draw", "enlarge", "frame")
         ]
+
+
+async def test_workers_keep_one_limit_of_cost_for_all_steps(
+    member: Member, submitted: Submitted, api: ScriptedAPI
+) -> None:
+    fleet, other = await member(), await member()
+    prices = {"draw": "0.01/run", "enlarge": "0.02/run", "acme/frame": "0.03/run"}
+
+    def spent() -> Decimal:
+        return sum((Decimal(prices.get(name, "0.03/run")[:4]) * each for name, each in made(api).items()), Decimal(0))
+
+    options: dict[str, Any] = {"job": CHAIN, "key": "b", "price": prices}
+    batch = await submitted(fleet, rows(20), max_cost=Decimal("0.315"), **options)
+    async with working(fleet, other):
+        stopped = await asyncio.wait_for(follow(fleet.context, fleet.tables, batch, Tally()), 60)
+    assert ("the limit is $0.315" in stopped, Decimal("0.28") < spent() <= Decimal("0.315")) == (True, True)
+    status = await status_of(fleet.context, fleet.tables, batch)
+    assert (status.spent, status.set_aside, status.max_cost) == (spent(), Decimal(0), Decimal("0.315"))
+    batch = await submitted(fleet, rows(20), max_cost=Decimal(5), **options)
+    async with working(other):
+        results = await to_end(fleet, batch)
+    assert made(api) == {"draw": 20, "enlarge": 20, "frame": 20}
+    assert {(str(result.cost), result.cost_source) for result in results} == {("0.06", "user")}
+    assert (await status_of(fleet.context, fleet.tables, batch)).spent == Decimal("1.2")
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+async def test_calls_that_could_not_be_sent_set_nothing_aside(
+    member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
+) -> None:
+    """Two steps beside each other take a file that is gone: their row stands at one of them alone."""
+    fleet = await member()
+    (tmp_path / "own.png").write_bytes(b"own")
+    both = Chain([Step(name, f"acme/{name}", {"image": "{sketch}"}) for name in ("enlarge", "frame")])
+    given = [{"sketch": tmp_path / "own.png"}, *({"sketch": f"https://example.com/{n}.png"} for n in range(9))]
+    options: dict[str, Any] = {"price": dict.fromkeys(("enlarge", "frame"), "0.01/run"), "save_to": tmp_path / "out"}
+    batch = await submitted(fleet, given, job=both, max_cost=Decimal("0.07"), **options)
+    assert batch.depot
+    empty(Path(batch.depot.removeprefix("file://")))
+    async with working(fleet):
+        stopped = await asyncio.wait_for(follow(fleet.context, fleet.tables, batch, Tally()), 60)
+    assert ("the limit is $0.07" in stopped, sum(made(api).values())) == (True, 7)
+    status = await status_of(fleet.context, fleet.tables, batch)
+    assert (status.spent, status.set_aside, status.wrong) == (Decimal("0.07"), Decimal(0), 1)
+
+
+async def test_a_chain_costs_its_earlier_attempts_too(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
+    fleet = await member()
+    api.models["acme/enlarge"] = model("enlarge", FAILING)
+    options: dict[str, Any] = {"job": CHAIN, "key": "b", "price": dict.fromkeys(CHAIN_STEPS, "0.01/run")}
+    [result] = await to_end(fleet, await submitted(fleet, rows(1), **options))
+    assert (result.status, str(result.cost)) == ("failed", "0.02")
+    api.models["acme/enlarge"] = model("enlarge", paint)
+    [result] = await to_end(fleet, await submitted(fleet, rows(1), retry_failed=True, **options))
+    assert [each.status for each in result.steps["enlarge"].earlier] == ["failed"]
+    assert (result.status, str(result.cost)) == ("succeeded", "0.04")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with S3() as s3:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        s3.make("pictures")
+        yield "s3://pictures"
+
+
+async def test_a_chain_whose_urls_are_dead_goes_on_with_the_files_in_the_bucket(
+    member: Member, submitted: Submitted, api: ScriptedAPI, bucket: str
+) -> None:
+    fleet = await member()
+    batch = await submitted(fleet, rows(2), job=BESIDE, save_to=f"{bucket}/{{line}}/{{key}}-{{name}}")
+
+    def paint_long_ago(given: dict[str, Any]) -> Script:
+        return msgspec.structs.replace(paint(given), overrides={"completed_at": "2025-03-14T10:00:00.000000Z"})
+
+    api.models["acme/draw"] = model("draw", paint_long_ago)
+    results = await to_end(fleet, batch)
+    assert [(result.status, result.problem) for result in results] == [("succeeded", "")] * 2
+    assert made(api) == {"draw": 2, "enlarge": 2, "frame": 2}
+    drawn = b64encode(repr(["prompt"]).encode()).decode()
+    sent = [prediction.input["image"] for prediction in api.predictions if "image" in prediction.input]
+    assert sent == [f"data:image/png;base64,{drawn}"] * 4
+    assert len(await to_end(fleet, batch)) == 2

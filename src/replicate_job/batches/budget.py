@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,7 @@ from replicate_job.journal.entry import Entry
 from replicate_job.pricing.forecast import Forecast
 from replicate_job.pricing.learned import Learned
 from replicate_job.pricing.price import Price
-from replicate_job.quantity import duration, money, seconds
+from replicate_job.quantity import count, duration, money, seconds
 from replicate_job.wire.prediction import TERMINAL
 
 SHARE = 0.95
@@ -138,13 +138,9 @@ class Cost(Limit):
     def reason(self) -> str:
         return _reason(self.spent, self.set_aside, self.usual, self.most)
 
-    def bound(self, values: Mapping[str, Any], together: int) -> str:
-        """How far it may be exceeded, in words, with so many predictions under way together."""
-        return _bound([self.asks(values)], together)
-
-    def asks(self, values: Mapping[str, Any]) -> _Asks:
+    def asks(self, values: Mapping[str, Any], model: str = "") -> Asks:  # noqa: ARG002 - there is one
         """What a prediction with that input costs, as far as it tells."""
-        return _Asks(self._forecast.expected(values), self._forecast.most(values), self._forecast.longest)
+        return Asks(self._forecast.expected(values), self._forecast.most(values), self._forecast.longest)
 
 
 class Costs(Limit):
@@ -184,9 +180,9 @@ class Costs(Limit):
     def reason(self) -> str:
         return _reason(self.spent, self.set_aside, self._full.usual if self._full else None, self.most)
 
-    def bound(self, values: Mapping[str, Any], together: int) -> str:
-        """As that of a ``Cost``, by the dearest model."""
-        return _bound([own.asks(values) for own in self._models.values()], together)
+    def asks(self, values: Mapping[str, Any], model: str) -> Asks:
+        """What a prediction of that model with that input costs, as far as it tells."""
+        return self._models[model].asks(values)
 
 
 def limit_cost(
@@ -194,22 +190,40 @@ def limit_cost(
     prices: Mapping[str, Price],
     models: Mapping[str, Resolved],
     learned: Mapping[str, Learned],
-    cancel_after: str | None,
+    cancel_after: Callable[[str], str | None],
 ) -> Cost | Costs:
-    """The limit for these models together, before anything is spent. Each has a price, by its name."""
+    """The limit for these models together, before anything is spent. Each has a price, by its name.
+
+    ``cancel_after`` gives that of a model's jobs.
+    """
     costs = {
-        name: Cost(most, prices[name], Forecast(prices[name], model.schema, cancel_after), learned[name])
+        name: Cost(most, prices[name], Forecast(prices[name], model.schema, cancel_after(name)), learned[name])
         for name, model in models.items()
     }
     return costs.popitem()[1] if len(costs) == 1 else Costs(most, costs)
 
 
-class _Asks(msgspec.Struct, frozen=True):
-    """``expected`` and ``most`` are in USD, None where not known; ``longest`` is the most seconds of a prediction."""
+class Asks(msgspec.Struct, frozen=True):
+    """What a prediction costs, or several ``calls`` of a chain.
+
+    ``expected`` and ``most`` are in USD, None where not known; ``longest`` is the most seconds of one prediction.
+    """
 
     expected: Decimal | None
     most: Decimal | None
     longest: float
+    calls: int = 1
+
+    def times(self, calls: int) -> Asks:
+        """What so many cost."""
+        expected, most = self.expected, self.most
+        expected, most = expected and expected * calls, most and most * calls
+        return Asks(expected, most, self.longest, self.calls * calls)
+
+    def __add__(self, other: Asks) -> Asks:
+        expected = None if self.expected is None or other.expected is None else self.expected + other.expected
+        most = None if self.most is None or other.most is None else self.most + other.most
+        return Asks(expected, most, max(self.longest, other.longest), self.calls + other.calls)
 
 
 def _reason(spent: Decimal, aside: Decimal, usual: Decimal | None, most: Decimal) -> str:
@@ -218,7 +232,8 @@ def _reason(spent: Decimal, aside: Decimal, usual: Decimal | None, most: Decimal
     return f"{money(spent)} are spent{more}{next_one}: {LIMITED} {money(most)}"
 
 
-def _bound(models: list[_Asks], together: int) -> str:
+def bound(models: Sequence[Asks], together: int) -> str:
+    """How far a limit may be exceeded, in words, with so many under way together, each of one of these."""
     if all(model.most is not None and model.expected == model.most for model in models):
         return "it is not exceeded, if predictions make what their input asks for"
     if any(model.most is None for model in models):
@@ -226,9 +241,10 @@ def _bound(models: list[_Asks], together: int) -> str:
     dearest = max(models, key=lambda model: model.most or _NONE)
     most = dearest.most or _NONE
     limit = f"{money(most)}, the cost of {duration(dearest.longest)}"
-    each = limit if dearest.expected is None else money(most)
+    each = limit if dearest.expected is None and dearest.calls == 1 else money(most)
+    rows = "" if dearest.calls == 1 else f"rows of {count(dearest.calls, 'prediction')} "
     return (
-        f"it may be exceeded by {money(most * together)} at most: {together:,} together, each of at most {each}; "
+        f"it may be exceeded by {money(most * together)} at most: {together:,} {rows}together, each of at most {each}; "
         "what stays uncertain may add as much each"
     )
 

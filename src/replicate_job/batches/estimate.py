@@ -17,27 +17,29 @@ class Estimate:
 
     def __init__(self, price: Price, forecast: Forecast, learned: Learned) -> None:
         self._price, self._forecast, self._learned = price, forecast, learned
-        self._rows, self._asked, self._most = 0, Decimal(0), Decimal(0)
-        self._is_told = self._is_bounded = True
+        self._number, self._asked, self._most = 0, Decimal(0), Decimal(0)
+        self._is_told = self._is_bounded = self._is_counted = True
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Count a prediction with that input."""
+    def add(self, values: Mapping[str, Any], times: int | None = 1, at_most: int = 1) -> None:
+        """Count so many predictions with that input; None where only their number ``at_most`` is known."""
         expected, most = self._forecast.expected(values), self._forecast.most(values)
-        self._rows += 1
-        self._asked += expected or 0
-        self._most += most or 0
+        self._is_counted = self._is_counted and times is not None
+        self._number += times or 0
+        self._asked += (expected or 0) * (times or 0)
+        self._most += (most or 0) * (times or at_most)
         self._is_told, self._is_bounded = self._is_told and expected is not None, self._is_bounded and most is not None
 
     def to_dict(self) -> dict[str, Any]:
         """``estimate`` and ``at_most`` are for all rows, ``history`` for one prediction; None where not known."""
         median = self._learned.quantile(0.5)
-        estimate = median * self._rows if median is not None else self._asked if self._is_told else None
+        estimate = median * self._number if median is not None else self._asked if self._is_told else None
+        estimate = estimate if self._is_counted else None
         spread = {name: self._learned.quantile(part) for name, part in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
         told = {
             "estimate": estimate,
             "at_most": self._most if self._is_bounded else None,
             "currency": CURRENCY,
-            "from": "history" if median is not None else "price" if estimate is not None else None,
+            "from": None if estimate is None else "price" if median is None else "history",
             "price": str(self._price),
             "cost_source": self._price.source,
             "price_date": self._price.date,

@@ -74,13 +74,17 @@ def check_said(batch: Batch) -> None:
         raise JobError(f"--price (in Python price=): with several models say whose price it is: {example}")
 
 
-def advise(context: Context, resolved: Resolved, *, several: bool = False) -> str:
-    """What to give where a model has no price. ``several``: it is one of the batch's models."""
+def advise(context: Context, resolved: Resolved, *, called: str = "", several: bool = False) -> str:
+    """What to give where a model has no price.
+
+    ``several``: it is one of the batch's, which the user may have ``called`` something else.
+    """
     if context.ephemeral:
-        return "what runs on this machine costs nothing: to rehearse, give a price, as --price 0.003/image"
+        option = f"--price {called}=0.003/image" if called else "--price 0.003/image"
+        return f"what runs on this machine costs nothing: to rehearse, give a price, as {option}"
     place, name = read_prices().place, _name(resolved) or str(resolved.target)
     file = f", or name it in {place}" if place else ""
-    option = f"--price {name}=PRICE" if several else "--price"
+    option = f"--price {called or name}=PRICE" if several else "--price"
     return (
         f"the price of {name} is not known: give {option} (in Python price=) as an amount ({EXAMPLES}) or the hardware "
         f"of its page (gpu-l40s){file}"

@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
-from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime, limit_cost
+from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime, bound, limit_cost
 from replicate_job.batches.detach import detach
 from replicate_job.batches.estimate import Estimate
 from replicate_job.batches.prices import advise, check_said, learn, price_of, with_price
@@ -89,13 +89,12 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class _Model(msgspec.Struct, frozen=True):
-    """One model of the batch, and what makes its rows' jobs and runs them. ``price`` is None where it is not known."""
+    """One model of the batch, and what makes its rows' jobs and runs them."""
 
     name: str
     resolved: Resolved
     context: Context
     items: RowJobs
-    price: Price | None
 
 
 class BatchRunner:
@@ -124,10 +123,8 @@ class BatchRunner:
         models = {"": OtherModel(batch.job, batch.read, resolved), **batch.others}
         self._models = {name: self._model(model) for name, model in models.items()}
         self._rate_queue = RateQueue(self._context, tally)
-        check_said(batch)
-        self._prices = {model.name: model.price for model in self._models.values()}
-        for model in self._models.values():
-            self._check_price(model.name, model.resolved)
+        self._prices: dict[str, Price | None] = {}
+        self._find_prices()
         self._budget = Budget([], tally, self.stop)
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
@@ -159,14 +156,20 @@ class BatchRunner:
         combinations = len(self._batch.grid) if self._batch.grid else 1
         items = RowJobs(job, model.resolved, model.read, self._batch.id_column, combinations)
         context = msgspec.structs.replace(self._context, strategy=strategy)
-        price = price_of(context, self._batch, model.job.model, model.resolved)
-        return _Model(model.job.model, model.resolved, context, items, price)
+        return _Model(model.job.model, model.resolved, context, items)
 
-    def _check_price(self, model: str, resolved: Resolved) -> None:
-        """Raise JobError where a limit of cost needs a price that the model has not."""
-        if self._batch.max_cost is not None and self._prices[model] is None:
-            several = bool(self._batch.others or self._batch.job.fallback)
-            raise JobError(f"a limit of cost needs a price: {advise(self._context, resolved, several=several)}")
+    def _find_prices(self) -> None:
+        check_said(self._batch)
+        several = bool(self._batch.others or self._batch.job.fallback)
+        for model in self._models.values():
+            self._find_price(model.name, model.resolved, several=several)
+
+    def _find_price(self, model: str, resolved: Resolved, *, called: str = "", several: bool = True) -> None:
+        """Find what the model costs. Raises JobError where a limit of cost needs a price that it has not."""
+        price = self._prices[model] = price_of(self._context, self._batch, model, resolved)
+        if price is None and self._batch.max_cost is not None:
+            advice = advise(self._context, resolved, called=called, several=several)
+            raise JobError(f"a limit of cost needs a price: {advice}")
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Check every row and create nothing: yield the failures.
@@ -186,12 +189,16 @@ class BatchRunner:
                     self.tally.stored += not item.repeats
                 elif names is None or (same := names.has_same(item)) is None:
                     self.tally.waiting += 1
-                    if estimate := self.estimates.get(self._models[item.model].name):
-                        estimate.add(item.job.input_data)
+                    self._estimate(item)
                 elif not same:
                     failures.append(item.failure(another_input(item.name)))
             self.tally.wrong += len(failures)
             yield failures
+
+    def _estimate(self, item: RowJob) -> None:
+        """Count the predictions that the row would get."""
+        if estimate := self.estimates.get(self._models[item.model].name):
+            estimate.add(item.job.input_data)
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
         """Why the row would get no prediction of its own; empty where it would."""
@@ -332,9 +339,8 @@ class BatchRunner:
             batch, own = self._batch, Model(self._context, self._models[""].resolved)
             others = await resolve_fallbacks(own.context, batch.job.fallback, self._strategy)
             for fallback, model in zip(batch.job.fallback, others, strict=True):
-                price = price_of(model.context, batch, fallback.model, model.resolved)
-                self._prices.setdefault(fallback.model, price)
-                self._check_price(fallback.model, model.resolved)
+                if fallback.model not in self._prices:
+                    self._find_price(fallback.model, model.resolved)
             policy = RowPolicy(batch.id, plan.policy, [own, *others], batch.job.fallback, shares=batch.dedupe)
             self._policy = policy
         if self._reuse is None and plan and plan.reuse is not None:
@@ -386,14 +392,19 @@ class BatchRunner:
 
     async def _begin_estimates(self) -> None:
         for model in self._models.values():
-            if model.price:
-                learned = await learn(self._context, model.name, model.price)
-                self.estimates[model.name] = Estimate(model.price, self._forecast(model, model.price), learned)
-            elif not self._context.ephemeral:
-                self.advice = advise(self._context, model.resolved)
+            await self._begin_estimate(model.name, model.name, model.resolved)
 
-    def _forecast(self, model: _Model, price: Price) -> Forecast:
-        return Forecast(price, model.resolved.schema, self._batch.job.cancel_after)
+    async def _begin_estimate(self, name: str, model: str, resolved: Resolved) -> None:
+        """Estimate the predictions of a model under this name."""
+        if price := self._prices[model]:
+            forecast = Forecast(price, resolved.schema, self._cancel_after(model))
+            self.estimates[name] = Estimate(price, forecast, await learn(self._context, model, price))
+        elif not self._context.ephemeral:
+            self.advice = advise(self._context, resolved)
+
+    def _cancel_after(self, model: str) -> str | None:  # noqa: ARG002 - one for all
+        """That of the model's jobs."""
+        return self._batch.job.cancel_after
 
     async def _open_budget(self) -> None:
         batch, limits = self._batch, list[Limit]()
@@ -405,7 +416,12 @@ class BatchRunner:
         open_ones = await self._budget.open(self._context, batch.id)
         if cost:
             together = min(batch.concurrency, self.tally.total or batch.concurrency) + open_ones
-            self._context.reporter.tell(cost.state(cost.bound(batch.job.input_data, together)))
+            self._context.reporter.tell(cost.state(self.bound(cost, together)))
+
+    def bound(self, cost: Cost | Costs, together: int) -> str:
+        """How far the limit may be exceeded, in words, with so many rows under way together."""
+        values = self._batch.job.input_data
+        return bound([cost.asks(values, model) for model in self._paid_models], together)
 
     async def open_cost(self) -> Cost | Costs | None:
         """The limit of cost, before anything is spent; None without one."""
@@ -413,10 +429,15 @@ class BatchRunner:
         if most is None:
             return None
         await self.open_policy()
-        own = self._models[""]
-        models, prices = {own.name: own.resolved, **self.models}, self.prices
+        models, prices = self._paid_models, self.prices
         learned = {name: await learn(self._context, name, prices[name]) for name in models}
-        return limit_cost(most, prices, models, learned, self._batch.job.cancel_after)
+        return limit_cost(most, prices, models, learned, self._cancel_after)
+
+    @property
+    def _paid_models(self) -> dict[str, Resolved]:
+        """The models that predictions are made of, by their names."""
+        own = self._models[""]
+        return {own.name: own.resolved, **self.models}
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -599,7 +599,7 @@ class _Command:
             counts["combinations"] = len(self._grid)
         models = {"models": [self._job.model, *self._grid.models]} if self._grid and self._grid.models else {}
         costs = {name: estimate.to_dict() for name, estimate in runner.estimates.items()}
-        cost = {"cost": costs if models else costs[self._job.model]} if costs else {}
+        cost = {"cost": costs if models or self._chain else costs[self._job.model]} if costs else {}
         print_json({"model": self._job.model, **models, **counts, **cost})
         if runner.advice and not self._shared.quiet:
             tell(runner.advice)

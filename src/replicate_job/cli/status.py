@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import print_json
 from replicate_job.cli.streams import write
-from replicate_job.quantity import count, duration
+from replicate_job.quantity import count, duration, money
 
 if TYPE_CHECKING:
     from replicate_job.fleet.status import BatchStatus
@@ -33,9 +32,9 @@ async def command(shared: Common, batch: str | None, *, as_json: bool) -> int:
 
         tables = open_tables(context)
         names = [batch] if batch else await tables.names(context.api)
-        found = [await status_of(tables, await find_batch(tables, name, context.api)) for name in names]
+        found = [await status_of(context, tables, await find_batch(tables, name, context.api)) for name in names]
     if as_json:
-        print_json(msgspec.to_builtins(found[0] if batch else found))
+        print_json(found[0] if batch else found)
         return SUCCEEDED
     if not found and not shared.quiet:
         write("no batches yet: `replicate-job batch ... --fleet` submits one\n")
@@ -50,6 +49,9 @@ def _lines(status: BatchStatus) -> list[str]:
     lines = [f"{status.id}  {status.model}", f"  {count(status.rows, 'row')}: {numbers}"]
     if status.stopped:
         lines.append(f"  stopped: {status.stopped}")
+    if status.spent is not None:
+        aside = f", {money(status.set_aside)} set aside for what is under way or uncertain" if status.set_aside else ""
+        lines.append(f"  {money(status.spent)} spent{aside}; the limit is {money(status.max_cost or 0)}")
     if not status.is_over:
         limit = "no limit" if status.rate is None else f"{status.rate:g} a minute allowed"
         slowed = ", slowed down by answers 429" if status.throttled else ""

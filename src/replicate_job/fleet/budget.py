@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -20,11 +19,12 @@ from replicate_job.flow.context import Context
 from replicate_job.inputs.secrets import hide
 from replicate_job.job import Job
 from replicate_job.journal.postgres_budget import Account, Hold, NewAccount
-from replicate_job.journal.postgres_fleet import FleetRow, FleetTables
+from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 LEARNED = 5.0
 """Seconds for which a worker keeps what predictions usually cost; until something is known it looks each time."""
-_OPEN = {None, "claimed", "intended", "created"}
+_UNSENT = {None, "claimed"}
+_OPEN = {*_UNSENT, "intended", "created"}
 """States of jobs whose cost is not known yet, and will be."""
 
 
@@ -34,9 +34,9 @@ class OpenLimit(NamedTuple):
     cost: Cost | Costs
     account: NewAccount
 
-    def state(self, batch: Batch, rows: int) -> str:
+    def state(self, runner: BatchRunner, rows: int) -> str:
         """Where it stands, and how far it may be exceeded by so many rows."""
-        return self.cost.state(self.cost.bound(batch.job.input_data, rows))
+        return self.cost.state(runner.bound(self.cost, rows))
 
 
 async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner: BatchRunner) -> OpenLimit | None:
@@ -53,22 +53,29 @@ async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner
 
 async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list[FleetRow], bool]:
     """The rows that may be created now; and whether others may be later. The batch is stopped once none ever may."""
-    most = rows.plan.max_cost
-    if most is None or not due:
+    if rows.plan.max_cost is None or not due:
         return list(due), False
+    jobs = {row.key: row.entry.job if row.entry else await next_job(rows, row) for row in due}
+    admitted, is_full = await admit_jobs(fleet, rows, jobs)
+    return [row for row in due if row.key in admitted], is_full
+
+
+async def admit_jobs(fleet: Fleet, rows: Rows, jobs: Mapping[str, Job]) -> tuple[set[str], bool]:
+    """The same for jobs, by their keys."""
+    if rows.plan.max_cost is None:
+        return set(jobs), False
     while True:
         account = await fleet.tables.budgets.read(rows.batch.id)
         if account is None:
-            return [], True
-        cost = await _open_cost(fleet, rows, most)
-        cost.spent = account.spent
-        admitted, holds, released = await _choose(rows, account, cost, due)
+            return set(), True
+        cost = await _open_cost(fleet, rows, account)
+        admitted, holds, released = await _choose(rows, account, cost, jobs)
         is_same = not holds and not released
         if is_same or await fleet.tables.budgets.change(
             rows.batch.id, account, cost.spent, released=released, holds=holds
         ):
             break
-    if len(admitted) == len(due):
+    if len(admitted) == len(jobs):
         return admitted, False
     is_open = holds or any(each.state in _OPEN and each.hold.key not in released for each in account.held)
     if not is_open:
@@ -76,19 +83,43 @@ async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list
     return admitted, bool(is_open)
 
 
-async def _open_cost(fleet: Fleet, rows: Rows, most: Decimal) -> Cost | Costs:
+async def release(fleet: Fleet, rows: Rows, key: str) -> None:
+    """Set nothing aside any more for this job, if it has certainly not been sent."""
+    while account := await fleet.tables.budgets.read(rows.batch.id):
+        if not any(each.hold.key == key and each.state in {*_UNSENT, "refused"} for each in account.held):
+            return
+        if await fleet.tables.budgets.change(rows.batch.id, account, account.spent, released=[key], holds=[]):
+            return
+
+
+async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) -> Cost | Costs | None:
+    """What the batch has spent so far, and what is set aside; None without a limit. Nothing is changed."""
+    fleet = Fleet(context, tables)
+    rows, account = await fleet.rows_of(batch), await tables.budgets.read(batch.id)
+    if rows.plan.max_cost is None or account is None:
+        return None
+    cost = await _open_cost(fleet, rows, account)
+    await _choose(rows, account, cost, {})
+    return cost
+
+
+async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost | Costs:
+    most = rows.plan.max_cost
+    assert most is not None  # noqa: S101 - it has an account
     prices, now = rows.plan.prices, fleet.context.clock.now()
     if not all(rows.learned.get(name) for name in prices) or now >= rows.learned_until:
         rows.learned = {name: await learn(fleet.context, name, price) for name, price in prices.items()}
         rows.learned_until = now + LEARNED
     models = {name: model for name, model in rows.models.items() if name in prices}
-    return limit_cost(most, prices, models, rows.learned, rows.batch.job.cancel_after)
+    cost = limit_cost(most, prices, models, rows.learned, rows.cancel_after)
+    cost.spent = account.spent
+    return cost
 
 
 async def _choose(
-    rows: Rows, account: Account, cost: Cost | Costs, due: Sequence[FleetRow]
-) -> tuple[list[FleetRow], list[Hold], list[str]]:
-    """The rows that are admitted, what is set aside for them, and the keys for which nothing is set aside any more."""
+    rows: Rows, account: Account, cost: Cost | Costs, jobs: Mapping[str, Job]
+) -> tuple[set[str], list[Hold], list[str]]:
+    """The keys that are admitted, what is set aside for them, and the keys for which nothing is set aside any more."""
     released: list[str] = []
     ended = [each.hold.key for each in account.held if each.has_ended]
     entries = await rows.own.context.journal.look_up(ended) if ended else {}
@@ -97,25 +128,24 @@ async def _choose(
         key, entry = each.hold.key, entries.get(each.hold.key)
         model = each.hold.job.model
         used = cost.used(result_of(entry.prediction, entry), model) if entry and entry.prediction else None
-        is_unsent = each.state == "refused" or (each.state in {None, "claimed"} and each.is_wrong)
+        is_unsent = each.state == "refused" or (each.state in _UNSENT and each.is_wrong)
         if used is not None:
             released.append(key)
             cost.spend(used, model)
-        elif is_unsent and key not in {row.key for row in due}:
+        elif is_unsent and key not in jobs:
             released.append(key)
         else:
             held.add(key)
             cost.hold(each.hold.job.input_data, model=model)
-    admitted: list[FleetRow] = []
+    admitted = set[str]()
     holds: list[Hold] = []
-    for row in due:
-        if row.key not in held:
-            job = row.entry.job if row.entry else await next_job(rows, row)
+    for key, job in jobs.items():
+        if key not in held:
             if not cost.admits(job.input_data, job.model):
                 continue
             cost.hold(job.input_data, model=job.model)
-            holds.append(_hold(row.key, job, rows.model(job.model).resolved.secrets))
-        admitted.append(row)
+            holds.append(_hold(key, job, rows.model(job.model).resolved.secrets))
+        admitted.add(key)
     return admitted, holds, released
 
 

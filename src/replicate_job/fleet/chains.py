@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed
+from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed
 from replicate_job.batches.chains.jobs import KnownChain
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
@@ -16,31 +16,59 @@ from replicate_job.batches.row_job import RowJob, another_input, is_of_row
 from replicate_job.chain import Call
 from replicate_job.errors import ClaimLostError, JobError, KeyInUseError, OutputExpiredError, ReplicateJobError
 from replicate_job.fleet.bring import bring
+from replicate_job.fleet.budget import admit_jobs, release
 from replicate_job.fleet.parts import Fleet, Rows
+from replicate_job.fleet.plan import FleetPlan
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.job import Job, Outcome, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.postgres_fleet import CANCELED, CANCELED_ROW, FleetBatch, FleetRow, Stand
+from replicate_job.journal.together import Together
 from replicate_job.outputs.place import of_row
 from replicate_job.wire.prediction import TERMINAL, Prediction
 
 
-async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> Sequence[BaseException | None]:
-    """Create what can begin in the open chains of these lines, and close those that are over; give each one's error."""
+async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[Sequence[BaseException | None], bool]:
+    """Create what can begin in the open chains of these lines, and close those that are over.
+
+    Gives each one's error; and whether some of it may not cost anything now, and may later.
+    """
     assert rows.chain  # noqa: S101 - its rows are chains
     batch = rows.batch
     found = [row for row in await fleet.tables.rows(batch.number, first, last) if row.is_open]
     known = await calls_of(fleet.context, batch.id, rows.chain, found)
-    runs = [_RowChain(fleet, rows, row, known[row.name]) for row in found]
+    admission = _Admission(fleet, rows)
+    runs = [_RowChain(admission, row, known[row.name]) for row in found]
     outcomes = await asyncio.gather(*(run.run() for run in runs), return_exceptions=True)
     stands = [outcome for outcome in outcomes if isinstance(outcome, Stand)]
     if stands:
         await fleet.tables.stand(batch.number, stands)
     if created := [key for run in runs for key in run.created]:
         await fleet.tables.defer_ended(fleet.api, created)
-    return [outcome if isinstance(outcome, BaseException) else None for outcome in outcomes]
+    return [outcome if isinstance(outcome, BaseException) else None for outcome in outcomes], admission.is_full
+
+
+class _Admission:
+    """Admits the calls of some rows within the batch's limit of cost. ``is_full``: some may be admitted later."""
+
+    def __init__(self, fleet: Fleet, rows: Rows) -> None:
+        self.fleet, self.rows = fleet, rows
+        self._together = Together(self._admit_all)
+        self.is_full = False
+
+    async def admit(self, key: str, job: Job) -> bool:
+        return self.rows.plan.max_cost is None or await self._together.add((key, job))
+
+    async def _admit_all(self, calls: Sequence[tuple[str, Job]]) -> list[bool]:
+        admitted, is_full = await admit_jobs(self.fleet, self.rows, dict(calls))
+        self.is_full = self.is_full or is_full
+        return [key in admitted for key, _ in calls]
+
+    async def release(self, key: str) -> None:
+        if self.rows.plan.max_cost is not None:
+            await release(self.fleet, self.rows, key)
 
 
 async def calls_of(
@@ -54,8 +82,9 @@ async def calls_of(
 class _RowChain:
     """One look at a row's chain. ``created`` has the keys of the jobs that were created."""
 
-    def __init__(self, fleet: Fleet, rows: Rows, row: FleetRow, known: Mapping[str, Entry]) -> None:
-        self._fleet, self._rows, self._row, self._known = fleet, rows, row, known
+    def __init__(self, admission: _Admission, row: FleetRow, known: Mapping[str, Entry]) -> None:
+        self._fleet, self._rows, self._admission = admission.fleet, admission.rows, admission
+        self._row, self._known = row, known
         self._retried = {name for name, entry in known.items() if self._is_retried(entry)}
         self._keys = {name: entry.key for name, entry in known.items()}
         self.created: list[str] = []
@@ -108,12 +137,18 @@ class _RowChain:
         number = attempt_of(batch.id, known) + (call.name in self._retried) if known else 1
         key = entry.key if entry else attempt_key(batch.id, f"{row.name}/{call.name}", number)
         self._keys[call.name] = key
+        if not await self._admission.admit(key, job):
+            return _under_way(job)
         save = of_row(batch.save, row.line) if batch.save else None
         ask = Ask(job, key, save, blocking_wait=0, is_checked=True, chain_step=call.name)
         try:
             result = await bring(self._fleet, self._rows.model(call.step.model), ask, entry, batch.depot)
         except ClaimLostError:  # another process has it now
             return _under_way(job)
+        except ReplicateJobError as error:
+            if is_of_row(error):  # it ends the row, and nothing would look at this call again
+                await self._admission.release(key)
+            raise
         self.created.append(key)
         return result or _under_way(job)
 
@@ -126,17 +161,41 @@ def _is_good(outcome: Outcome) -> bool:
     return isinstance(outcome, Result) and outcome.status == "succeeded" and not outcome.problem
 
 
-def chain_result(
-    context: Context, batch: FleetBatch, chain: ChainPlan, row: FleetRow, calls: Mapping[str, Entry]
-) -> Result:
-    """The result of a row whose chain is over."""
+async def chain_results(
+    context: Context, batch: FleetBatch, plan: FleetPlan, chain: ChainPlan, rows: Sequence[FleetRow]
+) -> list[Result]:
+    """The results of rows whose chains are over, with each call's attempts before the last."""
+    known = await calls_of(context, batch.id, chain, rows)
+    last = {f"{row}/{call}": entry for row, calls in known.items() for call, entry in calls.items()}
+    before = await attempts_before(context, batch.id, last)
+    earlier = {
+        name: tuple(plan.result_of(entry) for entry in entries if _has_ended(entry)) for name, entries in before.items()
+    }
+    made = {
+        name: msgspec.structs.replace(plan.result_of(entry), problem=entry.problem, earlier=earlier.get(name, ()))
+        for name, entry in last.items()
+        if _has_ended(entry)
+    }
+    results = []
+    for row in rows:
+        calls, values = known[row.name], (row.job or batch.job).input_data
+        steps = {
+            call: msgspec.structs.replace(made[name], line=row.line)
+            for call in calls
+            if (name := f"{row.name}/{call}") in made
+        }
+        outcomes = KnownChain(context, chain, values, calls).outcomes(steps)
+        results.append(_chain_result(batch, row, outcomes))
+    return results
+
+
+def _has_ended(entry: Entry) -> bool:
+    return entry.prediction is not None and entry.prediction.is_terminal
+
+
+def _chain_result(batch: FleetBatch, row: FleetRow, outcomes: dict[str, Outcome]) -> Result:
+    """``outcomes`` are those of the calls of the row's chain, which is over."""
     failure = RowJob(row.line, row.name, row.job or batch.job, secrets=batch.secrets, grid=row.grid).failure
-    results: dict[str, Result] = {}
-    for name, entry in calls.items():
-        if entry.prediction and entry.prediction.is_terminal:
-            result = result_of(entry.prediction, entry, entry.files)
-            results[name] = msgspec.structs.replace(result, line=row.line, problem=entry.problem)
-    outcomes = KnownChain(context, chain, (row.job or batch.job).input_data, calls).outcomes(results)
     at = row.key.rpartition("/")[2]
     if outcomes and row.problem and (at not in outcomes or _is_good(outcomes[at])):
         outcomes[at] = JobError(row.problem.removeprefix(f"step {at}: "))

@@ -61,9 +61,20 @@ async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> None:
 
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
     """Seconds after which the rest is to be tried; None where nothing is left."""
-    batch = rows.batch
     if rows.chain:
-        return await _delay(fleet, batch, await run_chains(fleet, rows, first, last))
+        outcomes, is_full = await run_chains(fleet, rows, first, last)
+        delay = await _delay(fleet, rows.batch, outcomes)
+    else:
+        delay, is_full = await _create_jobs(fleet, rows, first, last)
+    if is_full:  # this worker's other tasks are not given up to rows that have to wait
+        await unless(fleet.draining, asyncio.sleep(FULL))
+        return FULL
+    return delay
+
+
+async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
+    """The seconds; and whether some rows may not cost anything now."""
+    batch = rows.batch
     due = [row for row in await advance(fleet, rows, first, last) if _is_due(row)]
     due, is_full = await admit(fleet, rows, due)
     outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in due), return_exceptions=True)
@@ -73,10 +84,7 @@ async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | No
         found = await advance(fleet, rows, first, last)
         pauses = [row.due_in for row in found if row.due_in and _may_begin(row)]
         delay = min([*pauses, *([] if delay is None else [delay])], default=None)
-    if is_full:  # this worker's other tasks are not given up to rows that have to wait
-        await unless(fleet.draining, asyncio.sleep(FULL))
-        return FULL
-    return delay
+    return delay, is_full
 
 
 async def _delay(fleet: Fleet, batch: FleetBatch, outcomes: Sequence[BaseException | None]) -> float | None:

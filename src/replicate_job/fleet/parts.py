@@ -54,6 +54,10 @@ class Rows:
         """By the names that jobs have."""
         return {name: model.resolved for name, model in self._models.items()}
 
+    def cancel_after(self, model: str) -> str | None:
+        """That of jobs of the model."""
+        return self.chain.cancel_after(model) if self.chain else self.batch.job.cancel_after
+
     def part(self, key: str) -> AbstractContextManager[None]:
         """What this process does of a row's job, to be entered: its spans belong to the submitter's trace."""
         batch = self.batch

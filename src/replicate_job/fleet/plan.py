@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from replicate_job.batches.prices import with_price
 from replicate_job.chain import Chain, Step
 from replicate_job.decoding import decode
+from replicate_job.flow.collect import result_of
 from replicate_job.flow.policy import Policy
 from replicate_job.flow.resolved import Resolved
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
 from replicate_job.journal.postgres_fleet import FleetBatch
 from replicate_job.pricing.price import Price
 
@@ -51,6 +55,12 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
 
         models = {step.name: self.models[step.model] for step in self.steps}
         return ChainPlan(Chain(self.steps, self.title), models)
+
+    def result_of(self, entry: Entry) -> Result:
+        """The result of a job whose prediction has ended, with the price that the batch has for its model."""
+        assert entry.prediction  # noqa: S101 - it has ended
+        result = result_of(entry.prediction, entry, entry.files)
+        return with_price(result, self.prices[entry.job.model]) if entry.job.model in self.prices else result
 
 
 def plan_of(batch: FleetBatch) -> FleetPlan:

@@ -9,15 +9,12 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_number
-from replicate_job.batches.prices import with_price
 from replicate_job.batches.row_job import RowJob
-from replicate_job.fleet.chains import calls_of, chain_result
+from replicate_job.fleet.chains import chain_results
 from replicate_job.fleet.plan import FleetPlan, plan_of
 from replicate_job.fleet.status import is_over, pause
-from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
 from replicate_job.job import Result
-from replicate_job.journal.entry import Entry
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 PAGE = 500
@@ -56,8 +53,7 @@ async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]
     """The results of these rows, each with its attempts before the last, or with its steps."""
     plan = plan_of(batch)
     if chain := plan.chain:
-        calls = await calls_of(context, batch.id, chain, rows)
-        return [chain_result(context, batch, chain, row, calls[row.name]) for row in rows]
+        return await chain_results(context, batch, plan, chain, rows)
     keys = {
         row.number: [attempt_key(batch.id, row.name, each) for each in range(1, attempt_number(batch.id, row.key))]
         for row in rows
@@ -65,7 +61,7 @@ async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]
     }
     asked = [key for several in keys.values() for key in several]
     entries = await context.journal.look_up(asked) if asked else {}
-    made = {key: _priced(plan, entry) for key, entry in entries.items() if entry.prediction}
+    made = {key: plan.result_of(entry) for key, entry in entries.items() if entry.prediction}
     return [
         msgspec.structs.replace(
             _result(plan, batch, row), earlier=tuple(made[key] for key in keys.get(row.number, ()) if key in made)
@@ -74,17 +70,11 @@ async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]
     ]
 
 
-def _priced(plan: FleetPlan, entry: Entry) -> Result:
-    assert entry.prediction  # noqa: S101 - its end is asked for
-    result = result_of(entry.prediction, entry, entry.files)
-    return with_price(result, plan.prices[entry.job.model]) if entry.job.model in plan.prices else result
-
-
 def _result(plan: FleetPlan, batch: FleetBatch, row: FleetRow) -> Result:
     entry = row.entry
     problem = row.problem or (entry.problem if entry else "")
     if entry and entry.prediction and entry.prediction.is_terminal:
-        result = _priced(plan, entry)
+        result = plan.result_of(entry)
         return msgspec.structs.replace(result, line=row.line, problem=problem, grid=row.grid, reused=row.reused)
     secrets = (*batch.secrets, *(entry.request.secrets if entry and entry.request else ()))
     job = row.job or (entry.job if entry else batch.job)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from decimal import Decimal
 
 import msgspec
 
 from replicate_job.batches.progress import Tally
 from replicate_job.decoding import decode
+from replicate_job.fleet.budget import find_cost
+from replicate_job.flow.context import Context
 from replicate_job.journal.postgres_fleet import Counts, FleetBatch, FleetTables, Worker
 
 ERRORS = 5
@@ -26,7 +29,8 @@ class BatchStatus(msgspec.Struct, frozen=True):
     ``stopped`` says why nothing is created any more; empty while the batch goes on. ``rate`` is the most creates a
     minute that were asked for, None for no limit; ``created_last_minute`` counts those of all batches at the API.
     ``throttled``: the API has answered 429 lately. ``oldest`` is how many seconds ago the oldest row under way was
-    taken up. ``errors`` are the most frequent problems, with their counts. ``workers`` are those that live.
+    taken up. ``errors`` are the most frequent problems, with their counts. ``workers`` are those that live. In USD:
+    what is ``spent`` of ``max_cost``, and ``set_aside`` for what is under way or uncertain; None without a limit.
     """  # noqa: D205 - one sentence
 
     id: str
@@ -45,6 +49,9 @@ class BatchStatus(msgspec.Struct, frozen=True):
     oldest: float | None
     errors: dict[str, int]
     workers: list[Worker]
+    spent: Decimal | None = None
+    set_aside: Decimal | None = None
+    max_cost: Decimal | None = None
 
     @property
     def is_over(self) -> bool:
@@ -60,12 +67,13 @@ class _Rate(msgspec.Struct):
     state: _Limit
 
 
-async def status_of(tables: FleetTables, batch: FleetBatch) -> BatchStatus:
+async def status_of(context: Context, tables: FleetTables, batch: FleetBatch) -> BatchStatus:
     """Read it all from the journal; the API is not asked."""
     tally = Tally()
     count(tally, await tables.counts(batch.number))
     state = await tables.rate_state(batch.api)
     limit = decode(state, _Rate).state if state else _Limit()
+    cost = await find_cost(context, tables, batch)
     return BatchStatus(
         id=batch.id,
         model=batch.job.model,
@@ -83,6 +91,9 @@ async def status_of(tables: FleetTables, batch: FleetBatch) -> BatchStatus:
         oldest=await tables.oldest(batch.number),
         errors=dict(await tables.errors(batch.number, ERRORS)),
         workers=await tables.workers(batch.api),
+        spent=cost.spent if cost else None,
+        set_aside=cost.set_aside if cost else None,
+        max_cost=cost.most if cost else None,
     )
 
 

@@ -86,7 +86,7 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
                 with suppress(AccountChangedError):
                     number = await submission.finish(facts, limit.account if limit else None)
                     if limit:
-                        context.reporter.tell(limit.state(batch, submission.rows))
+                        context.reporter.tell(limit.state(runner, submission.rows))
                     return number
 
 
@@ -115,19 +115,20 @@ async def _models_before(context: Context, tables: FleetTables, batch: Batch) ->
 
 
 def _plan(batch: Batch, model: Resolved | ChainPlan, runner: BatchRunner, before: dict[str, Resolved]) -> FleetPlan:
+    prices = runner.prices if batch.max_cost is not None or batch.prices else {}
     if isinstance(model, Resolved):
-        prices = runner.prices if batch.max_cost is not None or batch.prices else {}
         models = {name: other for name, other in before.items() if name != batch.job.model} | runner.models
         return FleetPlan(models, runner.policy, batch.dedupe, max_cost=batch.max_cost, prices=prices)
     steps = tuple(
         msgspec.structs.replace(step, input=_templates(step.input), for_each=_templates(step.for_each))
         for step in model.chain.steps
     )
-    models = before | {step.model: model.models[step.name] for step in steps}
     return FleetPlan(
-        models,
+        before | model.by_model,
         steps=steps,
         title=model.chain.title,
+        max_cost=batch.max_cost,
+        prices=prices,
         retry_failed=batch.retry_failed,
         retry_uncertain=batch.retry_uncertain,
     )

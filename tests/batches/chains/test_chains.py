@@ -295,7 +295,10 @@ def test_files_of_the_caller_and_of_steps_are_sent(api: ScriptedAPI, tmp_path: P
             "retry_failed is for a chain",
         ),
         (lambda client: client.submit(CHAIN, {"prompt": "x"}), "job is a Chain: run it"),
-        (lambda client: list(client.batch(CHAIN, [{"prompt": "x"}], max_cost=1)), "are for a batch of one model"),
+        (
+            lambda client: list(client.batch(CHAIN, [{"prompt": "x"}], max_cost=1)),
+            "the price of acme/draw is not known",
+        ),
         (lambda client: client.batch(CHAIN, [{}], webhook="https://example.com"), "webhook is an option for a job"),
     ],
 )

@@ -14,7 +14,10 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job
+from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.target import parse_target
+
+_PRICE = "--price (in Python price=)"
 
 
 class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is made once
@@ -43,6 +46,16 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is ma
             problems += [f"step {step.name}: {line}" for line in lines]
         return problems
 
+    @property
+    def by_model(self) -> dict[str, Resolved]:
+        """The models, by their names as the steps have them."""
+        return {step.model: self.models[step.name] for step in self.chain.steps}
+
+    def cancel_after(self, model: str) -> str | None:
+        """The longest that a step of this model has; None where one has none."""
+        given = [step.cancel_after for step in self.chain.steps if step.model == model]
+        return None if None in given else max((each for each in given if each), key=parse_cancel_after)
+
     def _check(self, step: Step, known: Mapping[str, Any], later: frozenset[str]) -> list[str]:
         return self.models[step.name].checker.check(known, allow_unknown=step.allow_unknown, later=later)
 
@@ -53,6 +66,24 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is ma
             known, later = self.chain.known_input(step.name, None)
             problems += [f"step {step.name}: {line}" for line in self._check(step, known, later)]
         return problems + self.chain.misfits({step: resolved.schema for step, resolved in self.models.items()})
+
+
+def prices_by_model(chain: Chain, said: Mapping[str, str]) -> dict[str, str]:
+    """The prices that a user gives of steps or of their models, by the models. Raises JobError."""
+    models = {step.name: step.model for step in chain.steps}
+    found: dict[str, str] = {}
+    for name, price in said.items():
+        model = models.get(name, name)
+        if not name:
+            raise JobError(
+                f"{_PRICE}: say whose price it is, a step's or a model's: --price {next(iter(models))}={price}"
+            )
+        if model not in models.values():
+            names = ", ".join(dict.fromkeys([*models, *models.values()]))
+            raise JobError(f"{_PRICE}: {name} is neither a step of the chain nor a model: there are {names}")
+        if found.setdefault(model, price) != price:
+            raise JobError(f"{_PRICE}: {model} has two prices, and its steps cost the same: give one")
+    return found
 
 
 def chain_job(chain: Chain, values: Mapping[str, Any] | None = None) -> Job:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, attempts_before, has_failed, recall
+from replicate_job.batches.attempts import attempt_key, attempts_before, has_failed
+from replicate_job.batches.budget import Cost, Costs, bound
 from replicate_job.batches.chains.jobs import KnownChain
 from replicate_job.batches.chains.outputs import look_up_calls
-from replicate_job.batches.chains.plan import ChainPlan
+from replicate_job.batches.chains.plan import ChainPlan, prices_by_model
 from replicate_job.batches.chains.run import ChainRun, merged
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import RowJob, another_input, is_of_row
 from replicate_job.batches.runner import BatchRunner, RowStep
 from replicate_job.batches.spec import Batch
 from replicate_job.batches.strategy import RowStrategy
-from replicate_job.chain import Call, Step
+from replicate_job.chain import MOST, Call, Step
 from replicate_job.errors import InputError, JobError, KeyInUseError, ReplicateJobError
-from replicate_job.flow.collect import lacks_files, result_of
+from replicate_job.flow.collect import lacks_files
 from replicate_job.flow.context import Context
+from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
@@ -41,14 +43,41 @@ class ChainRunner(BatchRunner):
     """A ``BatchRunner`` whose rows are inputs of a chain. Each step has a key of its own, ``<batch>/<row>/<step>``."""
 
     def __init__(self, context: Context, batch: Batch, plan: ChainPlan, tally: Tally) -> None:
-        if batch.others or batch.max_cost is not None or batch.prices:
-            raise JobError("models, max_cost and price are for a batch of one model: a chain's steps have their own")
-        super().__init__(context, batch, plan.resolved, tally, plan.resolved.target)
+        if batch.grid and batch.grid.models:
+            raise JobError("models is for a batch of one model: a chain's steps have their own")
         self._plan = plan
+        batch = msgspec.structs.replace(batch, prices=prices_by_model(plan.chain, batch.prices))
+        super().__init__(context, batch, plan.resolved, tally, plan.resolved.target)
         self._contexts = {step.name: self._step_context(step) for step in plan.chain.steps}
 
+    def _find_prices(self) -> None:
+        for step in self._plan.chain.steps:
+            self._find_price(step.model, self._plan.models[step.name], called=step.name)
+
     async def _begin_estimates(self) -> None:
-        """What a chain costs is not estimated."""
+        for step in self._plan.chain.steps:
+            await self._begin_estimate(step.name, step.model, self._plan.models[step.name])
+
+    def _estimate(self, item: RowJob) -> None:
+        for step in self._plan.chain.steps:
+            if estimate := self.estimates.get(step.name):
+                known, _ = self._plan.chain.known_input(step.name, item.job.input_data)
+                estimate.add(known, None if step.for_each else 1, MOST)
+
+    def _cancel_after(self, model: str) -> str | None:
+        return self._plan.cancel_after(model)
+
+    @property
+    def _paid_models(self) -> dict[str, Resolved]:
+        return self._plan.by_model
+
+    def bound(self, cost: Cost | Costs, together: int) -> str:
+        chain = self._plan.chain
+        asked = [
+            cost.asks(chain.known_input(step.name, None)[0], step.model).times(MOST if step.for_each else 1)
+            for step in chain.steps
+        ]
+        return bound([sum(asked[1:], asked[0])], together)
 
     def _step_context(self, step: Step) -> Context:
         target, resolved = parse_target(step.model), self._plan.models[step.name]
@@ -100,13 +129,15 @@ class ChainRunner(BatchRunner):
     def _stored(self, item: RowJob, entry: Entry) -> Result:
         results = {}
         for name, each in _steps(entry).items():
-            assert each.prediction  # noqa: S101 - it is over
-            result = result_of(each.prediction, each, each.files)
-            earlier = recall(_earlier(entry, name))
+            earlier = self._recall_all(item, _earlier(entry, name))
+            result = self._recall(item, each)
             results[name] = msgspec.structs.replace(result, line=item.line, problem=each.problem, earlier=earlier)
         outcomes = self._known(item, _steps(entry)).outcomes(results)
         result = merged(outcomes, attempt_key(self._batch.id, item.name), item.failure)
         return msgspec.structs.replace(result, line=item.line, grid=item.grid)
+
+    def _recall_all(self, item: RowJob, entries: Iterable[Entry]) -> tuple[Result, ...]:
+        return tuple(self._recall(item, entry) for entry in entries if entry.prediction)
 
     async def _result(
         self,
@@ -127,7 +158,7 @@ class ChainRunner(BatchRunner):
             result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
             last = known.get(call.name)
             before = (*_earlier(entry, call.name), *([last] if last and last.key != result.key else []))
-            return msgspec.structs.replace(result, line=item.line, earlier=recall(before))
+            return msgspec.structs.replace(result, line=item.line, earlier=self._recall_all(item, before))
 
         entries = {name: each for name, each in known.items() if name not in retried}
         outcomes = await ChainRun(self._context, self._plan, item.job.input_data, entries, run_call).run()
