@@ -121,9 +121,9 @@ def test_the_report_of_a_batch_shows_the_steps_side_by_side(api: ScriptedAPI, co
     assert report.count('<p class="note">draw</p>') == report.count('<p class="note">enlarge</p>') == 2
     assert "a lake" in report
     assert command(*words).code == 0
-    assert command(*words, "--dry-run").json == {
-        "model": "draw > enlarge", "rows": 2, "done": 2, "to_run": 0, "wrong": 0,
-    }  # fmt: skip
+    planned = command(*words, "--dry-run").json
+    assert planned.pop("cost").keys() == {"draw"}  # the other has no price
+    assert planned == {"model": "draw > enlarge", "rows": 2, "done": 2, "to_run": 0, "wrong": 0}
     (command.folder / "poster.toml").write_text(POSTER.replace("scale = 2", "scale = 4"))
     assert command(*words, "--dry-run").json["to_run"] == 2  # another chain is another batch
     assert api.created == 4
@@ -174,3 +174,25 @@ def test_elements_of_a_step_are_shown_side_by_side(api: ScriptedAPI, command: Co
     for name in ("draw", "enlarge[0]", "enlarge[1]"):
         assert f'<p class="note">{name}</p>' in report
     assert api.created == 6
+
+
+def test_a_batch_of_chains_is_estimated_step_by_step_and_stops_at_its_limit(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "rows.jsonl").write_text("".join(f'{{"prompt": "a {n}", "seed": {n}}}\n' for n in range(9)))
+    words = ["batch", "poster.toml", "rows.jsonl", "--results", "r.jsonl", "--price", "draw=0.01/run"]
+    words += ["--price", "nightmareai/real-esrgan=0.001/second", "--concurrency", "1"]
+    costs = command(*words, "--dry-run").json["cost"]
+    assert {name: (cost["estimate"], cost["at_most"]) for name, cost in costs.items()} == {
+        "draw": (0.09, 0.09),
+        "enlarge": (None, 16.2),
+    }
+    metrics = {"metrics": {"predict_time": 10.0}}
+    api.models[ESRGAN.name] = msgspec.structs.replace(
+        ESRGAN, script=msgspec.structs.replace(ESRGAN.script, overrides=metrics)
+    )
+    outcome = command(*words, "--max-cost", "0.05")
+    assert outcome.code == 5, outcome.err
+    assert "$0.00 of $0.05 are spent; it may be exceeded by $1.81 at most: 1 row of up to 2 predictions" in outcome.err
+    reason = "stopped: $0.05 are spent, and one more costs about $0.01 (the dearest of 2 so far): the limit is $0.05"
+    assert reason in outcome.err
+    lines = (command.folder / "r.jsonl").read_bytes().splitlines()
+    assert [msgspec.json.decode(line)["cost"] for line in lines] == [0.02, 0.02]

@@ -62,7 +62,7 @@ def test_a_dry_run_estimates_by_the_table_and_then_by_what_was_learned(api: Scri
     cost = outcome.json["cost"]
     assert (cost["estimate"], cost["at_most"], cost["from"]) == (0.021, 0.021, "price")
     assert (cost["price"], cost["cost_source"], cost["currency"]) == ("0.003/image", "table", "USD")
-    assert cost["history"] == {"predictions": 0, "p5": None, "median": None, "p95": None}
+    assert cost["history"] == {"predictions": 0, **dict.fromkeys(("least", "p5", "median", "p95", "most"))}
     answer(api, predict_time=4)
     texts(command, 5)
     words = ["--price", "0.001/second"]
@@ -70,7 +70,14 @@ def test_a_dry_run_estimates_by_the_table_and_then_by_what_was_learned(api: Scri
     texts(command, 15)
     cost = batch(command, *words, "--dry-run").json["cost"]
     assert (cost["estimate"], cost["from"], cost["at_most"]) == (0.04, "history", 18)
-    assert cost["history"] == {"predictions": 5, "p5": 0.004, "median": 0.004, "p95": 0.004}
+    assert cost["history"] == {
+        "predictions": 5,
+        "least": 0.004,
+        "p5": None,
+        "median": 0.004,
+        "p95": None,
+        "most": 0.004,
+    }
 
 
 def test_a_limit_of_cost_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:

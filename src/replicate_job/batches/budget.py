@@ -86,7 +86,8 @@ class PredictTime(Limit):
 class Cost(Limit):
     """In USD, for one model.
 
-    For a prediction under way the learned 95th percentile is set aside, but never less than it asks for.
+    For a prediction under way the learned 95th percentile is set aside (of few the dearest), but never less than it
+    asks for.
 
     Until one is learned, that is what its input asks for by the table. Where the input does not tell, the first
     prediction runs alone.
@@ -96,6 +97,7 @@ class Cost(Limit):
         super().__init__(most)
         self._price, self._forecast, self._learned = price, forecast, learned
         self._asked, self._untold, self._worst = _NONE, 0, _NONE
+        self._is_told = True
 
     def used(self, result: Result, model: str = "") -> Decimal | None:  # noqa: ARG002 - there is one
         charge = with_price(result, self._price).charge
@@ -131,12 +133,23 @@ class Cost(Limit):
     def fits(self, values: Mapping[str, Any], room: Decimal) -> bool:
         """Whether one more prediction, with that input, costs no more than the room that there is."""
         usual, expected = self.usual, self._forecast.expected(values)
+        self._is_told = expected is not None
         if usual is None and expected is None:
             return not self._untold and room > 0
         return max(usual or _NONE, expected or _NONE) <= room
 
     def reason(self) -> str:
-        return _reason(self.spent, self.set_aside, self.usual, self.most)
+        return _reason(self.spent, self.set_aside, self.next_one, self.most)
+
+    @property
+    def next_one(self) -> str:
+        """What one more costs, in words, and how that is known where it is not known well. Empty where it is not."""
+        if not self.usual:
+            return ""
+        known, number = "", len(self._learned)
+        if self._learned.is_few and not self._is_told:
+            known = f" (the dearest of {number} so far)" if number > 1 else " (as the only one so far)"
+        return f", and one more costs about {money(self.usual)}{known}"
 
     def asks(self, values: Mapping[str, Any], model: str = "") -> Asks:  # noqa: ARG002 - there is one
         """What a prediction with that input costs, as far as it tells."""
@@ -178,7 +191,7 @@ class Costs(Limit):
         return fits
 
     def reason(self) -> str:
-        return _reason(self.spent, self.set_aside, self._full.usual if self._full else None, self.most)
+        return _reason(self.spent, self.set_aside, self._full.next_one if self._full else "", self.most)
 
     def asks(self, values: Mapping[str, Any], model: str) -> Asks:
         """What a prediction of that model with that input costs, as far as it tells."""
@@ -226,9 +239,8 @@ class Asks(msgspec.Struct, frozen=True):
         return Asks(expected, most, max(self.longest, other.longest), self.calls + other.calls)
 
 
-def _reason(spent: Decimal, aside: Decimal, usual: Decimal | None, most: Decimal) -> str:
+def _reason(spent: Decimal, aside: Decimal, next_one: str, most: Decimal) -> str:
     more = f" and {money(aside)} set aside for what is under way or uncertain" if aside else ""
-    next_one = f", and one more costs about {money(usual)}" if usual else ""
     return f"{money(spent)} are spent{more}{next_one}: {LIMITED} {money(most)}"
 
 
@@ -242,9 +254,11 @@ def bound(models: Sequence[Asks], together: int) -> str:
     most = dearest.most or _NONE
     limit = f"{money(most)}, the cost of {duration(dearest.longest)}"
     each = limit if dearest.expected is None and dearest.calls == 1 else money(most)
-    rows = "" if dearest.calls == 1 else f"rows of {count(dearest.calls, 'prediction')} "
+    number = (
+        f"{together:,}" if dearest.calls == 1 else f"{count(together, 'row')} of up to {dearest.calls:,} predictions"
+    )
     return (
-        f"it may be exceeded by {money(most * together)} at most: {together:,} {rows}together, each of at most {each}; "
+        f"it may be exceeded by {money(most * together)} at most: {number} together, each of at most {each}; "
         "what stays uncertain may add as much each"
     )
 

@@ -34,7 +34,10 @@ class Estimate:
         median = self._learned.quantile(0.5)
         estimate = median * self._number if median is not None else self._asked if self._is_told else None
         estimate = estimate if self._is_counted else None
-        spread = {name: self._learned.quantile(part) for name, part in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
+        parts = {"least": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "most": 1.0}
+        spread = {name: self._learned.quantile(part) for name, part in parts.items()}
+        if self._learned.is_few:
+            spread |= {"p5": None, "p95": None}
         told = {
             "estimate": estimate,
             "at_most": self._most if self._is_bounded else None,

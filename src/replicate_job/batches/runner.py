@@ -400,7 +400,8 @@ class BatchRunner:
             forecast = Forecast(price, resolved.schema, self._cancel_after(model))
             self.estimates[name] = Estimate(price, forecast, await learn(self._context, model, price))
         elif not self._context.ephemeral:
-            self.advice = advise(self._context, resolved)
+            called, several = "" if name == model else name, len(self._prices) > 1
+            self.advice = advise(self._context, resolved, called=called, several=several)
 
     def _cancel_after(self, model: str) -> str | None:  # noqa: ARG002 - one for all
         """That of the model's jobs."""

@@ -232,8 +232,8 @@ class _Rate(click.ParamType[float | None]):
 @click.option(
     "--price",
     multiple=True,
-    metavar="[MODEL=]PRICE",
-    help="What the model, or MODEL of several, costs: 0.003/image, 3/1M output tokens, gpu-l40s.",
+    metavar="[NAME=]PRICE",
+    help="What the model costs, or NAME of several models or steps: 0.003/image, 3/1M output tokens, gpu-l40s.",
 )
 @saving("outputs", "DIR/<thousand>/<prediction id>/")
 @click.option(

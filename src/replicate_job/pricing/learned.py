@@ -9,6 +9,8 @@ from decimal import Decimal
 
 WINDOW = 1000
 """How many of the newest count."""
+FEW = 20
+"""Under so many, the 95th percentile is the dearest, and the 5th is the cheapest."""
 
 
 class Learned:
@@ -20,6 +22,10 @@ class Learned:
 
     def __len__(self) -> int:
         return len(self._sorted)
+
+    @property
+    def is_few(self) -> bool:
+        return len(self) < FEW
 
     def add(self, cost: Decimal) -> None:
         self._newest.append(cost)
