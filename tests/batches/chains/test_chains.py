@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.e2e.s3 import S3
 
 from replicate_job import AsyncClient, Chain, Client, Job, Ref, Result, Step, batch, run
 from replicate_job.batches.chains.alone import run_chain
@@ -404,3 +405,20 @@ def test_no_job_pays_for_the_import_of_chains() -> None:
         "print([name for name in sys.modules if 'chain' in name and name.startswith('replicate_job')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_batch_that_took_files_from_a_bucket_knows_its_rows_again(
+    api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(api, DRAW, overrides=LONG_AGO)
+    rows = [{"prompt": "a lake"}, {"prompt": "a fox"}]
+    with S3() as s3, Client() as client:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        s3.make("pictures")
+        for _ in range(2):
+            options: dict[str, Any] = {"key": "posters", "save_to": "s3://pictures/{key}/{id}-{name}"}
+            list(client.batch(Chain(CHAIN.steps[:1]), rows, **options))
+            results = list(client.batch(CHAIN, rows, **options))
+            assert [result.raise_for_status().status for result in results] == ["succeeded"] * 2
+    assert made(api) == {"draw": 2, "enlarge": 2}
