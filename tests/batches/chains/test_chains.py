@@ -416,9 +416,10 @@ def test_a_batch_that_took_files_from_a_bucket_knows_its_rows_again(
         for name, value in s3.environment.items():
             monkeypatch.setenv(name, value)
         s3.make("pictures")
-        for _ in range(2):
-            options: dict[str, Any] = {"key": "posters", "save_to": "s3://pictures/{key}/{id}-{name}"}
-            list(client.batch(Chain(CHAIN.steps[:1]), rows, **options))
-            results = list(client.batch(CHAIN, rows, **options))
+        for again in (False, True):
+            before = len(s3.requests)
+            results = list(client.batch(CHAIN, rows, key="posters", save_to="s3://pictures/{key}/{id}-{name}"))
+            read = [request for request in s3.requests[before:] if request.startswith("GET")]
+            assert len(read) == (0 if again else 2), read
             assert [result.raise_for_status().status for result in results] == ["succeeded"] * 2
     assert made(api) == {"draw": 2, "enlarge": 2}

@@ -57,6 +57,8 @@ def _with_held(value: Any, made: Any) -> Any:
     match value, made:
         case Content(), Content():
             return made
+        case Content(), {"name": str(name), "media_type": str(kind), "size": int(size), "sha256": str(sha256)}:
+            return Content(name, kind, size, sha256)  # as the journal has it once its job has ended
         case dict(), dict():
             return {name: _with_held(item, made.get(name)) for name, item in value.items()}
         case list(), list() if len(value) == len(made):
