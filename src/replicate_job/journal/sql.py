@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -121,6 +122,7 @@ class SQLJournal(ABC):
         self._holder = self._process.holder
         self._held: Lease | None = None
         self._claims: dict[str, int] = {}  # the fence of each
+        self._mark, self._numbers = secrets.token_hex(8), count()
         self._key = b""
         self._token_print = ""
         self.damaged: dict[str, str] = {}
@@ -163,7 +165,8 @@ class SQLJournal(ABC):
         if request and sent is None:
             sent = Moment(self.time(), self._clock.boot, self._clock.now())
         encoded = encode_job(job).decode()
-        new = NewJob(key, api, job, save, batch, encoded, secrets.token_hex(8), chain_step, request, sent)
+        mark = f"{self._mark}-{next(self._numbers):x}"
+        new = NewJob(key, api, job, save, batch, encoded, mark, chain_step, request, sent)
         claim = await self._claim_new(new) if request and not prediction else None
         claim = claim or await self._claim_alone(new, prediction)
         if claim.entry.state != "collected":  # one that is over is free for all
