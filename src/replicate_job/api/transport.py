@@ -150,13 +150,14 @@ class Transport:
         Raises NotSentError when no connection was made, and NoAnswerError for any failure after that: the API may have
         acted on the request.
         """
+        headers = headers or {}
+        if body is not None and "content-type" not in headers:
+            headers = {"content-type": "application/json", **headers}
         for _ in range(MOST_MOVES):
             with Exchange(f"{method} {self._whole(path).partition('?')[0][:SHOWN]}"):
-                request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
+                request = self._request(method, path, headers).timeout(timedelta(seconds=timeout))
                 if body is not None:
                     request = request.body_bytes(body)
-                    if not headers or "content-type" not in headers:
-                        request = request.header("content-type", "application/json")
                 if form is not None:
                     request = request.multipart(form)
                 response = await self._exchange(request, guard)
