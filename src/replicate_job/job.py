@@ -195,12 +195,14 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def predictions(self) -> tuple[Result, ...]:
         """The results of a chain's steps; of anything else, itself."""
-        return tuple(self.steps.values()) or (self,)
+        return tuple(self.steps.values()) if self.steps else (self,)
 
     @property
     def attempts(self) -> tuple[Result, ...]:
         """All predictions that were made for it: of a chain's steps, or its own, each after those before it."""
-        return tuple(attempt for each in self.predictions for attempt in (*each.earlier, each))
+        if not self.steps:
+            return (*self.earlier, self)
+        return tuple(attempt for each in self.steps.values() for attempt in (*each.earlier, each))
 
     @property
     def gathered(self) -> tuple[Result, ...]:

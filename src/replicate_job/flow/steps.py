@@ -61,7 +61,8 @@ async def _check_place(run: JobRun) -> None:
 
 async def _send(run: JobRun, request: CreateRequest) -> None:
     tried = run.resolved.tried if run.resolved else ()
-    run.advance(request=request)
+    if request is not run.entry.request:
+        run.advance(request=request)
     with run.context.telemetry.step("create"):
         created = await create(
             run.context,
