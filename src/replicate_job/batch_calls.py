@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from replicate_job.batches.open_runner import open_runner
 from replicate_job.batches.prices import read_said
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import ReadRow
@@ -19,7 +20,7 @@ from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, 
 from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
-from replicate_job.batches.runner import BatchRunner, open_runner
+from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.calls import (
     BatchOptions,

@@ -46,7 +46,6 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target, parse_target
 
 if TYPE_CHECKING:
-    from replicate_job.batches.chains.plan import ChainPlan
     from replicate_job.batches.row_policy import Model, RowPolicy
     from replicate_job.batches.sharing import SharedNames
     from replicate_job.flow.policy import Policy
@@ -716,15 +715,6 @@ class BatchRunner:
                 with suppress(OSError):
                     tally.bytes += path.stat().st_size if isinstance(path, Path) else 0
                     tally.saved += 1
-
-
-def open_runner(context: Context, batch: Batch, model: Resolved | ChainPlan, tally: Tally) -> BatchRunner:
-    """What runs the rows, with a model or a chain."""
-    if isinstance(model, Resolved):
-        return BatchRunner(context, batch, model, tally)
-    from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - for chains only
-
-    return ChainRunner(context, batch, model, tally)
 
 
 def _size(row: Row) -> int:

@@ -22,6 +22,7 @@ import msgspec
 from replicate_job.aio import new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.budget import LIMITED
+from replicate_job.batches.open_runner import open_runner
 from replicate_job.batches.prices import read_said
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.report import check_report, write_report
@@ -32,7 +33,7 @@ from replicate_job.batches.results.summary import Summary
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import FORMATS, ColumnOptions, ReadOptions, RowReader, Rows, open_rows, parse_columns
 from replicate_job.batches.rows.columns import check_given
-from replicate_job.batches.runner import BatchRunner, open_runner
+from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, NOT_OF_FLEETS, Batch, OtherModel, batch_id
 from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets

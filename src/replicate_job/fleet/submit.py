@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from replicate_job.batches.chains.plan import ChainPlan
+from replicate_job.batches.open_runner import open_runner
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import RowJob
-from replicate_job.batches.runner import BatchRunner, RowSource, Start, open_runner
+from replicate_job.batches.runner import BatchRunner, RowSource, Start
 from replicate_job.batches.spec import Batch
 from replicate_job.chain import Ref
 from replicate_job.decoding import decode
