@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar, TypeVarTuple
 
-from replicate_job.errors import ClosedError, ForkedError, ReplicateJobError
+from replicate_job.base_errors import ClosedError, ForkedError, ReplicateJobError
 from replicate_job.forks import Owner
 
 _T = TypeVar("_T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from replicate_job.errors import JournalError
+from replicate_job.base_errors import JournalError
 
 LOCAL = "postgres-local:"
 """Begins the address of a PostgreSQL that is started from a wheel; the folder of its data follows."""

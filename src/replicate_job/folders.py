@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from replicate_job.errors import JobError
+from replicate_job.base_errors import JobError
 
 NAME = "replicate-job"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from replicate_job.errors import ForkedError
+from replicate_job.base_errors import ForkedError
 
 _forks = 0
 """The number of forks since the module was imported. Comparing it costs less than asking for the process id, which

@@ -17,7 +17,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
 from pyreqwest.response import Response
 
-from replicate_job.errors import (
+from replicate_job.base_errors import (
     CertificateError,
     ForkedError,
     JobError,

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from replicate_job.errors import (
-    PredictionCanceledError,
-    PredictionFailedError,
-    PredictionUnfinishedError,
-    ReplicateJobError,
-    RowError,
-)
+from replicate_job.base_errors import ReplicateJobError
 
 if TYPE_CHECKING:
     from datetime import date
@@ -271,6 +265,40 @@ class Result(msgspec.Struct, frozen=True):
             has_succeeded=self.status == "succeeded",
             api=self.urls.get("get", ""),
         )
+
+
+class PredictionError(ReplicateJobError):
+    """``result`` is the ``Result`` that was asked to raise."""
+
+    result: Result
+
+    def __init__(self, message: str, result: Result) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+class PredictionFailedError(PredictionError):
+    pass
+
+
+class PredictionCanceledError(PredictionError):
+    pass
+
+
+class PredictionUnfinishedError(PredictionError):
+    pass
+
+
+class JobTimeoutError(PredictionUnfinishedError, TimeoutError):
+    """The ``timeout`` of a call is over. Its job is left as it is: the same key goes on with it, and pays once.
+
+    ``result`` is the ``Result`` as last seen, and ``result.key`` names the job. Where no prediction is known, its
+    ``prediction_id`` is empty, its status ``starting``, and the message says whether there can be one.
+    """
+
+
+class RowError(PredictionError):
+    pass
 
 
 Outcome = Result | ReplicateJobError

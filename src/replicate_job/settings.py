@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from replicate_job.base_errors import JobError, JournalError, MissingVariableError
 from replicate_job.database import LOCAL, DatabaseURL
-from replicate_job.errors import JobError, JournalError, MissingVariableError
 from replicate_job.folders import NAME, expand, state_folder
 
 TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of the variable

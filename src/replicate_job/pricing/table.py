@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from replicate_job.errors import JobError
+from replicate_job.base_errors import JobError
 from replicate_job.folders import config_folder, expand
 from replicate_job.pricing.price import EXAMPLES, Price, Source, Term, parse_terms
 from replicate_job.settings import unquoted

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from replicate_job.errors import AnswerTooLargeError
+from replicate_job.base_errors import AnswerTooLargeError
 
 LONGEST = 16 * 1024**2
 """The most characters of an event, with the comments before it."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from replicate_job.errors import JobError
+from replicate_job.base_errors import JobError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _VERSION = r"[0-9a-f]{64}"

@@ -8,7 +8,7 @@ import time
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.errors import WebhookVerificationError
+from replicate_job.base_errors import WebhookVerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
