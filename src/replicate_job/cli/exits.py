@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from replicate_job import errors
+from replicate_job import base_errors as errors  # the others load what a command may not need
 
 SUCCEEDED, FAILED, WRONG, UNREACHABLE, CANCELED, UNFINISHED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
@@ -14,7 +14,6 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.JobError, WRONG),
     (errors.InvalidRequestError, WRONG),
     (errors.TooLargeError, WRONG),
-    (errors.JobTimeoutError, UNFINISHED),
     (errors.ReplicateJobError, UNREACHABLE),
     (OSError, UNREACHABLE),
 )
@@ -22,6 +21,8 @@ _STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "ab
 
 
 def exit_code(error: BaseException) -> int:
+    if isinstance(error, errors.ReplicateJobError) and isinstance(error, TimeoutError):  # JobTimeoutError
+        return UNFINISHED
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
