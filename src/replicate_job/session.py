@@ -17,9 +17,9 @@ from replicate_job.api.limiter import account_limiter
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.flow.account import AccountNote
-from replicate_job.flow.alone import Alone
 from replicate_job.flow.collect import LOCAL
 from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
+from replicate_job.flow.single_strategy import SingleStrategy
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.open import open_journal
 from replicate_job.journal.sqlite_thread import is_readable_by_others
@@ -86,7 +86,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
             reporter=reporter,
             cache=settings.state,
             account=account,
-            strategy=Alone(),
+            strategy=SingleStrategy(),
             ephemeral=settings.local,
             retry_policy=retry_policy or (LOCAL_RETRY_POLICY if settings.local else _retry_policy(settings.list_lag)),
             line=line,

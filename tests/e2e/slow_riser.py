@@ -21,10 +21,10 @@ from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport
 from replicate_job.cli.output import LineReporter
 from replicate_job.flow.account import AccountNote
-from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context, RetryPolicy
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
+from replicate_job.flow.single_strategy import SingleStrategy
 from replicate_job.job import Job
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
@@ -80,7 +80,7 @@ async def main() -> None:
             api=transport.base_url,
             client=client,
             account=AccountNote(transport.base_url, client, journal, is_needed=False),
-            strategy=Alone(),
+            strategy=SingleStrategy(),
             journal=journal,
             fetch=fetch,
             reporter=LineReporter(),

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
+from replicate_job.flow.single_strategy import SingleStrategy
 from replicate_job.testing import ScriptedAPI
 from replicate_job.wire.target import Target
 
@@ -25,7 +25,7 @@ def connect_known(connect: Callable[..., AbstractAsyncContextManager[Context]]) 
     @asynccontextmanager
     async def knowing(api: ScriptedAPI, **options: Any) -> AsyncIterator[Context]:
         async with connect(api, **options) as context:
-            strategy = Alone()
+            strategy = SingleStrategy()
             strategy.remember(RESOLVED.target, RESOLVED, now=context.clock.now())
             yield msgspec.structs.replace(context, strategy=strategy)
 

@@ -13,12 +13,12 @@ from replicate_job.api.client import Client
 from replicate_job.batches.listing import SharedList
 from replicate_job.clock import Clock
 from replicate_job.flow.account import AccountNote
-from replicate_job.flow.alone import Alone
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.prepare import write_request
+from replicate_job.flow.single_strategy import SingleStrategy
 from replicate_job.job import Job, Result
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.target import parse_target
@@ -52,10 +52,10 @@ async def run(  # noqa: PLR0913 - a job, and how to run it
 
 
 def alone() -> Any:
-    return Alone()
+    return SingleStrategy()
 
 
-class _SharingList(Alone):
+class _SharingList(SingleStrategy):
     """Reads the list once for all jobs of a process, as a batch does."""
 
     def __init__(self, context: Context) -> None:

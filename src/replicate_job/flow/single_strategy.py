@@ -20,7 +20,7 @@ REMEMBERED = 300.0
 """Seconds for which a model's newest version and schema are believed. A name may mean another version after that."""
 
 
-class Alone:
+class SingleStrategy:
     """The ``Strategy`` of single jobs, and of what a session asks about models."""
 
     batch = None
