@@ -40,7 +40,7 @@ from replicate_job.calls import (
 )
 from replicate_job.clock import SystemClock
 from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError, UnknownJobError
-from replicate_job.flow import named
+from replicate_job.flow import by_name
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
@@ -319,9 +319,9 @@ class AsyncClient:
         check_arguments({"name": name})
         async with self._using() as context:
             try:
-                return await named.observe(context, name)
+                return await by_name.observe(context, name)
             except UnknownJobError:
-                from replicate_job.batches.chains.named import observe_chain  # noqa: PLC0415 - for chains only
+                from replicate_job.batches.chains.by_name import observe_chain  # noqa: PLC0415 - for chains only
 
                 if chain := await observe_chain(context, name):
                     return chain
@@ -335,9 +335,9 @@ class AsyncClient:
         check_arguments({"name": name})
         async with self._using() as context:
             try:
-                return await named.cancel(context, name)
+                return await by_name.cancel(context, name)
             except UnknownJobError:
-                from replicate_job.batches.chains.named import cancel_steps  # noqa: PLC0415 - for chains only
+                from replicate_job.batches.chains.by_name import cancel_steps  # noqa: PLC0415 - for chains only
 
                 if chain := await cancel_steps(context, name):
                     return chain
@@ -361,7 +361,7 @@ class AsyncClient:
         called = SystemClock().now()
         async with self._using() as context:
             save = read_place(save_to, self._folder)
-            entry = await named.take_up(context, name, key=key, save=save, timeout=timeout, called=called)
+            entry = await by_name.take_up(context, name, key=key, save=save, timeout=timeout, called=called)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True)
             keep = entry.save if save_to is None else save
             return await run_job(context, Ask(job, entry.key, keep, timeout=timeout, called=called))

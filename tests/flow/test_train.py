@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from replicate_job.errors import InputError, JobError, KeyInUseError, ModelNotFoundError, UncertainError
-from replicate_job.flow import named
+from replicate_job.flow import by_name
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
@@ -54,7 +54,7 @@ async def test_a_training_is_created_waited_for_and_journaled(
         requests = len(api.requests)
         assert await run_job(context, Ask(JOB, key="fox-1")) == result
         assert len(api.requests) == requests
-        assert (await named.observe(context, "fox-1")).output == made.output
+        assert (await by_name.observe(context, "fox-1")).output == made.output
     assert api.count("create") == 1
     assert not (tmp_path / "out").exists()
     (create,) = [request for request in api.requests if request.operation == "create"]
@@ -107,7 +107,7 @@ async def test_a_training_that_is_uncertain_is_named_by_its_user(api: ScriptedAP
         with pytest.raises(UncertainError):
             await run_job(context, Ask(JOB, key="fox-1"))
         (made,) = api.trainings.values()
-        entry = await named.take_up(context, made.id, key="fox-1", save=None)
+        entry = await by_name.take_up(context, made.id, key="fox-1", save=None)
         result = await run_job(context, Ask(entry.job, key=entry.key))
     assert (result.prediction_id, result.output, result.key) == (made.id, made.output, "fox-1")
     assert api.count("create") == 1
@@ -117,8 +117,8 @@ async def test_another_process_waits_for_a_training_and_cancels_it(api: Scripted
     api.next(Script(duration=math.inf))
     made = await train(connect, api, msgspec.structs.replace(JOB, wait_for_completion=False))
     async with connect(api) as context:
-        assert (await named.observe(context, made)).status == "processing"
-        canceled = await named.cancel(context, "fox-1")
+        assert (await by_name.observe(context, made)).status == "processing"
+        canceled = await by_name.cancel(context, "fox-1")
         assert canceled
         assert canceled.status == api.trainings[made].status == "canceled"
         assert (await run_job(context, Ask(JOB, key="fox-1"))).status == "canceled"

@@ -12,8 +12,8 @@ from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import known, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JobError, UnknownJobError
+from replicate_job.flow.by_name import cancel
 from replicate_job.flow.context import Context
-from replicate_job.flow.named import cancel
 from replicate_job.job import Result
 
 
@@ -21,7 +21,7 @@ async def _cancel(context: Context, name: str) -> Result | None:
     try:
         return await cancel(context, name)
     except UnknownJobError:
-        from replicate_job.batches.chains.named import cancel_steps  # noqa: PLC0415 - most names are those of jobs
+        from replicate_job.batches.chains.by_name import cancel_steps  # noqa: PLC0415 - most names are those of jobs
 
         if chain := await cancel_steps(context, name):
             return chain

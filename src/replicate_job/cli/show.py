@@ -10,8 +10,8 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local, output_only
 from replicate_job.cli.output import Shown, print_text
 from replicate_job.errors import UnknownJobError
+from replicate_job.flow.by_name import observe
 from replicate_job.flow.context import Context
-from replicate_job.flow.named import observe
 from replicate_job.flow.resolve import find_schema
 from replicate_job.job import Result
 
@@ -20,7 +20,7 @@ async def _observe(context: Context, name: str) -> Result:
     try:
         return await observe(context, name)
     except UnknownJobError:
-        from replicate_job.batches.chains.named import observe_chain  # noqa: PLC0415 - most names are those of jobs
+        from replicate_job.batches.chains.by_name import observe_chain  # noqa: PLC0415 - most names are those of jobs
 
         if chain := await observe_chain(context, name):
             return chain

@@ -11,9 +11,9 @@ import msgspec
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
+from replicate_job.flow.by_name import take_up
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import Ask
-from replicate_job.flow.named import take_up
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
 

@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 
 from replicate_job.errors import OutputExpiredError, ReplicateJobError
+from replicate_job.flow.by_name import observe_prediction
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
-from replicate_job.flow.named import observe_prediction
 from replicate_job.flow.remote import pages
 from replicate_job.flow.resume import resume
 from replicate_job.flow.take_over import take_over

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, recall
-from replicate_job.batches.chains.named import last_jobs
+from replicate_job.batches.chains.by_name import last_jobs
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged

@@ -8,9 +8,9 @@ from replicate_job.batches.attempts import attempts_before, latest, recall
 from replicate_job.batches.chains.run import merged
 from replicate_job.chain import base_of, in_order
 from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.by_name import cancel, observe
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
-from replicate_job.flow.named import cancel, observe
 from replicate_job.job import Outcome, Result
 from replicate_job.journal.entry import Entry
 
