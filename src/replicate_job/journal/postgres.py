@@ -16,6 +16,7 @@ from replicate_job.database import DatabaseURL
 from replicate_job.decoding import decode
 from replicate_job.errors import JournalError
 from replicate_job.journal.entry import Claim, Entry
+from replicate_job.journal.group_commit import GroupCommit
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.news import News, Seen
 from replicate_job.journal.postgres_news import Listener, notify
@@ -23,7 +24,6 @@ from replicate_job.journal.postgres_schema import check_version, migrate
 from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server, is_of_values
 from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, mark_of_row
 from replicate_job.journal.store import Database, Work
-from replicate_job.journal.together import Together
 from replicate_job.wire.prediction import Prediction
 
 NOW = "extract(epoch FROM clock_timestamp())::float8"
@@ -83,8 +83,8 @@ class PostgresJournal(SQLJournal):
         )
         super().__init__(self._database, lease=lease, clock=clock, token=token)
         self._listener = Listener(self._database)
-        self._new, self._made = Together(self._insert_all), Together(self._write_all)
-        self._released = Together(self._release_all)
+        self._new, self._made = GroupCommit(self._insert_all), GroupCommit(self._write_all)
+        self._released = GroupCommit(self._release_all)
         self._writing = set[asyncio.Task[str]]()  # predictions, also of tasks that were cancelled
 
     async def __aenter__(self) -> Self:

@@ -30,7 +30,7 @@ class _Write(Generic[Item, Outcome]):
             self.outcome.set_exception(error)
 
 
-class Together(Generic[Item, Outcome]):
+class GroupCommit(Generic[Item, Outcome]):
     """``write`` writes any number of items, and gives an outcome for each, in their order.
 
     A write alone waits for nothing. Many at once cost as much as the few transactions that they take together.
