@@ -64,10 +64,10 @@ async def _check(shared: Common) -> int:
 
             found = {worker.pid: worker.age for worker in await workers_here(open_tables(context), context.api)}
     except JournalError as error:
-        from replicate_job.fleet.sign import signs  # noqa: PLC0415 - where it is needed
+        from replicate_job.fleet.heartbeat_file import fresh_heartbeats  # noqa: PLC0415 - where it is needed
 
         settings = shared.settings
-        found = signs(settings.state, str(settings.journal))
+        found = fresh_heartbeats(settings.state, str(settings.journal))
         if not found:
             raise
         if not shared.quiet:

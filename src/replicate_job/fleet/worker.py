@@ -9,9 +9,9 @@ from functools import partial
 from replicate_job.errors import JournalError
 from replicate_job.fleet.collect import collect_jobs
 from replicate_job.fleet.create import create_rows
+from replicate_job.fleet.heartbeat_file import keep_heartbeat
 from replicate_job.fleet.input_files import clean
 from replicate_job.fleet.parts import Fleet, join, open_tables
-from replicate_job.fleet.sign import show
 from replicate_job.fleet.upkeep import Upkeep
 from replicate_job.fleet.watcher import Watcher
 from replicate_job.flow.background import Background
@@ -34,7 +34,8 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     upkeep, watcher = Upkeep(fleet, concurrency), Watcher(fleet)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     background = Background(lambda error: None if failed.done() else failed.set_exception(error))
-    background.start(show(context.cache, str(context.journal.url)))  # first: what follows may wait for the database
+    # The heartbeat starts first: the next steps may have to wait for the database.
+    background.start(keep_heartbeat(context.cache, str(context.journal.url)))
     try:
         await upkeep.once()
         background.start(upkeep.run())

@@ -1,4 +1,4 @@
-"""A worker's sign of life on its host's disk, for a probe that comes while the database is away."""
+"""A worker's heartbeat in a file on its host, for a health probe while the database cannot be reached."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from hashlib import blake2b
 from pathlib import Path
 
 EVERY = 3.0
-"""Seconds between two signs."""
+"""Seconds between two heartbeats."""
 FRESH = 15.0
-"""Seconds for which a sign says that its worker lives."""
+"""Seconds for which a heartbeat counts as a sign of a live worker."""
 
 
-async def show(folder: Path, journal: str) -> None:
-    """Show that this process's event loop runs, until cancelled. Where the folder cannot be written, nothing is shown.
+async def keep_heartbeat(folder: Path, journal: str) -> None:
+    """Write a heartbeat every ``EVERY`` seconds until cancelled: it shows that this process's event loop runs.
+
+    A folder that cannot be written is ignored.
 
     ``journal`` is the address of the worker's journal, without its password.
     """
@@ -36,8 +38,8 @@ def _touch(path: Path) -> None:
         path.touch()
 
 
-def signs(folder: Path, journal: str) -> dict[int, float]:
-    """The workers of this host that live, by the numbers of their processes: how many seconds ago each showed it."""
+def fresh_heartbeats(folder: Path, journal: str) -> dict[int, float]:
+    """Map the process id of each live worker on this host to the age of its last heartbeat in seconds."""
     prefix, now = _prefix(journal), time.time()
     found: dict[int, float] = {}
     for path in folder.glob(f"{prefix}*"):
@@ -46,7 +48,7 @@ def signs(folder: Path, journal: str) -> dict[int, float]:
             if age < FRESH:
                 found[int(path.name.removeprefix(prefix))] = max(0.0, age)
             else:
-                path.unlink(missing_ok=True)  # of one that was killed
+                path.unlink(missing_ok=True)  # the worker was killed
     return found
 
 
