@@ -20,7 +20,7 @@ from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal import sql
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Pruned
-from replicate_job.journal.prints import print_job
+from replicate_job.journal.fingerprints import print_job
 from replicate_job.journal.sql import SQLJournal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target

@@ -12,7 +12,7 @@ from replicate_job.errors import JobError
 from replicate_job.inputs.content import Content
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest, decode_job, encode_job, fingerprint
-from replicate_job.journal.prints import print_job
+from replicate_job.journal.fingerprints import print_job
 from replicate_job.wire.target import Target
 
 _MARKS = ["replicate-job:file", "replicate-job:content"]

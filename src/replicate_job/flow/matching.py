@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.journal.entry import CreateRequest
-from replicate_job.journal.prints import content_print
+from replicate_job.journal.fingerprints import content_print
 from replicate_job.wire.prediction import Prediction
 
 Verdict = Literal["same", "almost", "other"]

@@ -6,7 +6,7 @@ import sqlite3
 
 from replicate_job.errors import JournalError
 from replicate_job.journal.entry import decode_job
-from replicate_job.journal.prints import print_job
+from replicate_job.journal.fingerprints import print_job
 
 MIGRATIONS = (
     # 1

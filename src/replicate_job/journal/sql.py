@@ -34,9 +34,9 @@ from replicate_job.journal.entry import (
     decode_job,
     encode_job,
 )
+from replicate_job.journal.fingerprints import print_job, print_request, print_text
 from replicate_job.journal.lease import Lease, Process, Term
 from replicate_job.journal.news import News, Seen
-from replicate_job.journal.prints import print_job, print_request, print_text
 from replicate_job.journal.store import Database, Store, Sync
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.wire.prediction import Prediction

@@ -9,7 +9,7 @@ import pytest
 
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest
-from replicate_job.journal.prints import print_job, print_request
+from replicate_job.journal.fingerprints import print_job, print_request
 from replicate_job.wire.target import Target
 
 KEY = b"key"
