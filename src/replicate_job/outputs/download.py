@@ -11,8 +11,8 @@ import msgspec
 from replicate_job.aio import in_thread
 from replicate_job.errors import OutputError, OutputExpiredError, TransportError
 from replicate_job.job import Kept
+from replicate_job.outputs.error_page import page_in_place_of
 from replicate_job.outputs.names import stems
-from replicate_job.outputs.page import page_in_place_of
 from replicate_job.outputs.part import Part, Place
 from replicate_job.outputs.resume import Known, Verdict, judge, request_headers
 from replicate_job.wire import data_url
