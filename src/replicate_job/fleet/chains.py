@@ -24,8 +24,8 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.job import Job, Outcome, Result
 from replicate_job.journal.entry import Entry
+from replicate_job.journal.group_commit import GroupCommit
 from replicate_job.journal.postgres_fleet import CANCELED, CANCELED_ROW, FleetBatch, FleetRow, Stand
-from replicate_job.journal.together import Together
 from replicate_job.outputs.place import of_row
 from replicate_job.wire.prediction import TERMINAL, Prediction
 
@@ -55,7 +55,7 @@ class _Admission:
 
     def __init__(self, fleet: Fleet, rows: Rows) -> None:
         self.fleet, self.rows = fleet, rows
-        self._together = Together(self._admit_all)
+        self._together = GroupCommit(self._admit_all)
         self.is_full = False
 
     async def admit(self, key: str, job: Job) -> bool:
