@@ -93,6 +93,10 @@ class KeyInUseError(JobError):
     pass
 
 
+class BatchCanceledError(JobError):
+    pass
+
+
 class APIError(ReplicateJobError):
     """An HTTP error with the fields of the API's problem body.
 

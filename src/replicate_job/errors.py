@@ -11,6 +11,7 @@
     │   ├── MissingVariableError    a variable that the job needs is not set
     │   ├── ModelNotFoundError      no model, version or deployment of that name
     │   ├── KeyInUseError           the key belongs to a different job
+    │   ├── BatchCanceledError      the batch of a fleet was canceled before this row was created
     │   └── RecordingError          a recording cannot be read or written, or lacks what was requested
     ├── APIError                    the API answered, and the answer is an error; every field of its body
     │   ├── AuthenticationError     401, 403
@@ -47,6 +48,7 @@ from replicate_job.base_errors import (
     AnswerTooLargeError,
     APIError,
     AuthenticationError,
+    BatchCanceledError,
     CertificateError,
     ClaimLostError,
     ClosedError,
@@ -91,6 +93,7 @@ __all__ = [
     "APIError",
     "AnswerTooLargeError",
     "AuthenticationError",
+    "BatchCanceledError",
     "CertificateError",
     "ClaimLostError",
     "ClosedError",

@@ -14,7 +14,14 @@ from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged
 from replicate_job.batches.row_job import RowJob, another_input, is_of_row
 from replicate_job.chain import Call
-from replicate_job.errors import ClaimLostError, JobError, KeyInUseError, OutputExpiredError, ReplicateJobError
+from replicate_job.errors import (
+    BatchCanceledError,
+    ClaimLostError,
+    JobError,
+    KeyInUseError,
+    OutputExpiredError,
+    ReplicateJobError,
+)
 from replicate_job.fleet.bring import bring
 from replicate_job.fleet.budget import admit_jobs, release
 from replicate_job.fleet.parts import Fleet, Rows
@@ -25,7 +32,8 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.job import Job, Outcome, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.group_commit import GroupCommit
-from replicate_job.journal.postgres_fleet import CANCELED, CANCELED_ROW, FleetBatch, FleetRow, Stand
+from replicate_job.journal.postgres import CANCELED, CANCELED_ROW
+from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, Stand
 from replicate_job.outputs.place import of_row
 from replicate_job.wire.prediction import TERMINAL, Prediction
 
@@ -131,7 +139,7 @@ class _RowChain:
         batch, row = self._rows.batch, self._row
         if batch.stopped and entry is None:
             if batch.stopped == CANCELED:
-                raise JobError(CANCELED_ROW)
+                raise BatchCanceledError(CANCELED_ROW)
             return _under_way(job)
         known = self._known.get(call.name)
         number = attempt_of(batch.id, known) + (call.name in self._retried) if known else 1

@@ -22,6 +22,7 @@ from replicate_job.fleet.chains import run_chains
 from replicate_job.fleet.next import advance, next_job
 from replicate_job.fleet.parts import Fleet, Rows
 from replicate_job.flow.job_run import Ask
+from replicate_job.journal.postgres import CANCELED
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow
 from replicate_job.outputs.place import of_row
 
@@ -40,10 +41,7 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
         return
     try:
         rows = await fleet.rows_of(batch)
-        if batch.stopped:
-            await _wind_up(fleet, rows, first, last)
-            return
-        delay = await _create(fleet, rows, first, last)
+        delay = await (_wind_up if batch.stopped else _create)(fleet, rows, first, last)
     except asyncio.CancelledError:
         await asyncio.shield(fleet.tables.defer_rows(batch, first, last, delay=0))
         raise
@@ -51,12 +49,21 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
         await fleet.tables.defer_rows(batch, first, last, delay=delay)
 
 
-async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> None:
-    """Note what has ended of a batch for which nothing is created any more."""
+async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
+    """Note what has ended of a batch for which nothing is created any more; gives what ``_create`` does.
+
+    Of a canceled one, find out what was begun: the journal lets nothing be sent for it.
+    """
+    batch = rows.batch
     if rows.chain:
-        await run_chains(fleet, rows, first, last)
-    elif rows.plan.goes_on:
-        await advance(fleet, rows, first, last)
+        return await _delay(fleet, batch, await run_chains(fleet, rows, first, last))
+    found = await advance(fleet, rows, first, last)
+    if batch.stopped != CANCELED:
+        return None
+    begun = [row for row in found if row.entry and row.entry.state in {"claimed", "intended"} and _may_begin(row)]
+    outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in begun), return_exceptions=True)
+    await fleet.tables.settle(batch, first, last)
+    return await _delay(fleet, batch, outcomes)
 
 
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:

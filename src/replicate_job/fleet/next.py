@@ -6,7 +6,8 @@ from replicate_job.batches.attempts import attempt_key, attempt_number, attempts
 from replicate_job.batches.row_job import RowJob
 from replicate_job.fleet.parts import Fleet, Rows
 from replicate_job.job import Job
-from replicate_job.journal.postgres_fleet import CANCELED, FleetRow, Move
+from replicate_job.journal.postgres import CANCELED
+from replicate_job.journal.postgres_fleet import FleetRow, Move
 
 
 async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[FleetRow]:

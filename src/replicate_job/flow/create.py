@@ -16,6 +16,7 @@ import msgspec
 from replicate_job.api.failures import backoff, is_ambiguous
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import (
+    BatchCanceledError,
     CertificateError,
     ClaimLostError,
     InvalidRequestError,
@@ -77,7 +78,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     while True:
         slot = slot or await context.client.take_slot()
         async with context.client.place(blocks=blocking_wait > 0):
-            claim = await _intend(context, claim, request)
+            claim = await _intend(context, tries, claim, request)
             sent_at = context.clock.now()
             if claim.entry.prediction_id:
                 return Created(claim.entry.prediction_id, sent_at)
@@ -102,7 +103,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
         await tries.count(broken, foreign)
 
 
-async def _intend(context: Context, claim: Claim, request: CreateRequest) -> Claim:
+async def _intend(context: Context, tries: _Tries, claim: Claim, request: CreateRequest) -> Claim:
     """Record the intent, unless the claim did that. Nothing is waited for between the intent and the first byte.
 
     A wait for the place may have made the claim's intent old: then it is recorded anew.
@@ -111,7 +112,10 @@ async def _intend(context: Context, claim: Claim, request: CreateRequest) -> Cla
         if _age(context, claim) < UNSENT / 2:
             return claim
         await context.journal.unsent(claim)
-    return await context.journal.intend(claim, request, moment(context))
+    try:
+        return await context.journal.intend(claim, request, moment(context))
+    except BatchCanceledError as error:
+        await tries.give_up(error)
 
 
 async def _send(

@@ -14,7 +14,7 @@ import msgspec
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.decoding import decode
-from replicate_job.errors import JournalError
+from replicate_job.errors import BatchCanceledError, JournalError
 from replicate_job.journal.entry import Claim, Entry
 from replicate_job.journal.group_commit import GroupCommit
 from replicate_job.journal.lease import Process, Term
@@ -31,6 +31,8 @@ WATCHER = "watcher"
 """The role of the process that waits for all predictions."""
 FORGOTTEN = 24 * 3600.0
 """Seconds after the end of its lease at which a holder is deleted."""
+CANCELED, CANCELED_ROW = "canceled", "canceled before it was created"
+"""Why a batch that was canceled is stopped, and the problem of its rows that were not created."""
 
 
 _INSERT_ALL = (
@@ -131,6 +133,10 @@ class PostgresJournal(SQLJournal):
     def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:
         notify(db, [job.key for job in jobs if job.batch is None])  # nobody waits for one of many rows
 
+    def _check_batch(self, db: Database, batch: str | None) -> None:
+        if batch and _canceled(db, [batch]):
+            raise BatchCanceledError(CANCELED_ROW)
+
     @property
     def store(self) -> PostgresStore:
         """Where the fleet's tables are too."""
@@ -151,6 +157,8 @@ class PostgresJournal(SQLJournal):
         columns = [list(column) for column in zip(*rows, strict=True)]
 
         def work(db: Database) -> list[Claim | None]:
+            if _canceled(db, sorted({new.batch for new in jobs if new.batch})):
+                return [None] * len(jobs)  # each learns of its own batch
             inserted = {row["claim"] for row in db.execute(_INSERT_ALL, columns)}
             lease = self._hold(db)
             return [
@@ -229,6 +237,17 @@ class PostgresJournal(SQLJournal):
         query = f"SELECT lease_until - {NOW} AS seconds, process FROM holders WHERE holder = ?"  # noqa: S608 - our own clock
         row = db.execute(query, (holder,)).fetchone()
         return row and (row["seconds"], decode(row["process"], Process))
+
+
+def _canceled(db: Database, batches: Sequence[str]) -> bool:
+    """Whether one of these batches of a fleet is canceled. Those that are not stay so until the transaction's end.
+
+    Whoever cancels waits for that, and then sees what was claimed.
+    """
+    if not batches:
+        return False
+    query = "SELECT stopped FROM batches WHERE id = ANY(?::text[]) AND job IS NOT NULL ORDER BY number FOR SHARE"
+    return any(row["stopped"] == CANCELED for row in db.execute(query, (list(batches),)).fetchall())
 
 
 async def migrate_database(url: DatabaseURL) -> tuple[int, int]:

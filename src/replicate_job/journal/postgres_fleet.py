@@ -14,7 +14,7 @@ from replicate_job.decoding import decode
 from replicate_job.errors import JobError
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest, Entry, decode_job
-from replicate_job.journal.postgres import NOW, PostgresJournal
+from replicate_job.journal.postgres import CANCELED, CANCELED_ROW, NOW, PostgresJournal
 from replicate_job.journal.postgres_budget import BudgetTables
 from replicate_job.journal.postgres_news import notify
 from replicate_job.journal.postgres_queue import CHUNK, defer_collect, defer_next, defer_rows, parts_of, queue_of
@@ -32,8 +32,6 @@ ABANDONED = 7 * 86_400.0
 """Seconds after which the input files of a submission are deleted that never came to its end."""
 RETRIED = 3600.0
 """Seconds after which input files are deleted that could not be deleted before."""
-CANCELED, CANCELED_ROW = "canceled", "canceled before it was created"
-"""Why a batch that was canceled is stopped, and the problem of its rows that were not created."""
 
 _OVER = (
     "(NOT r.is_open AND (j.state IN ('collected', 'uncertain') OR (r.problem <> '' AND"
@@ -478,10 +476,12 @@ class FleetTables:
         """Defer what the journal says is to be done and no task does; and note which batches are over."""
 
         def work(db: Database) -> int:
+            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # whoever canceled may have died
             lost = db.execute(
                 "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
                 f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
-                f" IS NULL AND (b.stopped = '' OR r.is_open AND b.stopped = '{CANCELED}') AND {_TO_CREATE}"
+                f" IS NULL AND (b.stopped = '' OR b.stopped = '{CANCELED}'"
+                f" AND (r.is_open OR j.state IN ('claimed', 'intended'))) AND {_TO_CREATE}"
                 " AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t"
                 f" WHERE t.queueing_lock = r.batch || '#' || r.chunk AND {_PENDING}) GROUP BY r.batch, r.chunk",
                 (api,),
@@ -547,17 +547,14 @@ class FleetTables:
         await self._write(query, reason, number)
 
     async def cancel(self, number: int) -> int:
-        """Stop the batch, and count the rows that were canceled before they were created."""
+        """Stop the batch, and count the rows that were canceled before they were created.
 
-        def work(db: Database) -> int:
-            db.execute("UPDATE batches SET stopped = ? WHERE number = ?", (CANCELED, number))
-            return db.execute(
-                "UPDATE batch_rows AS r SET problem = ?, is_open = false WHERE r.batch = ? AND r.problem = ''"
-                " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
-                (CANCELED_ROW, number),
-            ).rowcount
-
-        return await self._store.run(work)
+        The journal intends no request of a canceled batch, and stopping it waits for claims that are being written: so
+        the second transaction sees all that were.
+        """
+        query = "UPDATE batches SET stopped = ? WHERE number = ?"
+        await self._write(query, CANCELED, number)
+        return await self._store.run(lambda db: _note_canceled(db, "number = ?", number))
 
     async def under_way(self, number: int) -> list[Entry]:
         """The batch's jobs that have or may have a prediction without an end."""
@@ -618,6 +615,20 @@ def _columns(items: Sequence[Move] | Sequence[Stand]) -> list[list[Any]]:
 
 def _texts(encoded: str) -> tuple[str, ...]:
     return decode(encoded, tuple[str, ...])
+
+
+def _note_canceled(db: Database, where: str, value: Any) -> int:
+    """Note of the rows of canceled batches that those without a job are not created; count them.
+
+    A batch that is submitted again meanwhile waits, or is not canceled any more.
+    """
+    query = f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number FOR SHARE"
+    numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
+    return db.execute(
+        "UPDATE batch_rows AS r SET problem = ?, is_open = false WHERE r.batch = ANY(?::bigint[]) AND r.problem = ''"
+        " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
+        (CANCELED_ROW, numbers),
+    ).rowcount
 
 
 def _place(batch: str | None, key: str, step: str | None) -> tuple[str, str]:

@@ -55,7 +55,8 @@ class Journal(Protocol):
         With ``request``, the create request of a new job is recorded at once, as ``intend`` does, and the claim
         ``intends``; ``sent`` is by default the time of the journal's clock.
         ``chain_step`` is the step's name where the job is one of a chain, whose key ends in it.
-        Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
+        Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job. With
+        ``request``, raises BatchCanceledError where the ``batch`` is a fleet's and canceled.
         """
 
     def hurry(self) -> None:
@@ -80,7 +81,7 @@ class Journal(Protocol):
         """Record that this create request is about to be sent, and check the claim in the same transaction.
 
         The record is on the disk when this returns: a power cut does not undo it. The returned claim ``intends``,
-        unless its job has got a prediction meanwhile: then nothing may be sent.
+        unless its job has got a prediction meanwhile: then nothing may be sent. Raises BatchCanceledError as ``claim``.
         """
 
     async def unsent(self, claim: Claim) -> None:

@@ -205,6 +205,7 @@ class SQLJournal(ABC):
 
     def _claim(self, db: Database, new: NewJob) -> Claim:
         if entry := self._insert(db, new):
+            self._check_goes_on(db, new)
             return Claim(entry, 1, self._hold(db), intends=new.request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
         if row["claim"] in {new.mark, mark_of_row(new.mark)}:  # tried before: the commit's answer was lost
@@ -213,6 +214,7 @@ class SQLJournal(ABC):
         if row["state"] == "refused":
             # The job certainly never ran, so that its key is free again, also for a corrected job.
             db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
+            self._check_goes_on(db, new)
             entry = self._insert(db, new, fence=row["fence"] + 1)
             assert entry  # noqa: S101 - there is none of that key
             return Claim(entry, row["fence"] + 1, self._hold(db), intends=new.request is not None)
@@ -226,6 +228,14 @@ class SQLJournal(ABC):
             (self._holder, new.mark, save, new.key),
         )
         return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
+
+    def _check_goes_on(self, db: Database, new: NewJob) -> None:
+        """Raise BatchCanceledError where the new job is to be created at once, in a batch that is canceled."""
+        if new.request:
+            self._check_batch(db, new.batch)
+
+    def _check_batch(self, db: Database, batch: str | None) -> None:  # noqa: B027 - not every database has fleets
+        """Raise BatchCanceledError for a batch that is canceled. None is until this transaction's end."""
 
     def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
         """Insert the row of a new job; None where a job has that key."""
@@ -378,6 +388,7 @@ class SQLJournal(ABC):
                 return Claim(entry, claim.fence, lease)
             if self._store.may_be_done and (entry.state, entry.request, entry.last_sent) == ("intended", request, sent):
                 return Claim(entry, claim.fence, lease, intends=True)
+            self._check_batch(db, entry.batch)
             whole, shown = print_request(self._key, request)
             is_first = entry.sends == 0  # those before, if any, were never sent: what was made then is not this job's
             db.execute(
