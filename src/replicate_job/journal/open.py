@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from replicate_job.clock import Clock, SystemClock
@@ -28,8 +29,13 @@ def open_journal(
     return PostgresJournal(place, clock=clock, token=token)
 
 
-def check_installed() -> None:
+def check_installed(what: str = "a journal in PostgreSQL") -> None:
+    """Raise JournalError where ``what`` lacks the packages of its extra."""
     try:
         import psycopg  # noqa: F401, PLC0415 - an extra
     except ImportError:
-        raise JournalError(f"a journal in PostgreSQL needs its driver: {advice('fleet')}") from None
+        is_complete = False
+    else:
+        is_complete = find_spec("procrastinate") is not None
+    if not is_complete:
+        raise JournalError(f"{what} needs packages that are not here: {advice('fleet')}")
