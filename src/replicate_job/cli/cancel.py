@@ -56,9 +56,11 @@ async def command(shared: Common, name: str, *, running: bool) -> int:
         if not isinstance(shared.settings.journal, Path):
             from replicate_job.fleet.cancel import cancel_named  # noqa: PLC0415 - an extra
 
-            if outcomes := await cancel_named(context, name, running=running):
+            outcomes = await cancel_named(context, name, running=running)
+            if outcomes is not None:
                 if not shared.quiet:
-                    tell(", ".join(f"{number:,} {_OUTCOMES[what]}" for what, number in outcomes.items() if number))
+                    counts = [f"{number:,} {_OUTCOMES[what]}" for what, number in outcomes.items() if number]
+                    tell(", ".join(counts) or f"the batch {name} is over: nothing is left to cancel")
                 return SUCCEEDED
         if running:
             raise JobError(f"--running is for a fleet's batch, and there is none named {name!r}")

@@ -8,6 +8,7 @@ from collections import Counter
 from replicate_job.errors import JobError, ReplicateJobError
 from replicate_job.fleet.parts import open_tables
 from replicate_job.flow.by_name import find
+from replicate_job.fleet.status import is_over
 from replicate_job.flow.cancel import cancel_job
 from replicate_job.flow.context import Context
 from replicate_job.journal.entry import Entry
@@ -34,11 +35,13 @@ async def cancel_named(context: Context, name: str, *, running: bool) -> Counter
 
 
 async def cancel_batch(context: Context, tables: FleetTables, batch: FleetBatch, *, running: bool) -> Counter[str]:
-    """Create nothing more of it; with ``running``, cancel its predictions too.
+    """Create nothing more of it; with ``running``, cancel its predictions too. One that is over stays as it is.
 
     Gives how many rows were ``unsent``, ``canceled``, still ``running``, and how many of them failed to be canceled
     (``unknown``).
     """
+    if is_over(await tables.counts(batch.number)):
+        return Counter()
     outcomes = Counter({"unsent": await tables.cancel(batch.number)})
     entries = [entry for entry in await tables.under_way(batch.number) if entry.api == context.api]
     if not running:
