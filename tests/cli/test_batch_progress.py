@@ -158,7 +158,7 @@ def test_the_time_left_counts_down_steadily_where_the_rate_stays() -> None:
 
 def test_a_heartbeat_says_what_is_known() -> None:
     assert heartbeat(busy(pace=10.0), 598 / 60, 870) == (
-        "1,250 of 10,000 done, 12 failed, 430 running, 8 waiting, 598/min, 1h 2m predict time, about 15 min left"
+        "1,250 of 10,000 done, 12 failed, 430 running, 8,320 waiting, 598/min, 1h 2m predict time, about 15 min left"
     )
 
 
@@ -175,7 +175,7 @@ def test_a_heartbeat_says_that_the_api_asked_to_wait() -> None:
 
 def test_whatever_is_no_success_has_failed_and_whatever_has_begun_runs() -> None:
     line = heartbeat(Tally(total=100, succeeded=10, failed=2, wrong=3, running=4, saving=5, waiting=6), None, None)
-    assert line == "15 of 100 done, 5 failed, 9 running, 6 waiting"
+    assert line == "15 of 100 done, 5 failed, 9 running, 76 waiting"
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -195,6 +195,12 @@ def test_a_log_gets_a_line_after_5_s_and_then_every_15_s(capsys: pytest.CaptureF
     assert at == [FIRST, FIRST + EVERY, FIRST + 2 * EVERY, FIRST + 3 * EVERY]
 
 
+def test_rows_that_were_not_read_yet_wait_too() -> None:
+    assert (
+        heartbeat(Tally(total=40, read=11, succeeded=3, running=8), None, None) == "3 of 40 done, 8 running, 29 waiting"
+    )
+
+
 async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     clock, tally = Clock(), Tally(total=3)
@@ -207,7 +213,7 @@ async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
 
     beating = asyncio.create_task(Listening(tally, now=clock).beat())
     clock.now += FIRST
-    assert await heard.get() == "0 of 3 done, 0 running, 0 waiting"
+    assert await heard.get() == "0 of 3 done, 0 running, 3 waiting"
     tally.succeeded = 2
     clock.now += EVERY
     assert (await heard.get()).startswith("2 of 3 done, ")
@@ -351,17 +357,18 @@ def bare(lines: list[str]) -> list[str]:
 def test_a_wide_terminal_has_room_for_all() -> None:
     bar, facts = bare(drawn(busy(pace=10.0), 120, age=125))
     assert re.fullmatch(r"[━╸╺]{40}  1,250/10,000  15 min left", bar)
-    assert facts == "12 failed  430 running  8 waiting  600/min  limit 600/min  1h 2m predict time"
+    assert facts == "12 failed  430 running  8,320 waiting  600/min  limit 600/min  1h 2m predict time"
 
 
 def test_80_columns_have_room_for_all() -> None:
-    assert bare(drawn(busy(pace=10.0), 80, age=125)) == bare(drawn(busy(pace=10.0), 120, age=125))
+    tally = busy(pace=10.0, predict_time=600)
+    assert bare(drawn(tally, 80, age=125)) == bare(drawn(tally, 120, age=125))
 
 
 def test_a_narrow_terminal_drops_the_last_facts_first() -> None:
     bar, facts = bare(drawn(busy(pace=10.0), 40, age=125))
     assert re.fullmatch(r"[━╸╺]{13}  1,250/10,000  15 min left", bar)
-    assert facts == "12 failed  430 running  8 waiting"
+    assert facts == "12 failed  430 running  8,320 waiting"
     bar, facts = bare(drawn(busy(pace=10.0), 30, age=125))
     assert re.fullmatch(r"[━╸╺]{16}  1,250/10,000", bar)
     assert facts == "12 failed  430 running"

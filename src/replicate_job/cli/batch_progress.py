@@ -75,8 +75,14 @@ def time_left(tally: Tally, speed: float | None) -> float | None:
 
 def shortest(tally: Tally) -> float:
     """Seconds that the rate limit takes for the rows that have no prediction yet."""
-    uncreated = (tally.total or 0) - tally.over - tally.running - tally.saving
-    return tally.paused + (max(0, uncreated) / tally.pace if tally.pace else 0.0)
+    return tally.paused + (uncreated(tally) / tally.pace if tally.pace else 0.0)
+
+
+def uncreated(tally: Tally) -> int:
+    """Rows that have no prediction yet; those that were read where the total is not known."""
+    if tally.total is None:
+        return tally.waiting
+    return max(0, tally.total - tally.over - tally.running - tally.saving)
 
 
 def done(tally: Tally, of: str) -> str:
@@ -89,8 +95,8 @@ def failed(tally: Tally) -> str:
 
 
 def ongoing(tally: Tally, speed: float | None) -> list[str]:
-    """A row counts as running until its files are saved."""
-    rows = [f"{tally.running + tally.saving:,} running", f"{tally.waiting:,} waiting"]
+    """A row counts as running until its files are saved, and waits until it is created, read already or not."""
+    rows = [f"{tally.running + tally.saving:,} running", f"{uncreated(tally):,} waiting"]
     return rows if speed is None else [*rows, rate(speed)]
 
 
