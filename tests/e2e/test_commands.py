@@ -229,6 +229,12 @@ def test_a_job_that_could_not_be_created_is_listed_with_its_problem(command: Com
     assert "did you mean text?" in job["problem"]
 
 
+def test_a_job_without_a_key_of_which_nothing_was_sent_leaves_no_line(command: Command, api: ScriptedAPI) -> None:
+    wrong = command("run", HELLO, "txt=x")
+    assert (wrong.code, api.count("create")) == (2, 0)
+    assert command("list", "--json").json == []
+
+
 def test_an_empty_journal_is_listed_as_one(command: Command) -> None:
     outcome = command("list")
     assert (outcome.code, outcome.out, outcome.error) == (0, b"", "no jobs yet")

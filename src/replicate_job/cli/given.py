@@ -63,6 +63,7 @@ class Options(msgspec.Struct, frozen=True):
             blocking_wait=WATCHED_BLOCKING_WAIT if is_watched() and not shared.quiet else LONGEST_BLOCKING_WAIT,
             timeout=self.timeout,
             called=shared.called,
+            is_new=self.key is None,
         )
 
 

@@ -52,7 +52,7 @@ def command(
     check_pairs(pairs, model=model)
     given_input = Given(read_input(file) if file is not None else {}, pairs)
     check_job(job)
-    ask = Ask(job, new_key() if key is None else key, timeout=timeout, called=shared.called)
+    ask = Ask(job, new_key() if key is None else key, timeout=timeout, called=shared.called, is_new=key is None)
     return _train(shared, ask, given_input, dry_run=dry_run)
 
 
