@@ -25,7 +25,7 @@ from replicate_job.journal.open import open_journal
 from replicate_job.journal.sqlite_thread import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
-from replicate_job.settings import TOKEN, Settings, check_environment
+from replicate_job.settings import LOCAL_ADVICE, TOKEN, TOKEN_ADVICE, Settings, check_environment
 from replicate_job.telemetry import Telemetry, is_traced
 from replicate_job.version import __version__
 
@@ -48,12 +48,15 @@ async def open_session(  # noqa: PLR0913 - independent facts
     rate: float | None = CREATE_RATE,
     clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     line: Callable[..., str] = command_line,
+    needs_token: bool = True,
+    may_be_local: bool = True,
 ) -> AsyncIterator[Context]:
     """Open a client of the API, the journal and the downloads; with ``settings.local`` the local server too.
 
     ``model`` is started early by the local server. ``rate`` is create requests a second; with None only the API's own
     refusals (429) slow requests down. ``line`` writes the commands in hints. Raises MissingVariableError without a
-    token, unless the API is on this machine; ForkedError; LocalError.
+    token, unless the API is on this machine, or not ``needs_token``: then ``check_token`` is called before the API is.
+    ``may_be_local``: the error names ``--local`` too. Raises ForkedError; LocalError.
     """
     check_fork()
     check_threads()
@@ -62,8 +65,8 @@ async def open_session(  # noqa: PLR0913 - independent facts
         if settings.local:
             rate = None  # Replicate's limits do not hold for this machine
             base_url = await stack.enter_async_context(_serve(model, reporter))
-        elif not is_loopback(urlsplit(normalize(base_url)).hostname):
-            check_environment((TOKEN,), settings)
+        elif needs_token:
+            check_token(settings, may_be_local=may_be_local)
         agent = f"replicate-job/{__version__}"
         transport = Transport(base_url, settings.token, user_agent=agent, headers=settings.headers, clock=clock)
         await stack.enter_async_context(transport)
@@ -98,6 +101,13 @@ async def open_session(  # noqa: PLR0913 - independent facts
         yield context
         if isinstance(settings.journal, Path) and is_readable_by_others(settings.journal):
             reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
+
+
+def check_token(settings: Settings, *, may_be_local: bool = True) -> None:
+    """Raise MissingVariableError for an API that needs a token, and none is set."""
+    if not is_loopback(urlsplit(normalize(settings.base_url)).hostname):
+        advice = f"{TOKEN_ADVICE}, {LOCAL_ADVICE}" if may_be_local else TOKEN_ADVICE
+        check_environment((TOKEN,), settings, token_advice=advice)
 
 
 def _serve(model: str, reporter: Reporter) -> AbstractAsyncContextManager[str]:

@@ -22,10 +22,8 @@ HEADERS = "REPLICATE_JOB_HEADERS"
 SLOWEST_LIST = 60.0
 """By default, the most seconds after which the account's list shows a new prediction."""
 DEFAULT_BASE_URL = "https://api.replicate.com"
-TOKEN_ADVICE = (
-    "get a token at https://replicate.com/account/api-tokens, "  # noqa: S105 - advice
-    "or run on this machine without one (--local, in Python local=True)"
-)
+TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens"  # noqa: S105 - advice
+LOCAL_ADVICE = "or run on this machine without one (--local, in Python local=True)"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN = {"authorization", "cancel-after", "connection", "content-length", "content-type", "expect", "host", "prefer"}
 _OWN |= {"accept-encoding", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -178,10 +176,16 @@ def _read_seconds(environment: Mapping[str, str], name: str, default: float) -> 
     return seconds
 
 
-def check_environment(names: tuple[str, ...], settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+def check_environment(
+    names: tuple[str, ...],
+    settings: Settings,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    token_advice: str = f"{TOKEN_ADVICE}, {LOCAL_ADVICE}",
+) -> None:
     """Raise MissingVariableError for a named variable that is not set. A local run needs no token."""
     for name in names:
         is_set = settings.local or settings.token if name == TOKEN else environment.get(name)
         if not is_set:
-            advice = TOKEN_ADVICE if name == TOKEN else "the job's env names it; set it and run again"
+            advice = token_advice if name == TOKEN else "the job's env names it; set it and run again"
             raise MissingVariableError(name, advice)

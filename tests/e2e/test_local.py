@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -12,7 +14,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
-HELLO = "replicate/hello-world"
+HELLO, PAINTER = "replicate/hello-world", "black-forest-labs/flux-schnell"
 SHORT = ("--poll-interval", "0.01", "--max-poll-attempts", "1")
 
 
@@ -44,6 +46,31 @@ def test_a_budget_that_is_over_says_that_the_prediction_has_ended_and_resume_run
     resumed = command("resume", "--local", "--timeout", "10m", env=environment)
     assert resumed.response["output"] == "hello you"
     assert resumed.code == 0
+
+
+def test_a_batch_that_ctrl_c_ends_and_the_list_count_its_unfinished_rows_alike(
+    command: Command, environment: dict[str, str]
+) -> None:
+    (command.folder / "rows.csv").write_text("prompt\n" + "".join(f"a lake {number}\n" for number in range(40)))
+    words = [PAINTER, "rows.csv", "--local", "--no-save", "--results", "r.jsonl", "--no-report"]
+    process = command.start("batch", *words, env=environment)
+    while not any(row["state"] != "collected" for row in states(command)):
+        assert not process.ends_within(0.05)
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    told = re.search(r"(\d+) unfinished, which ended with the local server, (\d+) still to run: `", outcome.err)
+    assert told, outcome.err
+    over = sum(row["state"] == "collected" for row in states(command))
+    assert int(told[1]) + int(told[2]) + over == 40
+    assert f", {told[1]} unfinished\n" in command("list", env=environment).err
+
+
+def states(command: Command) -> list[dict[str, Any]]:
+    try:
+        return command.rows("state")
+    except sqlite3.OperationalError:  # its tables are not there yet
+        return []
 
 
 @pytest.mark.parametrize("words", [["--no-wait"], []])

@@ -56,6 +56,17 @@ def test_ctrl_c_while_polling_cancels(api: ScriptedAPI, command: Command) -> Non
     assert outcome.error == f"warning: interrupted: prediction {prediction.id} is canceled"
 
 
+def test_a_key_whose_prediction_was_canceled_says_how_to_go_on(api: ScriptedAPI, command: Command) -> None:
+    api.next(ENDLESS)
+    command("run", HELLO, "text=x", "--no-wait", "--key", "k", "--no-save")
+    command("cancel", "k")
+    again = command("run", HELLO, "text=x", "--key", "k", "--no-save")
+    assert again.code == 4
+    name = f"prediction {api.predictions[0].id}"
+    told = [f"{name} was canceled", "the key 'k' stays with it: another key makes a new prediction"]
+    assert again.err.splitlines() == told
+
+
 def test_ctrl_c_while_a_text_streams_cancels_and_the_text_stays(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, output=["Once", " upon"], stream=Stream()))
     process = command.start("run", "meta/llama-2-70b-chat", "prompt=x", "--stream")

@@ -11,6 +11,7 @@ from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.cancel import cancel_job
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
+from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.journal.entry import Entry
 
@@ -22,14 +23,12 @@ async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Coun
     """Find out what the unanswered create requests made; with ``cancel``, cancel what runs.
 
     Gives how many are ``running``, ``canceled``, ``unsent`` and ``unknown`` (not found out within ``LONGEST`` seconds).
+    Those of a local server end with it: they are ``ended``.
     """
-    entries = [
-        entry
-        for entry in (await context.journal.look_up(keys)).values()
-        if entry.state in {"intended", "uncertain", "created"}
-    ]
+    known = (await context.journal.look_up(keys)).values()
     if context.ephemeral:
-        return Counter()
+        return +Counter(ended=sum(entry.state in UNFINISHED for entry in known))
+    entries = [entry for entry in known if entry.state in {"intended", "uncertain", "created"}]
     outcomes = Counter({"unknown": len(entries)})
 
     async def settle(entry: Entry) -> None:

@@ -86,6 +86,7 @@ GARBAGE = 50_000
 """New objects after which the garbage collector looks for cycles."""
 _LEFT = {
     "running": "left running",
+    "ended": "unfinished, which ended with the local server",
     "unknown": "of which it is not known yet whether they were created",
 }
 
@@ -296,7 +297,7 @@ def command(
         raise click.UsageError("--id names a column, and without INPUTS there is none")
     if given["no_header"] and given["header"]:
         raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
-    _check_fleet(given)
+    _check_fleet(given, is_local=shared.local)
     kept_in = place(given.pop("save"), no_save=given.pop("no_save"), rows=True)
     if given["dedupe"] and given["id_column"]:
         raise click.UsageError("--dedupe names rows by their inputs, and --id by a column: give one")
@@ -321,7 +322,7 @@ def _read_chain(chain: Chain, overrides: dict[str, Any]) -> Job:
     return chain_job(chain)
 
 
-def _check_fleet(given: dict[str, Any]) -> None:
+def _check_fleet(given: dict[str, Any], *, is_local: bool) -> None:
     """Raise UsageError for options that do not go together."""
     if not given["fleet"]:
         if given["detach"]:
@@ -329,9 +330,14 @@ def _check_fleet(given: dict[str, Any]) -> None:
         if given["results"] is None:
             raise click.UsageError("Missing option '--results'.")
         return
-    alone = ["results", *NOT_OF_FLEETS, "cancel_on_interrupt", "report", "no_report"]
-    if named := [name for name in alone if given[name]]:
-        why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
+    alone = ["local", "results", *NOT_OF_FLEETS, "cancel_on_interrupt", "report", "no_report"]
+    if named := [name for name in alone if (is_local if name == "local" else given[name])]:
+        why = {
+            "local": ", whose workers are other processes: for models of this machine start `replicate-job serve`, and"
+            " have all of them use its REPLICATE_BASE_URL",
+            "results": ": `replicate-job results BATCH` writes them",
+            "concurrency": ": workers have one",
+        }
         option = f"--{named[0].replace('_', '-')}"
         raise click.UsageError(f"{option} is not for --fleet{why.get(named[0], '')}")
     given["results"] = STDOUT

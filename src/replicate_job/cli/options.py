@@ -24,7 +24,7 @@ from replicate_job.database import hide_password
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.outputs.place import read_save
-from replicate_job.session import CREATE_RATE, open_session
+from replicate_job.session import CREATE_RATE, check_token, open_session
 from replicate_job.settings import Settings, read_settings
 from replicate_job.version import __version__
 from replicate_job.wire.duration import parse_seconds
@@ -71,8 +71,12 @@ class Common(msgspec.Struct, frozen=True):
         known = _options_of(words[0])
         return command_line(*words, *(word for name, added in given.items() if name in known for word in added))
 
+    def check_token(self) -> None:
+        """Raise MissingVariableError where the API needs a token, and none is set."""
+        check_token(self.settings, may_be_local=_may_be_local())
+
     @asynccontextmanager
-    async def session(
+    async def session(  # noqa: PLR0913 - independent facts
         self,
         shown: AbstractContextManager[_Beating] | None = None,
         *,
@@ -80,15 +84,25 @@ class Common(msgspec.Struct, frozen=True):
         rate: float | None = CREATE_RATE,
         still: bool = False,
         stopped: str = "",
+        needs_token: bool = True,
     ) -> AsyncIterator[Context]:
         """A session whose reporter is ``shown``, by default a line on the terminal. ``still``: it shows streamed text.
 
-        ``rate`` is creates a second; ``stopped`` is said where SIGINT or SIGTERM ends it.
+        ``rate`` is creates a second; ``stopped`` is said where SIGINT or SIGTERM ends it. Without ``needs_token`` the
+        command asks the API nothing, or calls ``check_token`` before.
         """
         try:
             with shown or open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
                 beating = asyncio.create_task(reporter.beat())
-                opening = open_session(self.settings, reporter, model=model, rate=rate, line=self.line)
+                opening = open_session(
+                    self.settings,
+                    reporter,
+                    model=model,
+                    rate=rate,
+                    line=self.line,
+                    needs_token=needs_token,
+                    may_be_local=_may_be_local(),
+                )
                 try:
                     async with opening as context:
                         self.terminated.hurry = context.journal.hurry
@@ -112,6 +126,11 @@ async def healthy(address: Address | None, context: Context) -> AsyncIterator[No
     async with serve_health(address, context.journal) as served:
         context.reporter.tell(f"{served.origin}/healthz and {served.origin}/metrics tell how this process is")
         yield
+
+
+def _may_be_local() -> bool:
+    """Whether the command that runs takes ``--local``."""
+    return any(option.name == "local" for option in click.get_current_context().command.params)
 
 
 def _options_of(command: str) -> set[str | None]:

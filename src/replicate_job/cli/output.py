@@ -165,15 +165,19 @@ def conclude(  # noqa: PLR0913 - by name
     ephemeral: bool = False,
     quiet: bool = False,
     saves: bool = False,
+    key: str | None = None,
 ) -> int:
     """Say on stderr why a prediction or a training is not a success, and give the exit code.
 
     ``line`` writes a command for a hint. The prediction of an ``ephemeral`` API has ended with its server. With
-    ``quiet`` nothing is said of one that was not to be waited for; ``saves``: its outputs are to be kept.
+    ``quiet`` nothing is said of one that was not to be waited for; ``saves``: its outputs are to be kept. ``key`` is
+    the one that the user gave.
     """
     with about(known(result)):
         if job.wait_for_completion or result.status not in {"starting", "processing"}:
             _explain_status(result, job, line, ephemeral=ephemeral)
+            if key and result.status in {"failed", "canceled", "aborted"}:
+                tell(f"the key {key!r} stays with it: another key makes a new {result.kind}")
         elif not quiet:
             keeps = ", and keeps its outputs" if saves else ""
             goes_on = line("wait", result.prediction_id)

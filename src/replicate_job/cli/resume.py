@@ -44,7 +44,7 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
     kept_in, timeout = place(save, no_save=save is None), given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"
-    async with shared.session(stopped=stopped) as context:
+    async with shared.session(stopped=stopped, needs_token=False) as context:
         asks = [
             Ask(
                 msgspec.structs.replace(entry.job, wait_for_completion=True, **budget),
@@ -55,6 +55,8 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
             )
             for entry in await context.journal.unfinished(context.api)
         ]
+        if asks:
+            shared.check_token()
         known = await context.journal.entries()
         batches = [each for each in await context.journal.batches() if each.unfinished and each.api == context.api]
         elsewhere = Counter(each.api for each in known if each.state in UNFINISHED and each.api != context.api)
@@ -66,7 +68,8 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
         tell(f"{finished} of {len(codes)} unfinished jobs succeeded" if codes else "no unfinished jobs")
         for batch in batches:
             goes_on = f"`{batch.command}`" if batch.command else f"replicate_job.batch(..., key={batch.id!r})"
-            tell(f"unfinished rows of the batch {batch.source or batch.id}: {batch.unfinished}; {goes_on} goes on")
+            unfinished = f"unfinished rows of the batch {batch.source or batch.id}: {batch.unfinished}"
+            tell(f"{unfinished}; {goes_on} goes on with them, and with those that had not begun")
         for api, count in elsewhere.items():
             tell(f"{count} more at {api}: {'--local' if api == LOCAL else f'REPLICATE_BASE_URL={api}'} finishes them")
     return max(*codes, UNREACHABLE if context.journal.damaged else SUCCEEDED, SUCCEEDED)

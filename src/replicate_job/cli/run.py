@@ -168,7 +168,8 @@ async def _run(shared: Common, job: Job, given: Given, options: Options, plan: P
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
     ends = context.ephemeral
-    return conclude(result, job, line=shared.line, ephemeral=ends, quiet=shared.quiet, saves=bool(options.save))
+    quiet, saves = shared.quiet, bool(options.save)
+    return conclude(result, job, line=shared.line, ephemeral=ends, quiet=quiet, saves=saves, key=options.key)
 
 
 async def _result(context: Context, ask: Ask, plan: Plan | None, leave: Callable[[], bool]) -> Result:

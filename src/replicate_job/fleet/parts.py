@@ -106,10 +106,15 @@ class Fleet:
 
 
 def open_tables(context: Context) -> FleetTables:
-    """The fleet's tables in the journal. Raises JobError for a journal that is no PostgreSQL."""
+    """The fleet's tables in the journal. Raises JobError for a journal that is no PostgreSQL, and for a local run."""
     from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - the other one needs an extra
 
-    if context.ephemeral or isinstance(context.journal, SQLiteJournal):
+    if context.ephemeral:
+        raise JobError(
+            "--local (in Python local=True) is not for a fleet, whose workers are other processes: for models of this "
+            "machine start `replicate-job serve`, and have all of them use its REPLICATE_BASE_URL"
+        )
+    if isinstance(context.journal, SQLiteJournal):
         raise JobError(
             "a fleet has its journal in PostgreSQL: name it with --journal postgresql://... (in Python journal=), or "
             "postgres-local: on one machine"

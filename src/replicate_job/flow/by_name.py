@@ -13,7 +13,7 @@ from replicate_job.errors import (
     UnknownJobError,
 )
 from replicate_job.flow.cancel import cancel_job, cancel_known
-from replicate_job.flow.collect import result_of
+from replicate_job.flow.collect import LOCAL, result_of
 from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import check_key
@@ -65,7 +65,7 @@ async def observe_prediction(context: Context, prediction_id: str, entry: Entry 
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
     except NotFoundError:
         if known is None:
-            raise unknown(context, prediction_id) from None
+            raise await unknown(context, prediction_id) from None
         return known
     return prediction.with_data(known)
 
@@ -87,7 +87,7 @@ async def cancel(context: Context, name: str) -> Result | None:
             context, entry.prediction_id if entry and entry.prediction_id else read_prediction_id(name)
         )
     except NotFoundError:
-        raise unknown(context, name) from None
+        raise await unknown(context, name) from None
     return result_of(prediction, entry)
 
 
@@ -123,9 +123,15 @@ async def _take_up(context: Context, name: str, *, key: str | None, save: str | 
     try:
         return await take_over(context, read_prediction_id(name), key=key, save=save)
     except NotFoundError:
-        raise unknown(context, name) from None
+        raise await unknown(context, name) from None
 
 
-def unknown(context: Context, name: str) -> JobError:
-    made_here = "`replicate-job list` has those of this machine"
-    return UnknownJobError(f"no prediction {name} at {context.client.base_url}: {made_here}")
+async def unknown(context: Context, name: str) -> JobError:
+    """The error for a name at this API; it says where the journal has a job of that key."""
+    advice = "`replicate-job list` has those of this machine"
+    if (entry := await context.journal.get(name)) and entry.api != context.api:
+        is_local = entry.api == LOCAL
+        made = "ran on this machine, without Replicate" if is_local else f"is at {entry.api}"
+        shows = f"{context.line('show', name)} --local" if is_local else f"REPLICATE_BASE_URL={entry.api}"
+        advice = f"the job of that key {made}: {shows} shows it"
+    return UnknownJobError(f"no prediction {name} at {context.client.base_url}: {advice}")

@@ -58,7 +58,7 @@ class Upstream:
 async def open_upstream(settings: Settings) -> AsyncIterator[Upstream]:
     """Open the connections. Raises RecordingError without a token, and JobError for an invalid base URL."""
     if not settings.token:
-        raise RecordingError(f"{TOKEN} is not set, and recording asks the real API: {TOKEN_ADVICE.partition(', ')[0]}")
+        raise RecordingError(f"{TOKEN} is not set, and recording asks the real API: {TOKEN_ADVICE}")
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             Transport(

@@ -1,0 +1,49 @@
+"""Which commands need a token, and what they say without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from replicate_job.testing import Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+AWAY = {"REPLICATE_API_TOKEN": "", "REPLICATE_BASE_URL": ""}
+"""Replicate itself, without a token."""
+MODEL = "black-forest-labs/flux-schnell"
+
+
+@pytest.mark.parametrize(
+    ("words", "is_advised"),
+    [(["cancel", "x"], False), (["wait", "x"], False), (["show", "x"], True), (["run", MODEL, "prompt=a"], True)],
+)
+def test_local_is_advised_where_the_command_takes_it(command: Command, words: list[str], *, is_advised: bool) -> None:
+    outcome = command(*words, env=AWAY)
+    assert (outcome.code, "--local" in outcome.error) == (2, is_advised)
+    assert "get a token at https://replicate.com/account/api-tokens" in outcome.error
+
+
+def test_resume_needs_a_token_for_what_is_unfinished_alone(command: Command, api: ScriptedAPI) -> None:
+    outcome = command("resume", env=AWAY)
+    assert (outcome.code, outcome.error) == (0, "no unfinished jobs")
+    api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=1000))
+    command("run", MODEL, "prompt=a", "--no-wait", "--key", "k")
+    outcome = command("resume", env=AWAY)
+    assert (outcome.code, f"1 more at {api.base_url}" in outcome.err) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["show", "wait", "cancel"])
+def test_a_job_of_another_api_is_told_by_its_key_with_where_it_is(
+    command: Command, api: ScriptedAPI, name: str
+) -> None:
+    command("run", MODEL, "prompt=a", "--no-save", "--key", "k")
+    with ScriptedAPI() as other:
+        env = {"REPLICATE_BASE_URL": other.base_url, "REPLICATE_API_TOKEN": other.token}
+        outcome = command(name, "k", env=env)
+    assert outcome.code == 2
+    told = f"the job of that key is at {api.base_url}/v1: REPLICATE_BASE_URL={api.base_url}/v1 shows it"
+    assert told in outcome.error
