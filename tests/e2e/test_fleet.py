@@ -121,6 +121,59 @@ def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
     assert (wrong.code, "there is none named 'no-such'" in wrong.error) == (2, True)
 
 
+def test_the_last_worker_says_what_it_leaves_and_the_next_one_collects_it(fleet: Fleet, api: ScriptedAPI) -> None:
+    api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=Script(duration=3, output="done"))
+    (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\nc\n", encoding="utf-8")
+    fleet.start(2)
+    done = fleet.command("batch", FLUX, "rows.csv", "--fleet", "--detach", "--no-save", "--rate", "none")
+    fleet.batch = done.out.decode().strip()
+    fleet.wait(lambda: fleet.states() == {"created": 3})
+    for worker in fleet.workers:
+        worker.signal(signal.SIGTERM)
+    told = [worker.end() for worker in fleet.workers]
+    assert [outcome.code for outcome in told] == [0, 0]
+    left = "3 predictions left to the next worker, as no other is alive: nothing of them is lost\n"
+    assert sum(outcome.err.endswith(left) for outcome in told) >= 1
+    assert "no worker is alive" in fleet.command("results", fleet.batch).err
+    fleet.workers = []
+    fleet.start(1)
+    fleet.wait(lambda: fleet.states() == {"collected": 3})
+    assert [record["output"] for record in fleet.results()] == ["done"] * 3
+    assert api.created == 3
+
+
+def test_cancelling_a_batch_that_is_over_or_canceled_says_so_and_succeeds(fleet: Fleet) -> None:
+    batch = fleet.submit(pictures(2))
+    assert fleet.command("cancel", batch).error == "2 rows will not be created"
+    told = f"the batch {batch} is over: nothing is left to cancel"
+    for words in ([], ["--running"]):
+        again = fleet.command("cancel", batch, *words)
+        assert (again.code, again.error) == (0, told)
+    fleet.start(1)
+    over = fleet.submit(pictures(1), "--no-save")
+    fleet.wait(lambda: fleet.states()["collected"] == 1)
+    done = fleet.command("cancel", over)
+    assert (done.code, done.error) == (0, f"the batch {over} is over: nothing is left to cancel")
+    assert "stopped" not in fleet.command("status", over).out.decode()
+
+
+def test_rows_that_are_not_over_while_no_worker_lives_are_told_and_no_token_is_needed(fleet: Fleet) -> None:
+    batch = fleet.submit(pictures(3))
+    database = fleet.command.environment["REPLICATE_JOB_JOURNAL"]
+    fleet.query(f"UPDATE replicate_job.batches SET api = 'https://api.replicate.com/v1' WHERE id = '{batch}'")  # noqa: S608 - ours
+    away = {"REPLICATE_API_TOKEN": "", "REPLICATE_BASE_URL": "", "REPLICATE_JOB_JOURNAL": database}
+    shown = fleet.command("status", batch, env=away)
+    assert "0 workers alive: what is not over waits for one, `replicate-job worker`" in shown.out.decode()
+    told = fleet.command("results", batch, env=away)
+    assert (told.code, told.out) == (0, b"")
+    waits = "3 rows of 3 not over yet; no worker is alive: what is not over waits for one, `replicate-job worker`"
+    assert told.error == waits
+    following = fleet.command.start("results", batch, "--follow", env=away)
+    assert following.line() == f"{waits}\n"
+    following.interrupt()
+    following.end()
+
+
 def test_a_grid_without_a_file_and_further_attempts_are_the_workers_too(fleet: Fleet, api: ScriptedAPI) -> None:
     broken = set[str]()
 
@@ -161,6 +214,7 @@ def test_chains_whose_workers_are_killed_create_each_step_once(
             "--results is not for --fleet: `replicate-job results BATCH` writes them",
         ),
         (["--fleet", "--fail-fast"], "--fail-fast is not for --fleet"),
+        (["--fleet", "--local"], "--local is not for --fleet, whose workers are other processes"),
         (["--fleet", "--max-predict-time", "5m"], "--max-predict-time is not for --fleet"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,12 @@ from replicate_job.batches.results.record import encode, to_record
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
-from replicate_job.cli.streams import write
+from replicate_job.cli.status import WAITS
+from replicate_job.cli.streams import tell, write
+from replicate_job.quantity import count
+
+if TYPE_CHECKING:
+    from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 
 @click.command("results", epilog=examples("replicate-job results prompts-1f0c2ab91d77 --follow > results.jsonl"))
@@ -20,13 +26,29 @@ from replicate_job.cli.streams import write
 @common
 async def command(shared: Common, batch: str, *, follow: bool) -> int:
     """Write a line of JSON for each row of a fleet's BATCH that has ended, as the results file of `batch` has it."""
-    async with shared.session() as context:
+    async with shared.session(needs_token=False) as context:
         from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
         from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra
 
         tables = open_tables(context)
         found = await find_batch(tables, batch, context.api)
+        if follow and not shared.quiet:
+            await _tell_open(tables, found, shared)
         async with aclosing(results(context, tables, found, follow=follow)) as pages:
             async for page in pages:
                 write(encode(to_record(result, Path.cwd()) for result in page).decode())
+        if not follow and not shared.quiet:
+            await _tell_open(tables, found, shared)
     return SUCCEEDED
+
+
+async def _tell_open(tables: FleetTables, batch: FleetBatch, shared: Common) -> None:
+    """Say how many rows have no result yet, and where no worker lives."""
+    from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
+
+    status = await status_of(tables, batch)
+    if status.is_over:
+        return
+    left = count(status.waiting + status.running + status.saving, "row")
+    why = f"no worker is alive{WAITS}" if not status.workers else f"{shared.line('status', batch.id)} shows them"
+    tell(f"{left} of {status.rows:,} not over yet; {why}")

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from replicate_job.fleet.status import BatchStatus
 
 
+WAITS = ": what is not over waits for one, `replicate-job worker`"
+"""Said of a batch that is not over, and no worker lives."""
+
+
 @click.command("status", epilog=examples("replicate-job status", "replicate-job status prompts-1f0c2ab91d77 --json"))
 @click.argument("batch", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: of one batch an object, of all a list.")
@@ -26,7 +30,7 @@ async def command(shared: Common, batch: str | None, *, as_json: bool) -> int:
 
     Without BATCH it shows all batches of the journal, the newest first. Nothing is asked of the API.
     """
-    async with shared.session() as context:
+    async with shared.session(needs_token=False) as context:
         from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
         from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
 
@@ -56,7 +60,7 @@ def _lines(status: BatchStatus) -> list[str]:
         limit = "no limit" if status.rate is None else f"{status.rate:g} a minute allowed"
         slowed = ", slowed down by answers 429" if status.throttled else ""
         lines.append(f"  {status.created_last_minute:,} created in the last minute ({limit}{slowed})")
-        lines.append(f"  {count(len(status.workers), 'worker')} alive")
+        lines.append(f"  {count(len(status.workers), 'worker')} alive{'' if status.workers else WAITS}")
         if status.oldest is not None:
             lines.append(f"  the oldest row under way: {duration(status.oldest)}")
     lines += [f"  {number:,} x {problem}" for problem, number in status.errors.items()]

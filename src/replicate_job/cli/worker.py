@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +13,11 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, health_port, healthy
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JournalError
+from replicate_job.quantity import count
 
 if TYPE_CHECKING:
     from replicate_job.health import Address
+    from replicate_job.journal.postgres_fleet import FleetTables
 
 
 @click.command(
@@ -32,16 +35,20 @@ if TYPE_CHECKING:
 async def command(shared: Common, *, concurrency: int | None, check: bool, health_port: Address | None) -> int:
     """Create, watch and collect what `batch --fleet` submits to the journal in PostgreSQL, until SIGTERM or Ctrl-C.
 
-    Any number of workers share the work. One that dies is replaced by the others within seconds; one that is stopped
-    finishes what it has begun, within 20 s.
+    Any number of workers share the work. One that dies is replaced by the others within seconds. One that is stopped
+    takes up nothing more, and has 20 s for requests that it sent and outputs that it is keeping; predictions run on,
+    and any other worker collects them, also one that starts later.
     """
     if check:
         return await _check(shared)
-    shared.terminated.farewell = "stopping, once what was begun is finished; Ctrl-C leaves at once"
+    shared.terminated.farewell = (
+        "stopping, once requests that were sent and outputs that are being kept are finished (20 s at most); "
+        "Ctrl-C leaves at once"
+    )
     async with shared.session() as context:
         from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
 
-        open_tables(context)
+        tables = open_tables(context)
         from replicate_job.fleet.worker import CONCURRENCY, work  # noqa: PLC0415 - an extra
 
         if not shared.quiet:
@@ -50,9 +57,18 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
             async with healthy(health_port, context):
                 await work(context, concurrency or CONCURRENCY)
         except asyncio.CancelledError:
+            if not shared.quiet:
+                await _tell_left(tables, context.api)
             if not shared.terminated.came:
                 return INTERRUPTED
     return SUCCEEDED
+
+
+async def _tell_left(tables: FleetTables, api: str) -> None:
+    """Say what waits for the next worker where this was the last one."""
+    with suppress(JournalError):
+        if not await tables.workers(api) and (left := await tables.under_watch(api)):
+            tell(f"{count(left, 'prediction')} left to the next worker, as no other is alive: nothing of them is lost")
 
 
 async def _check(shared: Common) -> int:

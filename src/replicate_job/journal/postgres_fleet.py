@@ -601,6 +601,15 @@ class FleetTables:
         row = await self._store.read(lambda db: db.execute(query, (api, seconds)).fetchone())
         return int(row["made"])
 
+    async def under_watch(self, api: str) -> int:
+        """How many predictions of batches run, or have outputs that are not kept yet."""
+        query = (
+            "SELECT count(*) AS number FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE j.state IN ('created',"
+            " 'ended') AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
+        )
+        row = await self._store.read(lambda db: db.execute(query, (api,)).fetchone())
+        return int(row["number"])
+
     async def rate_state(self, api: str) -> str | None:
         """The rate limit's row for create requests."""
         query = "SELECT state FROM rates WHERE api = ? AND kind = 'create' ORDER BY state DESC LIMIT 1"
