@@ -169,6 +169,25 @@ async def test_a_canceled_chain_creates_no_further_step(member: Member, submitte
     assert made(api) == {"draw": 20}
 
 
+async def test_chains_that_wait_for_the_rate_limit_are_not_begun_once_they_are_canceled(
+    member: Member, submitted: Submitted, api: ScriptedAPI
+) -> None:
+    fleet, other = await member(), await member()
+    batch = await submitted(fleet, rows(20), job=CHAIN, key="b", rate=20.0)
+    fleet.context.client.creates.change(20.0)
+    creating = asyncio.create_task(create_rows(fleet, batch.number, 1, 20))
+    while not api.created:  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.01)
+    await cancel_named(other.context, "b", running=False)
+    await asyncio.wait_for(creating, 30)
+    results = await to_end(other, batch)
+    begun = sum(result.problem == "step enlarge: canceled before it was created" for result in results)
+    unsent = sum(result.problem == "canceled before it was created" for result in results)
+    assert begun + unsent == 20
+    assert unsent
+    assert made(api) == {"draw": begun}
+
+
 async def test_a_row_that_does_not_fit_has_its_problem(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
     fleet = await member()
     results = await to_end(fleet, await submitted(fleet, [{"prompt": 5}, {"prompt": "x"}], job=CHAIN))

@@ -46,6 +46,11 @@ _TO_CREATE = (
     "r.problem = '' AND NOT r.reused AND (j.key IS NULL OR j.state IN ('claimed', 'intended', 'refused')"
     " OR r.is_open AND j.state = 'collected')"
 )
+_STEP_OF_ROW = (
+    "j.key > b.id || '/' || r.name || '/' AND j.key < b.id || '/' || r.name || '0'"  # '0' comes after '/'
+    " AND j.chain_step IS NOT NULL AND j.key = b.id || '/' || r.name || '/' || j.chain_step"
+)
+"""A job is the first attempt of a step of the row's chain: the row may not have its key yet."""
 _PENDING = "t.status IN ('todo', 'doing')"
 
 
@@ -634,8 +639,10 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
     query = f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number FOR SHARE"
     numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
     return db.execute(
-        "UPDATE batch_rows AS r SET problem = ?, is_open = false WHERE r.batch = ANY(?::bigint[]) AND r.problem = ''"
-        " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
+        "UPDATE batch_rows AS r SET problem = ?, is_open = false FROM batches AS b"
+        " WHERE b.number = ANY(?::bigint[]) AND r.batch = b.number AND r.problem = ''"
+        " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')"
+        f" AND NOT EXISTS (SELECT FROM jobs AS j WHERE r.is_open AND {_STEP_OF_ROW} AND j.state <> 'refused')",
         (CANCELED_ROW, numbers),
     ).rowcount
 
