@@ -468,7 +468,7 @@ class _Command:
         if self._options.detach:
             return SUCCEEDED
         from replicate_job.fleet.follow import follow  # noqa: PLC0415 - an extra
-        from replicate_job.journal import postgres_fleet  # noqa: PLC0415 - as above
+        from replicate_job.journal import postgres  # noqa: PLC0415 - as above
 
         told = self._shared.line("status", batch.id)
         try:
@@ -480,7 +480,7 @@ class _Command:
             tell(f"stopped: {stopped}")
             if LIMITED in stopped:
                 return UNFINISHED
-            return CANCELED if stopped == postgres_fleet.CANCELED else UNREACHABLE
+            return CANCELED if stopped == postgres.CANCELED else UNREACHABLE
         if not self._shared.quiet:
             tally = self._tally
             ends = f"{tally.succeeded:,} succeeded, {tally.failed:,} failed, {tally.wrong:,} wrong"

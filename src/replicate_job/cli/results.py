@@ -44,11 +44,10 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
 
 async def _tell_open(tables: FleetTables, batch: FleetBatch, shared: Common) -> None:
     """Say how many rows have no result yet, and where no worker lives."""
-    from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
-
-    status = await status_of(tables, batch)
-    if status.is_over:
+    counts = await tables.counts(batch.number)
+    left = sum(each.rows for each in counts if not each.over)
+    if not left:
         return
-    left = count(status.waiting + status.running + status.saving, "row")
-    why = f"no worker is alive{WAITS}" if not status.workers else f"{shared.line('status', batch.id)} shows them"
-    tell(f"{left} of {status.rows:,} not over yet; {why}")
+    workers = await tables.workers(batch.api)
+    why = f"{shared.line('status', batch.id)} shows them" if workers else f"no worker is alive{WAITS}"
+    tell(f"{count(left, 'row')} of {sum(each.rows for each in counts):,} not over yet; {why}")

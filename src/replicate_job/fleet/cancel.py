@@ -7,8 +7,8 @@ from collections import Counter
 
 from replicate_job.errors import JobError, ReplicateJobError
 from replicate_job.fleet.parts import open_tables
-from replicate_job.flow.by_name import find
 from replicate_job.fleet.status import is_over
+from replicate_job.flow.by_name import find
 from replicate_job.flow.cancel import cancel_job
 from replicate_job.flow.context import Context
 from replicate_job.journal.entry import Entry

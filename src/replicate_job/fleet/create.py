@@ -56,14 +56,15 @@ async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | N
     """
     batch = rows.batch
     if rows.chain:
-        return await _delay(fleet, batch, await run_chains(fleet, rows, first, last))
+        outcomes, _ = await run_chains(fleet, rows, first, last)
+        return await _delay(fleet, batch, outcomes)
     found = await advance(fleet, rows, first, last)
     if batch.stopped != CANCELED:
         return None
     begun = [row for row in found if row.entry and row.entry.state in {"claimed", "intended"} and _may_begin(row)]
-    outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in begun), return_exceptions=True)
+    ends = await asyncio.gather(*(_row(fleet, rows, row) for row in begun), return_exceptions=True)
     await fleet.tables.settle(batch, first, last)
-    return await _delay(fleet, batch, outcomes)
+    return await _delay(fleet, batch, ends)
 
 
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
