@@ -1,4 +1,4 @@
-"""A job whose model is known already."""
+"""Connects to a scripted API with the model resolved already."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/pr
 
 @pytest.fixture
 def connect_known(connect: Callable[..., AbstractAsyncContextManager[Context]]) -> Callable[..., Any]:
-    """As ``connect``, but that no request asks for the model ``acme/private``."""
+    """Like ``connect``, but ``acme/private`` is resolved already, so no request asks for this model."""
 
     @asynccontextmanager
     async def knowing(api: ScriptedAPI, **options: Any) -> AsyncIterator[Context]:

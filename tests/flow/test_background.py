@@ -1,4 +1,4 @@
-"""Background tasks: what ends one before its time reaches those who wait for its work."""
+"""Background tasks: the error of a task that ends early reaches the waiters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate_job.flow.background import Background
 
 
 class Owner:
-    """It waits on a future that its background task is to fill."""
+    """Waits on a future that its background task must fill."""
 
     def __init__(self) -> None:
         self.news: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -27,14 +27,14 @@ async def endless() -> None:
     await asyncio.Event().wait()
 
 
-async def test_what_a_task_raises_reaches_its_owner() -> None:
+async def test_the_error_of_a_task_is_passed_to_the_owner() -> None:
     owner = Owner()
     owner.background.start(broken())
     with pytest.raises(RecursionError, match="too deep"):
         await owner.news
 
 
-async def test_a_task_that_a_stranger_cancels_reaches_its_owner() -> None:
+async def test_a_task_cancelled_from_outside_is_an_error_for_the_owner() -> None:
     owner = Owner()
     owner.background.start(endless()).cancel()
     with pytest.raises(RuntimeError, match=r"endless.* was cancelled, and not by its owner"):
@@ -42,7 +42,7 @@ async def test_a_task_that_a_stranger_cancels_reaches_its_owner() -> None:
 
 
 @pytest.mark.parametrize("work", [endless, broken])
-async def test_closing_ends_the_tasks_and_tells_nothing(work: Any) -> None:
+async def test_closing_cancels_the_tasks_without_an_error(work: Any) -> None:
     owner = Owner()
     coroutine: Coroutine[Any, Any, None] = work()
     task = owner.background.start(coroutine)

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment leaves nothing running and nothing unsaid; and predictions made elsewhere can be adopted."""
+"""Ctrl-C at any moment leaves no prediction running and reports the outcome. A prediction can be taken over by id."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENDLESS = Script(duration=math.inf, output="x")
 async def interrupt(
     context: Context, api: ScriptedAPI, when: Callable[[], object], ask: Ask | None = None, **how: Any
 ) -> None:
-    """Run the job, and strike Ctrl-C once ``when`` holds."""
+    """Run the job, and interrupt it as Ctrl-C does once ``when`` is true."""
     running = asyncio.create_task(run_or_cancel(context, ask or Ask(JOB, key="job"), **how))
     await asyncio.to_thread(api.wait_until, when)
     running.cancel()
@@ -55,7 +55,9 @@ async def test_ctrl_c_cancels_at_the_api(api: ScriptedAPI, connect: Connect, hea
     assert api.count("create") == 1
 
 
-async def test_ctrl_c_during_the_hold_finds_what_the_list_shows_late(connect: Connect, heard: Any) -> None:
+async def test_ctrl_c_during_the_blocking_wait_cancels_a_prediction_that_is_listed_late(
+    connect: Connect, heard: Any
+) -> None:
     with ScriptedAPI(script=ENDLESS, list_lag=0.4) as api:
         async with connect(api, settle=1) as context:
             await interrupt(context, api, lambda: api.predictions)
@@ -80,7 +82,7 @@ async def test_ctrl_c_while_streaming_cancels_too(api: ScriptedAPI, connect: Con
     assert pieces == ["a"]
 
 
-async def test_ctrl_c_before_anything_was_sent_frees_the_key(api: ScriptedAPI, connect: Connect, heard: Any) -> None:
+async def test_ctrl_c_before_the_create_request_frees_the_key(api: ScriptedAPI, connect: Connect, heard: Any) -> None:
     api.faults.next("model", "hang")
     async with connect(api) as context:
         await interrupt(context, api, lambda: api.count("model"))
@@ -91,7 +93,7 @@ async def test_ctrl_c_before_anything_was_sent_frees_the_key(api: ScriptedAPI, c
     assert api.predictions == []
 
 
-async def test_ctrl_c_during_a_create_that_never_arrived_says_so(
+async def test_ctrl_c_reports_that_a_lost_create_request_created_nothing(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.faults.next("create", "hang-before")
@@ -102,7 +104,7 @@ async def test_ctrl_c_during_a_create_that_never_arrived_says_so(
     assert len(api.predictions) == 1
 
 
-async def test_ctrl_c_during_a_throttled_create_does_not_look_for_a_prediction(
+async def test_ctrl_c_during_the_wait_after_a_429_does_not_search_the_list(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.faults.next("create", "429(body=60)")
@@ -112,7 +114,7 @@ async def test_ctrl_c_during_a_throttled_create_does_not_look_for_a_prediction(
     assert api.count("list") == 0
 
 
-async def test_a_cancel_that_fails_for_a_while_is_sent_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_a_failed_cancel_request_is_sent_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.next(ENDLESS)
     api.faults.next("cancel", "503", "drop", "429(body=1)")
     async with connect(api, clock=fast) as context:
@@ -120,7 +122,7 @@ async def test_a_cancel_that_fails_for_a_while_is_sent_again(api: ScriptedAPI, c
     assert api.predictions[0].status == "canceled"
 
 
-async def test_a_cancel_that_does_not_work_is_said_and_the_job_can_be_resumed(connect: Connect, heard: Any) -> None:
+async def test_a_cancel_that_keeps_failing_is_reported_and_the_job_can_be_resumed(connect: Connect, heard: Any) -> None:
     with ScriptedAPI(script=ENDLESS, faults="cancel:403=1") as api:
         async with connect(api) as context:
             await interrupt(context, api, lambda: api.predictions)
@@ -130,7 +132,9 @@ async def test_a_cancel_that_does_not_work_is_said_and_the_job_can_be_resumed(co
         assert (result.status, len(api.predictions)) == ("succeeded", 1)
 
 
-async def test_sigterm_leaves_it_running_and_says_how_to_go_on(api: ScriptedAPI, connect: Connect, heard: Any) -> None:
+async def test_sigterm_leaves_the_prediction_running_and_names_the_command_that_continues(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
     api.next(ENDLESS)
     async with connect(api) as context:
         await interrupt(context, api, lambda: api.predictions, leave=lambda: True)
@@ -141,7 +145,7 @@ async def test_sigterm_leaves_it_running_and_says_how_to_go_on(api: ScriptedAPI,
     assert len(api.predictions) == 1
 
 
-async def test_a_second_ctrl_c_leaves_at_once(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_second_ctrl_c_ends_at_once(api: ScriptedAPI, connect: Connect) -> None:
     api.next(ENDLESS)
     api.faults.next("cancel", "hang")
     async with connect(api) as context, asyncio.timeout(5):
@@ -154,7 +158,7 @@ async def test_a_second_ctrl_c_leaves_at_once(api: ScriptedAPI, connect: Connect
             await running
 
 
-async def test_a_prediction_that_ended_first_keeps_its_end(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_prediction_that_ended_before_the_cancel_keeps_its_status(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=0, output="x"))
     async with connect(api) as context:
         created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
@@ -169,16 +173,14 @@ async def test_a_prediction_that_ended_first_keeps_its_end(api: ScriptedAPI, con
     assert ended.status == "succeeded"
 
 
-async def test_a_slow_cancel_is_waited_for(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_cancel_waits_for_the_canceled_status(api: ScriptedAPI, connect: Connect) -> None:
     api.next(msgspec.structs.replace(ENDLESS, cancel_lag=0.4))
     async with connect(api) as context:
         created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         assert (await cancel_prediction(context, created.id)).status == "canceled"
 
 
-async def test_a_prediction_made_elsewhere_is_taken_over_and_nothing_of_it_can_be_sent(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_a_prediction_made_elsewhere_is_taken_over_without_its_input(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         entry = await take_over(context, created.id, key=None, save=None)
@@ -190,7 +192,7 @@ async def test_a_prediction_made_elsewhere_is_taken_over_and_nothing_of_it_can_b
     assert api.count("create") == 1
 
 
-async def test_an_uncertain_job_is_told_which_prediction_is_its_own(connect: Connect) -> None:
+async def test_a_user_can_name_the_prediction_of_an_uncertain_job(connect: Connect) -> None:
     with ScriptedAPI(faults="list:403=1") as api:
         api.faults.next("create", "drop-after")
         async with connect(api) as context:
@@ -214,14 +216,14 @@ async def test_a_prediction_belongs_to_one_job(api: ScriptedAPI, connect: Connec
         assert await context.journal.find(other.id, context.api) is None
 
 
-async def test_a_prediction_that_is_not_there_is_not_taken_over(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_unknown_prediction_cannot_be_taken_over(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, appear=0) as context:
         with pytest.raises(NotFoundError):
             await take_over(context, "nothing", key=None, save=None)
         assert await context.journal.entries() == []
 
 
-async def test_a_cancel_after_the_end_keeps_what_the_api_has_removed_since(connect: Connect) -> None:
+async def test_a_cancel_after_the_end_keeps_data_that_the_api_has_deleted(connect: Connect) -> None:
     script = Script(duration=0, output="x", logs="all well\n")
     with ScriptedAPI(script=script, expire=1) as api:
         async with connect(api) as context:

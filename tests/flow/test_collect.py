@@ -1,4 +1,4 @@
-"""Keeping outputs: all of them inside their folder, with the record beside them, or an error that loses nothing."""
+"""Keeping outputs: every file is written inside its folder with the record beside it, and an error loses no file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def inside(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-async def test_files_lie_in_the_predictions_folder_with_the_record_beside_them(
+async def test_files_and_the_record_are_in_the_predictions_folder(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.png"), OutputFile(content=SOUND, name="b.wav")]))
@@ -96,7 +96,7 @@ def _schema(output: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b", "..", ".", "", "x" * 300, "a\0b", "~root", "C:\\x", "a\nb"])
-async def test_an_id_that_is_none_does_not_choose_the_place(
+async def test_a_malformed_id_does_not_choose_the_folder(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, name: str
 ) -> None:
     assert "/" not in folder_name(name)
@@ -111,16 +111,14 @@ async def test_an_id_that_is_none_does_not_choose_the_place(
     assert all(name.startswith("out/") for name in inside(tmp_path) if name.endswith(".png"))
 
 
-async def test_text_makes_a_record_and_no_file(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_a_text_output_writes_only_the_record(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     job = msgspec.structs.replace(JOB, model="replicate/hello-world", input_data={"text": "you"})
     result = await keep(connect, api, tmp_path / "out", job)
     assert result.files == ()
     assert list(inside(tmp_path / "out")) == [f"{result.prediction_id}/result.json"]
 
 
-async def test_a_prediction_that_failed_leaves_nothing_behind(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
-) -> None:
+async def test_a_failed_prediction_writes_no_folder(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     api.next(Script(end="failed"))
     assert (await keep(connect, api, tmp_path / "out")).status == "failed"
     assert not (tmp_path / "out").exists()
@@ -143,7 +141,7 @@ async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_fi
     assert (tmp_path / "out" / result.prediction_id / "result.json").exists()
 
 
-async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_again(
+async def test_after_a_folder_could_not_be_written_the_same_key_keeps_the_outputs(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.png")], duration=math.inf))
@@ -162,7 +160,7 @@ async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_a
     assert len(api.predictions) == 1
 
 
-async def test_the_date_in_a_files_name_is_the_day_of_the_claim_however_late_it_is_kept(
+async def test_the_date_in_a_file_name_is_the_day_of_the_claim(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     save = f"file://{tmp_path}/{{model}}/{{date}}/{{key}}-{{name}}"
@@ -179,7 +177,7 @@ async def test_the_date_in_a_files_name_is_the_day_of_the_claim_however_late_it_
     assert msgspec.json.decode((place / "job-result.json").read_bytes())["files"] == ["job-output-0.png"]
 
 
-async def test_a_record_that_cannot_be_written_is_an_error_with_the_files_kept(
+async def test_a_record_that_cannot_be_written_is_an_error_that_names_the_kept_files(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(duration=0, output=[OutputFile(content=PICTURE, name="a.png")], overrides={"id": "abc"}))
@@ -189,35 +187,33 @@ async def test_a_record_that_cannot_be_written_is_an_error_with_the_files_kept(
     assert caught.value.result.files[0].read_bytes() == PICTURE
 
 
-async def test_transfers_that_break_are_taken_up_again(connect: Connect, tmp_path: Path) -> None:
+async def test_a_broken_download_is_resumed(connect: Connect, tmp_path: Path) -> None:
     files = [OutputFile(content=PICTURE + bytes([n]) * 9, name=f"{n}.png") for n in range(4)]
     with ScriptedAPI(faults="download:truncate=0.2,download:drop=0.1", script=Script(output=files)) as api:
         result = await keep(connect, api, tmp_path / "out")
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
 
 
-async def test_outputs_that_the_api_deleted_before_they_were_kept_are_an_error_with_the_record(
+async def test_outputs_deleted_before_they_were_kept_are_an_error_with_the_result(
     connect: Connect, tmp_path: Path
 ) -> None:
     with ScriptedAPI(expire=0, script=Script(duration=0.2, output=[OutputFile(content=PICTURE)])) as api:
         with pytest.raises(OutputExpiredError, match="deleted before they were kept") as caught:
             await keep(connect, api, tmp_path / "out")
         assert caught.value.result.status == "succeeded"
-        assert caught.value.result.input == {"prompt": "x"}  # the API has forgotten it, the journal has not
+        assert caught.value.result.input == {"prompt": "x"}  # from the journal: the API has deleted it
         assert (await entry_of(connect, api)).state == "collected"
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled"])
-async def test_a_prediction_that_made_nothing_has_nothing_that_could_expire(
+async def test_a_prediction_without_an_output_is_not_reported_as_expired(
     connect: Connect, tmp_path: Path, end: str
 ) -> None:
     with ScriptedAPI(expire=0, script=Script(duration=0.2, end=end)) as api:
         assert (await keep(connect, api, tmp_path / "out")).status == end
 
 
-async def test_the_token_goes_to_no_host_that_an_output_names(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
-) -> None:
+async def test_no_host_of_an_output_url_gets_the_token(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.png", redirect=True)]))
     result = await keep(connect, api, tmp_path / "out")
     downloads = [request for request in api.requests if request.origin == "files"]

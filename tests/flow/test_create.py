@@ -1,4 +1,4 @@
-"""Creating: what each kind of answer, or of silence, leads to."""
+"""Create requests: the consequence of each kind of answer, and of a missing one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def state_of(context: Context, key: str) -> str:
 
 
 async def refuse(api: ScriptedAPI, connect: Connect, kind: type[ReplicateJobError], **options: Any) -> str:
-    """Run a job that is to fail with ``kind``, certainly creating nothing; its one line."""
+    """Run a job that must fail with ``kind`` and create nothing. Returns the error's message, which is one line."""
     async with connect(api, **options) as context:
         with pytest.raises(kind) as caught:
             await run_job(context, Ask(JOB, key="job"))
@@ -61,7 +61,7 @@ async def refuse(api: ScriptedAPI, connect: Connect, kind: type[ReplicateJobErro
 
 
 @pytest.mark.parametrize("throttled", ["429(body=3)", "429(header=3)", "429(date=3)", "429(detail=3)"])
-async def test_a_throttled_create_waits_as_long_as_it_is_asked_to(
+async def test_after_a_429_the_create_request_waits_as_long_as_the_api_asks(
     api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
 ) -> None:
     api.faults.next("create", throttled)
@@ -69,14 +69,14 @@ async def test_a_throttled_create_waits_as_long_as_it_is_asked_to(
         await run_job(context, Ask(JOB))
     assert api.count("create") == 2
     assert len(api.predictions) == 1
-    # A date is in whole seconds, and the answer that holds it may have been under way for a while.
+    # The Date header has whole seconds, and its response may have been delayed.
     assert 1 < max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) <= 3.1
 
 
 @pytest.mark.parametrize(
     "throttled", ["429()", "429(header=soon)", "429(body=-5)", "429(body=never)", "429(header=nan)", "429(date=-900)"]
 )
-async def test_a_429_that_does_not_say_when_is_sent_again_soon(
+async def test_after_a_429_without_a_retry_time_the_create_request_is_sent_again_soon(
     api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
 ) -> None:
     api.faults.next("create", throttled)
@@ -88,7 +88,7 @@ async def test_a_429_that_does_not_say_when_is_sent_again_soon(
 
 
 @pytest.mark.parametrize("throttled", ["429(body=1000000)", "429(header=86400)", "429(date=86400)", "429(detail=9999)"])
-async def test_an_absurd_wait_is_an_error_at_once(
+async def test_an_absurdly_long_retry_after_is_an_error_at_once(
     api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
 ) -> None:
     api.faults.next("create", throttled)
@@ -99,7 +99,7 @@ async def test_an_absurd_wait_is_an_error_at_once(
     assert api.count("create") == 1
 
 
-async def test_waits_add_up_to_the_limit(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_the_waits_after_429s_are_limited_in_all(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.faults.next("create", *["429(body=50)"] * 5)
     await refuse(api, connect, RateLimitError, clock=fast)
     assert api.count("create") == 3
@@ -115,7 +115,7 @@ async def test_waits_add_up_to_the_limit(api: ScriptedAPI, connect: Connect, fas
         ("413", InvalidRequestError, "413"),
     ],
 )
-async def test_a_refusal_is_one_clear_line_and_is_not_sent_again(
+async def test_a_refused_create_request_is_one_line_and_not_sent_again(
     api: ScriptedAPI, connect: Connect, fault: str, kind: type[ReplicateJobError], words: str
 ) -> None:
     api.faults.next("create", fault)
@@ -132,7 +132,7 @@ async def test_an_input_error_of_the_api_keeps_every_field(api: ScriptedAPI, con
 
 
 class OpensWhileItSleeps:
-    """A clock during whose ``count``-th sleep the network comes back."""
+    """A clock: the network is restored during the ``count``-th sleep."""
 
     def __init__(self, relay: Any, fast: Any, count: int) -> None:
         self._relay, self._fast, self._left = relay, fast, count
@@ -145,9 +145,7 @@ class OpensWhileItSleeps:
         await self._fast.sleep(seconds)
 
 
-async def test_no_connection_is_tried_again_until_there_is_one(
-    api: ScriptedAPI, connect: Connect, relay: Any, fast: Any
-) -> None:
+async def test_a_failed_connection_is_tried_again(api: ScriptedAPI, connect: Connect, relay: Any, fast: Any) -> None:
     clock = OpensWhileItSleeps(relay, fast, 4)
     async with connect(api, base_url=relay.url, clock=clock) as context:
         result = await run_job(context, Ask(JOB))
@@ -155,14 +153,14 @@ async def test_no_connection_is_tried_again_until_there_is_one(
     assert (api.count("create"), api.count("list")) == (1, 0)
 
 
-async def test_no_connection_at_all_is_an_error_that_says_nothing_was_created(
+async def test_without_any_connection_the_error_says_that_nothing_was_created(
     api: ScriptedAPI, connect: Connect, relay: Any, fast: Any
 ) -> None:
     line = await refuse(api, connect, NotSentError, base_url=relay.url, clock=fast, connects=3)
     assert "tried 3 times, nothing was created" in line
 
 
-async def test_throttling_does_not_use_up_the_tries_to_connect(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_429s_do_not_use_up_the_tries_to_connect(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     """Four 429s, then the network fails for one request: that one is tried again."""
     api.faults.next("create", *["429(body=1)"] * 4)
 
@@ -204,7 +202,9 @@ async def test_a_prediction_whose_answer_was_lost_is_found(
 
 
 @pytest.mark.parametrize("fault", [*(f"{name}-before" for name in LOST), REDIRECT.format("before")])
-async def test_a_create_that_made_nothing_is_sent_again(api: ScriptedAPI, connect: Connect, fault: str) -> None:
+async def test_a_lost_create_request_that_made_nothing_is_sent_again(
+    api: ScriptedAPI, connect: Connect, fault: str
+) -> None:
     api.faults.next("create", fault)
     async with connect(api) as context:
         result = await run_job(context, Ask(JOB))
@@ -212,7 +212,7 @@ async def test_a_create_that_made_nothing_is_sent_again(api: ScriptedAPI, connec
     assert api.count("create") == 2
 
 
-async def test_an_unknown_outcome_is_reported_and_not_sent_again_until_it_is_known(connect: Connect) -> None:
+async def test_a_job_with_an_unknown_outcome_is_uncertain_and_not_sent_again(connect: Connect) -> None:
     with ScriptedAPI(faults="list:503=1") as api:
         api.faults.next("create", "drop-after")
         async with connect(api, settle=0, listing=0.2) as context:
@@ -229,7 +229,7 @@ async def test_an_unknown_outcome_is_reported_and_not_sent_again_until_it_is_kno
         assert api.count("create") == 1
 
 
-async def test_an_unknown_outcome_that_turns_out_to_be_nothing_is_sent_again(connect: Connect) -> None:
+async def test_an_uncertain_job_that_turns_out_not_created_is_sent_again(connect: Connect) -> None:
     with ScriptedAPI(faults="list:503=1") as api:
         api.faults.next("create", "drop-before")
         async with connect(api, settle=0, listing=0.2) as context:
@@ -240,14 +240,16 @@ async def test_an_unknown_outcome_that_turns_out_to_be_nothing_is_sent_again(con
         assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
 
 
-async def test_creates_that_make_nothing_come_to_an_end(connect: Connect, fast: Any) -> None:
+async def test_the_number_of_create_requests_that_make_nothing_is_limited(connect: Connect, fast: Any) -> None:
     with ScriptedAPI(faults="create:500-before=1") as api:
         line = await refuse(api, connect, APIError, clock=fast, sends=3)
         assert "sent 3 times, nothing was created" in line
         assert api.count("create") == 3
 
 
-async def test_the_hold_asks_for_the_end_in_one_request(api: ScriptedAPI, connect: Connect) -> None:
+async def test_with_a_blocking_wait_one_request_returns_the_ended_prediction(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.next(Script(duration=0.3, output="x"))
     async with connect(api) as context:
         result = await run_job(context, Ask(JOB))
@@ -264,7 +266,7 @@ async def test_the_hold_asks_for_the_end_in_one_request(api: ScriptedAPI, connec
         ({"wait_for_completion": False}, None),
     ],
 )
-async def test_the_hold_is_within_the_apis_limit_and_the_budget(
+async def test_the_blocking_wait_is_within_the_apis_limit_and_the_jobs_budget(
     api: ScriptedAPI, connect: Connect, changes: dict[str, Any], prefer: str | None
 ) -> None:
     async with connect(api) as context:
@@ -272,7 +274,7 @@ async def test_the_hold_is_within_the_apis_limit_and_the_budget(
     assert api.requests[0].headers.get("prefer") == prefer
 
 
-async def test_what_the_job_asks_for_is_sent(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_create_request_carries_every_field_of_the_job(api: ScriptedAPI, connect: Connect) -> None:
     asked = {"cancel_after": "5m", "webhook": "https://example.com/x", "webhook_events_filter": ("completed",)}
     async with connect(api) as context:
         await run_job(context, Ask(msgspec.structs.replace(JOB, **asked)))
@@ -286,7 +288,7 @@ async def test_what_the_job_asks_for_is_sent(api: ScriptedAPI, connect: Connect)
     assert request.headers["authorization"] == f"Bearer {api.token}"
 
 
-async def test_identical_jobs_at_once_share_nothing(connect: Connect) -> None:
+async def test_identical_jobs_at_the_same_time_get_a_prediction_each(connect: Connect) -> None:
     with ScriptedAPI(list_lag=0.1) as api:
         api.faults.next("create", "drop-after", "drop-before", None, "500-after", "500-before", None, "drop-after")
         async with connect(api, settle=0.4) as context:
@@ -295,9 +297,7 @@ async def test_identical_jobs_at_once_share_nothing(connect: Connect) -> None:
         assert sorted(result.prediction_id for result in results) == sorted(each.id for each in api.predictions)
 
 
-async def test_an_api_that_gives_every_job_the_same_prediction_is_asked_twice_and_no_more(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_a_job_that_gets_another_jobs_prediction_twice_is_uncertain(api: ScriptedAPI, connect: Connect) -> None:
     body = b'{"id":"same","status":"succeeded","created_at":"2020-01-01T00:00:00Z"}'
     always = Fault.answering(Answer(201, body))
     api.faults.next("create", always, always, always, always)
@@ -310,14 +310,17 @@ async def test_an_api_that_gives_every_job_the_same_prediction_is_asked_twice_an
 
 
 @pytest.mark.parametrize("is_row", [False, True])
-async def test_a_job_that_waits_long_for_a_connection_is_sent_all_the_same(
+async def test_a_job_that_waits_long_for_a_free_place_is_still_sent(
     api: ScriptedAPI,
     connect: Connect,
     heard: Any,
     monkeypatch: pytest.MonkeyPatch,
     is_row: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """64 are sent at a time: the last ones wait longer than an intent may be old. A row's claim records the intent."""
+    """At most 64 requests are sent at a time, so the last jobs wait longer than an intent may be old.
+
+    The claim of a row records its intent.
+    """
     monkeypatch.setattr("replicate_job.flow.create.UNSENT", 0.5)
     api.faults.next("create", *["slow(400ms)"] * 140)
     async with connect(api) as context:
@@ -335,7 +338,7 @@ async def test_a_job_that_waits_long_for_a_connection_is_sent_all_the_same(
     assert not [line for line in heard.warnings if "nothing was" in line]
 
 
-async def test_an_empty_key_is_no_key(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_empty_key_is_an_error(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         with pytest.raises(JobError, match="the key is empty"):
             await run_job(context, Ask(JOB, ""))

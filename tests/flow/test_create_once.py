@@ -1,4 +1,4 @@
-"""The promise: however connections die, every job has one prediction, and there are no others."""
+"""The promise: however connections break, every job has exactly one prediction, and no other prediction exists."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ async def test_every_job_has_exactly_one_prediction_though_45_of_100_creates_bre
     assert {result.status for result in results} == {"succeeded"}
     assert {result.output for result in results} == {"done"}
     assert {entry.state for entry in entries} == {"collected"}
-    assert struck > count / 5  # the faults did strike
+    assert struck > count / 5  # enough faults were injected

@@ -1,4 +1,4 @@
-"""The timeout of a call: wherever it strikes, the job is left as it is, and the same key finishes it, paid for once."""
+"""The timeout of a call: at any moment it leaves the job as it is, and the same key finishes it, paid for once."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def connect(connect_known: Connect) -> Connect:
     return connect_known
 
 
-async def over(context: Context, ask: Ask = ASK, timeout: float = SHORT) -> JobTimeoutError:  # noqa: ASYNC109 - the one that is tested
-    """The error of a run with that timeout."""
+async def over(context: Context, ask: Ask = ASK, timeout: float = SHORT) -> JobTimeoutError:  # noqa: ASYNC109 - it is under test
+    """Run the job with this timeout and return the error."""
     with pytest.raises(JobTimeoutError) as caught:
         await run_job(context, msgspec.structs.replace(ask, timeout=timeout))
     return caught.value
 
 
 async def finishes(context: Context, api: ScriptedAPI, ask: Ask = ASK) -> None:
-    """The same key comes to its end, with one prediction in all."""
+    """Check that the same key finishes the job, with one prediction in all."""
     for prediction in api.predictions:
         prediction.finish()
     assert (await run_job(context, ask)).status == "succeeded"
     assert len(api.predictions) == 1
 
 
-async def test_without_a_limit_a_job_is_waited_for_past_sixty_polls(api: ScriptedAPI, connect: Connect) -> None:
+async def test_without_a_limit_a_job_is_polled_more_than_sixty_times(api: ScriptedAPI, connect: Connect) -> None:
     api.next(ENDLESS)
     ask = msgspec.structs.replace(ASK, job=msgspec.structs.replace(JOB, poll_interval=0.001))
     async with connect(api) as context:
@@ -72,7 +72,7 @@ async def test_the_pauses_between_polls_grow_with_the_wait(api: ScriptedAPI, con
     assert max(fast.slept) <= 5
 
 
-async def test_over_the_timeout_a_prediction_is_left_running_and_shown_as_last_seen(
+async def test_a_timeout_leaves_the_prediction_running_and_returns_its_last_state(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.next(ENDLESS)
@@ -92,7 +92,7 @@ async def test_over_the_timeout_a_prediction_is_left_running_and_shown_as_last_s
     assert "processing" in heard.statuses
 
 
-async def test_a_timeout_replaces_the_limit_of_the_job(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_timeout_replaces_the_jobs_own_limit(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=0.5, output="done"))
     limited = msgspec.structs.replace(ASK, job=msgspec.structs.replace(JOB, max_poll_attempts=1))
     async with connect(api) as context:
@@ -113,7 +113,7 @@ async def test_the_blocking_wait_ends_before_the_timeout_does(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("fault", ["hang-before", "hang-after"])
-async def test_a_create_request_that_is_not_answered_in_time_is_looked_up_by_the_same_key(
+async def test_after_a_timeout_during_the_create_request_the_same_key_looks_it_up(
     api: ScriptedAPI, connect: Connect, fault: str
 ) -> None:
     api.faults.next("create", fault)
@@ -129,13 +129,13 @@ async def test_a_create_request_that_is_not_answered_in_time_is_looked_up_by_the
         assert entry.state == "intended"
         created = len(api.predictions)
         assert created == (1 if fault == "hang-after" else 0)
-    if created:  # what was never created is absent only once the longest request would have ended
+    if created:  # without a prediction, the look-up waits until the longest request would have ended
         async with connect(api) as context:
             await finishes(context, api)
 
 
 @pytest.mark.parametrize(("operation", "fault"), [("model", "hang"), ("file", "hang"), ("create", "429(body=4)")])
-async def test_before_the_create_request_nothing_is_paid_and_the_same_key_goes_on(
+async def test_after_a_timeout_before_the_create_request_the_same_key_continues(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, operation: str, fault: str
 ) -> None:
     picture = tmp_path / "sketch.png"
@@ -154,7 +154,7 @@ async def test_before_the_create_request_nothing_is_paid_and_the_same_key_goes_o
         await finishes(context, api, ask)
 
 
-async def test_waiting_for_another_process_that_has_the_key_counts(
+async def test_the_timeout_includes_the_wait_for_another_process_with_the_key(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.next(ENDLESS)
@@ -170,7 +170,7 @@ async def test_waiting_for_another_process_that_has_the_key_counts(
     assert len(api.predictions) == 1
 
 
-async def test_a_call_that_is_over_before_its_key_was_looked_at_tells_of_no_other_job(
+async def test_a_timeout_before_the_key_is_checked_shows_no_other_job_of_that_key(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
@@ -181,7 +181,7 @@ async def test_a_call_that_is_over_before_its_key_was_looked_at_tells_of_no_othe
     assert (error.result.prediction_id, error.result.model) == ("", "acme/private")
 
 
-async def test_outputs_that_take_too_long_are_kept_by_the_same_key(
+async def test_after_a_timeout_during_the_download_the_same_key_keeps_the_outputs(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(output=[OutputFile(content=b"\x89PNG\r\n\x1a\n" + bytes(100), name="a.png")]))
@@ -198,7 +198,7 @@ async def test_outputs_that_take_too_long_are_kept_by_the_same_key(
 
 
 class Failing:
-    """A journal that fails at one of its methods."""
+    """A journal, one of whose methods fails."""
 
     def __init__(self, journal: Any, method: str) -> None:
         self._journal, self._method = journal, method
@@ -210,7 +210,7 @@ class Failing:
         raise JournalError("the journal is held by another process")
 
 
-async def test_where_the_journal_cannot_be_read_nobody_is_told_that_nothing_was_created(
+async def test_with_an_unreadable_journal_the_error_does_not_claim_that_nothing_was_created(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     api.faults.next("create", "hang-after")
@@ -223,7 +223,9 @@ async def test_where_the_journal_cannot_be_read_nobody_is_told_that_nothing_was_
     )
 
 
-async def test_a_prediction_that_the_journal_could_not_write_down_is_named(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_error_names_a_prediction_that_the_journal_could_not_record(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.next(ENDLESS)
     async with connect(api) as context:
         journal: Any = Failing(context.journal, "created")
@@ -234,7 +236,7 @@ async def test_a_prediction_that_the_journal_could_not_write_down_is_named(api: 
 
 
 class FailsLate(Failing):
-    """As a journal that is locked for longer than its caller has time: it fails when nobody waits for it any more."""
+    """A journal that is locked until after the caller's deadline: it fails once the caller no longer waits."""
 
     async def _fail(self, *_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
@@ -246,7 +248,7 @@ async def has_id(context: Context, api: ScriptedAPI) -> bool:
 
 
 @pytest.mark.parametrize("journal", [Failing, FailsLate])
-async def test_an_id_that_could_not_be_written_is_written_when_the_timeout_ends_the_claim(
+async def test_an_unrecorded_id_is_recorded_when_the_timeout_releases_the_claim(
     api: ScriptedAPI, connect: Connect, journal: Any
 ) -> None:
     api.next(ENDLESS)
@@ -255,7 +257,7 @@ async def test_an_id_that_could_not_be_written_is_written_when_the_timeout_ends_
         assert await has_id(context, api)
 
 
-async def test_an_id_that_could_not_be_written_is_written_when_the_jobs_own_limit_ends_the_claim(
+async def test_an_unrecorded_id_is_recorded_when_the_jobs_own_limit_releases_the_claim(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     api.next(ENDLESS)
@@ -269,7 +271,7 @@ async def test_an_id_that_could_not_be_written_is_written_when_the_jobs_own_limi
         assert await has_id(context, api)
 
 
-async def test_an_end_that_is_being_written_when_the_timeout_comes_is_written_with_an_id_that_could_not_be(
+async def test_a_timeout_during_the_write_of_the_end_still_records_the_end_and_an_unrecorded_id(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
@@ -280,7 +282,7 @@ async def test_an_end_that_is_being_written_when_the_timeout_comes_is_written_wi
     assert (entry.state, entry.prediction_id) == ("ended", api.predictions[0].id)
 
 
-async def test_a_job_that_is_finished_takes_no_time(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_finished_job_is_returned_within_any_timeout(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         first = await run_job(context, ASK)
         late = msgspec.structs.replace(ASK, timeout=1, called=context.clock.now() - 5)
@@ -299,16 +301,14 @@ async def test_ctrl_c_within_a_timeout_cancels_the_prediction(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, True, "5m"])
-async def test_a_timeout_that_is_no_time_is_the_callers_mistake(
-    api: ScriptedAPI, connect: Connect, seconds: Any
-) -> None:
+async def test_an_invalid_timeout_is_a_job_error(api: ScriptedAPI, connect: Connect, seconds: Any) -> None:
     async with connect(api) as context:
         with pytest.raises(JobError, match=r"timeout is .*: give a number of seconds above 0, or None for no limit"):
             await run_job(context, msgspec.structs.replace(ASK, timeout=seconds))
     assert api.requests == []
 
 
-async def test_the_error_can_be_pickled(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_job_timeout_error_can_be_pickled(api: ScriptedAPI, connect: Connect) -> None:
     api.next(ENDLESS)
     async with connect(api) as context:
         error = await over(context)
@@ -316,7 +316,9 @@ async def test_the_error_can_be_pickled(api: ScriptedAPI, connect: Connect) -> N
     assert (type(copy), str(copy), copy.result) == (JobTimeoutError, str(error), error.result)
 
 
-async def test_to_cancel_a_job_another_process_is_waited_for_only_so_long(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_cancel_waits_only_a_limited_time_for_another_process_with_the_claim(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.next(ENDLESS)
     async with connect(api) as first, connect(api) as second:
         running = asyncio.create_task(run_job(first, ASK))
@@ -329,7 +331,7 @@ async def test_to_cancel_a_job_another_process_is_waited_for_only_so_long(api: S
         await running
 
 
-async def test_polls_that_fail_for_long_are_told_to_everyone_once(
+async def test_polls_that_fail_for_long_are_warned_of_once(
     api: ScriptedAPI, connect: Connect, heard: Any, fast: Any
 ) -> None:
     api.next(ENDLESS)
@@ -344,5 +346,5 @@ async def test_polls_that_fail_for_long_are_told_to_everyone_once(
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(1, "10m"), (300, "10m"), (301, "11m"), (3600, "120m")])
-def test_a_hint_gives_twice_the_time_and_ten_minutes_at_least(seconds: float, text: str) -> None:
+def test_a_hint_suggests_twice_the_timeout_and_at_least_ten_minutes(seconds: float, text: str) -> None:
     assert growing_timeout(seconds) == text

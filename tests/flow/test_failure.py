@@ -1,4 +1,4 @@
-"""What public models and Replicate's platform say when a prediction fails, and what that means."""
+"""The error texts of public models and of Replicate's platform, and how they are classified."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TEXT = openapi_schema({"prompt": {}}, {"type": "string"})
         ("a line\n" * 10_000 + "Prediction interrupted; please retry (code: PA)", "interrupted"),
     ],
 )
-def test_each_public_error_leads_where_the_table_says(error: Any, failure: Failure) -> None:
+def test_each_public_error_is_classified_as_the_table_says(error: Any, failure: Failure) -> None:
     assert read_error(error) == failure
     assert why("failed", error, None, None) == failure
 
@@ -71,11 +71,11 @@ def test_each_public_error_leads_where_the_table_says(error: Any, failure: Failu
         ("processing", None, FILE, ""),
     ],
 )
-def test_an_end_without_an_error_is_judged_by_what_the_schema_promises(
+def test_a_success_without_the_promised_output_is_empty(
     status: str, output: Any, schema: dict[str, Any] | None, failure: Failure
 ) -> None:
     assert why(status, None, output, schema) == failure
 
 
-def test_data_that_the_api_has_removed_were_not_empty() -> None:
+def test_a_prediction_whose_data_the_api_deleted_is_not_empty() -> None:
     assert why("succeeded", None, None, FILE, is_removed=True) == ""

@@ -1,4 +1,4 @@
-"""Streaming: every piece of text once, whatever becomes of the connection, and the true end."""
+"""Streaming: every piece of text comes once whatever happens to the connection, and the terminal status is awaited."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ async def test_text_comes_in_the_pieces_that_the_model_writes(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("ending", ["drop", "close"])
-async def test_a_stream_that_breaks_goes_on_after_the_last_event(
-    api: ScriptedAPI, connect: Connect, ending: str
-) -> None:
+async def test_a_broken_stream_is_resumed_after_the_last_event(api: ScriptedAPI, connect: Connect, ending: str) -> None:
     api.next(Script(duration=0.1, output=WORDS, stream=Stream(breaks=(2, 1), ending=ending)))
     _, pieces = await follow(connect, api)
     assert pieces == WORDS
@@ -55,7 +53,7 @@ async def test_a_stream_that_breaks_goes_on_after_the_last_event(
 
 
 @pytest.mark.parametrize("ending", ["drop", "close"])
-async def test_a_broken_stream_without_ids_is_polled_and_the_rest_comes_once(
+async def test_after_a_broken_stream_without_event_ids_polling_gives_the_rest_once(
     api: ScriptedAPI, connect: Connect, ending: str
 ) -> None:
     api.next(Script(duration=0.1, output=WORDS, stream=Stream(ids=False, breaks=(2,), ending=ending)))
@@ -64,21 +62,21 @@ async def test_a_broken_stream_without_ids_is_polled_and_the_rest_comes_once(
     assert len(streams(api)) == 1
 
 
-async def test_empty_ids_are_no_ids(api: ScriptedAPI, connect: Connect) -> None:
+async def test_empty_event_ids_count_as_missing(api: ScriptedAPI, connect: Connect) -> None:
     events = tuple(StreamEvent(raw=f"event: output\nid:\ndata: {word}\n\n".encode()) for word in ("a", "b", "c"))
     api.next(Script(duration=0.1, output=["a", "b", "c"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
     assert "".join(pieces) == "abc"
 
 
-async def test_events_that_come_again_are_taken_once(api: ScriptedAPI, connect: Connect) -> None:
+async def test_repeated_events_are_used_once(api: ScriptedAPI, connect: Connect) -> None:
     events = tuple(StreamEvent(data=word, id=name) for word, name in [("a", "1"), ("b", "2"), ("b", "2"), ("a", "1")])
     api.next(Script(duration=0.1, output=["a", "b"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
     assert pieces == ["a", "b"]
 
 
-async def test_unknown_events_logs_and_comments_are_no_text_and_lines_join(api: ScriptedAPI, connect: Connect) -> None:
+async def test_only_output_events_are_text_and_their_data_lines_are_joined(api: ScriptedAPI, connect: Connect) -> None:
     events = (
         StreamEvent("logs", "loading"),
         StreamEvent("metric", '{"a":1}'),
@@ -93,7 +91,9 @@ async def test_unknown_events_logs_and_comments_are_no_text_and_lines_join(api: 
     assert pieces == ["two\nlines"]
 
 
-async def test_a_stream_that_gives_nothing_any_more_is_polled(api: ScriptedAPI, connect: Connect) -> None:
+async def test_after_connections_without_new_events_the_prediction_is_polled(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.next(Script(duration=1, output=WORDS, stream=Stream(breaks=(1, *[0] * 50))))
     _, pieces = await follow(connect, api)
     assert pieces == ["Once", " upon a time."]
@@ -101,14 +101,14 @@ async def test_a_stream_that_gives_nothing_any_more_is_polled(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("fault", ["404", "503", "html", "drop", "close"])
-async def test_a_stream_that_never_opens_is_polled(connect: Connect, fault: str) -> None:
+async def test_if_the_stream_never_opens_the_prediction_is_polled(connect: Connect, fault: str) -> None:
     with ScriptedAPI(faults=f"stream:{fault}=1") as api:
         result, pieces = await follow(connect, api)
     assert pieces == ["".join(WORDS)]
     assert result.status == "succeeded"
 
 
-async def test_a_stream_that_opens_at_the_second_try_is_followed(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_stream_that_opens_at_the_second_try_is_read(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("stream", "503")
     api.next(Script(duration=0.3, output=WORDS, stream=Stream(interval=0.02)))
     _, pieces = await follow(connect, api)
@@ -122,34 +122,34 @@ async def test_the_end_of_the_stream_is_not_the_end_of_the_prediction(api: Scrip
     assert (result.status, pieces) == ("succeeded", ["a", "b"])
 
 
-async def test_a_stream_that_ends_without_done_is_confirmed(api: ScriptedAPI, connect: Connect) -> None:
+async def test_after_a_stream_that_ends_without_done_the_prediction_is_polled(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.next(Script(duration=0.1, output=WORDS, stream=Stream(done=False)))
     result, pieces = await follow(connect, api)
     assert (result.status, pieces) == ("succeeded", WORDS)
 
 
-async def test_a_prediction_that_fails_keeps_what_it_said(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_failed_prediction_keeps_its_streamed_text(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
     result, pieces = await follow(connect, api)
     assert (result.status, result.error, pieces) == ("failed", "boom", ["a"])
 
 
-async def test_a_model_that_does_not_stream_prints_its_output_at_the_end(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_output_of_a_model_without_a_stream_comes_at_the_end(api: ScriptedAPI, connect: Connect) -> None:
     job = Job("replicate/hello-world", {"text": "you"}, poll_interval=0.05, max_poll_attempts=200)
     result, pieces = await follow(connect, api, job)
     assert (result.output, pieces) == ("hello you", ["hello you"])
 
 
-async def test_files_are_no_text(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_file_output_is_not_streamed_as_text(api: ScriptedAPI, connect: Connect) -> None:
     job = Job("black-forest-labs/flux-schnell", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=200)
     result, pieces = await follow(connect, api, job)
     assert result.output[0].startswith(api.files_url)
     assert pieces == []
 
 
-async def test_numbers_that_were_streamed_are_not_taken_for_a_break(
-    api: ScriptedAPI, connect: Connect, heard: Any
-) -> None:
+async def test_streamed_numbers_match_the_output(api: ScriptedAPI, connect: Connect, heard: Any) -> None:
     events = tuple(StreamEvent(data=word, id=str(number)) for number, word in enumerate(["a", "3"]))
     api.next(Script(duration=0.1, output=["a", 3, None, "b"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
@@ -157,16 +157,14 @@ async def test_numbers_that_were_streamed_are_not_taken_for_a_break(
     assert heard.warnings == []
 
 
-async def test_text_that_was_streamed_of_an_output_that_is_an_object_is_warned_of(
-    api: ScriptedAPI, connect: Connect, heard: Any
-) -> None:
+async def test_streamed_text_of_an_object_output_is_warned_of(api: ScriptedAPI, connect: Connect, heard: Any) -> None:
     api.next(Script(duration=0.1, output={"text": "ab"}, stream=Stream(events=("a", "b"))))
     _, pieces = await follow(connect, api)
     assert pieces == ["a", "b"]
     assert any("not how the output begins" in line for line in heard.warnings)
 
 
-async def test_what_was_streamed_and_is_not_in_the_output_is_warned_of(
+async def test_streamed_text_that_is_not_in_the_output_is_warned_of(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.next(Script(duration=0.1, output=["other"], stream=Stream(events=("a", "b"))))
@@ -176,15 +174,13 @@ async def test_what_was_streamed_and_is_not_in_the_output_is_warned_of(
 
 
 @pytest.mark.parametrize("url", ["http://[", "/stream", "ftp://example.com/x", "http://127.0.0.1:1/x", "x", "http://"])
-async def test_a_stream_address_that_leads_nowhere_is_polled_instead(
-    api: ScriptedAPI, connect: Connect, url: str
-) -> None:
+async def test_with_a_wrong_stream_url_the_prediction_is_polled(api: ScriptedAPI, connect: Connect, url: str) -> None:
     api.next(Script(duration=0.2, output=WORDS, overrides={"urls": {"stream": url}}))
     result, pieces = await follow(connect, api)
     assert (result.status, pieces) == ("succeeded", ["".join(WORDS)])
 
 
-async def test_out_of_budget_what_was_said_so_far_is_said(api: ScriptedAPI, connect: Connect) -> None:
+async def test_when_the_budget_is_over_the_text_so_far_is_given(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=math.inf, output=WORDS, stream=Stream(interval=1)))
     job = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.1, max_poll_attempts=4)
     result, pieces = await follow(connect, api, job)
@@ -192,7 +188,7 @@ async def test_out_of_budget_what_was_said_so_far_is_said(api: ScriptedAPI, conn
     assert pieces == ["Once"]
 
 
-async def test_the_stored_text_of_a_finished_job_is_said_again(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_stored_text_of_a_finished_job_is_given_again(api: ScriptedAPI, connect: Connect) -> None:
     await follow(connect, api)
     requests = len(api.requests)
     _, pieces = await follow(connect, api)

@@ -1,4 +1,4 @@
-"""Reading the account's list from servers that order it as they like and know no filter."""
+"""The account's list from servers that do not sort it and ignore its filters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NOON = datetime(2026, 2, 2, 12, tzinfo=UTC)
 
 
 class Unfiltered:
-    """A server's list, one prediction a page, each made so many minutes before noon."""
+    """A server's list with one prediction a page; each was created that many minutes before noon."""
 
     def __init__(self, *minutes: float) -> None:
         self.asked = 0
         self._minutes = minutes
 
-    async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:  # noqa: ARG002 - it knows no filter
+    async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:  # noqa: ARG002 - it ignores the filter
         for minutes in self._minutes:
             self.asked += 1
             created = (NOON - timedelta(minutes=minutes)).isoformat()
@@ -28,14 +28,14 @@ class Unfiltered:
 
 
 @pytest.mark.parametrize("order", [range(300, -1, -1), (9, 7, 8, *range(300, 60, -1), 0)], ids=["oldest", "odd"])
-async def test_a_list_that_does_not_begin_with_the_newest_is_read_to_its_end(order: tuple[int, ...]) -> None:
+async def test_an_unsorted_list_is_read_to_its_end(order: tuple[int, ...]) -> None:
     server = Unfiltered(*order)
     listing = await read_list(server, after=NOON - timedelta(minutes=5), before=NOON + timedelta(minutes=5))
     assert "p0" in {prediction.id for prediction in listing.predictions}
     assert listing.newest == NOON
 
 
-async def test_a_list_that_begins_with_the_newest_is_read_no_further_than_needed() -> None:
+async def test_a_sorted_list_is_read_only_as_far_as_needed() -> None:
     server = Unfiltered(*range(1000))
     await read_list(server, after=NOON - timedelta(minutes=5), before=NOON + timedelta(minutes=5))
     assert server.asked < 200

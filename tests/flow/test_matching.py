@@ -1,4 +1,4 @@
-"""Whether a listed prediction was made by a given request: the same, almost, or another."""
+"""Whether a given request made a listed prediction: same, almost, or other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def same_input(sent: Any, listed: Any) -> bool:
         (make_request(VERSION, version=VERSION), {"version": OTHER}, "other"),
         (make_request(f"a/b:{VERSION}", version=VERSION), {"version": VERSION, "model": "a/b"}, "same"),
         (make_request(f"a/b:{VERSION}", version=VERSION), {"version": VERSION, "deployment": "a/c"}, "almost"),
-        # Official models hide which version ran: the model and the input tell.
+        # The API hides the version of an official model, so the model's name and the input decide.
         (make_request(f"a/b:{VERSION}", version=VERSION), {"version": "hidden", "model": "a/b"}, "same"),
         (make_request(f"a/b:{VERSION}", version=VERSION), {"version": "hidden", "model": "a/c"}, "other"),
         (make_request("Acme/Private"), {"model": "acme/private", "version": "hidden"}, "same"),
@@ -89,7 +89,7 @@ _VALUES = st.recursive(
 
 
 def _listed(value: Any) -> Any:
-    """As another JSON library may write it: whole floats as integers."""
+    """The value as another JSON library may write it: whole floats as integers."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, dict):
@@ -98,7 +98,7 @@ def _listed(value: Any) -> Any:
 
 
 def _plain(value: Any) -> str:
-    """The value's identity as JSON: true is not 1, 1 is 1.0, the order of names and what is null mean nothing."""
+    """A text that is equal for equal JSON: true is not 1, 1 equals 1.0, order and nulls do not count."""
     match value:
         case bool() | None | str():
             return repr(value)
@@ -107,18 +107,18 @@ def _plain(value: Any) -> str:
         case list():
             return f"[{','.join(map(_plain, value))}]"
         case _:
-            held = {name: item for name, item in value.items() if item is not None}  # null is as not given
+            held = {name: item for name, item in value.items() if item is not None}  # null equals a missing value
             return f"{{{','.join(sorted(repr(name) + ':' + _plain(item) for name, item in held.items()))}}}"
 
 
 @given(_VALUES)
-def test_an_input_equals_itself_as_the_api_lists_it(value: Any) -> None:
+def test_an_input_equals_its_listed_form(value: Any) -> None:
     sent = msgspec.json.decode(msgspec.json.encode(value))
     assert same_input(sent, msgspec.json.decode(msgspec.json.encode(_listed(value))))
 
 
 @given(_VALUES, _VALUES)
-def test_inputs_are_the_same_only_where_their_json_is(one: Any, other: Any) -> None:
+def test_inputs_are_equal_only_if_their_json_is(one: Any, other: Any) -> None:
     assert same_input(one, other) == (_plain(one) == _plain(other))
 
 
@@ -144,7 +144,9 @@ LINK = {"image": "https://replicate.delivery/x"}
         ({"text": "hush"}, {"text": REDACTED}, None, "almost"),
     ],
 )
-def test_what_can_be_compared_decides(sent: Any, listed: Any, content: str | None, expected: Verdict) -> None:
+def test_the_verdict_follows_from_the_parts_that_can_be_compared(
+    sent: Any, listed: Any, content: str | None, expected: Verdict
+) -> None:
     assert verdict(make_request(given=sent), {"model": "acme/private", "input": listed}, content) == expected
 
 
@@ -156,6 +158,6 @@ def test_a_secret_is_left_out_of_the_comparison(listed: Any) -> None:
     assert verdict(request, {"model": "acme/private", "input": {"n": 2, "key": listed}}) == "other"
 
 
-def test_a_request_of_nothing_but_secrets_cannot_be_compared() -> None:
+def test_a_request_with_only_secrets_cannot_be_compared() -> None:
     request = make_request(given={"key": "hush"}, secrets=("key",))
     assert verdict(request, {"model": "acme/private", "input": {"key": REDACTED}}) == "almost"

@@ -1,4 +1,4 @@
-"""A job with further attempts: after which failures, with which model, and what is paid for again."""
+"""A job with further attempts: which failures lead to one, with which model, and what is paid for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def statuses(result: Result) -> list[str]:
     ],
     ids=["interrupted", "twice", "exhausted", "empty", "not empty", "not failed", "then failed", "refused", "good"],
 )
-async def test_each_failure_gets_the_attempts_that_it_may_have(  # noqa: PLR0913, PLR0917 - fixtures
+async def test_each_failure_gets_its_number_of_attempts(  # noqa: PLR0913, PLR0917 - fixtures
     api: ScriptedAPI, connect: Connect, fast: Any, scripts: list[Script], options: dict[str, Any], made: list[str]
 ) -> None:
     api.next(*scripts)
@@ -74,7 +74,7 @@ async def test_each_failure_gets_the_attempts_that_it_may_have(  # noqa: PLR0913
     assert [entries[key].prediction_id for key in keys] == [prediction.id for prediction in api.predictions]
 
 
-async def test_the_pause_before_an_attempt_grows_and_another_model_needs_none(
+async def test_pauses_between_attempts_grow_and_a_fallback_starts_without_one(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, INTERRUPTED, INTERRUPTED, WORDS)
@@ -85,7 +85,7 @@ async def test_the_pause_before_an_attempt_grows_and_another_model_needs_none(
     assert [1.5 <= pauses[0] <= 2, 3 <= pauses[1] <= 4, len(pauses)] == [True, True, 2]
 
 
-async def test_a_fallback_answers_with_its_own_names_of_inputs_once_the_first_has_given_up(
+async def test_after_the_last_failure_the_fallback_runs_with_its_own_input_names(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(BROKEN, BROKEN, WORDS)
@@ -95,9 +95,7 @@ async def test_a_fallback_answers_with_its_own_names_of_inputs_once_the_first_ha
     assert [each.model for each in result.earlier] == ["acme/first", "acme/first"]
 
 
-async def test_no_other_model_gets_what_was_refused_for_its_content(
-    api: ScriptedAPI, connect: Connect, fast: Any
-) -> None:
+async def test_refused_content_is_not_tried_with_a_fallback(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.next(REFUSED, WORDS)
     async with connect(api, clock=fast) as context:
         result = await run(context, BOTH, retries=1)
@@ -105,7 +103,7 @@ async def test_no_other_model_gets_what_was_refused_for_its_content(
     assert len(api.predictions) == 1
 
 
-async def test_a_fallback_that_does_not_take_the_input_is_an_error_before_anything_is_paid_for(
+async def test_a_fallback_that_does_not_accept_the_input_is_an_error_before_the_first_attempt(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     job = msgspec.structs.replace(JOB, fallback=(Fallback("acme/second"),))
@@ -116,12 +114,12 @@ async def test_a_fallback_that_does_not_take_the_input_is_an_error_before_anythi
     assert api.predictions == []
 
 
-async def test_the_same_key_goes_on_with_the_attempts_and_pays_for_none_again(
+async def test_the_same_key_continues_with_the_next_attempt_and_pays_for_none_twice(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, INTERRUPTED, PICTURE)
     async with connect(api, clock=fast) as context:
-        await run_job(context, Ask(JOB, "job"))  # a process that ended in the pause
+        await run_job(context, Ask(JOB, "job"))  # a process that was ended in the pause before the next attempt
         await run(context, retries=1)
         result = await run(context, retries=2)
         asked = len(api.requests)
@@ -131,7 +129,7 @@ async def test_the_same_key_goes_on_with_the_attempts_and_pays_for_none_again(
     assert (len(api.predictions), len(api.requests)) == (3, asked)
 
 
-async def test_attempts_of_an_earlier_call_are_known_though_that_one_had_other_options(
+async def test_attempts_of_an_earlier_call_with_other_options_are_found(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, BROKEN, PICTURE)
@@ -143,7 +141,7 @@ async def test_attempts_of_an_earlier_call_are_known_though_that_one_had_other_o
     assert [each.model for each in (*result.earlier, result)] == ["acme/first", "acme/second", "acme/second"]
 
 
-async def test_nothing_is_tried_after_an_outcome_that_is_not_known(connect: Connect) -> None:
+async def test_after_an_unknown_outcome_there_is_no_further_attempt(connect: Connect) -> None:
     with ScriptedAPI(faults="list:503=1") as api:
         api.models["acme/first"] = ScriptedModel(name="acme/first", official=True, schema=FILE)
         api.faults.next("create", "drop-after")
@@ -154,7 +152,7 @@ async def test_nothing_is_tried_after_an_outcome_that_is_not_known(connect: Conn
         assert api.count("create") == 1
 
 
-async def test_an_attempt_that_the_timeout_leaves_no_pause_for_is_not_made(
+async def test_an_attempt_whose_pause_exceeds_the_timeout_is_not_made(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(*[INTERRUPTED] * 40)
@@ -175,12 +173,12 @@ async def test_an_attempt_that_the_timeout_leaves_no_pause_for_is_not_made(
         (msgspec.structs.replace(JOB, fallback=(Fallback("what"),)), {}, "what"),
     ],
 )
-def test_a_plan_that_cannot_be_is_one_error(job: Job, options: dict[str, Any], message: str) -> None:
+def test_an_impossible_plan_is_a_job_error(job: Job, options: dict[str, Any], message: str) -> None:
     with pytest.raises(JobError, match=message):
         make_plan(job, **options)
 
 
-def test_a_map_renames_leaves_out_and_adds() -> None:
+def test_a_fallbacks_map_renames_removes_and_adds_inputs() -> None:
     job = Job("a/b", {"prompt": "x", "seed": 1, "n": 2})
     made = fallback_job(job, Fallback("c/d", {"prompt": "text", "seed": False}, {"steps": 4}))
     assert (made.model, made.input_data) == ("c/d", {"text": "x", "n": 2, "steps": 4})

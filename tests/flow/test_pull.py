@@ -1,4 +1,4 @@
-"""Outputs of predictions that were made elsewhere are kept once, and one that cannot be kept stops no other."""
+"""Outputs of predictions made elsewhere are kept once. One that cannot be kept does not stop the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def picture(name: str = "a.png") -> Script:
 
 
 async def elsewhere(context: Context, api: ScriptedAPI, script: Script, model: str = SDXL) -> ScriptedPrediction:
-    """A prediction that the journal knows nothing of."""
+    """A prediction that is not in the journal."""
     body = {"version": api.models[model].version_ids[0], "input": {"text": "a"} if "hello" in model else {}}
     api.next(script)
     made = await context.client.create_prediction("/predictions", encode(body), await context.client.take_slot())
@@ -50,7 +50,7 @@ async def named(context: Context, save: Path, *names: str) -> list[Pulled]:
 
 
 def pictures(folder: Path) -> dict[str, str]:
-    """Whatever there is beside the records, by its folder."""
+    """The content of every file except the records, by its folder."""
     return {path.parent.name: path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"}
 
 
@@ -58,9 +58,7 @@ def fates(pulled: list[Pulled]) -> dict[str, str]:
     return {each.result.prediction_id: each.fate for each in pulled}
 
 
-async def test_what_was_made_elsewhere_is_kept_and_a_second_time_nothing_is_fetched(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
-) -> None:
+async def test_outputs_made_elsewhere_are_downloaded_once(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     async with connect(api) as context:
         made = [await elsewhere(context, api, picture(f"{number}.png")) for number in range(3)]
         pulled = await recent(context, tmp_path / "out")
@@ -73,7 +71,7 @@ async def test_what_was_made_elsewhere_is_kept_and_a_second_time_nothing_is_fetc
     assert (api.count("download"), api.count("get")) == (3, 0)
 
 
-async def test_files_that_are_gone_from_the_disk_are_fetched_again(
+async def test_files_missing_on_the_disk_are_downloaded_again(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     async with connect(api) as context:
@@ -85,7 +83,7 @@ async def test_files_that_are_gone_from_the_disk_are_fetched_again(
     assert second.result.files[0].exists()
 
 
-async def test_each_prediction_meets_its_own_fate(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_each_prediction_has_its_own_outcome(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     async with connect(api) as context:
         kept = await elsewhere(context, api, picture())
         text = await elsewhere(context, api, Script(duration=0, boot=0, output="words"), "replicate/hello-world")
@@ -110,7 +108,9 @@ async def test_each_prediction_meets_its_own_fate(api: ScriptedAPI, connect: Con
     assert again == fates(pulled) | {kept.id: "known", text.id: "known"}
 
 
-async def test_what_expired_after_it_was_kept_is_known(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_outputs_that_expired_after_they_were_kept_are_known(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     async with connect(api) as context:
         made = await elsewhere(context, api, picture())
         await recent(context, tmp_path)
@@ -138,7 +138,9 @@ async def test_only_predictions_of_that_age_and_model_are_pulled(
         assert old.id in fates(await recent(context, tmp_path, since=3 * HOUR))
 
 
-async def test_one_that_does_not_exist_stops_no_other(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_an_unknown_prediction_does_not_stop_the_others(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     async with connect(api) as context:
         made = await elsewhere(context, api, picture())
         missing, kept = await named(context, tmp_path, "nothing", f"https://replicate.com/p/{made.id}", made.id)
@@ -147,7 +149,7 @@ async def test_one_that_does_not_exist_stops_no_other(api: ScriptedAPI, connect:
     assert fates([kept]) == {made.id: "kept"}
 
 
-async def test_a_job_of_this_journal_that_kept_nothing_is_kept_where_it_is_asked(
+async def test_the_outputs_of_a_job_that_kept_none_are_kept_in_the_named_place(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(picture())
@@ -159,9 +161,7 @@ async def test_a_job_of_this_journal_that_kept_nothing_is_kept_where_it_is_asked
         assert fates(await recent(context, tmp_path / "other")) == {result.prediction_id: "known"}
 
 
-async def test_a_pull_that_ended_in_its_middle_is_finished_by_the_next(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
-) -> None:
+async def test_the_next_pull_finishes_an_interrupted_one(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     async with connect(api) as context:
         made = [await elsewhere(context, api, picture(f"{number}.png")) for number in range(4)]
         pulling = Pull(context, str(tmp_path / "out"), moves=True).recent(HOUR)
@@ -178,7 +178,7 @@ async def test_a_pull_that_ended_in_its_middle_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize("fault", ["503", "drop"])
-async def test_a_list_that_fails_for_a_moment_is_read_again(
+async def test_a_failed_page_of_the_list_is_requested_again(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, fault: str
 ) -> None:
     async with connect(api) as context:
@@ -187,7 +187,9 @@ async def test_a_list_that_fails_for_a_moment_is_read_again(
         assert fates(await recent(context, tmp_path)) == {made.id: "kept"}
 
 
-async def test_what_was_pruned_is_not_fetched_again(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_outputs_of_a_pruned_job_are_not_downloaded_again(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     async with connect(api) as context:
         made = await elsewhere(context, api, picture())
         await recent(context, tmp_path)

@@ -1,4 +1,4 @@
-"""After a broken create: from the account's list to "this one", "none", or "it cannot be told"."""
+"""After a broken create request, the account's list leads to one prediction, to none, or to an uncertain job."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_request(target: str = "acme/private", given: Any = None, version: str =
 
 
 async def intended(context: Context, key: str, request: CreateRequest, *, send: bool = True) -> Claim:
-    """A claim on a job whose create is out; its answer never came. ``send`` says whether it arrived."""
+    """Claim a job whose create request got no answer. ``send`` says whether the request reached the API."""
     claim = await context.journal.claim(key, context.api, JOB, None)
     claim = await context.journal.intend(claim, request, moment(context))
     if send:
@@ -51,7 +51,7 @@ async def look(context: Context, claim: Claim) -> str | None:
     return await reconcile(context, claim, ended=context.clock.now())
 
 
-async def test_the_prediction_of_a_create_that_broke_is_found(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_prediction_of_a_broken_create_request_is_found(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         for number in range(3):
             await context.client.create_prediction(
@@ -64,7 +64,7 @@ async def test_the_prediction_of_a_create_that_broke_is_found(api: ScriptedAPI, 
     assert (entry.state, entry.prediction_id) == ("created", api.predictions[3].id)
 
 
-async def test_it_is_absent_only_after_the_list_had_its_time_to_show_it(connect: Connect) -> None:
+async def test_a_prediction_is_absent_only_after_the_list_had_time_to_show_it(connect: Connect) -> None:
     with ScriptedAPI(list_lag=0.3) as api:
         async with connect(api, settle=0.6) as context:
             claim = await intended(context, "late", make_request(given={"n": 2}))
@@ -75,16 +75,16 @@ async def test_it_is_absent_only_after_the_list_had_its_time_to_show_it(connect:
     assert time.monotonic() - before >= 0.6
 
 
-async def test_time_that_passed_before_counts_as_the_lists_time(api: ScriptedAPI, connect: Connect) -> None:
+async def test_time_before_the_look_up_counts_as_time_for_the_list(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, settle=3600) as context:
         await context.client.get_account()
         claim = await intended(context, "job", make_request(), send=False)
         async with asyncio.timeout(5):
             assert await reconcile(context, claim, ended=context.clock.now() - 3600) is None
-    assert api.count("list") == 2  # the span, and what lies beside it
+    assert api.count("list") == 2  # the span, and the wider span
 
 
-async def test_two_candidates_for_one_job_are_not_guessed_between(api: ScriptedAPI, connect: Connect) -> None:
+async def test_two_matching_predictions_make_the_job_uncertain(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await intended(context, "job", make_request())
         await context.client.create_prediction(
@@ -100,7 +100,7 @@ async def test_two_candidates_for_one_job_are_not_guessed_between(api: ScriptedA
     assert entry.state == "uncertain"
 
 
-async def test_an_input_that_is_removed_already_leaves_it_open(connect: Connect) -> None:
+async def test_a_listed_prediction_without_its_input_makes_the_job_uncertain(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0), expire=0) as api:
         async with connect(api) as context:
             claim = await intended(context, "job", make_request())
@@ -109,14 +109,14 @@ async def test_an_input_that_is_removed_already_leaves_it_open(connect: Connect)
     assert caught.value.candidates == (api.predictions[0].id,)
 
 
-async def test_a_list_that_fails_for_a_while_is_asked_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_a_list_that_fails_for_a_while_is_read_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.faults.next("list", "503", "drop", "html", "429(body=0)", "half", "nonsense")
     async with connect(api, clock=fast) as context:
         claim = await intended(context, "job", make_request())
         assert await look(context, claim) == api.predictions[0].id
 
 
-async def test_a_list_that_never_answers_leaves_it_open(connect: Connect) -> None:
+async def test_a_list_that_keeps_failing_makes_the_job_uncertain(connect: Connect) -> None:
     with ScriptedAPI(faults="list:503=1") as api:
         async with connect(api, settle=0, listing=0.2) as context:
             claim = await intended(context, "job", make_request())
@@ -124,7 +124,7 @@ async def test_a_list_that_never_answers_leaves_it_open(connect: Connect) -> Non
                 await look(context, claim)
 
 
-async def test_a_list_that_may_not_be_read_leaves_it_open_at_once(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_refused_list_makes_the_job_uncertain_at_once(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("list", "403")
     async with connect(api, settle=3600) as context:
         claim = await intended(context, "job", make_request())
@@ -133,7 +133,7 @@ async def test_a_list_that_may_not_be_read_leaves_it_open_at_once(api: ScriptedA
     assert api.count("list") == 1
 
 
-async def test_a_list_that_leads_back_to_itself_leaves_it_open(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_list_whose_pages_form_a_circle_makes_the_job_uncertain(api: ScriptedAPI, connect: Connect) -> None:
     page = msgspec.json.encode({"results": [], "next": f"{api.base_url}/v1/predictions?cursor=1", "previous": None})
     api.faults.next("list", *[Fault.answering(Answer(200, page))] * 1000)
     async with connect(api, settle=0, listing=0.2) as context, asyncio.timeout(5):
@@ -142,7 +142,7 @@ async def test_a_list_that_leads_back_to_itself_leaves_it_open(api: ScriptedAPI,
             await look(context, claim)
 
 
-async def test_every_page_is_read(api: ScriptedAPI, connect: Connect) -> None:
+async def test_every_page_of_the_list_is_read(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await intended(context, "job", make_request())
         for number in range(250):
@@ -153,10 +153,10 @@ async def test_every_page_is_read(api: ScriptedAPI, connect: Connect) -> None:
     assert api.count("list") == 3
 
 
-async def test_pages_whose_links_name_another_host_are_read_through_ours(
+async def test_page_links_to_another_host_are_read_through_the_base_url(
     api: ScriptedAPI, connect: Connect, relay: Any
 ) -> None:
-    """A base URL can be a proxy; the links in answers name the API itself. Stopping there would create twice."""
+    """The base URL can be a proxy's, while page links name the API. Stopping at such a link would create twice."""
     await relay.open()
     async with connect(api, base_url=relay.url) as context:
         claim = await intended(context, "job", make_request())
@@ -168,7 +168,7 @@ async def test_pages_whose_links_name_another_host_are_read_through_ours(
 
 
 class Unfiltered:
-    """A client of a server that does not know ``created_after``."""
+    """A client of a server that ignores ``created_after``."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -182,7 +182,7 @@ class Unfiltered:
         return pages
 
 
-async def test_a_server_that_ignores_the_filter_is_not_read_to_its_first_day(
+async def test_the_list_of_a_server_that_ignores_the_filter_is_not_read_to_its_end(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as opened:
@@ -197,7 +197,7 @@ async def test_a_server_that_ignores_the_filter_is_not_read_to_its_first_day(
     assert api.count("list") == 2
 
 
-async def test_the_same_request_of_an_hour_ago_is_another_one(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_equal_prediction_from_an_hour_ago_is_not_adopted(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as opened:
         context = msgspec.structs.replace(opened, client=Unfiltered(opened.client))
         await context.client.create_prediction(
@@ -220,7 +220,7 @@ async def test_a_clock_that_is_hours_off_does_not_hide_the_prediction(
 
 
 @pytest.mark.parametrize("shift", [-SHIFT, SHIFT], ids=["was behind", "was ahead"])
-async def test_a_clock_that_is_set_right_before_the_look_up_does_not_hide_the_prediction(
+async def test_a_clock_corrected_before_the_look_up_does_not_hide_the_prediction(
     api: ScriptedAPI, connect: Connect, still: Any, shift: float
 ) -> None:
     still.set_by = shift
@@ -228,13 +228,15 @@ async def test_a_clock_that_is_set_right_before_the_look_up_does_not_hide_the_pr
         claim = await intended(context, "job", make_request())
         await context.journal.release(claim)
     still.set_by = 0.0
-    async with connect(api, clock=still) as context:  # a new client, which has no answer yet
+    async with connect(api, clock=still) as context:  # a new client, which does not know the API's time yet
         claim = await context.journal.claim("job", context.api, JOB, None)
         assert await reconcile(context, claim) == api.predictions[0].id
 
 
-async def test_without_the_apis_time_absent_is_not_believed(api: ScriptedAPI, connect: Connect, still: Any) -> None:
-    """The request was sent before any answer told the time, and the machine was started again since."""
+async def test_without_the_apis_time_a_job_without_a_match_is_uncertain(
+    api: ScriptedAPI, connect: Connect, still: Any
+) -> None:
+    """No response told the API's time before the request was sent, and the machine was restarted since."""
     still.boot = "before"
     async with connect(api, clock=still) as context:
         claim = await intended(context, "job", make_request(), send=False)
@@ -250,7 +252,7 @@ async def test_without_the_apis_time_absent_is_not_believed(api: ScriptedAPI, co
             await look(context, claim)
 
 
-async def test_the_same_input_made_minutes_off_may_be_it(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_equal_prediction_made_minutes_off_makes_the_job_uncertain(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await intended(context, "job", make_request())
         api.predictions[0].created -= 180
@@ -259,7 +261,7 @@ async def test_the_same_input_made_minutes_off_may_be_it(api: ScriptedAPI, conne
     assert caught.value.candidates == (api.predictions[0].id,)
 
 
-async def test_the_removal_of_inputs_makes_it_no_surer_that_one_made_minutes_off_is_not_it(connect: Connect) -> None:
+async def test_a_prediction_made_minutes_off_without_its_input_makes_the_job_uncertain(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0), expire=0) as api:
         async with connect(api) as context:
             claim = await intended(context, "job", make_request())
@@ -269,7 +271,9 @@ async def test_the_removal_of_inputs_makes_it_no_surer_that_one_made_minutes_off
     assert caught.value.candidates == (api.predictions[0].id,)
 
 
-async def test_an_old_item_at_the_end_of_a_page_does_not_end_the_reading(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_old_prediction_at_the_end_of_a_page_does_not_end_the_reading(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as opened:
         context = msgspec.structs.replace(opened, client=Unfiltered(opened.client))
         claim = await intended(context, "job", make_request())
@@ -289,7 +293,7 @@ async def test_an_old_item_at_the_end_of_a_page_does_not_end_the_reading(api: Sc
         ((None, "bob"), "of which account is not known"),
     ],
 )
-async def test_absent_is_concluded_from_the_list_of_the_account_that_sent_it(
+async def test_only_the_list_of_the_sending_account_proves_that_there_is_no_prediction(
     api: ScriptedAPI, connect: Connect, same_journal: Any, names: tuple[str | None, str], expected: str | None
 ) -> None:
     async with connect(api) as context:
@@ -313,7 +317,7 @@ async def test_absent_is_concluded_from_the_list_of_the_account_that_sent_it(
 @pytest.mark.parametrize(
     ("sender", "expected"), [("alice", "the token of another account: run it again with that one"), (None, "another")]
 )
-async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
+async def test_the_404_for_another_accounts_prediction_names_the_token_that_it_needs(
     api: ScriptedAPI, connect: Connect, same_journal: Any, sender: str | None, expected: str
 ) -> None:
     async with connect(api) as context:
@@ -323,7 +327,7 @@ async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
         prediction = await context.client.get_prediction(api.predictions[0].id)
         await context.journal.created(claim, msgspec.structs.replace(prediction, status="processing"))
         await context.journal.release(claim)
-    api.faults.next("get", "404")  # the other account has no such prediction
+    api.faults.next("get", "404")  # the other account cannot see the prediction
     async with connect(api, appear=0) as opened, same_journal.open(token="another") as journal:  # noqa: S106 - no token
         account = AccountNote(opened.api, opened.client, journal, is_needed=True)
         await journal.note_account(opened.api, "bob")
@@ -331,10 +335,10 @@ async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
             await run_job(msgspec.structs.replace(opened, journal=journal, account=account), Ask(JOB, key="job"))
 
 
-async def test_of_a_token_that_the_journal_does_not_know_nothing_is_claimed(
+async def test_without_a_recorded_token_errors_blame_no_other_account(
     api: ScriptedAPI, connect: Connect, same_journal: Any
 ) -> None:
-    """As of a prediction made elsewhere, or in a journal of an earlier commit."""
+    """So it is for a prediction made elsewhere, and in a journal from before tokens were recorded."""
     async with connect(api, appear=0) as context:
         await intended(context, "other", make_request())
         prediction = await context.client.get_prediction(api.predictions[0].id)
@@ -353,9 +357,7 @@ async def test_of_a_token_that_the_journal_does_not_know_nothing_is_claimed(
             await look(context, await context.journal.claim("old", context.api, JOB, None))
 
 
-async def test_the_schema_of_a_model_that_has_just_run_is_not_asked_for_again(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_the_schema_of_a_model_that_just_ran_is_not_requested_again(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run_job(context, Ask(JOB))
         asked = api.count("model")
@@ -364,7 +366,7 @@ async def test_the_schema_of_a_model_that_has_just_run_is_not_asked_for_again(
 
 
 @pytest.mark.long
-async def test_a_newer_prediction_in_the_list_ends_the_waiting_for_it(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_newer_prediction_in_the_list_proves_that_there_is_none(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, settle=3600, overtaken=0.5) as context, asyncio.timeout(20):
         claim = await intended(context, "job", make_request(), send=False)
         looking = asyncio.create_task(look(context, claim))
@@ -379,7 +381,7 @@ async def test_a_newer_prediction_in_the_list_ends_the_waiting_for_it(api: Scrip
         assert await looking is None
 
 
-async def test_what_is_not_known_within_a_while_stays_as_it_is(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_look_up_that_runs_out_of_time_leaves_the_job_unchanged(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, settle=3600) as context:
         claim = await intended(context, "job", make_request(), send=False)
         with pytest.raises(UncertainError, match="not known yet"):
@@ -400,12 +402,12 @@ async def test_an_official_model_named_by_a_version_is_created_once(
     assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
 
 
-async def test_a_bare_version_id_whose_version_the_list_hides_is_not_sent_twice(
+async def test_a_job_of_a_version_id_is_not_sent_twice_if_the_list_hides_versions(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.faults.next("create", "drop-after")
     job = msgspec.structs.replace(JOB, model=api.models["acme/private"].version_ids[0])
     async with connect(api, clock=fast) as context:
-        with suppress(UncertainError):  # not to know is right as well
+        with suppress(UncertainError):  # an uncertain job would be right as well
             await run_job(context, Ask(job))
     assert len(api.predictions) == 1

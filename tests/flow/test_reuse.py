@@ -1,4 +1,4 @@
-"""A stored success in place of a new prediction, and all that must never be one."""
+"""A stored success replaces a new prediction only if it is of the same version and input."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def reuse(context: Context, job: Job, key: str = "new", *, age: float = 30
     return await run_plan(context, Ask(job, key, **how), plan, partial(run_job, context))
 
 
-async def test_a_success_with_the_same_input_is_taken_and_nothing_is_created(
+async def test_a_success_with_the_same_input_is_reused_and_nothing_is_created(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     async with connect(api) as context:
@@ -71,7 +71,9 @@ async def test_a_success_with_the_same_input_is_taken_and_nothing_is_created(
     ],
     ids=["failed", "canceled", "empty"],
 )
-async def test_what_has_no_result_is_never_taken(api: ScriptedAPI, connect: Connect, script: Script) -> None:
+async def test_a_prediction_without_a_result_is_never_reused(
+    api: ScriptedAPI, connect: Connect, script: Script
+) -> None:
     api.next(script)
     async with connect(api) as context:
         await run_job(context, Ask(job(), "old"))
@@ -89,7 +91,7 @@ async def test_what_has_no_result_is_never_taken(api: ScriptedAPI, connect: Conn
     ],
     ids=["another input", "another model", "a webhook", "too old"],
 )
-async def test_what_is_not_the_same_is_never_taken(
+async def test_a_different_job_is_never_reused(
     api: ScriptedAPI, connect: Connect, asked: Job, options: dict[str, Any]
 ) -> None:
     async with connect(api) as context:
@@ -98,7 +100,7 @@ async def test_what_is_not_the_same_is_never_taken(
     assert (result.reused, api.created) == (False, 2)
 
 
-async def test_another_version_is_never_taken(api: ScriptedAPI, connect: Connect) -> None:
+async def test_another_version_is_never_reused(api: ScriptedAPI, connect: Connect) -> None:
     api.models["acme/own"] = ScriptedModel(name="acme/own", schema=TEXT, script=WORDS, versions=(OLD,))
     async with connect(api) as context:
         first = await run_job(context, Ask(job("acme/own"), "old"))
@@ -110,7 +112,7 @@ async def test_another_version_is_never_taken(api: ScriptedAPI, connect: Connect
     assert named.prediction_id == first.prediction_id
 
 
-async def test_pruned_data_are_never_taken(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_pruned_job_is_never_reused(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run_job(context, Ask(job(), "old"))
         await context.journal.forget("old")
@@ -118,7 +120,7 @@ async def test_pruned_data_are_never_taken(api: ScriptedAPI, connect: Connect) -
     assert (result.reused, api.created) == (False, 2)
 
 
-async def test_a_result_whose_files_are_gone_or_were_never_kept_is_not_taken(
+async def test_a_result_whose_files_are_missing_is_not_reused(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     asked, save = job("acme/file"), str(tmp_path / "out")
@@ -134,7 +136,7 @@ async def test_a_result_whose_files_are_gone_or_were_never_kept_is_not_taken(
 
 
 @pytest.mark.parametrize("size", [10, INLINE + 10], ids=["inside the request", "uploaded"])
-async def test_files_of_an_input_are_compared_by_their_contents(
+async def test_input_files_are_compared_by_their_content(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, size: int
 ) -> None:
     paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
@@ -150,7 +152,7 @@ async def test_files_of_an_input_are_compared_by_their_contents(
     assert (taken.reused, made.reused, api.created) == (True, False, 2)
 
 
-async def test_a_deployment_is_only_answered_by_the_version_that_it_has_now(connect: Connect) -> None:
+async def test_a_deployment_reuses_only_results_of_its_current_version(connect: Connect) -> None:
     own = ScriptedModel(name="acme/own", schema=TEXT, script=WORDS, versions=(OLD,))
     deployed = job("deployments/acme/deployed")
     with ScriptedAPI(own, deployments=[ScriptedDeployment(name="acme/deployed", model="acme/own")]) as api:
@@ -163,7 +165,7 @@ async def test_a_deployment_is_only_answered_by_the_version_that_it_has_now(conn
     assert (same.reused, newer.reused) == (True, False)
 
 
-async def test_secrets_tell_inputs_apart(api: ScriptedAPI, connect: Connect) -> None:
+async def test_inputs_with_different_secrets_are_different(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         resolved = await resolve(context, parse_target("acme/text"))
         assert resolved.secrets == ("code",)
@@ -173,7 +175,7 @@ async def test_secrets_tell_inputs_apart(api: ScriptedAPI, connect: Connect) -> 
     assert (taken.reused, made.reused) == (True, False)
 
 
-async def test_a_key_that_the_journal_knows_goes_on_with_its_own_job(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_key_in_the_journal_continues_its_own_job(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run_job(context, Ask(job(), "old"))
         own = await run_job(context, Ask(job(), "new"))

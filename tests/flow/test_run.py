@@ -1,4 +1,4 @@
-"""A job from any state that a journal can hold it in, to its end; its key, and who holds it."""
+"""A job is brought to its end from every state in the journal; its key, and the process that holds its claim."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def run(context: Context, key: str = "job", job: Job = JOB, **how: Any) ->
     return await run_job(context, Ask(job, key=key, **how))
 
 
-async def test_a_finished_job_gives_its_stored_result_without_a_request(
+async def test_a_finished_job_returns_its_stored_result_without_a_request(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(output=[OutputFile(content=b"\x89PNG\r\n", name="a.png")]))
@@ -58,7 +58,7 @@ async def test_a_finished_job_gives_its_stored_result_without_a_request(
     assert len(api.requests) == asked
 
 
-async def test_another_job_of_the_same_key_is_refused_before_any_request(api: ScriptedAPI, connect: Connect) -> None:
+async def test_another_job_with_the_same_key_is_refused_before_any_request(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run(context)
         asked = len(api.requests)
@@ -68,7 +68,7 @@ async def test_another_job_of_the_same_key_is_refused_before_any_request(api: Sc
     assert len(api.requests) == asked
 
 
-async def test_a_refused_job_can_be_mended_under_its_key(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_refused_job_can_be_corrected_under_its_key(api: ScriptedAPI, connect: Connect) -> None:
     model = "black-forest-labs/flux-schnell"
     wrong = msgspec.structs.replace(JOB, model=model, input_data={"promt": "x"})
     async with connect(api) as context:
@@ -82,7 +82,7 @@ async def test_a_refused_job_can_be_mended_under_its_key(api: ScriptedAPI, conne
     assert [prediction.input for prediction in api.predictions] == [{"prompt": "x"}]
 
 
-async def test_what_is_wrong_without_asking_anybody_takes_no_key(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_job_that_is_invalid_without_a_request_takes_no_key(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         for wrong in ({"model": "flux"}, {"cancel_after": "3s"}, {"cancel_after": "soon"}, {"cancel_after": "25h"}):
             with pytest.raises(JobError):
@@ -117,15 +117,13 @@ async def test_each_kind_of_model_is_created_in_its_own_way(
 
 
 @pytest.mark.parametrize("model", ["acme/nothing", "acme/nothing:" + "a" * 64])
-async def test_a_model_that_is_not_there_says_what_was_tried(api: ScriptedAPI, connect: Connect, model: str) -> None:
+async def test_the_error_for_a_missing_model_lists_the_look_ups(api: ScriptedAPI, connect: Connect, model: str) -> None:
     async with connect(api) as context:
         with pytest.raises(ModelNotFoundError, match=r"tried GET /models/acme/nothing"):
             await run(context, job=msgspec.structs.replace(JOB, model=model))
 
 
-async def test_a_community_model_is_created_by_the_version_that_was_looked_up_also_after_a_crash(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_a_community_model_keeps_its_resolved_version_after_a_crash(api: ScriptedAPI, connect: Connect) -> None:
     model = ScriptedModel(name="acme/changing", versions=("1" * 64,), schema={}, script=Script(output="x"))
     api.models["acme/changing"] = model
     job = msgspec.structs.replace(JOB, model="acme/changing")
@@ -140,7 +138,7 @@ async def test_a_community_model_is_created_by_the_version_that_was_looked_up_al
 
 
 async def leave_at(context: Context, state: str) -> Claim:
-    """A job that a process left in ``state``."""
+    """Leave a job in ``state``, as a process that ended would."""
     journal, client = context.journal, context.client
     claim = await journal.claim("job", context.api, JOB, None)
     if state == "claimed":
@@ -161,7 +159,9 @@ async def leave_at(context: Context, state: str) -> Claim:
 
 
 @pytest.mark.parametrize("state", ["claimed", "intended, not sent", "intended", "uncertain", "created", "ended"])
-async def test_a_job_goes_on_where_it_was_left(api: ScriptedAPI, connect: Connect, state: str) -> None:
+async def test_a_job_continues_from_the_state_in_which_it_was_left(
+    api: ScriptedAPI, connect: Connect, state: str
+) -> None:
     async with connect(api) as context:
         claim = await leave_at(context, state)
         await context.journal.release(claim)
@@ -178,13 +178,13 @@ def contents(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_the_journal_records_the_token_nowhere(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_the_token_is_nowhere_in_the_journal(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     async with connect(api) as context:
         await run(context)
     assert not any(api.token.encode() in content for content in contents(tmp_path))
 
 
-async def test_while_another_process_runs_the_job_this_one_waits_for_its_result(
+async def test_a_process_waits_for_the_result_of_a_job_that_another_process_runs(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.next(Script(duration=0.4, output="x"))
@@ -196,7 +196,7 @@ async def test_while_another_process_runs_the_job_this_one_waits_for_its_result(
 
 
 class Paused:
-    """A client whose process is stopped (SIGSTOP) with the create in hand, until ``go``."""
+    """A client whose process is stopped (SIGSTOP) just before its create request, until ``go``."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -211,15 +211,15 @@ class Paused:
         return await self._client.create_prediction(*given, **options)
 
 
-async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_second(
+async def test_a_process_stopped_before_its_create_request_cancels_the_second_prediction(
     api: ScriptedAPI, connect: Connect, same_journal: Any, heard: Any
 ) -> None:
     async with connect(api) as sleeper, connect(api) as opened:
         paused: Any = Paused(sleeper.client)
-        short = msgspec.structs.replace(JOB, max_poll_attempts=20)  # the blocking wait of the second one uses it all up
+        short = msgspec.structs.replace(JOB, max_poll_attempts=20)  # the second process waits for all of it
         sleeping = asyncio.create_task(run(msgspec.structs.replace(sleeper, client=paused), job=short))
         await paused.reached.wait()
-        # For the other one, the lease of the sleeper ended long ago.
+        # For the second process, the first one's lease ended long ago.
         async with same_journal.open(later=60) as journal:
             api.next(Script(duration=0.2, output="first"), Script(duration=30, output="second"))
             taken = await run(msgspec.structs.replace(opened, journal=journal))
@@ -232,7 +232,7 @@ async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_seco
     assert [line for line in heard.warnings if f"canceling {second.id}" in line]
 
 
-async def test_a_process_that_wakes_before_its_intent_creates_nothing(
+async def test_a_process_stopped_before_its_intent_creates_nothing(
     api: ScriptedAPI, connect: Connect, same_journal: Any
 ) -> None:
     async with connect(api) as sleeper, connect(api) as opened:
@@ -246,7 +246,7 @@ async def test_a_process_that_wakes_before_its_intent_creates_nothing(
 
 
 class Failing:
-    """A journal whose ``fact`` cannot be written the first time."""
+    """A journal that fails once when ``fact`` is written."""
 
     def __init__(self, journal: Any, fact: str) -> None:
         self._journal, self._fact = journal, fact
@@ -263,7 +263,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("fact", ["created", "ended"])
-async def test_what_a_failing_journal_could_not_write_is_written_with_the_next_fact(
+async def test_a_fact_that_could_not_be_written_is_written_with_the_next(
     api: ScriptedAPI, connect: Connect, fact: str
 ) -> None:
     async with connect(api) as context:
@@ -277,7 +277,7 @@ async def test_what_a_failing_journal_could_not_write_is_written_with_the_next_f
 
 
 @pytest.mark.parametrize("fact", ["collected"])
-async def test_a_journal_that_fails_under_way_does_not_cost_the_result(
+async def test_a_journal_that_fails_after_the_create_request_does_not_lose_the_result(
     api: ScriptedAPI, connect: Connect, fact: str
 ) -> None:
     async with connect(api) as context:
@@ -293,7 +293,9 @@ async def test_a_journal_that_fails_under_way_does_not_cost_the_result(
     assert found.key == "job"
 
 
-async def test_a_journal_that_fails_before_the_create_sends_nothing(api: ScriptedAPI, connect: Connect) -> None:
+async def test_if_the_journal_fails_before_the_create_request_nothing_is_sent(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         failing: Any = Failing(context.journal, "intend")
         with pytest.raises(JournalError):
@@ -301,13 +303,15 @@ async def test_a_journal_that_fails_before_the_create_sends_nothing(api: Scripte
     assert api.count("create") == 0
 
 
-async def test_a_look_up_that_fails_for_a_while_is_made_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_a_model_request_that_fails_for_a_while_is_sent_again(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
     api.faults.next("model", "503", "drop", "429(body=2)", "half")
     async with connect(api, clock=fast) as context:
         assert (await run(context)).status == "succeeded"
 
 
-async def test_a_look_up_that_goes_on_failing_frees_the_key(connect: Connect, fast: Any) -> None:
+async def test_a_model_request_that_keeps_failing_frees_the_key(connect: Connect, fast: Any) -> None:
     with ScriptedAPI(faults="model:drop=1") as api:
         async with connect(api, clock=fast) as context:
             with pytest.raises(NoAnswerError, match=r"GET .*/models/acme/private"):
@@ -327,10 +331,10 @@ print(asyncio.run(arun(job, key="job", journal=sys.argv[1], save_to=sys.argv[2])
 
 
 @pytest.mark.parametrize("count", range(1, 8))
-async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
+async def test_a_job_killed_at_its_nth_request_has_one_prediction(
     api: ScriptedAPI, connect: Connect, same_journal: Any, tmp_path: Path, count: int
 ) -> None:
-    """Requests: the model, the create, polls, two downloads. SIGKILL strikes while the server sits on each answer."""
+    """The requests are: the model, the create request, polls, two downloads. SIGKILL comes while one is answered."""
     picture = b"\x89PNG\r\n\x1a\n" + b"x" * 5000
     files = [OutputFile(content=picture + bytes([number]), name=f"{number}.png") for number in range(2)]
     api.models["stability-ai/sdxl"] = msgspec.structs.replace(
@@ -355,9 +359,7 @@ async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
 
 
-async def test_files_that_were_not_kept_or_are_gone_from_the_disk_are_kept_on_the_next_run(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
-) -> None:
+async def test_missing_files_are_kept_on_the_next_run(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     job = Job("black-forest-labs/flux-schnell", {"prompt": "x"})
     async with connect(api) as context:
         assert (await run_job(context, Ask(job, "k"))).files == ()
@@ -373,7 +375,7 @@ async def test_files_that_were_not_kept_or_are_gone_from_the_disk_are_kept_on_th
     assert len(api.predictions) == 1
 
 
-async def test_a_failed_prediction_is_told_as_failed_though_its_outputs_are_gone(
+async def test_a_failed_prediction_without_its_outputs_is_reported_as_failed(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     gone = OutputFile(content=b"x", name="a.png", expires=0.0, gone=404)
@@ -383,7 +385,7 @@ async def test_a_failed_prediction_is_told_as_failed_though_its_outputs_are_gone
     assert (result.status, result.error, result.files) == ("failed", "boom", ())
 
 
-async def test_the_schema_of_the_version_that_ran_tells_its_files_though_a_newer_one_is_out(
+async def test_files_are_found_by_the_schema_of_the_version_that_ran(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     job = Job("stability-ai/sdxl", {"prompt": "x"}, wait_for_completion=False)
@@ -396,7 +398,7 @@ async def test_the_schema_of_the_version_that_ran_tells_its_files_though_a_newer
     assert [path.is_file() for path in result.files] == [True]
 
 
-async def test_the_claim_of_a_live_process_is_renewed_beyond_its_lease(tmp_path: Path) -> None:
+async def test_a_live_process_renews_its_claim(tmp_path: Path) -> None:
     job, path = Job("a/b"), tmp_path / "journal.db"
     async with SQLiteJournal(path, lease=0.3) as own, SQLiteJournal(path, lease=0.3) as other, asyncio.timeout(10):
 

@@ -1,4 +1,4 @@
-"""Schemas of versions are kept for the API that told them, and not where a stand-in may have."""
+"""Schemas of versions are cached for each API, but never from an API on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPLICATE, PROXY = "https://api.replicate.com/v1", "https://gateway.example.com/
 
 
 class Elsewhere:
-    """The client of an API that is not on this machine, as far as its address says."""
+    """A client whose base URL is not on this machine."""
 
     def __init__(self, client: Client, base_url: str) -> None:
         self._client, self.base_url = client, base_url
@@ -36,7 +36,7 @@ def at(context: Context, base_url: str) -> Context:
     return msgspec.structs.replace(context, client=Elsewhere(context.client, base_url))
 
 
-async def test_a_version_is_asked_for_once(connect: Connect) -> None:
+async def test_the_schema_of_a_version_is_requested_once(connect: Connect) -> None:
     with ScriptedAPI(ScriptedModel(name="acme/model", versions=(VERSION,), schema=SCHEMA)) as api:
         async with connect(api) as context:
             target = Target("version", "acme", "model", VERSION)
@@ -45,7 +45,7 @@ async def test_a_version_is_asked_for_once(connect: Connect) -> None:
         assert sum(request.path.endswith(VERSION) for request in api.requests) == 1
 
 
-async def test_a_schema_is_kept_for_its_api_alone(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_schema_is_cached_only_for_its_own_api(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         replicate, proxy = at(context, REPLICATE), at(context, PROXY)
         keep_schema(replicate, VERSION, SCHEMA)
@@ -54,9 +54,7 @@ async def test_a_schema_is_kept_for_its_api_alone(api: ScriptedAPI, connect: Con
 
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:5000/v1", "http://localhost:5000/v1", "http://[::1]:5000/v1"])
-async def test_nothing_is_kept_of_what_answers_on_this_machine(
-    api: ScriptedAPI, connect: Connect, base_url: str
-) -> None:
+async def test_nothing_is_cached_from_an_api_on_this_machine(api: ScriptedAPI, connect: Connect, base_url: str) -> None:
     async with connect(api) as context:
         for here in (at(context, base_url), msgspec.structs.replace(at(context, REPLICATE), ephemeral=True)):
             keep_schema(here, VERSION, SCHEMA)
@@ -66,7 +64,7 @@ async def test_nothing_is_kept_of_what_answers_on_this_machine(
         assert load_schema(at(context, base_url), VERSION) is None
 
 
-async def test_a_cache_that_was_damaged_is_asked_anew(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_damaged_cached_schema_is_requested_again(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         replicate = at(context, REPLICATE)
         keep_schema(replicate, VERSION, SCHEMA)

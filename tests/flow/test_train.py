@@ -1,4 +1,4 @@
-"""A training has the guarantees of a job: it is created once, whatever happens to the request and to the process."""
+"""A training is a job too: it is created once, whatever happens to the request and to the process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_training_is_created_waited_for_and_journaled(
 
 
 @pytest.mark.parametrize("fault", ["drop-after", "503-after", "half-after"])
-async def test_a_training_whose_answer_is_lost_is_found_in_the_list_and_not_sent_again(
+async def test_a_training_whose_answer_was_lost_is_found_in_the_list(
     api: ScriptedAPI, connect: Connect, fault: str
 ) -> None:
     api.next(FINISHED)
@@ -81,9 +81,7 @@ async def test_a_training_that_was_certainly_not_created_is_sent_again(api: Scri
     assert (len(api.trainings), api.count("create")) == (1, 2)
 
 
-async def test_trainings_that_differ_in_what_the_list_hides_are_not_taken_for_each_other(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_a_training_is_not_adopted_for_another_destination(api: ScriptedAPI, connect: Connect) -> None:
     wolf = msgspec.structs.replace(JOB, destination="acme/wolf")
     async with connect(api) as context:
         hasty = msgspec.structs.replace(context.retry_policy, listing=0.1)
@@ -91,7 +89,7 @@ async def test_trainings_that_differ_in_what_the_list_hides_are_not_taken_for_ea
         api.faults.next("list", *["401"])
         with pytest.raises(UncertainError):
             await run_job(msgspec.structs.replace(context, retry_policy=hasty), Ask(JOB, key="fox"))
-        # The one of the list is the fox's, for all that the list shows also the wolf's.
+        # The listed training is the fox's. The list shows the same fields for the wolf's.
         api.faults.next("create", "503")
         with pytest.raises(UncertainError):
             await run_job(context, Ask(wolf, key="wolf"))
@@ -99,7 +97,7 @@ async def test_trainings_that_differ_in_what_the_list_hides_are_not_taken_for_ea
     assert [made.destination for made in api.trainings.values()] == ["acme/fox"]
 
 
-async def test_a_training_that_is_uncertain_is_named_by_its_user(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_user_can_name_the_training_of_an_uncertain_job(api: ScriptedAPI, connect: Connect) -> None:
     api.next(FINISHED)
     async with connect(api) as context:
         api.faults.next("create", "drop-after")
@@ -113,7 +111,7 @@ async def test_a_training_that_is_uncertain_is_named_by_its_user(api: ScriptedAP
     assert api.count("create") == 1
 
 
-async def test_another_process_waits_for_a_training_and_cancels_it(api: ScriptedAPI, connect: Connect) -> None:
+async def test_another_process_can_wait_for_a_training_and_cancel_it(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=math.inf))
     made = await train(connect, api, msgspec.structs.replace(JOB, wait_for_completion=False))
     async with connect(api) as context:
@@ -127,7 +125,9 @@ async def test_another_process_waits_for_a_training_and_cancels_it(api: Scripted
     }
 
 
-async def test_what_cannot_be_trained_is_said_before_anything_is_created(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_impossible_training_is_an_error_before_anything_is_created(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     cases: list[tuple[Job, type[Exception], str]] = [
         (msgspec.structs.replace(JOB, input_data={"steps": 1000}), InputError, "steps"),
         (msgspec.structs.replace(JOB, destination="fox"), JobError, "destination|names no model"),
@@ -143,7 +143,7 @@ async def test_what_cannot_be_trained_is_said_before_anything_is_created(api: Sc
     assert api.count("create") == 0
 
 
-async def test_a_key_names_one_destination(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_same_key_with_another_destination_is_refused(api: ScriptedAPI, connect: Connect) -> None:
     api.next(FINISHED)
     await train(connect, api)
     with pytest.raises(KeyInUseError):

@@ -1,4 +1,4 @@
-"""Waiting: only a terminal status is the end, and a failed poll is not a failed job."""
+"""Waiting: only a terminal status is the end, and a failed poll does not fail the job."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def connect(connect_known: Connect) -> Connect:
 
 
 async def waiting(context: Context, ask: Ask, seen: Callable[[], object]) -> asyncio.Task[Result]:
-    """The job as it runs, once that was seen; it must not be over by then."""
+    """Start the job and return its task once ``seen`` is true. The job must still run then."""
     task = asyncio.create_task(run_job(context, ask))
-    while not seen() and not task.done():  # noqa: ASYNC110 - what changes is on the server's side
+    while not seen() and not task.done():  # noqa: ASYNC110 - the server has no event to wait for
         await asyncio.sleep(0.005)
     assert not task.done(), task
     return task
 
 
 @pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
-async def test_a_whole_output_under_processing_is_not_the_end(
+async def test_processing_with_a_complete_output_is_not_the_end(
     api: ScriptedAPI, connect: Connect, heard: Any, ask: Ask
 ) -> None:
     api.next(Script(boot=0, duration=math.inf, output_at=0, output=["x"]))
@@ -64,7 +64,9 @@ async def test_a_whole_output_under_processing_is_not_the_end(
         (Script(duration=9, deadline=0.1), "canceled"),
     ],
 )
-async def test_every_end_is_an_end(api: ScriptedAPI, connect: Connect, ask: Ask, script: Script, status: str) -> None:
+async def test_each_terminal_status_ends_the_wait(
+    api: ScriptedAPI, connect: Connect, ask: Ask, script: Script, status: str
+) -> None:
     api.next(script)
     ask = msgspec.structs.replace(ask, job=msgspec.structs.replace(JOB, cancel_after="30s"))
     async with connect(api) as context:
@@ -76,7 +78,7 @@ async def test_every_end_is_an_end(api: ScriptedAPI, connect: Connect, ask: Ask,
     assert entry.state == "collected"
 
 
-async def test_an_unknown_status_is_warned_of_once_and_waited_through(
+async def test_an_unknown_status_is_warned_of_once_and_polled_on(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.next(Script(timeline=((0, "starting"), (0.05, "queued")), duration=math.inf, output="x"))
@@ -87,7 +89,7 @@ async def test_an_unknown_status_is_warned_of_once_and_waited_through(
     assert heard.warnings == ["unknown status 'queued': waiting on"]
 
 
-async def test_a_prediction_just_created_can_be_unknown_for_a_moment(connect: Connect) -> None:
+async def test_a_404_for_a_new_prediction_is_polled_again(connect: Connect) -> None:
     with ScriptedAPI(missing_for=math.inf) as api:
         async with connect(api) as context:
             task = await waiting(context, POLLED, lambda: api.count("get") > 1)
@@ -95,14 +97,14 @@ async def test_a_prediction_just_created_can_be_unknown_for_a_moment(connect: Co
             assert (await task).status == "succeeded"
 
 
-async def test_one_that_stays_unknown_is_an_error(connect: Connect) -> None:
+async def test_a_lasting_404_is_an_error(connect: Connect) -> None:
     with ScriptedAPI(missing_for=math.inf) as api:
         async with connect(api, appear=0.2) as context:
             with pytest.raises(NotFoundError):
                 await run_job(context, POLLED)
 
 
-async def test_polls_that_fail_do_not_fail_the_job(connect: Connect) -> None:
+async def test_failed_polls_do_not_fail_the_job(connect: Connect) -> None:
     faults = "get:503=0.1,get:drop=0.1,get:html=0.05,get:half=0.05"
     with ScriptedAPI(faults=faults, script=Script(duration=1, output="x")) as api:
         async with connect(api) as context:
@@ -113,7 +115,7 @@ async def test_polls_that_fail_do_not_fail_the_job(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
-async def test_out_of_budget_it_is_left_running_and_the_same_key_goes_on(
+async def test_when_the_budget_is_over_the_prediction_runs_on_and_the_same_key_continues(
     api: ScriptedAPI, connect: Connect, ask: Ask
 ) -> None:
     api.next(Script(duration=math.inf, output="x"))
@@ -130,7 +132,7 @@ async def test_out_of_budget_it_is_left_running_and_the_same_key_goes_on(
     assert len(api.predictions) == 1
 
 
-async def test_the_budget_holds_though_every_poll_fails(connect: Connect) -> None:
+async def test_the_budget_holds_even_if_every_poll_fails(connect: Connect) -> None:
     with ScriptedAPI(faults="get:503=1", script=Script(duration=math.inf)) as api:
         short = msgspec.structs.replace(JOB, max_poll_attempts=4)
         async with connect(api) as context:
@@ -139,7 +141,7 @@ async def test_the_budget_holds_though_every_poll_fails(connect: Connect) -> Non
         assert 1 <= api.count("get") <= 5
 
 
-async def test_where_no_request_ever_told_anything_its_trouble_is_the_answer(connect: Connect) -> None:
+async def test_if_no_poll_succeeds_the_last_error_is_raised(connect: Connect) -> None:
     with ScriptedAPI(faults="get:503=1") as api:
         api.faults.next("create", "drop-after")
         short = msgspec.structs.replace(JOB, max_poll_attempts=4)
@@ -151,7 +153,7 @@ async def test_where_no_request_ever_told_anything_its_trouble_is_the_answer(con
         assert len(api.predictions) == 1
 
 
-async def test_a_budget_that_the_create_used_up_still_allows_one_look(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_budget_used_up_by_the_create_request_still_allows_one_poll(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("create", "drop-after(1s)")
     short = msgspec.structs.replace(JOB, max_poll_attempts=20)
     async with connect(api) as context:
@@ -159,9 +161,7 @@ async def test_a_budget_that_the_create_used_up_still_allows_one_look(api: Scrip
     assert (result.status, result.output) == ("succeeded", "done")
 
 
-async def test_a_token_that_is_revoked_meanwhile_ends_the_waiting_and_loses_nothing(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_a_401_ends_the_wait_and_the_same_key_continues(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("get", "401")
     async with connect(api) as context:
         with pytest.raises(AuthenticationError):
@@ -170,7 +170,9 @@ async def test_a_token_that_is_revoked_meanwhile_ends_the_waiting_and_loses_noth
     assert len(api.predictions) == 1
 
 
-async def test_a_throttled_poll_waits_as_it_is_asked_to(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_after_a_429_the_next_poll_waits_as_long_as_the_api_asks(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
     api.next(Script(duration=0.2))
     api.faults.next("get", "429(body=4)")
     async with connect(api, clock=fast) as context:
@@ -178,7 +180,7 @@ async def test_a_throttled_poll_waits_as_it_is_asked_to(api: ScriptedAPI, connec
     assert 4 in fast.slept
 
 
-async def test_created_and_not_waited_for(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_job_that_does_not_wait_returns_the_created_prediction(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=math.inf))
     job = msgspec.structs.replace(JOB, wait_for_completion=False)
     async with connect(api) as context:
@@ -187,7 +189,7 @@ async def test_created_and_not_waited_for(api: ScriptedAPI, connect: Connect) ->
     assert [request.operation for request in api.requests if request.path != "/v1/account"] == ["create"]
 
 
-async def test_not_waited_for_after_a_broken_create_that_the_api_hides_for_a_moment(connect: Connect) -> None:
+async def test_a_job_that_does_not_wait_survives_a_broken_create_request_and_a_404(connect: Connect) -> None:
     with ScriptedAPI(missing_for=0.5) as api:
         api.faults.next("create", "drop-after")
         job = msgspec.structs.replace(JOB, wait_for_completion=False)
@@ -196,7 +198,7 @@ async def test_not_waited_for_after_a_broken_create_that_the_api_hides_for_a_mom
         assert result.prediction_id == api.predictions[0].id
 
 
-async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
+async def test_logs_are_kept_after_the_api_has_deleted_them(connect: Connect) -> None:
     lines = "".join(f"step {number}\n" for number in range(1, 11))
     with ScriptedAPI(script=Script(duration=1, boot=0, end="failed", logs=lines), expire=0) as api:
         async with connect(api) as context:

@@ -1,4 +1,4 @@
-"""The account of a token. Each account lists its own predictions only: a list proves nothing about another's."""
+"""The account that a token belongs to. An account's list shows only its own predictions, never another account's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from replicate_job.errors import ReplicateJobError
 from replicate_job.journal.protocol import Journal
 
 GRACE = 1.0
-"""Seconds that a session waits at its end for the answer of a request which is under way."""
+"""Seconds that a closing session waits for the account request if it is still under way."""
 
 
 class AccountNote:
-    """Asks for the token's account once, beside the first create request, and writes it into the journal.
+    """Asks the API once which account the token belongs to, and writes it into the journal.
 
-    Later may be too late: a token that was withdrawn gets no answer. ``is_needed``: the API knows accounts.
+    It asks beside the first create request: later the token may be revoked, and a revoked token gets no answer.
+    ``is_needed`` is False for an API without accounts, such as the local server.
     """
 
     def __init__(self, api: str, client: Client, journal: Journal, *, is_needed: bool) -> None:
@@ -25,12 +26,12 @@ class AccountNote:
         self._work: asyncio.Task[str | None] | None = None
 
     def begin(self) -> None:
-        """Begin to ask, unless that was done."""
+        """Start the request in the background, unless it was started before."""
         if self._is_needed and self._work is None:
             self._work = asyncio.create_task(self.find())
 
     async def find(self) -> str | None:
-        """The account, from the journal or else from the API; None where neither knows it."""
+        """Return the account's name from the journal, or else from the API. None if neither knows it."""
         with suppress(ReplicateJobError):
             if known := await self._journal.account(self._api):
                 return known

@@ -1,4 +1,4 @@
-"""Background tasks whose failure reaches all that wait for their work."""
+"""Background tasks whose failure reaches everything that waits for their work."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Background:
-    """The background tasks of one owner. ``fail`` gets the error that ends one of them early.
+    """The background tasks of one owner. ``fail`` is called with the error of a task that ends early.
 
-    The waiters hold futures or queues that a task fills, not the task itself. So ``fail`` has to reach them all.
+    Waiters hold futures or queues that a task fills, and not the task itself. So ``fail`` has to fail all of these.
     """
 
     def __init__(self, fail: Callable[[BaseException], object]) -> None:
@@ -34,7 +34,7 @@ class Background:
             self._fail(error)
 
     async def close(self) -> None:
-        """Cancel what still runs, and come back when all of it has ended."""
+        """Cancel the tasks that still run, and return when all of them have ended."""
         self._is_closing = True
         for task in self._tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Jobs and predictions by what their user calls them: the job's key, or the prediction's id or address."""
+"""Finds, shows and cancels a job or prediction by a name: the job's key, or the prediction's id or URL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from replicate_job.wire.target import read_prediction_id
 
 
 async def find(context: Context, name: str) -> Entry | None:
-    """The journal's entry of that key, or else of that prediction at this API."""
+    """The journal's entry with this key, or else the entry of this prediction at this API."""
     entry = await context.journal.get(name)
     if entry and entry.api == context.api:
         return entry
@@ -35,9 +35,9 @@ async def find(context: Context, name: str) -> Entry | None:
 
 
 async def observe(context: Context, name: str) -> Result:
-    """A job as it is now. What the API has deleted comes from the journal.
+    """A job as it is now. Data that the API has deleted come from the journal.
 
-    Raises UnknownJobError, also for a job that has no prediction, and UncertainError where that is not known.
+    Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
     """
     try:
         entry = await find(context, name)
@@ -59,7 +59,7 @@ def _prediction_id(entry: Entry) -> str:
 
 
 async def observe_prediction(context: Context, prediction_id: str, entry: Entry | None) -> Prediction:
-    """A prediction as it is now, with what the journal's entry has of it. Raises UnknownJobError."""
+    """A prediction as it is now, completed with the journal's data. Raises UnknownJobError."""
     known = entry.prediction if entry else None
     try:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
@@ -71,7 +71,7 @@ async def observe_prediction(context: Context, prediction_id: str, entry: Entry 
 
 
 async def cancel(context: Context, name: str) -> Result | None:
-    """Cancel a job; one that has ended stays as it is. None where it certainly has no prediction: its key is free.
+    """Cancel a job. One that has ended is not changed. None if it certainly has no prediction: then its key is free.
 
     Raises UnknownJobError, UncertainError.
     """
@@ -91,18 +91,18 @@ async def cancel(context: Context, name: str) -> Result | None:
     return result_of(prediction, entry)
 
 
-async def take_up(  # noqa: PLR0913 - what is taken up, as what, and within which time
+async def take_up(  # noqa: PLR0913 - the name, the key and place to use, and the time limit
     context: Context,
     name: str,
     *,
     key: str | None,
     save: str | None,
-    timeout: float | None = None,  # noqa: ASYNC109 - its error says what it leaves behind
+    timeout: float | None = None,  # noqa: ASYNC109 - `asyncio.timeout` could not say what the call leaves behind
     called: float = 0.0,
 ) -> Entry:
-    """The journal's entry of that key or prediction; a prediction that was made elsewhere is written down first.
+    """The journal's entry of this key or prediction. A prediction made elsewhere is added to the journal first.
 
-    With ``key`` the prediction becomes the one of that job, which must not have another. ``timeout`` is in seconds from
+    With ``key`` it becomes the prediction of that job, which must not have one yet. ``timeout`` is in seconds from
     ``called``, the clock's ``now`` at the call. Raises JobError, JobTimeoutError.
     """
     try:

@@ -21,18 +21,18 @@ from replicate_job.journal.entry import Claim, CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction
 
 SEARCHED = 10.0
-"""Seconds that Ctrl-C looks for a prediction whose create request was not answered."""
+"""Seconds that Ctrl-C searches the account's list for a prediction whose create request got no answer."""
 HELD = 60.0
-"""Seconds to wait for another process that runs the job to be canceled."""
+"""Seconds that a cancel waits for the claim of a job that another process runs."""
 CONFIRM = 10.0
-"""Seconds to wait for a cancelled prediction to say so."""
+"""Seconds to wait until a canceled prediction has a terminal status."""
 
 
 async def cancel_job(context: Context, entry: Entry, *, within: float | None = None) -> Prediction | None:
-    """Cancel the prediction of this job. Where the create request was not answered, look for the prediction first.
+    """Cancel the prediction of this job. If the create request got no answer, search the list for the prediction first.
 
-    None where there is no prediction: then the job's key is free again. Raises UncertainError, also where it is not
-    known ``within`` so many seconds, and the API's errors.
+    Returns None if there is no prediction: the job's key is then free again. Raises UncertainError if that cannot be
+    found out, or not ``within`` that many seconds. Raises the API's errors.
     """
     context = of_job(context, entry.job)
     claim = await take(context, entry.key, entry.job, entry.save, within=HELD if within is None else within)
@@ -52,10 +52,10 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
 
 
 async def cancel_known(context: Context, prediction_id: str) -> Prediction:
-    """Cancel a prediction, and bring the journal up to date where it has a job of it."""
+    """Cancel a prediction, and update the journal if it has a job with this prediction."""
     prediction = await cancel_prediction(context, prediction_id)
     if entry := await context.journal.find(prediction_id, context.api):
-        # A process that waits for it observes the end itself.
+        # A process that holds the job's claim polls the prediction, and records the end itself.
         with suppress(JobHeldError):
             claim = await context.journal.claim(entry.key, context.api, entry.job, entry.save)
             async with held(context, claim):
@@ -64,7 +64,7 @@ async def cancel_known(context: Context, prediction_id: str) -> Prediction:
 
 
 async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> None:
-    """Record a terminal status. Where there is no output to keep, the job is finished with it."""
+    """Record a terminal status. A failed or canceled prediction without an output has nothing to collect."""
     if not prediction.is_terminal or claim.entry.state == "collected":
         return
     known = claim.entry.prediction
@@ -77,9 +77,9 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
 
 
 async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:
-    """Cancel at the API and wait a moment for the end. A prediction that was quicker may have succeeded.
+    """Cancel at the API and wait up to ``CONFIRM`` seconds for the end. The prediction may have succeeded before that.
 
-    ``young``: it may have been created just now, and may not be found yet.
+    ``young``: the prediction may be so new that the API answers 404 for it.
     """
     prediction = await read(context, lambda: context.client.cancel_prediction(prediction_id), young=young)
     watch, until = Watch(context, prediction_id), context.clock.now() + CONFIRM
@@ -94,17 +94,17 @@ async def run_or_cancel(
     *,
     leave: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """``run_job``; a task that is cancelled (Ctrl-C) cancels the prediction at the API first.
+    """``run_job``, but a cancelled task (Ctrl-C) cancels the prediction at the API before it ends.
 
-    Unless ``leave()``: then the prediction runs on. Raises CancelledError either way. A second cancellation leaves at
-    once.
+    If ``leave()`` is true at that moment, the prediction is left running. Raises CancelledError either way. A second
+    cancellation ends at once.
     """
     try:
         return await run_job(context, ask, request, slot)
     except asyncio.CancelledError:
         if leave():
             line = context.line("resume")
-            if await context.journal.get(ask.key):  # one whose files are still being sent is not there yet
+            if await context.journal.get(ask.key):  # None while its files are uploaded before the claim
                 with about(ask):
                     context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:
@@ -113,7 +113,7 @@ async def run_or_cancel(
 
 
 async def cancel_interrupted(context: Context, key: str) -> None:
-    """Cancel the job that Ctrl-C has ended, and report how that went."""
+    """Cancel the job that Ctrl-C interrupted, and report the outcome."""
     entry = await context.journal.get(key)
     if entry is None or entry.state in {"collected", "refused"}:
         return

@@ -1,4 +1,4 @@
-"""The claim on a job: one process at a time may act for it."""
+"""The claim on a job: only the process that holds it may act for the job."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from replicate_job.journal.news import News
 from replicate_job.wire.prediction import Prediction
 
 ASKED, TRUSTED = 0.5, 2.0
-"""Seconds after which a job that another process has is asked for again: without news of it, and where there are."""
+"""Seconds between two attempts to claim a job that another process holds: without journal news, and with them."""
 SOON = 0.05
-"""The same at least."""
+"""The shortest pause between two attempts to claim, in seconds."""
 
 
-async def take(  # noqa: PLR0913 - what the journal's claim takes
+async def take(  # noqa: PLR0913 - it passes on the parameters of the journal's claim
     context: Context,
     key: str,
     job: Job,
@@ -32,9 +32,9 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
     request: CreateRequest | None = None,
     chain_step: str | None = None,
 ) -> Claim:
-    """Claim the job; while another process has it, wait for that one.
+    """Claim the job. While another process holds the claim, wait for it.
 
-    Raises JobHeldError where that takes longer than ``within`` seconds; None for no limit.
+    Raises JobHeldError if that takes longer than ``within`` seconds. None means no limit.
     """
     clock, until = context.clock, math.inf if within is None else context.clock.now() + within
     has_warned = False
@@ -60,9 +60,9 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
                 if not has_warned:
                     has_warned = True
                     context.reporter.warn(f"{error}: waiting for it")
-                    if context.strategy.batch is None:  # there is no news of rows
+                    if context.strategy.batch is None:  # the journal has no news of a batch's rows
                         news = stack.enter_context(context.journal.news(key))
-                        continue  # it may have been let go before there could be news of it
+                        continue  # the claim may have been released before the news began
             if news and news.is_live:
                 await first_of(clock.sleep(min(TRUSTED, left)), news.wait())
             else:
@@ -70,7 +70,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
 
 
 async def release(context: Context, claim: Claim, made: Prediction | None = None) -> None:
-    """Release the claim, also while this task is being cancelled. ``made`` is a prediction that the journal lacks."""
+    """Release the claim, even while this task is being cancelled. ``made`` is a prediction that the journal lacks."""
     with suppress(JournalError):
         await asyncio.shield(context.journal.release(claim, made))
 

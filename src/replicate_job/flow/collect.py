@@ -1,4 +1,4 @@
-"""Keep what a prediction made: its files, and its record beside them."""
+"""Keep a prediction's outputs: its files, and ``result.json`` beside them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from replicate_job.wire.stand_in import stand_in
 
 RECORD = "result.json"
 LOCAL = "local"
-"""The journal's name of the API on this machine."""
+"""The name in the journal of the API on this machine."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[Kept, ...] = ()) -> Result:
-    """The prediction as a Result. The journal's entry fills in what the API has removed or leaves out."""
+    """Make a Result from the prediction. The journal's entry fills in what the API has deleted or does not send."""
     request = entry.request if entry else None
     return Result(
         prediction_id=prediction.id,
@@ -53,7 +53,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[K
 
 
 def _priced_by(prediction: Prediction, entry: Entry | None) -> str:
-    """The name in the tables of prices; empty for what ran on this machine."""
+    """The prediction's name in the price tables; empty for a prediction that ran on this machine."""
     if entry is None:
         return f"deployments/{prediction.deployment}" if prediction.deployment else prediction.model or ""
     if entry.api == LOCAL:
@@ -66,9 +66,9 @@ def _priced_by(prediction: Prediction, entry: Entry | None) -> str:
 
 
 def lacks_files(entry: Entry, save: str | None) -> bool:
-    """Whether a finished job lacks files that are wanted now: it kept none, or they are gone from the disk.
+    """Whether a finished job lacks files that are wanted now: none were kept, or some are gone from the disk.
 
-    An object store is not asked: a job that is finished costs no request.
+    Files in an object store are not looked for: a finished job sends no request.
     """
     if not save or entry.problem or entry.prediction is None:
         return False
@@ -78,10 +78,10 @@ def lacks_files(entry: Entry, save: str | None) -> bool:
 
 
 def facts(entry: Entry, prediction: Prediction) -> Facts:
-    """What the address of a job's files can name: the same however often it is asked, and on every machine."""
+    """The values that a file name template can use. They are the same at every call and on every machine."""
     model = (entry.request.target.slug if entry.request else "") or prediction.model or entry.job.model
     batch = entry.batch or ""
-    # A row's key is its batch's (with a number for a further attempt), and its own name.
+    # A row's key is "<batch>/<name>", or "<batch>~<attempt>/<name>" for a further attempt. The facts hold the name.
     key = entry.key[len(batch) :].partition("/")[2] if batch and entry.key.startswith(batch) else entry.key
     return Facts(model, key, entry.claimed_at, folder_name(prediction.id), batch)
 
@@ -89,8 +89,9 @@ def facts(entry: Entry, prediction: Prediction) -> Facts:
 async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *, place: Place, origin: str) -> Result:
     """Save the output's files into ``place``, and the response as ``result.json`` beside them.
 
-    Comes back with their paths or URLs. Raises OutputError (OutputExpiredError) whose ``result`` names the files that
-    were kept all the same; the response is there then too, if the place takes it.
+    Returns the result with the files' paths or URLs. Raises OutputError (or OutputExpiredError) if a file cannot be
+    saved. The error's ``result`` names the files that were saved before, and ``result.json`` is written for these if
+    possible.
     """
     files = find_files(result.output, schema, origin=origin)
     try:
@@ -98,7 +99,7 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
     except OutputError as error:
         error.result = _with_files(result, error.kept)
         if error.kept:
-            with suppress(OSError):  # the disk may be full, which is what the error says
+            with suppress(OSError):  # the disk may be full: the OutputError says that already
                 await place.write(RECORD, record(error.result, place, error.kept))
         raise
     result = _with_files(result, saved)
@@ -115,17 +116,17 @@ def _with_files(result: Result, saved: Sequence[SavedFile]) -> Result:
 
 
 def folder_name(prediction_id: str) -> str:
-    """The id, or its hash where it is not one of the usual form: an answer of the API never chooses another folder."""
+    """The id as a folder name. An unusual id is hashed, so that an API response never chooses a folder elsewhere."""
     if _SAFE_ID.fullmatch(prediction_id):
         return prediction_id
     return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]
 
 
 def record(result: Result, place: Place, saved: Sequence[SavedFile]) -> bytes:
-    """The response as ``result.json``: ``files`` are named from its own folder, so that the folder can be moved.
+    """Encode the result as ``result.json``. Paths in ``files`` are relative to its folder, so the folder can be moved.
 
-    A file inside of the request is named, not repeated. ``sha256`` (hex, by name) comes on top where there are files,
-    and ``logs`` where the model wrote some.
+    A file that was sent inside the request is named in ``input``, and its content is left out. ``sha256`` maps each
+    file to its hash (hex); it is there only if there are files. ``logs`` is there only if the model wrote some.
     """
     values = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:

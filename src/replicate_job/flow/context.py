@@ -1,4 +1,4 @@
-"""What a job needs from outside: the API, the journal, a clock, a reporter, and a strategy."""
+"""What a job needs from outside: the API client, the journal, a clock, a reporter, and a strategy."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from replicate_job.wire.target import Target
 
 
 class Strategy(Protocol):
-    """What a job does in its own way alone, and as a row of a batch, which shares requests with the others."""
+    """The parts of a job that differ between a single job and a row of a batch. Rows share requests with each other."""
 
     @property
     def batch(self) -> str | None:
-        """The id of the batch that the journal is to write down."""
+        """The id of the batch, for the journal. None for a single job."""
 
     def known(self, request: CreateRequest) -> Resolved | None:
-        """What is known already of the model that this create request is for."""
+        """The model that this create request is for, if it was resolved before."""
 
     def recall(self, context: Context, target: Target) -> Resolved | None:
-        """What ``resolve`` gives without a request, if it can."""
+        """The result of ``resolve`` if it is known without a request."""
 
     async def resolve(self, context: Context, target: Target) -> Resolved: ...
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing: ...
     def recorded(self, prediction_id: str) -> None:
-        """The journal has this prediction now. A job that looks for its own may leave it out."""
+        """Note that the journal has this prediction now. Look-ups of other jobs may leave it out."""
 
-    async def wait(  # noqa: PLR0913 - what is waited for, and how patiently
+    async def wait(  # noqa: PLR0913 - the prediction, and how to wait for it
         self,
         context: Context,
         prediction_id: str,
@@ -57,29 +57,33 @@ class Strategy(Protocol):
         interval: float | None,
         soon: bool,
     ) -> Prediction | None:
-        """Wait for the end as ``flow.wait.wait`` does. ``stored`` is what the journal has of it; ``age`` in seconds."""
+        """Wait for the end as ``flow.wait.wait`` does.
+
+        ``stored`` is the prediction as the journal has it. ``age`` is in seconds since it was created.
+        """
 
     async def check_place(self, context: Context, save: str) -> None:
-        """Raise JobError, or OutputError, where no output can be kept."""
+        """Raise JobError or OutputError if outputs cannot be kept in ``save``."""
 
     def keeps(self, context: Context, prediction: Prediction) -> bool:
-        """Whether there is anything to save of it."""
+        """Whether this prediction has anything to save."""
 
     def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
-        """Wait until there is room for one more download."""
+        """A context manager that waits for a free download slot and holds it."""
 
     def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:
-        """Report what the prediction lacks, or give it back for the job's record."""
+        """Report ``problem``, or return it to be stored with the job."""
 
     def advise_uncertain(self, context: Context, key: str) -> str: ...
     def advise_disk(self, context: Context) -> str: ...
 
 
 class Reporter(Protocol):
-    """Receives what happens to a job. A quiet reporter shows ``error`` lines only, for these are about money.
+    """Receives messages and predictions of a job.
 
-    ``warn`` lines say what may need action, ``tell`` lines what everyone may want to know, ``note`` lines the details.
-    ``observed`` gets every prediction that the API answered with.
+    ``error`` lines are about money: a quiet reporter shows only these. ``warn`` lines may need action. ``tell`` lines
+    are for everyone, and ``note`` lines give details. ``observed`` is called with every prediction that the API
+    returned.
     """
 
     def error(self, line: str) -> None: ...
@@ -90,13 +94,13 @@ class Reporter(Protocol):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often and for how long a step is tried again: seconds, or a number of tries.
+    """How often, or for how many seconds, each step is tried again.
 
-    ``settle`` is how long the account's list may take to show a prediction that a broken create request made.
-    ``overtaken`` replaces it once the list shows a prediction that is newer by so much. ``listing`` is how long a
-    failing list is read again. ``throttle`` is how long to wait, in all, when the API asks for a pause before a create
-    request. ``connects`` is the number of tries to connect. ``sends`` is the number of create requests, each after
-    the one before certainly made nothing. ``appear`` is how long the API may answer 404 for a new prediction.
+    ``settle`` is how long the account's list may take to show a prediction whose create request got no answer.
+    ``overtaken`` is the shorter limit once the list shows a prediction that is newer by that many seconds. ``listing``
+    is how long a failing list is read again. ``throttle`` is how long to wait, in all, for 429s before a create
+    request. ``connects`` is the number of tries to connect. ``sends`` is the number of create requests, each sent only
+    after the one before certainly made nothing. ``appear`` is how long the API may answer 404 for a new prediction.
     """
 
     settle: float = 60
@@ -109,30 +113,30 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def command_line(*words: str) -> str:
-    """A command of ours for a hint, quoted for a shell."""
+    """A ``replicate-job`` command for a hint, quoted for a shell."""
     import shlex  # noqa: PLC0415 - for hints only
 
     return f"`{shlex.join(['replicate-job', *words])}`"
 
 
 class UploadLocks:
-    """A lock for each content that is being uploaded, over all jobs of a session."""
+    """One lock for each file content, so that jobs of a session never upload the same content at the same time."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def of(self, sha256: str) -> asyncio.Lock:
         lock = self._locks.get(sha256) or asyncio.Lock()
-        self._locks[sha256] = lock  # for as long as somebody holds it or waits for it
+        self._locks[sha256] = lock  # a weak reference: it lasts while a task holds the lock or waits for it
         return lock
 
 
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
-    An ``ephemeral`` API, such as the local one, loses its predictions when it ends, and they cost nothing. ``cache``
-    is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
-    same journal and API. ``advise_missing`` says what to do about a model of this name, which there is not.
+    An ``ephemeral`` API, such as the local server, loses its predictions when it stops, and they cost nothing.
+    ``cache`` is the folder for schemas of versions. ``line`` writes a command for a hint, with the options that select
+    the same journal and API. ``advise_missing`` returns advice for a model name that does not exist.
     """
 
     api: str
@@ -154,11 +158,11 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def of_job(context: Context, job: Job) -> Context:
-    """What this job needs: a training is created, listed and asked for at endpoints of its own."""
+    """The context with the client for this job: trainings have API endpoints of their own."""
     return msgspec.structs.replace(context, client=context.client.trainings) if job.destination else context
 
 
 def moment(context: Context) -> Moment:
-    """Now, by every clock there is; the wall's is the journal's, for another machine may read it."""
+    """The current time by every clock. The wall time is the journal's, because another machine may read it."""
     clock = context.clock
     return Moment(context.journal.time(), clock.boot, clock.now(), context.client.api_time)

@@ -1,7 +1,7 @@
 """Create a prediction once.
 
-The intent is recorded first. After a create request without an answer, the account's list is read before anything is
-sent again.
+The intent is recorded before the request is sent. If a create request gets no answer, the account's list is read before
+another one is sent.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 ANSWER = 1.0
-"""Seconds before the deadline at which a create request that is kept open is to be answered."""
+"""A create request that is kept open is to be answered this many seconds before the deadline."""
 _REFUSED_VERSION = "Invalid version"
-"""The beginning of the title with which the API refuses a version."""
+"""The API's error title begins like this when it refuses a version."""
 
 
 class Created(msgspec.Struct, frozen=True):
-    """``prediction`` is the answer to the create request; None where the id was found in the account's list.
+    """``prediction`` is the answer to the create request. It is None if the id was found in the account's list.
 
-    ``sent_at`` is the clock's ``now`` from which the budget counts; ``age`` how many seconds ago it was made.
-    ``fault`` is why the journal lacks the id.
+    ``sent_at`` is the clock's ``now`` from which the budget counts. ``age`` is how many seconds before that the
+    prediction was created. ``fault`` is the error that kept the id out of the journal.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Created(msgspec.Struct, frozen=True):
     collected: bool = False
 
 
-async def create(  # noqa: PLR0913 - what to send, and what to do around it
+async def create(  # noqa: PLR0913 - the request, and callbacks for its outcome
     context: Context,
     claim: Claim,
     request: CreateRequest,
@@ -65,14 +65,14 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     is_all: Callable[[Prediction], bool] = lambda _: False,
     unwritten: Callable[[Prediction | None], None] = lambda _: None,
 ) -> Created:
-    """Send ``request`` until exactly one prediction is known to exist. ``blocking_wait`` is in seconds, 0 for none.
+    """Send ``request`` until exactly one prediction is known to exist.
 
-    It is shortened so that the answer comes before the clock's ``now`` reaches ``deadline``.
-    ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
-    whether the job is finished with what the create answered: then the journal records that too. ``unwritten`` gets the
-    prediction of an answer before it is recorded, and None once the journal knows of it. ``slot`` is the rate-limit
-    slot where it was waited for already. Raises the API's error where it refused (nothing was created),
-    UncertainError, ClaimLostError.
+    ``blocking_wait`` is in seconds, 0 for none. It is shortened so that the answer comes before the clock's ``now``
+    reaches ``deadline``. ``slot`` is the rate-limit slot if one was taken already. ``tried`` lists the earlier look-ups
+    of the model, for the message of a ModelNotFoundError. ``is_all`` says whether an answer finishes the job: the
+    journal then records the end with the id. ``unwritten`` is called with the prediction of an answer before it is
+    recorded, and with None once the journal has it. Raises the API's error if it refused the request (nothing was
+    created), UncertainError, or ClaimLostError.
     """
     tries = _Tries(context, claim)
     while True:
@@ -104,9 +104,9 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
 
 
 async def _intend(context: Context, tries: _Tries, claim: Claim, request: CreateRequest) -> Claim:
-    """Record the intent, unless the claim did that. Nothing is waited for between the intent and the first byte.
+    """Record the intent, unless the claim recorded it. Between the intent and the request nothing is waited for.
 
-    A wait for the place may have made the claim's intent old: then it is recorded anew.
+    The wait for a free place may have made the claim's intent too old. Then the intent is recorded again.
     """
     if claim.intends:
         if _age(context, claim) < UNSENT / 2:
@@ -142,9 +142,10 @@ def _age(context: Context, claim: Claim) -> float:
 
 
 def _check_lease(context: Context, claim: Claim) -> None:
-    """Raise NotSentError where another process may have taken the job over: this one may have been stopped meanwhile.
+    """Raise NotSentError if another process may have taken over the job, as after this process was stopped for long.
 
-    A stop after this check shows when the prediction is recorded: then the second one is canceled, and reported.
+    If the process is stopped after this check, both processes may create a prediction. That shows when the second one
+    is recorded: it is canceled and reported.
     """
     if not claim.lease.may_send:
         raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
@@ -156,9 +157,9 @@ def _check_lease(context: Context, claim: Claim) -> None:
 def _advised(
     context: Context, error: ReplicateJobError, request: CreateRequest, tried: tuple[str, ...]
 ) -> ReplicateJobError:
-    """A 404 to a create request means that the model does not exist.
+    """Turn a 404 for a create request into ModelNotFoundError, and add advice to a refused version.
 
-    An official model is created by its name, and may refuse all of its versions, also the one that it shows.
+    An official model is created by its name. It may refuse every version, even the one that the API shows.
     """
     target = request.target
     is_versioned = target.kind == "version" and bool(target.slug)
@@ -171,7 +172,7 @@ def _advised(
     return error
 
 
-async def _record(  # noqa: PLR0913 - what to record, and who is to know of it
+async def _record(  # noqa: PLR0913 - what to record, and what to call with it
     context: Context,
     claim: Claim,
     prediction: Prediction,
@@ -180,10 +181,10 @@ async def _record(  # noqa: PLR0913 - what to record, and who is to know of it
     *,
     collected: bool,
 ) -> Created | None:
-    """Record the id. Cancel the prediction if another process has taken this job over and created one as well.
+    """Record the id. If another process took over this job and created a prediction too, cancel this one.
 
-    None where a job with the same request has adopted this prediction. The other job's own prediction, if there is
-    one, is then for this job to adopt.
+    Returns None if a job with an equal request has adopted this prediction. This job may then adopt the prediction
+    that the other job made, if there is one.
     """
     unwritten(prediction)
     try:
@@ -215,7 +216,7 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
 
 
 class _Tries:
-    """Counts what went wrong before anything was created, and gives up when the retry policy is exhausted."""
+    """Counts failed create requests that made nothing, and gives up when the retry policy is exhausted."""
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context, self._claim = context, claim
@@ -224,7 +225,7 @@ class _Tries:
         self._foreign: set[str] = set()
 
     def end_with(self, created: Created, *, blocking: bool) -> Created:
-        """Note a prediction that this job made; ``blocking``: its create request was kept open."""
+        """Report a created prediction to the telemetry. ``blocking``: its create request was kept open."""
         context = self._context
         context.telemetry.created(created.id, context.clock.now() - created.sent_at, blocking=blocking)
         self._note(self._failures + 1)
@@ -238,7 +239,7 @@ class _Tries:
         self._context.telemetry.tried(sent, self._throttles)
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
-        """Wait after a create request that certainly made nothing."""
+        """Wait after a create request that certainly created nothing."""
         retry_policy = self._context.retry_policy
         if isinstance(error, RateLimitError):
             delay = max(backoff(self._throttles), error.retry_after or 0)
@@ -256,16 +257,16 @@ class _Tries:
                 await self.give_up(error, f"{error}; nothing was created")
             if self._unsent >= retry_policy.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
-        # Another process that cancels or resumes the job meanwhile need not look for a prediction.
+        # Another process that cancels or resumes the job during the pause need not look for a prediction.
         await self._context.journal.unsent(self._claim)
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)
 
     async def count(self, broken: ReplicateJobError | None, foreign: str) -> None:
-        """Count a create request that was found to have made nothing for this job.
+        """Count a create request that made nothing for this job.
 
-        ``foreign`` is the id of its answer, where another job has adopted that. Jobs with the same request may adopt
-        each other's predictions, but a job meets the same foreign id once only.
+        ``foreign`` is the id in the answer if another job has adopted that prediction. Jobs with equal requests may
+        adopt each other's predictions, but no job gets the same foreign id twice from a correct API.
         """
         self._sends += 1
         self._note(self._failures)
@@ -279,13 +280,13 @@ class _Tries:
         await self._context.clock.sleep(backoff(self._sends - 1))
 
     async def give_up(self, error: ReplicateJobError, reason: str = "") -> NoReturn:
-        """Free the job's key, as certainly nothing was created, and raise ``error``."""
+        """Mark the job as refused, which frees its key, and raise ``error``."""
         if reason:
             error.args = (reason,)
         try:
             await self._context.journal.refused(self._claim, str(error))
         except ClaimLostError:
             raise
-        except JournalError as fault:  # the row says that a request was sent, and will be looked into
+        except JournalError as fault:  # the row still says that a request was sent: the next run looks it up
             self._context.reporter.error(str(fault))
         raise error

@@ -1,6 +1,7 @@
-"""The timeout of a call: at its deadline the call comes back, and the job stays as it is.
+"""The timeout of a call: at the deadline the call returns, and the job is left as it is.
 
-The work is cancelled then, as by SIGTERM. So it leaves on the same paths, and the same key goes on with the job.
+The work is cancelled as by SIGTERM, so it takes the same clean-up paths. A later call with the same key continues the
+job.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 AGAIN = 10.0
-"""Seconds between two looks at the clock: it goes on while the machine sleeps, and the event loop's does not."""
+"""Seconds between two looks at the clock: it counts time in which the machine sleeps, and the event loop does not."""
 
 
 class ExpiredError(Exception):
-    """The deadline has come. It is no TimeoutError: the work may raise one of those itself."""
+    """The deadline has passed. It is not a TimeoutError, because the work may raise one of those itself."""
 
 
 @asynccontextmanager
 async def deadline(clock: Clock, until: float) -> AsyncIterator[None]:
-    """Cancel the block once the clock's ``now`` reaches ``until``, and raise ExpiredError after its clean-up.
+    """Cancel the block once the clock's ``now`` reaches ``until``. After its clean-up, raise ExpiredError.
 
-    A cancellation from outside stays one.
+    A cancellation from outside still raises CancelledError.
     """
     if until == math.inf:
         yield
@@ -62,11 +63,11 @@ async def deadline(clock: Clock, until: float) -> AsyncIterator[None]:
 
 
 async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], Awaitable[Result]]) -> Result:
-    """Do the work within the ask's timeout. It gets the context and the ask to use.
+    """Run ``work`` within the ask's timeout. It is called with the context and the ask that it must use.
 
-    Raises JobTimeoutError with what is known of the job; JobError for a timeout that is no time.
+    Raises JobTimeoutError with the last known state of the job, or JobError for an invalid timeout.
     """
-    assert ask.timeout is not None  # noqa: S101 - without one there is nothing to bound
+    assert ask.timeout is not None  # noqa: S101 - for the type checker: callers pass an ask with a timeout
     check_timeout(ask.timeout)
     if ask.called is None:
         ask = msgspec.structs.replace(ask, called=context.clock.now())
@@ -80,7 +81,7 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
         except JournalError as fault:
             raise timed_out(context, ask, seen=seen.prediction, fault=fault) from None
     if entry and entry.prediction and entry.step == "done" and not entry.problem and not lacks_files(entry, ask.save):
-        return result_of(entry.prediction, entry, entry.files)  # the last fact was written at that moment
+        return result_of(entry.prediction, entry, entry.files)  # the job finished just as the deadline passed
     raise timed_out(context, ask, entry, seen.prediction)
 
 
@@ -92,7 +93,7 @@ def check_timeout(seconds: float) -> None:
 
 
 class _LastSeen:
-    """A reporter that keeps the last prediction that it passes on: the journal has none of the polls."""
+    """A reporter that passes everything on and keeps the last prediction: polls are not written into the journal."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.error, self.warn, self.tell, self.note = reporter.error, reporter.warn, reporter.tell, reporter.note
@@ -105,7 +106,10 @@ class _LastSeen:
 
 
 async def _entry(context: Context, ask: Ask) -> Entry | None:
-    """The job as the journal has it; None also for another job's key, where the call was over before that was seen."""
+    """The journal's entry of this job. None if the key belongs to another job.
+
+    That happens if the call ended before it could check the key.
+    """
     entry = await context.journal.get(ask.key)
     return entry if entry and entry.api == context.api and context.journal.is_same(entry, ask.job) else None
 
@@ -117,9 +121,9 @@ def timed_out(
     seen: Prediction | None = None,
     fault: JournalError | None = None,
 ) -> JobTimeoutError:
-    """The error for a call that is over. ``seen`` is the prediction as the call saw it last.
+    """Make the error for a call whose time is over. ``seen`` is the last prediction that the call observed.
 
-    ``fault`` is why the journal's ``entry`` is not known.
+    ``fault`` is the error that kept the journal's ``entry`` from being read.
     """
     prediction = _newest(entry, seen)
     if prediction:
@@ -133,7 +137,7 @@ def timed_out(
 
 
 def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
-    """The prediction as last seen, by the journal or by this call; None where none is known."""
+    """The latest known state of the prediction, from the journal or from this call. None if none is known."""
     if entry is None or entry.prediction_id is None:
         return seen
     if entry.prediction and entry.prediction.is_terminal:
@@ -144,7 +148,7 @@ def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
 
 
 def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
-    """What the call leaves behind, and what goes on with it."""
+    """Describe the state in which the call leaves the prediction, and the command that continues."""
     spent, name = duration(ask.timeout or 0), f"{ask.job.kind} {prediction.id}"
     if context.ephemeral:
         again = context.line("resume", "--timeout", growing_timeout(ask.timeout or 0))
@@ -160,7 +164,7 @@ def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
 
 
 def _describe_unwritten(context: Context, ask: Ask, prediction: Prediction) -> str:
-    """What goes on with a prediction that the journal was not told of, or cannot be asked about."""
+    """Describe a prediction that may be missing in the journal, and the command that continues it."""
     spent, name = duration(ask.timeout or 0), f"{ask.job.kind} {prediction.id}"
     again = context.line("wait", prediction.id, "--key", ask.key)
     return f"{name} is {prediction.status} after {spent}, and the journal may lack it: {again} goes on"
@@ -183,5 +187,5 @@ def _goes_on(context: Context, ask: Ask) -> str:
 
 
 def growing_timeout(seconds: float) -> str:
-    """A timeout that gives more time than ``seconds`` did: twice as much, and ten minutes at least."""
+    """Suggest a longer timeout for a hint: twice ``seconds``, and at least ten minutes."""
     return f"{max(10, math.ceil(2 * seconds / 60))}m"

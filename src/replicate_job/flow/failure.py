@@ -1,12 +1,12 @@
-"""Why a prediction has nothing good to show: a table of what public models say. No I/O.
+"""Why a prediction has no usable result: a table of error texts of public models. No I/O.
 
 Sources: Replicate's list of error codes, https://replicate.com/docs/reference/error-codes (E1000 to E9825); the errors
-with which Replicate's models of other companies end, E001 to E005; the error that its platform gives a prediction whose
-machine was taken away, ``Prediction interrupted; please retry (code: PA)``, as in
-https://github.com/replicate/cog-whisper/issues/1; Cog's, for a model process that died, as in
-https://github.com/replicate/cog/issues/960; what image models say of unsafe pictures, as in
+E001 to E005, with which other companies' models on Replicate end; the platform's error for a prediction whose machine
+was taken away, ``Prediction interrupted; please retry (code: PA)``, as in
+https://github.com/replicate/cog-whisper/issues/1; Cog's error for a model process that died, as in
+https://github.com/replicate/cog/issues/960; the errors of image models about unsafe pictures, as in
 https://github.com/replicate/cog-stable-diffusion/pull/24. ``Director: unexpected error handling prediction (E9828)``
-has a code that is in no list: programs in public repositories send such inputs again, and most succeed.
+has a code that no list explains: programs in public repositories send such inputs again, and most succeed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Failure = Literal["", "failed", "interrupted", "empty", "refused", "wrong input", "canceled"]
-"""Why there is no result; empty where there is one, or where its end is not known.
+"""Why a prediction has no result. Empty if it has one, or if its end is not known.
 
-``interrupted``: by the machines that it ran on, or it never began. ``empty``: it succeeded with null, or without a file
-that its schema promises. ``failed``: any other error of the model. ``refused``: for its content. ``wrong input``: the
-caller's mistake. ``canceled``: by somebody, or by its deadline.
+``interrupted``: the platform ended it, or it never started. ``empty``: it succeeded with null, or without a file that
+its schema promises. ``refused``: its content was not allowed. ``wrong input``: the caller's mistake. ``canceled``: by a
+user, or by its deadline. ``failed``: any other error of the model.
 """
 RETRIED: tuple[Failure, ...] = ("failed", "interrupted", "empty")
-"""Reasons that are the model's, or its machines': what may be tried again, or with another model."""
+"""Failures of the model or the platform: another attempt, or another model, may succeed."""
 
 _TABLE: tuple[tuple[str, Failure], ...] = (
-    # Content: first, for such an error may also say "try again" (with another prompt).
+    # Content rules come first, because such an error may also say "try again" (with another prompt).
     (r"\(E005\)|flagged as sensitive", "refused"),
     (r"\bnsfw\b|not safe for work", "refused"),
     (r"(content|safety|usage|moderation) (policy|policies|filter|system|checker|guidelines)", "refused"),
     (r"\bmoderat(ed|ion)\b|(unsafe|sensitive|prohibited|inappropriate|explicit) (content|words?|images?)", "refused"),
-    # What another attempt cannot mend, as the list of codes says. Llama's E1001 is another than the platform's.
+    # Errors that another attempt cannot mend, by the list of codes. Llama's E1001 differs from the platform's E1001.
     (r"\bE4875\b", "wrong input"),
     (r"\bE1\d{3} (PromptRequired|BadPromptTemplate|PromptTemplateError|InvalidArgument\w*)", "wrong input"),
     (r"\bE1002 PromptTooLong", "failed"),
@@ -55,7 +55,7 @@ _TABLE: tuple[tuple[str, Failure], ...] = (
 )
 _RULES = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), failure) for pattern, failure in _TABLE)
 _READ = 4000
-"""Characters of an error that are read, of its beginning and of its end."""
+"""How many characters at the beginning and at the end of an error are read."""
 
 
 def why(
@@ -66,7 +66,7 @@ def why(
     *,
     is_removed: bool = False,
 ) -> Failure:
-    """Why a prediction with this end has no result. ``is_removed``: the API has deleted its data since."""
+    """Why a prediction with this end has no result. ``is_removed``: the API has deleted the prediction's data."""
     match status:
         case "succeeded":
             is_empty = not is_removed and (output is None or bool(broken_promise(output, schema)))
@@ -79,7 +79,7 @@ def why(
 
 
 def read_error(error: Any) -> Failure:
-    """The reason that the error of a failed prediction names."""
+    """Classify the error of a failed prediction."""
     text = error if isinstance(error, str) else msgspec.json.encode(error, enc_hook=str).decode()
     text = text if len(text) <= 2 * _READ else f"{text[:_READ]} {text[-_READ:]}"
     return next((failure for rule, failure in _RULES if rule.search(text)), "failed")

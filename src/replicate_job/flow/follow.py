@@ -1,4 +1,4 @@
-"""Follow a prediction's text as it comes, over server-sent events, to its true end."""
+"""Stream a prediction's text over server-sent events, and then wait for its terminal status."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.sse import Event
 
 IDLE = 45.0
-"""Seconds without an event after which a stream counts as broken: Replicate closes an idle one after about 30."""
+"""Seconds without an event after which a stream counts as broken: Replicate closes idle streams after about 30."""
 EVENT = 100
-"""Bytes that an event takes besides its text and its id. All of a stream may take as much as one answer."""
+"""Bytes counted for each event besides its text and id. A whole stream may be as large as one response."""
 BARREN = 3
-"""Connections in a row without a new event, after which polling takes over."""
+"""Connections in a row without a new event after which polling replaces the stream."""
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, [""])
 
 Emit = Callable[[str], None]
 
 
-async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
+async def follow(  # noqa: PLR0913 - the prediction, the callback, and how to wait
     context: Context,
     last: Prediction,
     schema: dict[str, Any] | None,
@@ -38,10 +38,11 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
     until: float,
     interval: float | None,
 ) -> Prediction:
-    """Call ``emit`` with each piece of the output text, every piece once, until the end or until ``until``.
+    """Call ``emit`` once with each piece of the output text, until the end or until the clock reaches ``until``.
 
-    Polling replaces a stream that breaks, or that the API does not offer: then the rest comes in one piece at the
-    end. An end without text is reported. Comes back with the prediction as last seen, like ``wait``.
+    If the stream breaks for good, or the API offers none, the prediction is polled. The rest of the text then comes in
+    one piece at the end. A warning says so if the output has no text. Returns the last observed prediction, like
+    ``wait``.
     """
     told = ""
 
@@ -70,7 +71,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
 
 
 def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, emit: Emit, told: str = "") -> None:
-    """Call ``emit`` with the rest of the output's text, after what was streamed. Report text that is missing."""
+    """Call ``emit`` with the output's text that was not streamed yet. Warn if the output and the stream differ."""
     whole = text_in(end.output, schema, origin=context.client.base_url)
     if told and not whole.startswith(told):
         whole = _as_events(end.output)
@@ -85,7 +86,7 @@ def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, 
 
 
 def _as_events(output: Any) -> str:
-    """What a stream makes of a list in which not all is text: numbers are written like text."""
+    """Join a list's items as a stream of them does: items that are no text are written as JSON."""
     if not isinstance(output, list):
         return ""
     return "".join(
@@ -94,7 +95,7 @@ def _as_events(output: Any) -> str:
 
 
 def may_be_text(schema: dict[str, Any] | None) -> bool:
-    """Whether the output can be text: pieces to join, or one string that is no file. Unknown counts as text."""
+    """Whether the output can be text: a list of pieces, or a string that is not a file. An unknown schema counts."""
     output = definition(schema, "Output")
     if output is None or is_text(schema):
         return True
@@ -102,7 +103,7 @@ def may_be_text(schema: dict[str, Any] | None) -> bool:
 
 
 class _Stream:
-    """Reads one stream over as many connections as it takes."""
+    """Reads one stream, and connects again when it breaks."""
 
     def __init__(self, context: Context, url: str, tell: Emit, until: float) -> None:
         self._context, self._url, self._tell, self._until = context, url, tell, until
@@ -112,7 +113,7 @@ class _Stream:
         self._size = 0
 
     async def run(self) -> None:
-        """Read until ``done``, until time is up, or until going on would lose or repeat text."""
+        """Read until ``done``, until ``until``, or until another connection would lose or repeat text."""
         barren = 0
         while barren < BARREN and self._context.clock.now() < self._until:
             before = len(self._seen)
@@ -133,7 +134,7 @@ class _Stream:
         self._context.reporter.note("the stream cannot be followed to its end: polling instead")
 
     async def _connection(self) -> bool:
-        """Whether the stream said that it is done, or time is up."""
+        """Read one connection. Whether the stream sent ``done``, or the time is over."""
         async with aclosing(self._context.client.stream_events(self._url, self._last_id)) as stream:
             while (left := self._until - self._context.clock.now()) > 0:
                 try:
@@ -148,7 +149,7 @@ class _Stream:
         return True
 
     def _take(self, event: Event) -> bool:
-        """Whether this event is the end of the stream. The prediction's end is another matter."""
+        """Handle an event. Whether it ends the stream; the prediction itself may still run."""
         if event.type in {"done", "error"}:
             return True
         self._size += len(event.data) + len(event.id) + EVENT
@@ -160,7 +161,7 @@ class _Stream:
             self._seen.add(event.id)
             self._last_id = event.id
         if event.type == "output":
-            # Text without an id of its own would come again, or be lost, on another connection.
+            # After a reconnect the server repeats or skips text that has no event id of its own.
             self._resumable = self._resumable and event.own_id
             self._tell(event.data)
         return False

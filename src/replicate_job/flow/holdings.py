@@ -1,4 +1,4 @@
-"""What an account sees besides its own predictions: models, trainings, deployments. Passing faults are tried again."""
+"""Models, trainings and deployments that an account can see. Requests that fail for a moment are sent again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 from replicate_job.wire.target import Target, parse_target, read_owner, read_training_id
 
 MOST_FOUND = 50
-"""Models that a search gives at most, as the API has it."""
+"""The API's limit for the number of models in a search result."""
 
 
 async def search(context: Context, query: str, *, limit: int) -> list[ModelInfo]:
-    """The public models that fit the query best, the best first. ``limit`` is 1 to 50. Raises JobError."""
+    """The public models that match the query best, best first. ``limit`` is 1 to 50. Raises JobError."""
     if not query.strip():
         raise JobError("the query is empty: name what the models are to do")
     if not isinstance(limit, int) or not 1 <= limit <= MOST_FOUND:
@@ -29,7 +29,7 @@ async def search(context: Context, query: str, *, limit: int) -> list[ModelInfo]
 async def models_of(context: Context, owner: str) -> AsyncGenerator[ModelInfo, None]:
     """The public models of an owner, each once.
 
-    The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
+    The API cannot list by owner. So this searches the public models for the owner's name. Raises JobError.
     """
     owner, shown = read_owner(owner), set[str]()
     async for page in holdings.list_models(context.client, owner, partial(read, context)):
@@ -40,7 +40,7 @@ async def models_of(context: Context, owner: str) -> AsyncGenerator[ModelInfo, N
 
 
 async def readme(context: Context, model: str) -> str:
-    """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if there is none."""
+    """The readme of the model, in Markdown. Raises ModelNotFoundError, or JobError if the model has no readme."""
     target = _model(model)
     try:
         return await read(context, lambda: holdings.get_readme(context.client, target.owner, target.name))
@@ -50,7 +50,7 @@ async def readme(context: Context, model: str) -> str:
 
 
 async def example(context: Context, model: str) -> Job:
-    """The model with the input that its page shows. Raises ModelNotFoundError, and JobError if it shows none."""
+    """A job with the example input of the model's page. Raises ModelNotFoundError, or JobError without an example."""
     target = _model(model)
     try:
         shown = await read(context, lambda: holdings.get_example(context.client, target.owner, target.name))
@@ -69,7 +69,7 @@ async def trainings(context: Context) -> AsyncGenerator[TrainingInfo, None]:
 
 
 async def training(context: Context, name: str) -> TrainingInfo:
-    """A training by its id or address, as it is now. Raises UnknownJobError."""
+    """A training by its id or URL, as it is now. Raises UnknownJobError."""
     training_id = read_training_id(name)
     try:
         return await read(context, lambda: holdings.get_training(context.client, training_id))
@@ -78,7 +78,7 @@ async def training(context: Context, name: str) -> TrainingInfo:
 
 
 async def cancel_training(context: Context, name: str) -> TrainingInfo:
-    """Cancel a training by its id or address; one that has ended stays as it is. Raises UnknownJobError."""
+    """Cancel a training by its id or URL. A training that has ended is not changed. Raises UnknownJobError."""
     training_id = read_training_id(name)
     try:
         return await read(context, lambda: holdings.cancel_training(context.client, training_id))
@@ -94,7 +94,7 @@ async def deployments(context: Context) -> AsyncGenerator[DeploymentInfo, None]:
 
 
 async def deployment(context: Context, name: str) -> DeploymentInfo:
-    """A deployment by ``owner/name``, as it is now. Raises ModelNotFoundError, and JobError for another name."""
+    """A deployment by ``owner/name``, as it is now. Raises ModelNotFoundError, or JobError for a malformed name."""
     target = parse_target(name)
     if target.kind == "version":
         raise JobError(f"{name!r} names no deployment: write owner/name")
@@ -114,7 +114,7 @@ def _model(name: str) -> Target:
 
 
 async def _check(context: Context, target: Target) -> None:
-    """Raise ModelNotFoundError where there is no such model."""
+    """Raise ModelNotFoundError if the model does not exist."""
     try:
         await read(context, lambda: context.client.get_model(target.owner, target.name))
     except NotFoundError:

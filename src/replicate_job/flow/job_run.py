@@ -1,4 +1,4 @@
-"""A job under way in this process: what the journal has of it, and what only this process knows."""
+"""The state of a job while this process runs it: the journal's entry, and facts that only this process knows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
 LONGEST_BLOCKING_WAIT = 60
-"""Seconds that the API keeps a create request open at most (``Prefer: wait=60``)."""
+"""The longest time in seconds that the API keeps a create request open (``Prefer: wait=60``)."""
 WATCHED_BLOCKING_WAIT = 2
-"""Seconds of blocking wait where progress is watched: after them there is a status and a bar to show."""
+"""Seconds of blocking wait if progress is displayed: after that, the status and a progress bar can be updated."""
 
 
 def new_key(kind: str = "job") -> str:
@@ -36,7 +36,7 @@ def new_key(kind: str = "job") -> str:
 
 
 def check_key(key: str) -> None:
-    """Raise JobError for a key that names nothing."""
+    """Raise JobError for an empty key."""
     if not key.strip():
         raise JobError("the key is empty: name the job, or give no key")
 
@@ -44,14 +44,14 @@ def check_key(key: str) -> None:
 class Ask(msgspec.Struct, frozen=True):
     """A job, and how to run it.
 
-    ``save`` is where outputs go (see ``outputs.place``), None to keep none. ``emit`` gets the output text as it
-    comes. ``blocking_wait`` is the most seconds that the create request may be kept open; a shorter one shows progress
-    sooner and the end later.
-    ``timeout`` is how many seconds the call may take, None for as long as it takes. It counts from ``called``, the
-    clock's ``now`` at the call; None: from the start of ``run_job``. ``is_checked``: ``check_job`` has passed the job.
-    ``is_new``: the key was made for this call, so that no other process has it.
-    ``chain_step`` is the step that the job is of a chain. ``ended`` gets the prediction once it has ended, before its
-    outputs are kept.
+    ``save`` is where outputs go (see ``outputs.place``), None to keep none. ``emit`` is called with the output text as
+    it comes. ``blocking_wait`` is the longest time in seconds that the create request is kept open: a shorter one shows
+    progress sooner and the end later.
+    ``timeout`` limits the call in seconds; None for no limit. It counts from ``called``, the clock's ``now`` at the
+    call, or from the start of ``run_job`` if that is None. ``is_checked``: ``check_job`` has passed the job already.
+    ``is_new``: the key was made for this call, so no other process uses it.
+    ``chain_step`` is the name of the job's step in a chain. ``ended`` is called with the prediction once it has ended,
+    before its outputs are kept.
     """
 
     job: Job
@@ -71,23 +71,23 @@ class Ask(msgspec.Struct, frozen=True):
 
     @property
     def budget(self) -> float | None:
-        """Seconds from the create request in which the end has to come, None for no limit. A timeout replaces it."""
+        """Seconds from the create request to the end of waiting, None for no limit. A ``timeout`` replaces it."""
         return self.job.budget if self.timeout is None else None
 
     @property
     def deadline(self) -> float:
-        """The clock's ``now`` at which the timeout is over; infinite without one."""
+        """The clock's ``now`` at which the timeout is over; infinite without a timeout."""
         return math.inf if self.timeout is None or self.called is None else self.called + self.timeout
 
 
 class JobRun:
-    """One claim on a job, and how far it came.
+    """One claim on a job, and the progress of the job under it.
 
-    ``entry`` is the journal's row as this process has brought it forward, ``resolved`` and ``schema`` what is known of
-    the model. ``created`` is what a create request or a look-up has just given, until its end was waited for.
-    ``slot`` is the rate-limit slot of a claim that intends. ``fault`` is why the journal lacks the latest facts, and
-    ``unwritten`` the prediction that it does not know of: whoever leaves writes it.
-    ``result`` is set once there is nothing more to do.
+    ``entry`` is the journal's row with all updates of this process. ``resolved`` and ``schema`` are what is known of
+    the model. ``created`` is the outcome of a create request or a look-up, until the end of the prediction is reached.
+    ``slot`` is the rate-limit slot of a claim that records the intent. ``fault`` is the error that kept the latest
+    facts out of the journal. ``unwritten`` is a prediction that the journal lacks; ``leave`` writes it.
+    ``result`` is set when the job needs nothing more.
     """
 
     def __init__(self, context: Context, claim: Claim, ask: Ask, slot: Slot | None = None) -> None:
@@ -116,12 +116,12 @@ class JobRun:
 
     @property
     def has_claim(self) -> bool:
-        """Whether the claim is still to be let go: the last fact does that by itself."""
+        """Whether ``leave`` has to release the claim: writing ``collected`` releases it too."""
         return self.entry.state != "collected" or self.fault is not None
 
     @property
     def blocking_wait(self) -> int:
-        """Seconds; 0 where the prediction is shown as it goes, or not waited for."""
+        """Seconds; 0 if the text is streamed, if the job is a training, or if its end is not waited for."""
         if self.ask.emit or self.ask.job.destination or not self.ask.job.wait_for_completion:
             return 0
         budget = self.ask.budget
@@ -129,13 +129,13 @@ class JobRun:
         return longest if budget is None else int(min(longest, budget))
 
     def advance(self, **facts: Any) -> None:
-        """Bring the entry forward."""
+        """Update the entry with these facts."""
         self.entry = msgspec.structs.replace(self.entry, **facts)
 
     async def write(self, fact: Awaitable[None]) -> None:
-        """Write a fact about a prediction that exists: a journal that fails now must not cost its result.
+        """Write a fact about an existing prediction. If the journal fails, note the error and keep the result.
 
-        Each fact holds those before it: one that is written makes up for all that could not be.
+        Each fact includes the earlier ones, so the next successful write makes up for the failed ones.
         """
         try:
             await fact
@@ -150,23 +150,23 @@ class JobRun:
         self.unwritten = prediction
 
     async def leave(self) -> None:
-        """Let the claim go, with what the journal lacks: an id that is lost here makes the next run doubt."""
+        """Release the claim. Write the prediction that the journal lacks: without its id the next run is in doubt."""
         if self.has_claim:
             await release(self.context, self.claim, self.unwritten)
 
     def finish(self) -> Result:
-        """The result. Raises the JournalError that carries it, where the journal lacks a fact."""
-        assert self.result  # noqa: S101 - every last step has set it
+        """Return the result. If the journal lacks a fact, raise the JournalError, which carries the result."""
+        assert self.result  # noqa: S101 - for the type checker: every last step sets it
         if self.fault:
             self.fault.result = self.result
             raise self.fault
         return self.result
 
     async def find_schema(self, prediction: Prediction) -> dict[str, Any] | None:
-        """The model's schema, to tell files from text; an interrupted job asks for it again."""
+        """The model's schema, which tells files from text. A resumed job resolves the model again for it."""
         self.schema = self.schema or self.stored_schema(prediction)
         if self.schema is None and self.resolved is None:
-            # What was created, not what the model's name means by now.
+            # Resolve the target of the request: the model's name may mean a newer version by now.
             request = self.entry.request
             target = request.target if request else parse_target(self.entry.job.model)
             try:
@@ -176,18 +176,18 @@ class JobRun:
         return self.schema
 
     def stored_schema(self, prediction: Prediction) -> dict[str, Any] | None:
-        """The schema of the prediction's version, where it was seen before."""
+        """The schema of the prediction's version from the cache; None if it is not cached."""
         request = self.entry.request
         version = (request.version if request else "") or prediction.version
         return load_schema(self.context, version) if version else None
 
     def keeps(self, prediction: Prediction) -> bool:
-        """Whether there is anything to save of it."""
+        """Whether this prediction has outputs to save."""
         is_training = bool(self.entry.job.destination)  # its weights need the token, and stay at the API
         return self.ask.save is not None and not is_training and self.context.strategy.keeps(self.context, prediction)
 
     def find_problem(self, prediction: Prediction) -> str:
-        """What it should have made and did not, as far as a schema is known; empty where there is nothing."""
+        """Describe an output that the schema promises and the prediction lacks; empty if there is none."""
         if prediction.status != "succeeded" or prediction.data_removed or self.entry.job.destination:
             return ""
         if self.resolved and not self.resolved.makes_files:
@@ -196,6 +196,6 @@ class JobRun:
         return broken_promise(prediction.output, self.schema if is_known else self.stored_schema(prediction))
 
     def is_all(self, prediction: Prediction) -> bool:
-        """Whether nothing of the prediction has to be waited for, shown or kept."""
+        """Whether the prediction leaves nothing to wait for, to show or to keep."""
         is_over = prediction.is_terminal and not prediction.data_removed
         return is_over and self.ask.emit is None and not self.keeps(prediction) and not self.find_problem(prediction)

@@ -1,7 +1,7 @@
-"""A job is a state machine: its states, the facts that each implies, and what comes next. No I/O.
+"""A job is a state machine: its states, the facts that each state implies, and the next step. No I/O.
 
-The flow asks here what to do with a job, and every store what it may write: no state without the facts that it
-implies, whatever failed in between. It imports nothing of the flow, so that the stores can use it.
+The flow uses it to decide what to do with a job. Every store uses it to refuse a state without the facts that the state
+implies, whatever failed before. It imports nothing of the flow, so that the stores can import it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from replicate_job.wire.prediction import TERMINAL
 State = Literal["claimed", "intended", "uncertain", "created", "ended", "collected", "refused"]
 """How far a job came.
 
-``claimed``: taken up, nothing sent. ``intended``: a create request was sent or is about to be; its answer is not known.
-``uncertain``: it could not be found out. ``created``: the prediction's id is known. ``ended``: it reached a terminal
-status. ``collected``: its outputs are kept, or were not to be. ``refused``: certainly never created.
+``claimed``: a process has claimed it, and nothing was sent. ``intended``: a create request was sent or is about to be,
+and its outcome is not known. ``uncertain``: its outcome could not be found out. ``created``: the prediction's id is
+known. ``ended``: the prediction has a terminal status. ``collected``: its outputs are kept, or were not wanted.
+``refused``: certainly never created.
 """
 UNFINISHED: tuple[State, ...] = ("claimed", "intended", "uncertain", "created", "ended")
 WITH_ID: tuple[State, ...] = ("created", "ended", "collected")
@@ -26,13 +27,13 @@ OVER: tuple[State, ...] = ("ended", "collected")
 Step = Literal["prepare", "look up", "wait", "collect", "done"]
 """What a job needs next.
 
-``prepare``: nothing was sent, so the request is made and sent. ``look up``: whether there is a prediction has to be
-found out. ``wait``: for the end of its prediction. ``collect``: its outputs. ``done``: nothing.
+``prepare``: make the request and send it, because nothing was sent yet. ``look up``: find out whether there is a
+prediction. ``wait``: wait for the end of the prediction. ``collect``: keep its outputs. ``done``: nothing.
 """
 
 
 def lacking(state: State, prediction_id: str | None, status: str | None) -> str:
-    """Name the fact that ``state`` implies and that is missing; empty where all are there.
+    """Name the fact that ``state`` implies and that is missing; empty if none is missing.
 
     ``status`` is the prediction's.
     """
@@ -44,10 +45,10 @@ def lacking(state: State, prediction_id: str | None, status: str | None) -> str:
 
 
 def next_step(state: State, prediction_id: str | None, status: str | None) -> Step:
-    """What to do next, by the facts: a state that says more than they do is not believed.
+    """What to do next. The facts decide, and not a state that claims more than the facts show.
 
-    A row that lacks a fact is doubtful and not absent: only ``claimed`` and ``refused`` lead to a create request
-    without a look into the account's list.
+    A row that lacks a fact may still have a prediction. So only ``claimed`` and ``refused`` lead to a create request
+    without a look at the account's list.
     """
     if prediction_id:
         if status not in TERMINAL:
@@ -57,7 +58,7 @@ def next_step(state: State, prediction_id: str | None, status: str | None) -> St
 
 
 def state_of(status: str, *, collected: bool = False) -> State:
-    """The state of a job by its prediction's status; ``collected``: there is nothing left to do."""
+    """The state of a job, from its prediction's status. ``collected``: there is nothing left to do."""
     if status not in TERMINAL:
         return "created"
     return "collected" if collected else "ended"

@@ -1,4 +1,4 @@
-"""The account's list of predictions, read over a span of time."""
+"""Reads the account's list of predictions for a span of time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import msgspec
 from replicate_job.wire.prediction import Prediction, parse_time
 
 OLD = 100
-"""A server that ignores the filter lists everything: reading stops after the page on which so many predictions in a
-row, newest first, are older than the span."""
+"""A server that ignores the time filter lists everything. Reading stops after the page on which this many predictions
+in a row, newest first, are older than the span."""
 
 
 class Pages(Protocol):
@@ -20,9 +20,9 @@ class Pages(Protocol):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What a reading showed: predictions without their outputs and logs.
+    """The predictions of one reading, without their outputs and logs.
 
-    ``newest`` is when the newest prediction of the span was made, those left out included.
+    ``newest`` is the creation time of the newest prediction in the span, known ones included.
     """
 
     predictions: list[Prediction]
@@ -30,16 +30,16 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 async def read_list(client: Pages, *, after: datetime, before: datetime, known: Container[str] = ()) -> Listing:
-    """Every prediction of that span but the ``known`` ones. Raises as ``list_predictions`` does.
+    """Every prediction in the span except the ``known`` ones. Raises as ``list_predictions`` does.
 
-    The order within the list is not relied on: a page may end with an old item, and go on with newer ones.
+    The order is not relied on: a page may end with an old prediction, and the next may begin with newer ones.
     """
     found: list[Prediction] = []
     newest: datetime | None = None
     old, last = 0, None
     async for page in client.list_predictions(after=after, before=before):
         times = [created for each in page if (created := parse_time(each.created_at))]
-        # A look-up compares what was sent: what came back may be large, and is not kept.
+        # A look-up compares the inputs only. Outputs and logs may be large, so they are dropped.
         found += [msgspec.structs.replace(each, output=None, logs=None) for each in page if each.id not in known]
         inside = [created for created in times if after <= created <= before]
         newest = max([*inside, *([newest] if newest else [])], default=None)
@@ -48,5 +48,5 @@ async def read_list(client: Pages, *, after: datetime, before: datetime, known: 
             last = created
         if old >= OLD:
             break
-        del page  # the next one is read without it
+        del page  # frees its memory before the next one is read
     return Listing(found, newest)

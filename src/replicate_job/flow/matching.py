@@ -1,4 +1,4 @@
-"""Whether a prediction that the API lists was made by a given create request."""
+"""Decides whether a given create request made a prediction that the API lists."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from replicate_job.journal.fingerprints import content_print
 from replicate_job.wire.prediction import Prediction
 
 Verdict = Literal["same", "almost", "other"]
-"""``same``: everything that can be compared is equal. ``almost``: it is equal but for additions, or something could not
-be compared. ``other``: another request made it."""
+"""``same``: everything that can be compared is equal. ``almost``: equal except for added inputs, or a part could not be
+compared. ``other``: another request made it."""
 
 ReadContent = Callable[[str, int], Awaitable[str | None]]
-"""The SHA-256 (hex) of what an address holds, up to so many bytes; empty where it is longer,
-None where it cannot be read."""
+"""Returns the SHA-256 (hex) of the content at a URL, which is read up to a number of bytes. Empty if it is longer, None
+if it cannot be read."""
 
 
 async def judge(prediction: Prediction, request: CreateRequest, read: ReadContent) -> Verdict:
@@ -40,7 +40,7 @@ async def judge(prediction: Prediction, request: CreateRequest, read: ReadConten
 
 
 def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
-    """The names of owners and models are the same in any capitals; one that is left out says nothing."""
+    """Compare owner, model and version. Names are case-insensitive. A name that is not listed leaves it open."""
     slug, wanted = (prediction.model or "").lower(), request.target.slug.lower()
     deployment = (prediction.deployment or "").lower()
     if request.target.kind == "deployment":
@@ -48,7 +48,7 @@ def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
     if request.version and prediction.version not in {None, "hidden"}:
         fits = prediction.version == request.version
     else:
-        # An official model hides its versions, also when it was created by one.
+        # The API hides the version of an official model, even if the request named one.
         fits = slug in {"", wanted} or not wanted
     if not fits:
         return "other"
@@ -56,14 +56,17 @@ def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
 
 
 class _Comparison:
-    """Of a sent input with a listed one. ``files`` are data URLs and the addresses that are listed for them."""
+    """Compares a sent input with a listed one. ``files`` pairs the data URLs with the URLs that the API lists instead.
+
+    ``is_blurred``: a part could not be compared.
+    """
 
     def __init__(self) -> None:
         self.is_blurred = False
         self.files: list[tuple[str, str]] = []
 
     def fits(self, sent: Any, listed: Any) -> bool:
-        """Numbers are compared by value, null as not given."""
+        """Whether the values are equal. Numbers compare by value, and null equals a missing value."""
         if isinstance(sent, dict) and isinstance(listed, dict):
             return self._fits_object(sent, listed)
         if isinstance(sent, list) and isinstance(listed, list):

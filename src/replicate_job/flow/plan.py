@@ -1,7 +1,7 @@
-"""One job with its further attempts: another prediction after a failure, of the same model or of a fallback.
+"""A job with further attempts: after a failure another prediction is made, by the same model or by a fallback.
 
-Each attempt is a job of its own in the journal: ``<key>``, ``<key>~2``, ... So the same key goes on with the attempts
-where an earlier call stopped, and pays for none of them again.
+Each attempt is a job of its own in the journal: ``<key>``, ``<key>~2``, ... So a later call with the same key continues
+with the attempt where an earlier call stopped, and pays for no attempt twice.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from replicate_job.job import Fallback, Job, Result
 from replicate_job.wire.target import parse_target
 
 Run = Callable[[Ask], Awaitable[Result]]
-"""Brings one attempt to its end."""
+"""Runs one attempt to its end."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is done for a job besides its first attempt.
+    """What may happen besides a job's first attempt.
 
-    ``reuse`` is the age in seconds up to which an earlier success is taken in place of a new prediction; None: never.
+    ``reuse``: an earlier success up to this age in seconds is taken instead of a new prediction. None: never.
     """
 
     policy: Policy
@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(job: Job, *, retries: int = 0, retry_on: object = None, reuse: float | None = None) -> Plan:
-    """The plan of a job that has its fallbacks. Raises JobError."""
+    """Make the plan of a job, whose fallbacks are in the job itself. Raises JobError."""
     if job.destination:
         raise JobError("a training has no retries, fallback or reuse: it is started once")
     if not job.wait_for_completion:
@@ -50,7 +50,7 @@ def make_plan(job: Job, *, retries: int = 0, retry_on: object = None, reuse: flo
 
 
 def read_reasons(words: Any) -> frozenset[Failure]:
-    """The failures after which there is another attempt: a list, or a text with commas. Raises JobError."""
+    """The failures that lead to another attempt, from a list or a comma-separated text. Raises JobError."""
     given = [word.strip() for word in words.split(",")] if isinstance(words, str) else list(words)
     reasons = frozenset(failure for failure in RETRIED if failure in given)
     if wrong := [word for word in given if word not in reasons]:
@@ -61,13 +61,13 @@ def read_reasons(words: Any) -> frozenset[Failure]:
 
 
 def jobs_of(job: Job) -> list[Job]:
-    """The job as each model gets it: its own, then its fallbacks."""
+    """The job for each model: its own first, then each fallback."""
     own = msgspec.structs.replace(job, fallback=()) if job.fallback else job
     return [own, *(fallback_job(own, fallback) for fallback in job.fallback)]
 
 
 def fallback_job(job: Job, fallback: Fallback) -> Job:
-    """The job for another model, with the input that its map makes. Raises JobError where two inputs become one."""
+    """The job for a fallback model, with inputs renamed by its map. Raises JobError if two inputs get one name."""
     values: dict[str, Any] = {}
     for name, value in job.input_data.items():
         new = fallback.inputs.get(name, name)
@@ -84,10 +84,10 @@ def attempt_key(key: str, number: int) -> str:
 
 
 async def run_plan(context: Context, ask: Ask, plan: Plan, run: Run) -> Result:
-    """The result of the last attempt, with those before it in ``earlier``.
+    """The result of the last attempt. Its ``earlier`` holds the results of the attempts before.
 
-    Raises what ``run`` raises: an attempt whose outcome is not known is the last. InputError, before the first attempt
-    is made, for a fallback that does not take the input.
+    Raises what ``run`` raises: an attempt whose outcome is unknown is the last one. Raises InputError, before the first
+    attempt, for a fallback that does not accept the input.
     """
     if ask.called is None:
         ask = msgspec.structs.replace(ask, called=context.clock.now())
@@ -109,8 +109,8 @@ async def _check(context: Context, ask: Ask) -> None:
 
 
 async def _reused(context: Context, ask: Ask, job: Job, age: float) -> Result | None:
-    """An earlier result that stands for the job's, whose ``key`` is the other job's."""
-    from replicate_job.flow.reuse import Reuse  # noqa: PLC0415 - only those who ask for it pay for it
+    """An earlier result to use instead of a new prediction; its ``key`` is the earlier job's. None if there is none."""
+    from replicate_job.flow.reuse import Reuse  # noqa: PLC0415 - imported only if reuse is asked for
 
     try:
         async with deadline(context.clock, ask.deadline):
@@ -163,7 +163,7 @@ class _Attempts:
         return msgspec.structs.replace(result, earlier=tuple(self._earlier)) if self._earlier else result
 
     async def _begun(self, model: int) -> int | None:
-        """The model of the next attempt where the journal has it: an earlier call may have had other options."""
+        """The model of the next attempt if the journal has that attempt: an earlier call may have had other options."""
         if self._ask.is_new:
             return None
         journal = self._context.journal
@@ -181,7 +181,7 @@ class _Attempts:
         return why(result.status, result.error, result.output, schema)
 
     async def _next(self, result: Result) -> int | None:
-        """The model of the next attempt, once it is time for it; None where there is none."""
+        """Wait for the pause before the next attempt and return its model's number. None if there is no next one."""
         model = self._policy.next_model(self._tries)
         if model is None:
             return None
@@ -200,7 +200,7 @@ class _Attempts:
 
 
 def describe(failure: Failure, result: Result) -> str:
-    """What went wrong, for a line."""
+    """Describe the failure for a message."""
     if failure == "empty":
         return "succeeded without an output" if result.output is None else "succeeded without its files"
     text = result.error if isinstance(result.error, str) else ""

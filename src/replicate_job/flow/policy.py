@@ -1,4 +1,4 @@
-"""Another attempt after a failure, of the same model or of another: whether, which, and when. No I/O."""
+"""Whether a failed job gets another attempt, with which model, and after which pause. No I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 from replicate_job.flow.failure import RETRIED, Failure
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-"""Seconds before the second attempt of a model, and at most before a later one."""
+"""Seconds before a model's second attempt, and the limit for the pauses before later ones."""
 
 
 class Policy(msgspec.Struct, frozen=True):
     """How often a job is tried again, and after which failures.
 
-    Each model has ``1 + retries`` attempts, and ``models`` of them take turns: the job's own, then its fallbacks.
-    A failure that is not in ``retry_on`` gets no second attempt of the same model.
+    Each model gets ``1 + retries`` attempts. ``models`` is the number of models, tried in order: the job's own, then
+    its fallbacks. A failure that is not in ``retry_on`` gets no second attempt with the same model.
     """
 
     retries: int = 0
@@ -25,10 +25,10 @@ class Policy(msgspec.Struct, frozen=True):
     models: int = 1
 
     def next_model(self, tries: Sequence[tuple[int, Failure]]) -> int | None:
-        """The number of the model that the next attempt is of, after these; None where there is none to be made.
+        """The number of the model for the next attempt; None if there is to be none.
 
-        Each of ``tries`` is the number of its model, and why it failed. What was refused for its content, what the
-        caller got wrong or somebody canceled, is never tried again, with no model.
+        ``tries`` holds, for each attempt so far, the number of its model and its failure. A job that was refused for
+        its content, had a wrong input or was canceled is never tried again, with any model.
         """
         model, failure = tries[-1]
         if failure not in RETRIED:
@@ -39,7 +39,7 @@ class Policy(msgspec.Struct, frozen=True):
         return model + 1 if model + 1 < self.models else None
 
     def pause(self, tries: Sequence[tuple[int, Failure]], model: int) -> float:
-        """Seconds before the next attempt, which is of this model: longer each time, and none before another model."""
+        """Seconds before the next attempt, with this model. They double each time; a model's first attempt has none."""
         made = sum(number == model for number, _ in tries)
         if not made:
             return 0.0

@@ -1,4 +1,4 @@
-"""Make a job's request: resolve its model, check its input before anything is paid for, send its files."""
+"""Makes a job's request: resolves the model, checks the input before anything is paid for, and uploads files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate_job.wire.target import Target, parse_target
 
 
 def check_job(job: Job) -> Target:
-    """Check what can be checked without a request. Raises JobError."""
+    """Check everything that needs no request. Raises JobError."""
     if isinstance(job.webhook, str) and not job.webhook.startswith(("http://", "https://")):
         raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     try:
@@ -59,9 +59,9 @@ def _check_training(job: Job, target: Target, destination: str) -> None:
 
 
 async def resolve_and_check(context: Context, job: Job) -> Resolved:
-    """Resolve the job's model and check its input. No file and no create request is sent.
+    """Resolve the job's model and check its input. Nothing is uploaded or created.
 
-    Raises InputError with every problem.
+    Raises InputError, which lists every problem.
     """
     resolved = await resolve_job(context, job)
     if resolved.schema is None:
@@ -73,21 +73,21 @@ async def resolve_and_check(context: Context, job: Job) -> Resolved:
 
 
 async def resolve_job(context: Context, job: Job) -> Resolved:
-    """Find out where the job's create request goes. Raises JobError for a training of what has no version."""
+    """Find out how to create the job's prediction. Raises JobError for a training of a model that shows no version."""
     resolved = await context.strategy.resolve(context, parse_target(job.model))
     return resolved.for_training() if job.destination else resolved
 
 
 ReadContent = Callable[[Content], Coroutine[Any, Any, bytes | None]]
-"""Gives the bytes of a content that has none; None where they are lost."""
+"""Returns the bytes of a ``Content`` that does not hold them itself; None if they are lost."""
 
 
 async def _lost(content: Content) -> None:
-    """The journal stores no files."""
+    """Return None: the journal stores no files."""
 
 
 async def prepare(context: Context, job: Job, resolved: Resolved, read_content: ReadContent = _lost) -> CreateRequest:
-    """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
+    """Upload the input's files and write the create request. Raises InputError for files that cannot be sent."""
     sent, uploads = job.input_data, _Uploads(context, read_content)
     if has_files(sent):
         sent = await send_files(sent, uploads, model=job.model, now=context.clock.time)
@@ -95,9 +95,9 @@ async def prepare(context: Context, job: Job, resolved: Resolved, read_content: 
 
 
 def prepare_known(context: Context, job: Job) -> CreateRequest | None:
-    """The create request of a job that needs no wait: its model is known, and its input fits and has no files.
+    """The create request of a job that can be sent at once: its model is cached, and its input is valid without files.
 
-    None for any other job. Those are claimed first, so that the journal has them while they wait, or are refused.
+    None for any other job. Such a job is claimed first, so that the journal has it while it is prepared or refused.
     """
     resolved = None if has_files(job.input_data) else context.strategy.recall(context, parse_target(job.model))
     if resolved is None or resolved.checker.check(job.input_data, allow_unknown=job.allow_unknown):
@@ -106,10 +106,10 @@ def prepare_known(context: Context, job: Job) -> CreateRequest | None:
 
 
 async def prepare_contents(context: Context, job: Job, key: str, save: str | None) -> CreateRequest | None:
-    """The create request of a job that the journal does not know, and some of whose files this program alone holds.
+    """The create request of a new job with files whose bytes only this process has.
 
-    The claim records it with the job: from then on any process can send the job, and the files need no other place.
-    None for any other job.
+    The claim records the request with the job. Then any process can send the job, and the files are stored nowhere
+    else. None for any other job, and for one that the journal has already.
     """
     if not any(contents(job.input_data)):
         return None
@@ -123,7 +123,7 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
 
 
 def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job:
-    """A job of the journal, with the bytes that its caller has again or that an earlier create request carried."""
+    """A job from the journal, with the bytes of its files: from the caller again, or from an earlier create request."""
     if all(content.data is not None for content in contents(job.input_data)):
         return job
     known = [*contents(asked.input_data), *carried(request.input if request else {})]
@@ -134,7 +134,10 @@ def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job
 def write_request(
     job: Job, resolved: Resolved, sent: dict[str, Any], files: dict[str, str] | None = None
 ) -> CreateRequest:
-    """Write the create's body. ``sent`` is the job's input with URLs for its files; ``files`` has those of uploads."""
+    """Write the create request.
+
+    ``sent`` is the job's input with a URL in place of each file. ``files`` maps the URLs of uploads to their SHA-256.
+    """
     body: dict[str, Any] = {"input": sent}
     optional = {
         "version": resolved.version,
@@ -155,7 +158,7 @@ def write_request(
 
 
 class _Uploads:
-    """The API's file storage, and what the journal remembers of it. ``used`` has the content of each address."""
+    """Uploads files, or finds earlier uploads in the journal. ``used`` maps the URL of each file to its SHA-256."""
 
     def __init__(self, context: Context, read_content: ReadContent) -> None:
         self._context, self._read_content = context, read_content

@@ -1,4 +1,4 @@
-"""Delete what is old: jobs that are over from the journal, and schemas from the cache."""
+"""Deletes old data: finished jobs from the journal, and schemas from the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_job.journal.protocol import Journal
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """How many jobs, remembered uploads and cached schemas were deleted, or would be."""
+    """How many jobs, remembered uploads and cached schemas were deleted. With ``dry_run``, how many would be."""
 
     jobs: int
     uploads: int

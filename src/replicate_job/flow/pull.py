@@ -1,4 +1,4 @@
-"""Keep the outputs of predictions that were made elsewhere, each once, while the API has them."""
+"""Keeps the outputs of predictions that were made elsewhere, once each, while the API still has them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target, read_prediction_id
 
 SINCE = timedelta(hours=2)
-"""How old predictions are at most that are pulled, unless it is said: a run of half an hour, and the hour after it."""
+"""The default age limit of pulled predictions: a run of half an hour, and the hour for which the API keeps outputs."""
 
 Fate = Literal["kept", "known", "running", "empty", "expired", "failed"]
-"""``kept`` now, or ``known``: kept before. ``running``: it has not ended. ``empty``: it ended without an output.
-``expired``: the API has deleted its output. ``failed``: it could not be kept for another reason, or there is none."""
+"""``kept``: kept now. ``known``: kept before. ``running``: it has not ended. ``empty``: it ended without an output.
+``expired``: the API has deleted its output. ``failed``: it does not exist, or could not be kept for another reason."""
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """What became of one prediction. ``expired`` and ``failed`` ones have an ``error``."""
+    """The outcome for one prediction. If ``fate`` is ``expired`` or ``failed``, it has an ``error``."""
 
     fate: Fate
     result: Result
@@ -39,21 +39,21 @@ class Pulled(msgspec.Struct, frozen=True):
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Keeps outputs in ``save``, or where their own job says so. ``moves``: all of them in ``save``."""
+    """Keeps outputs in ``save``, or in the place that their own job names. With ``moves``, always in ``save``."""
 
     context: Context
     save: str
     moves: bool
 
     async def named(self, names: Sequence[str]) -> AsyncGenerator[Pulled, None]:
-        """Pull these predictions, by their ids or addresses. What was kept before costs no request."""
+        """Pull these predictions, by their ids or URLs. A prediction that was kept before costs no request."""
         items = [await self._judge(prediction_id) for prediction_id in dict.fromkeys(map(read_prediction_id, names))]
         async with aclosing(self._take(items)) as pulled:
             async for each in pulled:
                 yield each
 
     async def recent(self, since: timedelta, model: Target | None = None) -> AsyncGenerator[Pulled, None]:
-        """Pull every prediction of the account that is at most so old, of one model, version or deployment, or all."""
+        """Pull the account's predictions up to this age, of all models or of one model, version or deployment."""
         async for page in pages(self.context, since=since):
             items = [await self._judge(each.id, each) for each in page if model is None or _is_of(each, model)]
             async with aclosing(self._take(items)) as pulled:
@@ -75,7 +75,7 @@ class Pull(msgspec.Struct, frozen=True):
                     yield _failure(outcome, ask.key, ask.job.model)
 
     async def _judge(self, prediction_id: str, prediction: Prediction | None = None) -> Pulled | Ask:
-        """What became of it already, or else what is to be done. ``prediction`` is as the account's list has it."""
+        """The outcome if it is known already, or else the job to run. ``prediction`` comes from the account's list."""
         try:
             entry = await self.context.journal.find(prediction_id, self.context.api)
             if known := self._known(entry):
@@ -100,10 +100,10 @@ class Pull(msgspec.Struct, frozen=True):
         return Ask(job, entry.key, self._place(entry))
 
     def _known(self, entry: Entry | None) -> Pulled | None:
-        """What became of it before, where nothing is left to do."""
+        """The outcome of an earlier run, if there is nothing left to do."""
         if entry is None or entry.step != "done" or lacks_files(entry, self._place(entry)):
             return None
-        if entry.prediction is None:  # pruned: it was kept, or was not to be
+        if entry.prediction is None:  # its data were pruned, which happens only to jobs that are over
             result = Result(str(entry.prediction_id), str(entry.status), entry.job.model, {}, key=entry.key)
             return Pulled("known", result)
         result = result_of(entry.prediction, entry, entry.files)

@@ -1,4 +1,4 @@
-"""Requests that can be made again, because they change nothing or the same thing."""
+"""Requests that are safe to repeat: they change nothing, or a repeat changes nothing more."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _T = TypeVar("_T")
 
 
 async def read(context: Context, ask: Callable[[], Awaitable[_T]], *, young: bool = False) -> _T:
-    """Ask for something that can be asked again; passing faults are tried ``TRIES`` times.
+    """Send a request that is safe to repeat. Transient failures are tried ``TRIES`` times in all.
 
-    ``young``: it was created just now, and may be unknown (404) for a moment.
+    ``young``: the prediction may be so new that the API answers 404 for a moment.
     """
     appeared = context.clock.now() + (context.retry_policy.appear if young else 0)
     attempt = 0

@@ -1,4 +1,4 @@
-"""Find out from the account's list whether a create request without an answer made a prediction."""
+"""Finds out, from the account's list, whether a create request without an answer made a prediction."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from replicate_job.telemetry import COUNTS
 from replicate_job.wire.prediction import Prediction, parse_time
 
 UNSENT = 15.0
-"""Seconds from the intent to the moment before its request connects, at most. An older intent is not sent."""
+"""The longest time in seconds between recording an intent and connecting. An older intent is not sent."""
 LONGEST_REQUEST = UNSENT + 95
-"""Seconds from its intent after which a create request has ended, whichever process sent it: 5 to connect, 60 of a
-blocking wait, 30 for the answer."""
+"""Seconds after an intent by which its create request has ended, whichever process sent it: 15 until it connects, 5 to
+connect, 60 of blocking wait, 30 for the answer."""
 FUTURE = 10.0
-"""Seconds by which a listed prediction may be ahead of the API's time: the answer that holds both may be old."""
+"""How many seconds a listed prediction may be ahead of the API's ``Date``: a response may be delivered late."""
 
 
 async def reconcile(
     context: Context, claim: Claim, *, ended: float | None = None, within: float | None = None
 ) -> str | None:
-    """The id of the prediction that this job's create requests made, or None where they certainly made none.
+    """The id of the prediction that this job's create requests made, or None if they certainly made none.
 
-    ``ended`` is the clock's ``now`` when the last of them had ended; None: another process sent it. The list is read
-    until it shows the prediction, or until it must have shown it. Raises UncertainError where it cannot be told, and
-    also where it is not known ``within`` so many seconds: then the job stays as it is. Raises ClaimLostError.
+    ``ended`` is the clock's ``now`` at the end of the last request; None if another process sent it. The list is read
+    until it shows the prediction, or until it must have shown it. Raises UncertainError if that cannot be told. If it
+    is not known ``within`` that many seconds, it raises UncertainError too, and the job's state is not changed. Raises
+    ClaimLostError.
     """
     entry = claim.entry
     if entry.request is None or entry.first_sent is None or entry.last_sent is None:
@@ -56,7 +57,7 @@ class _LookUp:
         self._behind = 0.0
 
     def _bound(self, entry: Entry) -> float:
-        """When its last request has ended at the latest, by this clock's ``now``."""
+        """The latest moment at which the entry's last request can have ended, as this clock's ``now``."""
         age = (entry.last_sent.age(self._context.clock) if entry.last_sent else None) or 0.0
         return self._context.clock.now() + LONGEST_REQUEST - age
 
@@ -84,15 +85,15 @@ class _LookUp:
 
     def _span(self) -> Span:
         entry = self._claim.entry
-        assert entry.first_sent  # noqa: S101 - a request was sent
+        assert entry.first_sent  # noqa: S101 - for the type checker: a request was sent
         assert entry.last_sent  # noqa: S101
         return span_of(entry.first_sent, entry.last_sent, self._context.clock, self._context.client.api_time)
 
     async def _look(self, span: Span) -> tuple[str | None, bool]:
-        """Read the list once: the id that was found, and whether there certainly is none."""
+        """Read the list once. Returns the id that was found, and whether the look-up is over."""
         started = self._context.clock.now()
         listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
-        span = self._span()  # the API's time may be known since this answer
+        span = self._span()  # again, because this response may have told the API's time
         adoption = await self._adopt(listing, span)
         if adoption.prediction_id:
             return adoption.prediction_id, True
@@ -105,10 +106,10 @@ class _LookUp:
         return await self._look_beside(span)
 
     async def _look_beside(self, span: Span) -> tuple[str | None, bool]:
-        """Do the same over a wider span, in which a clock that is minutes off could have put it.
+        """Look in a wider span, where the prediction is listed if a clock was minutes off.
 
-        There it cannot be told from another's, also not by an input that is removed or was added to. A reading that
-        fails is made again alone.
+        A prediction out there is never certain to be this job's: an equal or almost equal one makes the job uncertain.
+        If this reading fails, only this reading is repeated.
         """
         after, before = span.wider
         listing = await self._context.strategy.read_list(self._context, after=after, before=before)
@@ -122,14 +123,14 @@ class _LookUp:
         return None, True
 
     async def _adopt(self, listing: Listing, span: Span, *, beside: bool = False) -> Adoption:
-        """Adopt this job's prediction. With ``beside``, those outside the span count as possible, never as certain."""
+        """Adopt this job's prediction. With ``beside``, a prediction outside the span counts as possible only."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
         for prediction in listing.predictions:
             created = parse_time(prediction.created_at)
             is_inside = span.covers(created)
-            # The list hides secrets: requests that differ in one alone look the same. Such a match is certain at the
-            # time that the API's own clock tells, and nowhere else.
+            # The list hides secrets, so requests that differ only in a secret look the same. Then a match is certain
+            # only at the time that the API's own clock gives for the request.
             is_exact = not self._request.secrets or span.is_exact(created)
             if not (is_inside or (beside and span.may_cover(created))):
                 continue
@@ -149,13 +150,13 @@ class _LookUp:
         return adoption
 
     async def _cancel(self, surplus: str, own: str) -> None:
-        """A process that was stopped after its look at the lease sends when it wakes: the job has two then."""
+        """Cancel a second prediction: a process stopped after its lease check sends its request when it wakes up."""
         key = self._claim.key
         self._context.reporter.warn(f"the job {key!r} was created twice: {own} is its prediction, canceling {surplus}")
         await cancel_surplus(self._context, surplus)
 
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
-        """Whether the list must have shown the prediction: it shows one made well after, or had the time for it."""
+        """Whether the list must have shown the prediction: it shows a later one, or it had enough time."""
         context, since = self._context, max([self._ended, *map(self._reckon, adoption.rivals_unanswered)])
         if adoption.rivals_sent:
             since = max(since, self._reckon(adoption.rivals_sent) + LONGEST_REQUEST)
@@ -164,7 +165,7 @@ class _LookUp:
         api_time = context.client.api_time
         if api_time is None or listing.newest is None:
             return False
-        # A prediction from the future shows by how much the Date is behind. By much: no time can be compared with it.
+        # A prediction from the future shows how far the Date is behind. If it is far, no time can be compared with it.
         self._behind = max(self._behind, listing.newest.timestamp() - api_time)
         if self._behind > FUTURE:
             return False
@@ -172,19 +173,19 @@ class _LookUp:
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
 
     def _reckon(self, moment: Moment) -> float:
-        """The moment by this clock's ``now``. One of another machine was before this look-up began."""
+        """The moment as this clock's ``now``. A moment of another machine counts as the start of this look-up."""
         age = moment.age(self._context.clock)
         return self._began if age is None else self._context.clock.now() - age
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
-        """Whether all of these are other jobs' by now, or may be made by their create requests that are under way."""
+        """Whether each of these belongs to another job, or may have been made by another job's open create request."""
         candidates = [prediction for prediction in listing.predictions if prediction.id in unclear]
         entries = await self._under_way() if candidates else []
         for prediction in candidates:
             for entry in entries:
-                assert entry.request  # noqa: S101 - of all under way it is known
+                assert entry.request  # noqa: S101 - for the type checker: `_under_way` filters by it
                 if await judge(prediction, entry.request, self._read_content) == "same":
-                    # The two may take each other's: this job's own shows no later than the other's.
+                    # The two jobs may adopt each other's prediction, so wait until the other's request has ended too.
                     self._ended = max(self._ended, self._bound(entry))
                     break
             else:
@@ -193,7 +194,7 @@ class _LookUp:
         return bool(candidates)
 
     async def _under_way(self) -> list[Entry]:
-        """Other jobs that sent so lately that the answer or the list can still tell what they made."""
+        """Other jobs whose create request may be open still, or whose prediction the list may not show yet."""
         context, longest = self._context, LONGEST_REQUEST + self._context.retry_policy.settle
         return [
             entry
@@ -203,7 +204,7 @@ class _LookUp:
         ]
 
     async def _check_sure(self, span: Span, listing: Listing, adoption: Adoption) -> None:
-        """Raise UncertainError where a list that shows nothing does not prove that there is nothing."""
+        """Raise UncertainError if an empty result does not prove that there is no prediction."""
         if adoption.unclear:
             several = "several predictions could be it" if len(adoption.unclear) > 1 else "a prediction could be it"
             await self._give_up(several, adoption.unclear)
@@ -212,7 +213,11 @@ class _LookUp:
         await self._check_account(must_be_known=True)
 
     async def _check_account(self, *, must_be_known: bool) -> None:
-        """Whose token it was can become known while the list is read: another process writes it down."""
+        """Raise UncertainError if the request was sent for another account, whose list cannot be read.
+
+        ``must_be_known``: also if the account is not known. It may become known during the look-up, when another
+        process records it.
+        """
         is_same = await is_same_account(self._context, self._claim.entry)
         if is_same is False:
             await self._give_up("it was sent with the token of another account: run it again with that one")
@@ -224,7 +229,7 @@ class _LookUp:
         await be_uncertain(self._context, self._claim, reason, candidates)
 
     async def _read_content(self, url: str, longest: int) -> str | None:
-        """The hash of a listed file, fetched without the token. A failure is not remembered, and is tried again."""
+        """The SHA-256 of a listed file, downloaded without the token. A failed download is tried again next time."""
         if url not in self._contents:
             digest, size = sha256(), 0
             try:
@@ -243,7 +248,7 @@ class _LookUp:
 
 
 async def is_same_account(context: Context, entry: Entry) -> bool | None:
-    """Whether the entry's create request was sent for the account whose list can be read; None: not known."""
+    """Whether the account that sent the entry's create request is the one whose list is read. None: not known."""
     if context.ephemeral or context.journal.uses_token(entry):
         return True
     if entry.token is None:
@@ -254,8 +259,8 @@ async def is_same_account(context: Context, entry: Entry) -> bool | None:
 
 
 async def explain_missing(context: Context, entry: Entry, error: NotFoundError) -> None:
-    """Say it in the error where the prediction may be another account's, which the API answers with 404 too."""
-    if entry.token is None:  # it was made elsewhere, or in an earlier commit's journal: nothing is known
+    """Add a hint to the 404 if the prediction may belong to another account: the API answers 404 for these too."""
+    if entry.token is None:  # the prediction was made elsewhere, or the journal's row is older than this column
         return
     with suppress(JournalError):
         is_same = await is_same_account(context, entry)
@@ -272,7 +277,7 @@ def _not_yet(context: Context) -> str:
 
 
 async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
-    """Record that it cannot be known, and raise UncertainError with what to do."""
+    """Record that the outcome cannot be known, and raise UncertainError with advice."""
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)
@@ -282,7 +287,7 @@ async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: 
 
 
 async def cancel_surplus(context: Context, prediction_id: str) -> None:
-    """Cancel a prediction that came second, unless another job has taken it for its own."""
+    """Cancel a job's second prediction, unless another job has adopted it."""
     if await context.journal.find(prediction_id, context.api):
         return
     for attempt in range(context.retry_policy.connects):

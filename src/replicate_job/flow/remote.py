@@ -1,4 +1,4 @@
-"""The account's predictions, wherever they were made."""
+"""Lists the account's predictions, wherever they were made."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction, parse_time
 
 AHEAD = timedelta(days=1)
-"""The list is read to a day from now: this machine's clock may be late."""
+"""The list is read up to one day from now, because this machine's clock may be behind."""
 _FIRST = datetime(2019, 1, 1, tzinfo=UTC)
-"""Before the API was there."""
+"""A date before the API existed."""
 
 
 async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGenerator[list[Prediction], None]:
-    """Pages of the account's predictions, newest first, each prediction once; passing faults are tried again.
+    """Pages of the account's predictions, newest first, each prediction once. Transient failures are retried.
 
-    ``since`` is the age of the oldest; None for all that the API lists.
+    ``since`` is the greatest age of a prediction; None for all that the API lists.
     """
     now = datetime.fromtimestamp(context.clock.time(), UTC)
     after = _FIRST if since is None else now - since
@@ -39,7 +39,7 @@ async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGen
 async def listed(
     context: Context, *, since: timedelta | None = None
 ) -> AsyncGenerator[tuple[Prediction, Entry | None], None]:
-    """The same predictions one by one, each with the journal's entry if it has one."""
+    """The same predictions one by one, each with the journal's entry, or None if the journal has none."""
     async with aclosing(pages(context, since=since)) as found:
         async for page in found:
             for prediction in page:

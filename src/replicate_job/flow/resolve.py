@@ -1,4 +1,4 @@
-"""From the name in a job to the request that creates its prediction, and the schema of its input."""
+"""Finds the create request's path, and the input's schema, for the model name in a job."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from replicate_job.wire.target import Target, parse_target
 
 
 async def resolve(context: Context, target: Target) -> Resolved:
-    """Find out how ``target`` is created. Raises ModelNotFoundError, saying what was tried, and the API's errors.
+    """Find out how to create a prediction of ``target``. Raises ModelNotFoundError, which lists what was tried.
 
-    An official model is created by its name; a community model by its newest version, as of now; a version and a
-    deployment as they stand.
+    An official model is created by its name, and a community model by its newest version. A version or deployment is
+    created as it is named. Raises the API's errors.
     """
     match target.kind:
         case "model":
@@ -35,7 +35,7 @@ async def resolve(context: Context, target: Target) -> Resolved:
 
 
 async def find_schema(context: Context, model: str) -> dict[str, Any] | None:
-    """The model's schema, for what is shown of a result; None where it cannot be had."""
+    """The model's schema, to display a result with; None if the model cannot be resolved."""
     try:
         return (await context.strategy.resolve(context, parse_target(model))).schema
     except ReplicateJobError:
@@ -51,7 +51,7 @@ async def _model(context: Context, target: Target) -> Resolved:
     latest = model.latest_version
     schema = _keep(context, latest)
     tried = (f"GET {asked}",)
-    if model.owner and model.name:  # as the API writes it, and lists it
+    if model.owner and model.name:  # with the capitals that the API uses in its list
         target = msgspec.structs.replace(target, owner=model.owner, name=model.name)
         asked = f"/models/{target.slug}"
     is_private = model.visibility == "private"
@@ -80,9 +80,9 @@ async def _version(context: Context, target: Target) -> Resolved:
 async def _check_hidden(
     context: Context, target: Target, tried: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, Any] | None]:
-    """An official model answers 404 for every version of it; for other models a 404 means what it says.
+    """Handle a 404 for a version: an official model answers 404 for all of its versions, other models for missing ones.
 
-    Its newest version is shown all the same, and with it the schema, if that is the one.
+    An official model's page still shows its newest version. If that is this version, its schema is returned too.
     """
     tried += (f"GET /models/{target.slug}",)
     try:
@@ -100,7 +100,7 @@ async def _deployment(context: Context, target: Target) -> Resolved:
     path, schema, hardware, newest = f"{asked}/predictions", None, "", ""
     try:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
-        if deployment.owner and deployment.name:  # as the API writes it
+        if deployment.owner and deployment.name:  # with the capitals that the API uses
             target = msgspec.structs.replace(target, owner=deployment.owner, name=deployment.name)
             path = f"/deployments/{target.slug}/predictions"
         release = deployment.current_release

@@ -1,4 +1,4 @@
-"""What is known of a model: where its create request goes, and what its schema says."""
+"""A resolved model: where its create request goes, and its schema."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from replicate_job.wire.openapi import secret_inputs, training_schema
 from replicate_job.wire.target import Target
 
 
-class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is compiled once
-    """``path`` is where the create request goes, ``version`` what its body names (empty: nothing).
+class Resolved(msgspec.Struct, frozen=True, dict=True):  # `dict` is for the cached properties
+    """``path`` is where the create request goes. ``version`` is the version in its body, empty for none.
 
-    ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
-    ``makes_files`` is False where the schema allows no file
-    in the output. ``hardware`` is a deployment's. A model that is private bills its instances' idle time. ``newest`` is
-    the version behind a name that stands for one, where the API shows it.
+    ``schema`` is the version's OpenAPI document, None if the API does not show it. ``tried`` lists the look-ups.
+    ``makes_files`` is False if the schema allows no file in the output. ``hardware`` is a deployment's. ``is_private``:
+    the model is private, so the idle time of its instances is billed. ``newest`` is the version that an official
+    model's or deployment's name stands for, if the API shows it.
     """
 
     target: Target
@@ -34,16 +34,16 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
 
     @cached_property
     def checker(self) -> Checker:
-        """Checks inputs of the model."""
+        """Checks a job's input against the schema."""
         return Checker(self.schema, self.secrets)
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """The inputs that the API never gives back."""
+        """The names of inputs that the API never returns."""
         return secret_inputs(self.schema)
 
     def for_training(self) -> Resolved:
-        """The same version where it is to be trained. Raises JobError for an official model that shows none."""
+        """The target for a training of this version. Raises JobError for an official model without a public version."""
         target = self.target
         if target.kind != "version" or not target.slug:
             raise JobError(f"{target} shows no version to train: name it, as owner/name:version (64 hex digits)")
@@ -51,5 +51,5 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
         return Resolved(target, path, "", training_schema(self.schema), self.tried, makes_files=False)
 
     def makes(self, path: str, version: str) -> bool:
-        """Whether a create request to that path, for that version, is one that it makes."""
+        """Whether a create request to this path, with this version, is one for this model."""
         return (self.path, self.version) == (path, version)

@@ -1,4 +1,4 @@
-"""Finish the jobs that were interrupted."""
+"""Finishes interrupted jobs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from replicate_job.flow.run import run_job
 from replicate_job.job import Outcome
 
 TOGETHER = 32
-"""The most jobs that are finished at the same time: each asks about its own prediction."""
+"""How many jobs are finished at the same time. Each polls its own prediction."""
 
 
 async def resume(context: Context, asks: Sequence[Ask]) -> AsyncGenerator[tuple[Ask, Outcome], None]:
-    """Run these jobs, some at a time, and yield each with its result or its error in the order in which they end."""
+    """Run these jobs, ``TOGETHER`` at a time. Yields each with its result or error, in the order in which they end."""
 
     async def finish(ask: Ask) -> tuple[Ask, Outcome]:
         try:

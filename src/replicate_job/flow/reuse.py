@@ -1,4 +1,4 @@
-"""A stored success in place of a new prediction: of the same version, with the same input."""
+"""Finds a stored success that can replace a new prediction: of the same version, with the same input."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.outputs.discover import find_files
 
 _UNSHOWN = {None, "", "hidden"}
-"""What stands for the version of an official model, which has one at a time."""
+"""Values in place of a version id: an official model hides its version, and has only one at a time."""
 
 
 class Reuse:
-    """``age`` is the most seconds since the create request of what is taken."""
+    """``age`` is the greatest age of a reused result, in seconds since its create request."""
 
     def __init__(self, context: Context, age: float) -> None:
         self._context, self._age = context, age
         self._known: dict[tuple[str, int, int], Content] = {}
 
     async def find(self, jobs: Sequence[Job], resolved: Resolved) -> list[Result | None]:
-        """For each job of this model a result that can stand for it, or None. Nothing is sent.
+        """For each job of this model: a result that can replace its prediction, or None. Sends no request.
 
-        None also for a job with a webhook, which would not be called. A result of which files are not where they were
-        kept, or lie in an object store, which is not asked, stands for none.
+        None also for a job with a webhook, because the webhook would not be called. A result is not used if its files
+        are missing, or are in an object store, which is not asked.
         """
         requests = [await self._request(job, resolved) for job in jobs]
         asked = [request for request in requests if request]
@@ -44,16 +44,17 @@ class Reuse:
         return [self._choose(next(found), resolved) if request else None for request in requests]
 
     async def _request(self, job: Job, resolved: Resolved) -> CreateRequest | None:
-        """The create request of a job, as far as it is compared; None where nothing can stand for it."""
+        """The create request of a job, for the comparison only. None if no stored result can replace the job."""
         if job.webhook:
             return None
         if not has_files(job.input_data):
             return write_request(job, resolved, job.input_data)
-        if any(name in job.input_data for name in resolved.secrets):  # which the address of a file is hashed with
+        # Secrets are compared only as part of the whole request, with its file URLs. Those are not known yet.
+        if any(name in job.input_data for name in resolved.secrets):
             return None
         try:
             values = await in_thread(by_content, job.input_data, self._known)
-        except OSError:  # whoever sends the file says what is wrong with it
+        except OSError:  # reported later, when the file is sent
             return None
         files: dict[str, str] = {}
         return write_request(job, resolved, _addressed(values, files), files)
@@ -70,7 +71,7 @@ class Reuse:
             return False
         if not _is_of_version(made.version, resolved):
             return False
-        # The local server had another port then.
+        # The local server may have had another port when it made the prediction.
         files = find_files(made.output, resolved.schema, origin=made.url("get") or self._context.client.base_url)
         are_there = all(isinstance(path, Path) and path.is_file() for path in entry.files)
         return are_there and len(entry.files) >= len({file.url for file in files})
@@ -79,14 +80,14 @@ class Reuse:
 def _is_of_version(made: str | None, resolved: Resolved) -> bool:
     """Whether a prediction is of the version that the model's name stands for now."""
     if resolved.version:
-        return True  # its request named it
+        return True  # the compared requests name the version
     if resolved.target.kind != "deployment" and made in _UNSHOWN:
         return True
     return bool(resolved.newest) and made == resolved.newest
 
 
 def _addressed(value: Any, files: dict[str, str]) -> Any:
-    """The input with the SHA-256 of each file in its place; ``files`` gets them as addresses."""
+    """The input with each file replaced by its SHA-256. ``files`` is filled with these hashes, as if they were URLs."""
     match value:
         case Content():
             files[value.sha256] = value.sha256

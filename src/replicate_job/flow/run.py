@@ -1,4 +1,4 @@
-"""One job from its journal row to its result, from wherever it stands: new, interrupted, or finished."""
+"""Runs one job to its result from any state in the journal: new, interrupted, or finished."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from replicate_job.telemetry import PREDICTION, TRAINING
 
 
 async def run_job(context: Context, ask: Ask, request: CreateRequest | None = None, slot: Slot | None = None) -> Result:
-    """Bring a job to its end, or as far as its budget goes, and give the prediction as last observed.
+    """Run a job to its end, or until its budget is over. Returns the prediction as last observed.
 
-    A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. ``request`` is
-    the create request of a job that was checked, and that the journal does not know yet, ``slot`` its rate-limit slot.
-    Raises the errors of every step (see ``errors``); once a prediction exists, an OutputError or JournalError carries
-    its ``result``. Raises JobTimeoutError once the ask's ``timeout`` is over: the job stays as it is, as after any
-    other cancellation.
+    If the journal has a job with this ``key``, that job is continued. A finished job costs no request. ``request`` is
+    the create request of a job that was checked and is not in the journal yet; ``slot`` is its rate-limit slot.
+    Raises the errors of every step (see ``errors``). Once a prediction exists, an OutputError or JournalError carries
+    its ``result``. Raises JobTimeoutError when the ask's ``timeout`` is over: the job is left as after any other
+    cancellation.
     """
     context = of_job(context, ask.job)
     if request is None and not ask.is_checked:
@@ -51,7 +51,7 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
 
 
 async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:
-    # With a request the claim records the intent too, after which nothing waits.
+    # With a request, the claim records the intent too. After that nothing may wait, so the slot is taken first.
     if request is None and ask.is_new and ask.save is None and (known := prepare_known(context, ask.job)):
         slot = context.client.take_slot_now()
         request = known if slot else None
@@ -74,7 +74,7 @@ async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: 
 
 
 async def _advance(run: JobRun) -> Result | None:
-    """A step after the other; None where an ephemeral server has ended, and the job has to begin anew."""
+    """Run step after step. None if the ephemeral server has ended, so that the job has to start again."""
     entry, ephemeral = run.entry, run.context.ephemeral
     if entry.step == "done" and entry.prediction and not lacks_files(entry, run.ask.save):
         return _stored(run)
@@ -95,9 +95,9 @@ async def _advance(run: JobRun) -> Result | None:
 
 
 def _stored(run: JobRun) -> Result:
-    """The result of a job that is finished, without a request."""
+    """The result of a finished job, without a request."""
     context, entry, prediction = run.context, run.entry, run.entry.prediction
-    assert prediction  # noqa: S101 - it is finished, and was not pruned
+    assert prediction  # noqa: S101 - for the type checker: `_advance` has checked it
     if run.ask.emit:
         tell_rest(context, prediction, run.stored_schema(prediction), run.ask.emit)
     result = result_of(prediction, entry, entry.files)

@@ -1,7 +1,7 @@
-"""The OpenAPI documents of model versions, kept on disk: a version never changes, so its schema is asked for once.
+"""A disk cache for the schemas of model versions. A version never changes, so its schema is requested once.
 
-What answers on this machine may be a stand-in, whose schema for a real version's id is its own: of that nothing is
-kept. What another API than Replicate answered is read back for that API alone.
+Nothing is cached from an API on this machine: it may serve a stand-in's schema under a real version's id. Each API has
+its own part of the cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from replicate_job.http import is_loopback
 
 
 def load_schema(context: Context, version: str) -> dict[str, Any] | None:
-    """The schema kept for this version id, None where there is none that can be read."""
+    """The cached schema of this version id. None if it is missing or cannot be read."""
     path = _path(context, version)
     with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = msgspec.json.decode(path.read_bytes()) if path else None
@@ -29,7 +29,7 @@ def load_schema(context: Context, version: str) -> dict[str, Any] | None:
 
 
 def keep_schema(context: Context, version: str, schema: dict[str, Any]) -> None:
-    """Keep it for next time. A folder that cannot be written costs a request, not the job."""
+    """Cache the schema. If the folder cannot be written, the schema is requested again next time."""
     path = _path(context, version)
     if path is None:
         return
@@ -41,7 +41,7 @@ def keep_schema(context: Context, version: str, schema: dict[str, Any]) -> None:
 
 
 def old_schemas(cache: Path, before: float) -> list[Path]:
-    """Files of schemas that were kept before that Unix time."""
+    """Files of schemas that were cached before this Unix time."""
     found = []
     for path in (cache / "schemas").glob("**/*.json"):
         with suppress(OSError):
@@ -54,5 +54,5 @@ def _path(context: Context, version: str) -> Path | None:
     if context.ephemeral or is_loopback(urlsplit(context.client.base_url).hostname):
         return None
     api = hashlib.sha256(context.client.base_url.encode()).hexdigest()[:16]
-    # Ids come from an API's answer: anything but letters and digits never becomes part of a path.
+    # The id comes from an API response. Only its letters and digits become part of the path.
     return context.cache / "schemas" / api / ("".join(filter(str.isalnum, version))[:64] + ".json")

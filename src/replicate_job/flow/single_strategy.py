@@ -1,4 +1,4 @@
-"""How a job does what it does alone: it asks the API itself, and tells its user what to do next."""
+"""The strategy of a job that runs without a batch: it sends its own requests and reports to its own user."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 REMEMBERED = 300.0
-"""Seconds for which a model's newest version and schema are believed. A name may mean another version after that."""
+"""Seconds for which a model's newest version and schema are cached. After that a name may mean a newer version."""
 
 
 class SingleStrategy:
-    """The ``Strategy`` of single jobs, and of what a session asks about models."""
+    """The ``Strategy`` of single jobs, and of a session's questions about models."""
 
     batch = None
 
@@ -33,12 +33,12 @@ class SingleStrategy:
         return next((resolved for resolved in models if resolved.makes(request.path, request.version)), None)
 
     def recall(self, context: Context, target: Target) -> Resolved | None:
-        """What the API answered within the last five minutes."""
+        """The API's answer about this model, if it is at most ``REMEMBERED`` seconds old."""
         asked, resolved = self._models.get(target, (-math.inf, None))
         return resolved if context.clock.now() <= asked + REMEMBERED else None
 
     async def resolve(self, context: Context, target: Target) -> Resolved:
-        """Ask the API, or remember what it answered within the last five minutes."""
+        """Return the cached answer about this model, or ask the API."""
         resolved = self.recall(context, target)
         if resolved is None:
             resolved = await resolve(context, target)
@@ -52,15 +52,15 @@ class SingleStrategy:
         return await read_list(context.client, after=after, before=before)
 
     def recorded(self, prediction_id: str) -> None:
-        """Nobody else reads the list with it."""
+        """Do nothing: no other job shares this job's reading of the list."""
 
-    async def wait(  # noqa: PLR0913 - see the protocol
+    async def wait(  # noqa: PLR0913 - the Strategy protocol sets the parameters
         self,
         context: Context,
         prediction_id: str,
         last: Prediction | None,
         *,
-        stored: Prediction | None,  # noqa: ARG002 - it looks for itself
+        stored: Prediction | None,  # noqa: ARG002 - it polls the API, and needs no stored prediction
         age: float,
         until: float,
         interval: float | None,
@@ -73,10 +73,10 @@ class SingleStrategy:
     async def check_place(self, context: Context, save: str) -> None:
         await check_place(save, context.stores)
 
-    def keeps(self, context: Context, prediction: Prediction) -> bool:  # noqa: ARG002 - its text too
+    def keeps(self, context: Context, prediction: Prediction) -> bool:  # noqa: ARG002 - the protocol has the parameter
         return prediction.output is not None
 
-    def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - it is the only one
+    def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - no queue
         return nullcontext()
 
     def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:
@@ -86,7 +86,7 @@ class SingleStrategy:
 
     def advise_uncertain(self, context: Context, key: str) -> str:
         looks = f"nothing is sent again by itself: {context.line('resume')} looks again"
-        if context.ephemeral:  # no later command can find a prediction of its own
+        if context.ephemeral:  # an ephemeral API's predictions end with it, so `wait ID --key` would find none
             return looks
         return f"{looks}, {context.line('wait', 'ID', '--key', key)} takes that prediction for this job"
 

@@ -1,4 +1,4 @@
-"""When, by the API's clock, a create request can have made its prediction."""
+"""The span of time, by the API's clock, in which a create request can have made its prediction."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ import msgspec
 from replicate_job.clock import Clock, Moment
 
 SLACK = 5.0
-"""Seconds by which two clocks may still differ after the ``Date`` header was taken into account."""
+"""How many seconds two clocks may differ after the correction by the ``Date`` header."""
 LATEST = 300.0
-"""Seconds after the last send in which a create request can still have been acted upon. Later ones are not looked
-for: that is not promised."""
+"""Seconds after the last send within which a create request is expected to act, if it ever does. Later predictions are
+not looked for; the API gives no guarantee."""
 ASIDE = 600.0
-"""Seconds by which the times of predictions may differ from the API's ``Date``."""
+"""How many seconds the creation times of predictions may differ from the API's ``Date``."""
 UNKNOWN = 26 * 3600.0
-"""Seconds to either side that are searched where the API's time was not known: a day, and the widest time zone's
-error with it."""
+"""Seconds searched on either side if the API's time is not known: a day, plus the error of a wrong time zone."""
 
 Window = tuple[datetime, datetime]
 
 
 class Span(msgspec.Struct, frozen=True):
-    """``windows`` are where the prediction is looked for; ``is_trusted``: they come from the API's own clock.
+    """``windows`` are the times in which the prediction is looked for. ``is_trusted``: they use the API's clock.
 
-    A window that is not trusted is so wide that only a prediction which is found proves anything. ``exact`` are the
-    windows by the API's own clock, without this machine's.
+    A window that is not trusted is wide, and finding nothing in it proves nothing. ``exact`` are the windows that use
+    the API's clock only, and not this machine's.
     """
 
     windows: tuple[Window, ...]
@@ -43,28 +42,28 @@ class Span(msgspec.Struct, frozen=True):
 
     @property
     def wider(self) -> Window:
-        """The whole, and what a clock that is minutes off could put beside it."""
+        """The whole span, extended on both sides for clocks that are minutes off."""
         return _shift(self.after, -ASIDE), _shift(self.before, ASIDE)
 
     def covers(self, created: datetime | None) -> bool:
-        """A time that cannot be read may be any."""
+        """Whether the time is in a window. An unreadable time counts."""
         return created is None or _is_in(self.windows, created)
 
     def may_cover(self, created: datetime | None) -> bool:
-        """Whether it was made in what is ``wider``, too: a server may list more than it was asked for."""
+        """Whether the time is in the ``wider`` span: a server may list more than was requested."""
         return created is None or _is_in((self.wider,), created)
 
     def is_exact(self, created: datetime | None) -> bool:
-        """Whether it was made when the API's own clock says that the request was sent."""
+        """Whether the prediction was made while the request was sent, by the API's own clock."""
         return self.is_trusted and (created is None or _is_in(self.exact, created))
 
 
 def span_of(first: Moment, last: Moment, clock: Clock, api_time: float | None) -> Span:
-    """The span of a job's create requests, from the first to the last; ``api_time`` is the API's clock as of now.
+    """The span of a job's create requests, from the first to the last. ``api_time`` is the API's clock now.
 
-    The API's time then is known from an answer before the request, or from one since, as long as this machine was not
-    started again. A gateway's ``Date`` may be wrong where the predictions' times are right: this machine's own clock
-    is believed too.
+    The API's time at the first request is known from an earlier response. It can also be computed from a later one, if
+    this machine was not restarted in between. A gateway may send a wrong ``Date`` while the predictions' times are
+    right, so this machine's own clock gives a window too.
     """
     times = [] if first.api is None else [first.api]
     age = first.age(clock)
@@ -92,7 +91,7 @@ def _window(after: float, before: float) -> Window:
 
 
 def _moment(seconds: float) -> datetime:
-    """Times that no calendar has are cut off."""
+    """The time as a datetime, limited to the range that a datetime can hold."""
     return datetime.fromtimestamp(min(max(seconds, 0.0), 253e9), UTC)
 
 

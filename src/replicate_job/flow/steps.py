@@ -1,4 +1,4 @@
-"""The steps of a job. Each takes it from one state to the next, and can be driven on its own."""
+"""The steps of a job. Each moves the job from one state to the next, and can be called on its own."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from replicate_job.wire.prediction import Prediction
 
 
 async def create_step(run: JobRun) -> None:
-    """From ``claimed`` to ``created``, or as far as the create request's own answer leads."""
+    """From ``claimed`` to ``created``, or further if the answer to the create request shows the end already."""
     await _send(run, run.entry.request if run.entry.request and run.claim.intends else await _prepare(run))
 
 
 async def look_up_step(run: JobRun) -> None:
-    """From ``intended`` or ``uncertain`` to ``created``, by the prediction that there is or else by a new one."""
+    """From ``intended`` or ``uncertain`` to ``created``: with the prediction that is found, or else with a new one."""
     if found := await reconcile(run.context, run.claim):
-        # A rival may have made it just now, so that its id is not found yet: its age counts from now.
+        # Its creation time is not known: another job's request may have just made it. So its age counts from now.
         run.created = Created(found, run.context.clock.now())
         return
     await _check_place(run)
@@ -88,7 +88,7 @@ async def _send(run: JobRun, request: CreateRequest) -> None:
 
 
 async def wait_step(run: JobRun) -> None:
-    """From ``created`` to ``ended``; the run stops where the job's budget ends before the prediction does."""
+    """From ``created`` to ``ended``. If the job's budget is over before the prediction ends, the run stops here."""
     context, entry = run.context, run.entry
     created = run.created or _resumed(run)
     try:
@@ -151,7 +151,7 @@ async def _wait(run: JobRun, created: Created) -> Prediction:
 
 
 async def collect_step(run: JobRun) -> None:
-    """From ``ended`` to ``collected``: the outputs are kept. Raises OutputError with the ``result``."""
+    """From ``ended`` to ``collected``: keep the outputs. Raises OutputError with the ``result``."""
     context, entry = run.context, run.entry
     end = entry.prediction or await _ask_again(run)
     result = result_of(end, entry)
@@ -167,7 +167,7 @@ async def collect_step(run: JobRun) -> None:
             await _note_loss(run, end, error)
             return
     if end.status == "succeeded" and not (end.output or run.resolved):
-        await run.find_schema(end)  # an interrupted job has not asked yet whether there should be more
+        await run.find_schema(end)  # a resumed job has no schema yet, which tells whether an output is missing
     problem = context.strategy.settle_problem(context, end, run.find_problem(end))
     await run.write(context.journal.collected(run.claim, end, result.files, problem, save=run.ask.save))
     run.advance(state="collected")
@@ -182,7 +182,7 @@ async def _save(run: JobRun, end: Prediction, result: Result) -> Result:
 
 
 async def _note_loss(run: JobRun, end: Prediction, error: OutputError) -> None:
-    """Raise the error with what to do. Where the prediction failed itself, only warn: its failure is the result."""
+    """Raise the error with advice. If the prediction itself failed, only warn: that failure is the result."""
     context = run.context
     is_disks = isinstance(error.__cause__, OSError) or isinstance(getattr(error.__cause__, "__cause__", None), OSError)
     if is_disks:
@@ -196,7 +196,7 @@ async def _note_loss(run: JobRun, end: Prediction, error: OutputError) -> None:
 
 
 async def _ask_again(run: JobRun) -> Prediction:
-    """The prediction of a job whose data were pruned, while the API has it. Raises OutputExpiredError."""
+    """The prediction of a job whose data were pruned, if the API still has its data. Raises OutputExpiredError."""
     try:
         prediction = await read(run.context, partial(run.context.client.get_prediction, str(run.entry.prediction_id)))
     except NotFoundError:
@@ -207,8 +207,8 @@ async def _ask_again(run: JobRun) -> Prediction:
 
 
 def _pruned(entry: Entry) -> OutputExpiredError:
-    """The error of a job that is over and whose data were pruned: its key creates nothing again."""
-    assert entry.prediction_id  # noqa: S101 - its state implies it
+    """The error for a finished job whose data were pruned. Its key cannot be used for a new prediction."""
+    assert entry.prediction_id  # noqa: S101 - for the type checker: the state implies an id and a status
     assert entry.status  # noqa: S101
     gone = f"the job {entry.key!r} is over ({entry.prediction_id}, {entry.status}), and its data were pruned"
     model, frees = entry.job.model, command_line("prune", "--older-than", "30d", "--forget")
@@ -221,5 +221,5 @@ STEPS: dict[Step, Callable[[JobRun], Awaitable[None]]] = {
     "look up": look_up_step,
     "wait": wait_step,
     "collect": collect_step,
-    "done": collect_step,  # of a finished job that files are to be kept of, after all
+    "done": collect_step,  # a finished job whose files are wanted now, or are missing
 }

@@ -1,4 +1,4 @@
-"""The job, batch or prediction that the code at hand works for: lines of a log say which it is."""
+"""The job, batch or prediction that the current task works for, so that log lines can name it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextvars import ContextVar
 from typing import Protocol
 
 Facts = dict[str, str]
-"""``key``, ``prediction``, ``model`` and ``batch``, as far as they are known; none is empty."""
+"""``key``, ``prediction``, ``model`` and ``batch``, as far as they are known. Unknown ones are left out."""
 
 
 class Subject(Protocol):
-    """What lines can be about. It is asked only when a line is written."""
+    """A job or batch that log lines can name. ``facts`` is called only when a line is written."""
 
     def facts(self) -> Facts: ...
 
 
 class Known:
-    """A subject of which all that is known is known already. What is empty is left out."""
+    """A subject with fixed facts. Empty ones are left out."""
 
     def __init__(self, **facts: str) -> None:
         self._facts = {name: value for name, value in facts.items() if value}
@@ -28,7 +28,7 @@ class Known:
 
 
 SUBJECT: ContextVar[Subject | None] = ContextVar("subject", default=None)
-"""Of this task. A task that serves many at once has none."""
+"""The current task's subject. None for a task that serves many jobs at once."""
 
 
 def facts() -> Facts:

@@ -1,4 +1,4 @@
-"""Take over a prediction that was made elsewhere, or whose create request was never answered."""
+"""Adds a prediction to the journal that was made elsewhere, or whose create request got no answer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from replicate_job.wire.prediction import Prediction
 async def take_over(
     context: Context, prediction_id: str, *, key: str | None, save: str | None, prediction: Prediction | None = None
 ) -> Entry:
-    """The journal's entry for a prediction; one that was made elsewhere is written down first.
+    """The journal's entry for a prediction. A prediction made elsewhere is added to the journal first.
 
-    ``prediction`` is as the API has just shown it; without it the API is asked. With ``key``, it becomes the prediction
-    of that job, which must not have another. Raises JobError, NotFoundError.
+    ``prediction`` is the API's current answer about it; without it the API is asked. With ``key``, it becomes the
+    prediction of that job, which must not have one yet. Raises JobError, NotFoundError.
     """
     known = await context.journal.find(prediction_id, context.api)
     if known and key in {None, known.key}:
@@ -28,7 +28,7 @@ async def take_over(
     context = of_job(context, waiting.job) if waiting else context
     if prediction is None:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
-    # Without its input, which is the API's word: nothing of it is ever to be sent.
+    # The job gets no input: the input comes from the API's answer, and must never be sent as a job's.
     job = waiting.job if waiting else Job(_model(prediction))
     save = waiting.save if waiting else save
     claim = await take(

@@ -1,4 +1,4 @@
-"""Wait for the true end of a prediction: a terminal status, and nothing else."""
+"""Waits for the real end of a prediction: only a terminal status counts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from replicate_job.journal.news import News, Seen
 from replicate_job.wire.prediction import KNOWN, Prediction
 
 SOON = (0.1, 0.2, 0.4, 0.8)
-"""First pauses, in seconds, where the end may be moments away: the blocking wait ended early, or broke."""
+"""The first pauses, in seconds, if the end may be near: the blocking wait ended early, or its connection broke."""
 SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
-"""Where no interval is named, a pause is this share of the wait so far, within these seconds."""
+"""Without an ``interval``, a pause is this share of the time waited so far, limited to these seconds."""
 LOOK = 2.0
-"""Seconds for the journal to say whether there is an end."""
+"""Seconds that the journal has to answer whether the prediction has ended."""
 WATCHED = 15.0
-"""Seconds of a pause while another process watches for the end, and there would be news of it."""
+"""Seconds of a pause while another process watches the prediction, and the journal sends news of its end."""
 TROUBLED = 30.0
-"""Seconds of failing requests after which everyone is told: a wait without a limit may go on like that."""
+"""Seconds of failing requests after which a warning is shown: a wait without a limit may go on like that."""
 
 
 class Watch:
-    """Asks for a prediction's status. A failed request is not a failed job: it is noted and made again.
+    """Polls a prediction. A failed poll is noted and repeated: it does not fail the job.
 
-    ``age`` is how many seconds ago the prediction was created, ``news`` the journal's of its end.
+    ``age`` is how many seconds ago the prediction was created. ``news`` are the journal's news of its end.
     """
 
     def __init__(self, context: Context, prediction_id: str, *, age: float = 0, news: News | None = None) -> None:
@@ -41,7 +41,7 @@ class Watch:
         self._troubled_from, self._has_told_trouble = 0.0, False
 
     async def look(self) -> Prediction | None:
-        """Ask once; None where the request failed and may be made again. Raises the APIError that is final."""
+        """Poll once. None if the request failed and may be repeated. Raises an APIError that a repeat cannot mend."""
         self.asked_to_wait = 0.0
         try:
             prediction = await self._context.client.get_prediction(self.id)
@@ -65,9 +65,9 @@ class Watch:
             self._context.reporter.warn(line)
 
     async def pause(self, seconds: float, *, watched: float) -> Prediction | None:
-        """Wait for so long, or for the end that another process writes into the journal: then give it.
+        """Wait for ``seconds``, or until another process records the end in the journal. Returns that end, or None.
 
-        Where a process of a fleet watches for the end, a pause takes ``watched`` seconds.
+        While a fleet's watcher polls this prediction, the pause takes ``watched`` seconds.
         """
         news = self._news
         if news is None or not news.is_live:
@@ -85,7 +85,7 @@ class Watch:
         return None
 
     async def _look_in_journal(self) -> Seen:
-        """A journal that is away costs no more than the news."""
+        """Ask the journal for the end. A journal that fails or is slow counts as one without news."""
         try:
             async with asyncio.timeout(LOOK):
                 return await self._context.journal.seen(self.id, self._context.api)
@@ -93,7 +93,7 @@ class Watch:
             return Seen(is_watched=False)
 
     def observed(self, prediction: Prediction) -> Prediction:
-        """Note what is known for sure by now, whoever has asked the API. Give it with the logs, which may be gone."""
+        """Report an observed prediction. Returns it with the logs seen so far, which the API may have deleted."""
         self.trouble = None
         whole = prediction.with_logs(self._logs)
         self._logs = whole.logs
@@ -108,7 +108,7 @@ class Watch:
             self._context.reporter.warn(line)
 
     def _may_appear(self, error: ReplicateJobError) -> bool:
-        """A prediction just created can be unknown for a moment."""
+        """Whether the error is a 404 for a prediction so new that the API may not show it yet."""
         young = self._context.clock.now() - self._born < self._context.retry_policy.appear
         return isinstance(error, NotFoundError) and young
 
@@ -116,13 +116,12 @@ class Watch:
 async def wait(
     watch: Watch, last: Prediction | None, *, until: float, interval: float | None, soon: bool = False
 ) -> Prediction | None:
-    """Poll every ``interval`` seconds until the end or until the clock's ``now`` reaches ``until``.
+    """Poll every ``interval`` seconds until the end, or until the clock's ``now`` reaches ``until``.
 
-    With None the pauses grow with the wait.
-
-    Where nothing is known yet it looks once, however late it is. ``last`` is what is known already, from a held
-    create; ``soon`` says that the end may be near. The result is the last that was seen: terminal, or not where time
-    ran out; None where no request ever told. Raises the APIError of a request that can't be mended (401).
+    Without an ``interval`` the pauses grow with the wait. ``last`` is the prediction as the create request's answer
+    showed it, None for none: then it is polled once, even after ``until``. ``soon``: the end may be near. Returns the
+    prediction as last observed, which has not ended if the time is over. Raises the last poll's error if no poll
+    succeeded. Raises at once an APIError that a repeat cannot mend, such as 401.
     """
     if last is None:
         last = await watch.look()
@@ -144,5 +143,5 @@ async def wait(
 
 
 def growing_pause(waited: float) -> float:
-    """Seconds until the next poll, after a wait of so many."""
+    """Seconds until the next poll, after ``waited`` seconds in all."""
     return min(LONGEST, max(SHORTEST, SHARE * waited))

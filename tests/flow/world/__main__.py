@@ -1,4 +1,4 @@
-"""``python -m tests.flow.world --sequences 100000``: as many lives of the world, and the smallest plan that fails."""
+"""``python -m tests.flow.world --sequences 100000`` tries that many plans and prints the smallest one that fails."""
 
 # ruff: noqa: T201 - a command prints what it found
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .trial import kind, shrink, story, verdict
 
 
 def main() -> None:
-    """Print how many promises were broken, and the smallest plan for each way that is found to break one."""
+    """Print how many promises were broken, and the smallest failing plan for each kind of failure."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--sequences", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="the first one")

@@ -42,11 +42,11 @@ SCHEMA = {
 class Nature(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How this account's API behaves.
 
-    ``official``: the model is created by name; else by its version. ``echoes_default``: inputs come back with one more
-    field. ``readable``: the files that stand for data URLs can be read. ``lags`` are seconds until the list shows a
-    prediction, one each in order of creation, the last one for all that follow. ``order`` is of what a page lists,
-    ``per_page`` how many; ``filters``: whether ``created_after`` and ``created_before`` are heeded. ``missing``:
-    seconds for which a prediction just created is not found by its id.
+    ``official``: the model is created by name, otherwise by its version. ``echoes_default``: inputs come back with a
+    default added. ``readable``: the files listed for data URLs can be read. ``lags`` are the seconds until the list
+    shows a prediction, one for each in order of creation; the last one holds for all later ones. ``order`` is the order
+    of a page's items, ``per_page`` their number. ``filters``: ``created_after`` and ``created_before`` work.
+    ``missing``: seconds for which a new prediction is not found by its id.
     """
 
     official: bool = True
@@ -64,10 +64,10 @@ class Nature(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 class Made(msgspec.Struct):
     """A prediction. All times are Unix times.
 
-    From ``shown`` on it is in the list, from ``found`` on it is found by its id; it ``ends`` by itself or by a cancel.
-    ``job`` is the key of the job whose request made it, empty for another program's; ``maker`` is the number of the
-    process, and ``told`` says that it got the answer that names this prediction. ``overslept``: the process had been
-    stopped since it looked at its claim for the last time, so that another may have taken over.
+    The list shows it from ``shown`` on, and it is found by its id from ``found`` on. It ``ends`` by itself or by a
+    cancel. ``job`` is the key of the job whose request made it, empty for another program's. ``maker`` is the number of
+    the process, and ``told`` says that this process got the answer with the id. ``overslept``: the process was stopped
+    after its last look at its claim, for so long that another process may have taken over.
     """
 
     id: str
@@ -96,7 +96,7 @@ class Account:
 
     @property
     def time(self) -> float:
-        """Unix time, by the API's own clock, which is right."""
+        """Unix time by the API's own clock, which is always right."""
         return EPOCH + self._now()
 
     def create(self, given: dict[str, Any], *, job: str = "", maker: int = -1, deployment: str = "") -> Made:
@@ -128,7 +128,7 @@ class Account:
             made.ends, made.canceled = self.time, True
 
     def body(self, made: Made) -> msgspec.Raw:
-        """The prediction as the API gives it, in JSON."""
+        """The prediction as JSON from the API."""
         stage = made.id, self.time >= made.ends, self.has_removed(made)
         if stage not in self._bodies:
             self._bodies[stage] = msgspec.Raw(msgspec.json.encode(self._body(made)))
@@ -156,7 +156,7 @@ class Account:
         return self.time >= made.ends + KEPT
 
     def shown(self, given: dict[str, Any]) -> dict[str, Any]:
-        """An input as it comes back."""
+        """An input as the API returns it."""
         shown = dict(given)
         if "key" in shown:
             shown["key"] = REDACTED
@@ -165,17 +165,17 @@ class Account:
         return self.meant(shown)
 
     def meant(self, given: dict[str, Any]) -> dict[str, Any]:
-        """An input with the default that the API adds."""
+        """An input with the API's default."""
         return {"steps": 4} | given if self.nature.echoes_default else given
 
     def listed(self) -> list[Made]:
-        """What the list shows by now, oldest first."""
+        """The predictions that the list shows now, oldest first."""
         now = self.time
         newest = max((made.created for made in self.made if made.shown <= now), default=0.0)
         return [made for made in self.made if made.shown <= now or made.created <= newest - BEHIND]
 
     def page(self, after: float, before: float, cursor: str) -> dict[str, Any]:
-        """One page. What the pages of one reading hold was fixed at the first."""
+        """One page. The first page of a reading fixes what its later pages hold."""
         if cursor:
             items = self._pages[cursor]
         else:
@@ -205,5 +205,5 @@ class Account:
 
 
 def file_url(data_url: str) -> str:
-    """The address of the file that the API lists where a data URL was sent."""
+    """The URL that the API lists in place of a data URL."""
     return FILES + hashlib.sha256(data_url.encode()).hexdigest()[:16]

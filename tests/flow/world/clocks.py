@@ -1,4 +1,4 @@
-"""What a machine takes the time to be."""
+"""A simulated machine's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal's disk, and a journal that stands on it: real SQLite, whose file is really locked or really full."""
+"""The journal's disk, and a journal on it: real SQLite, whose file is really locked or really full."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REAL_BUSY = 0.002
 
 
 class Fault(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """From the journal's call number ``at`` on (counted from 0), of that name where ``call`` is given.
+    """A fault that starts at the journal's call number ``at`` (from 0), counting only calls named ``call`` if given.
 
-    ``full``: nothing can be written for so many calls (``amount``). ``locked``: another program holds the write lock
-    for ``amount`` seconds.
+    ``full``: nothing can be written for ``amount`` calls. ``locked``: another program holds the write lock for
+    ``amount`` seconds.
     """
 
     at: int
@@ -46,7 +46,7 @@ class Disk:
         self._faults, self._full_until, self._locked_until = (), -1, -1.0
 
     def count(self, name: str) -> None:
-        """A call of that name comes."""
+        """Count a call of this name."""
         for fault in self._faults:
             if fault.call not in {"", name} or fault.at != self._calls[fault.call]:
                 continue
@@ -62,12 +62,12 @@ class Disk:
 
     @property
     def locked(self) -> float:
-        """Seconds that the lock is still held."""
+        """Seconds until the lock is released."""
         return max(0.0, self._locked_until - self._now())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Another connection holds the write lock."""
+        """Hold the write lock in another connection."""
         if self._locks == 0:
             self._other = sqlite3.connect(self.path, isolation_level=None, timeout=1)
             with contextlib.suppress(sqlite3.OperationalError):  # the disk is full for another call: that is as bad
@@ -82,7 +82,7 @@ class Disk:
 
     @contextlib.contextmanager
     def fill(self) -> Iterator[None]:
-        """No file of this process can be written; pipes and sockets can."""
+        """Let no file of this process be written; pipes and sockets still work."""
         self._fills += 1
         _limit_files(0)
         try:
@@ -98,7 +98,7 @@ def _limit_files(size: int) -> None:
 
 
 class DiskJournal:
-    """A process's journal. Before and after each call the process can be stopped, killed or interrupted."""
+    """A process's journal. The process can be stopped, killed or interrupted before and after each call."""
 
     def __init__(self, inner: Any, disk: Disk, process: Process) -> None:
         self._inner, self._disk, self._process = inner, disk, process
@@ -119,7 +119,7 @@ class DiskJournal:
         return call
 
     async def renew(self) -> None:
-        """What the journal's own thread does by itself every few seconds."""
+        """Renew the claims, as the journal's own thread does every few seconds."""
         with contextlib.suppress(sqlite3.Error):
             await self._call(self._inner.renew)
 

@@ -1,4 +1,4 @@
-"""Whether every promise was kept, by the world's own truth."""
+"""Checks every promise against the world's own record of the truth."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SAFE = 3000.0
 
 
 def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str:
-    """What the list can say about a prediction made with ``other`` to someone who sent ``sent``.
+    """What the list shows about a prediction made with ``other`` to a job that sent ``sent``.
 
-    ``same``, ``almost`` (it could be it, for all that can be compared), or ``other``.
+    ``same``, ``almost`` (it cannot be told apart), or ``other``.
     """
     shown = Account(lambda: 0.0, nature, seed=0).shown(other)
     verdict = "same"
@@ -46,7 +46,7 @@ def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str
 
 
 def judge(world: World) -> list[str]:
-    """A line for each promise that was broken."""
+    """One line for each broken promise."""
     return [*_errors(world), *(list(_payments(world)) or [*_rows(world), *_doubts(world)]), *_replays(world)]
 
 
@@ -61,7 +61,7 @@ def _errors(world: World) -> Iterator[str]:
 
 
 def _doubts(world: World) -> Iterator[str]:
-    """A process that could read the list all the time has no doubt that its user need not have."""
+    """No job is uncertain after a process that could read the list all the time, unless there is an excuse."""
     network = world.plan.network
     if network.reads or network.outage != NEVER:
         return
@@ -72,7 +72,7 @@ def _doubts(world: World) -> Iterator[str]:
 
 
 def _payments(world: World) -> Iterator[str]:
-    """At most one prediction a job, and each from that job's input."""
+    """At most one prediction a job is paid for, and each has the input of its job."""
     meant = world.accounts[0].meant
     alike: dict[str, list[str]] = {}
     for key, job in world.plan.jobs.items():
@@ -91,7 +91,7 @@ def _payments(world: World) -> Iterator[str]:
 
 
 def _is_lost(world: World, made: Made) -> bool:
-    """Whether the process that made it cannot have canceled it: it was not told its id, or ended before it could."""
+    """Whether the process that made it cannot have canceled it: it never got the id, or ended too early."""
     return made.overslept and not (made.told and world.ended_by_itself(made.maker))
 
 
@@ -111,14 +111,14 @@ def _rows(world: World) -> Iterator[str]:
 
 
 def _is_out_of_reach(world: World, key: str) -> bool:
-    """Whether its prediction is the other account's, and the last process said so: it had this one's token."""
+    """Whether the prediction belongs to the other account, and the last process said so."""
     made = world.rows[key].prediction_id
     last = next((str(end.error) for end in reversed(world.ends) if end.key == key), "")
     return any(each.id == made for each in world.accounts[1].made) and "it was created with" in last
 
 
 def _may_have(world: World, key: str, made: Made) -> bool:
-    """Whether this prediction is of the job's own input, or another program's that just then looked like it."""
+    """Whether the prediction has the job's own input, or is another program's that looked the same at that time."""
     given, meant = world.plan.jobs[key].input_data, world.accounts[0].meant
     if meant(made.input) == meant(given):
         return True
@@ -129,13 +129,13 @@ def _may_have(world: World, key: str, made: Made) -> bool:
 
 
 def _unaccounted(world: World) -> Iterator[str]:
-    """What jobs have made and no row has, where no row says that this is not known."""
+    """Predictions that jobs have made and that are in no row, although no row is uncertain about them."""
     rows = list(world.rows.values())
     owned = {row.prediction_id for row in rows}
     if any(row.state == "uncertain" for row in rows):
         return
     if any(row.prediction_id and not _by_id(world, row.prediction_id).job for row in rows):
-        return  # another program's that looked like it was taken for it
+        return  # a job adopted another program's prediction that looked the same
     for made in _made(world):
         if made.job and made.id not in owned and not made.cancel_asked and not _is_lost(world, made):
             yield f"unaccounted: {made.id} of {made.job} is no row's: {[row.state for row in rows]}"
@@ -146,19 +146,19 @@ def _by_id(world: World, prediction_id: str) -> Made:
 
 
 def _last_doubt(world: World, key: str) -> int:
-    """The last end of this job that left it uncertain; one that no process told of was at the very end."""
+    """The index of the job's last uncertain end. A process that reported none counts as the very end."""
     doubts = [n for n, end in enumerate(world.ends) if end.key == key and isinstance(end.error, UncertainError)]
     return max(doubts, default=max(n for n, end in enumerate(world.ends) if end.key == key))
 
 
 def _is_recorded(end: Ended) -> bool:
-    """Whether the journal has its prediction, or would have: an end that could not be written is told."""
+    """Whether the journal has the prediction, or the process reported that it could not be written."""
     is_told = isinstance(end.error, JournalError) or "the journal may lack it" in str(end.error)
     return bool(end.prediction_id) and not is_told
 
 
 def _excuses(world: World, index: int) -> Iterator[str]:
-    """Why it may be that at this end of a job it could not be known whether it has a prediction."""
+    """The reasons for which this end of a job may be uncertain."""
     key = world.ends[index].key
     plan, nature = world.plan, world.plan.nature
     given = plan.jobs[key].input_data
@@ -174,7 +174,7 @@ def _excuses(world: World, index: int) -> Iterator[str]:
     }
     yield from (excuse for excuse, holds in facts.items() if holds)
     others = [foreign.input for foreign in plan.foreign]
-    # Whose prediction another job's is, the journal knows once that job has it.
+    # The journal knows that a prediction is another job's only once that job has it.
     unknown = world.rows.keys() - {end.key for end in world.ends[:index] if _is_recorded(end)}
     others += [plan.jobs[other].input_data for other in unknown if plan.jobs[other].input_data != given]
     if any(relation(given, other, nature) != "other" for other in others):
@@ -182,14 +182,14 @@ def _excuses(world: World, index: int) -> Iterator[str]:
 
 
 def _hides_schema(plan: Plan) -> bool:
-    """An official model shows no versions, hence no schema of what a deployment runs."""
+    """Whether the schema is hidden: an official model shows no versions, so a deployment of it has no schema."""
     return plan.model.startswith("deployments/") and plan.nature.official
 
 
 def _replays(world: World) -> Iterator[str]:
-    """A key that comes again gives the same prediction, and costs nothing."""
+    """A repeated key gives the same prediction, and costs nothing."""
     if any(life.stranger for life in world.plan.lives):
-        return  # what the other account made cannot be read with this one's token
+        return  # the prediction belongs to the other account, which this process's token cannot read
     if world.creates_of_replay and all(row.state == "collected" for row in world.rows.values()):
         yield f"a replay sent {world.creates_of_replay} creates"
     for key in world.plan.jobs:

@@ -1,4 +1,4 @@
-"""An event loop that runs until all of its tasks are asleep, in a time that passes only when the world says so."""
+"""An event loop in virtual time: it runs until all of its tasks sleep, and time passes only when the world says so."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class _Selector(selectors.DefaultSelector):
 
 
 class _Inline(ThreadPoolExecutor):
-    """Does at once what would be done in a thread: the order of things is then always the same."""
+    """Runs a thread's work at once, so that the order of events is always the same."""
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
             future.set_result(work(*arguments, **named))
-        except BaseException as error:  # noqa: BLE001 - it belongs to whoever asks for the result
+        except BaseException as error:  # noqa: BLE001 - an executor passes any error on through its future
             future.set_exception(error)
         return future
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """``now`` tells the time and ``advance`` moves it, both in seconds.
+    """``now`` returns the time and ``advance`` moves it, both in seconds.
 
-    ``works`` counts what threads do for its tasks, which takes real time and no virtual time. ``wakes`` is when the
-    first task wants to go on, after a ``run_until_idle``.
+    ``works`` counts the work of threads, which takes real time and no virtual time. ``wakes`` is the time at which the
+    first sleeping task continues, after a ``run_until_idle``.
     """
 
     def __init__(self, now: Callable[[], float], advance: Callable[[float], None]) -> None:

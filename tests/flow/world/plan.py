@@ -1,4 +1,4 @@
-"""What happens in one life of the world: drawn from a seed, and made smaller when it shows a fault."""
+"""What happens in one run of the world: drawn from a seed, and reduced when it shows a fault."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ POLLS = 120
 
 
 class Life(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """A process that runs all jobs, ``after`` so many seconds since the one before it was disturbed or was over.
+    """A process that runs all jobs. It starts ``after`` seconds after the process before was disturbed or ended.
 
-    ``stranger``: with another account's token. ``reboots``: on a machine that was started anew. ``timeout`` is each
-    job's, in seconds. ``polls``, a second apart, are its own limit: then it leaves a prediction running.
+    ``stranger``: it has another account's token. ``reboots``: its machine was restarted. ``timeout`` is each job's, in
+    seconds. ``polls`` limits a job's polls, one a second; after them it leaves the prediction running.
     """
 
     interruptions: tuple[Interruption, ...] = ()
@@ -71,11 +71,11 @@ class Foreign(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
 
 class Plan(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """All that goes wrong, and on what.
+    """Everything that goes wrong in a run, and the jobs.
 
-    ``inputs`` of the jobs, of which ``together`` run at a time in a process; ``model`` is what they name, ``way`` how
-    they are run (``shape.run``). ``rest`` is the pause before the last process, which runs undisturbed and must bring
-    all to an end.
+    ``inputs`` are the jobs' inputs. ``together`` jobs run at a time in a process. ``model`` is what the jobs name, and
+    ``way`` is how they are run (``shape.run``). ``rest`` is the pause before the last process, which runs undisturbed
+    and must finish all jobs.
     """
 
     seed: int
@@ -93,7 +93,7 @@ class Plan(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """By their keys."""
+        """The jobs by their keys."""
         return self.jobs_in(Life())
 
     def jobs_in(self, life: Life) -> dict[str, Job]:
@@ -132,7 +132,7 @@ class _Draw:
         return _with(plan, "lives", tuple(_with(life, "polls", self._polls()) for life in plan.lives))
 
     def _chance(self, share: float) -> bool:
-        """In how many plans: fewer where less goes wrong together."""
+        """Decide by chance. A plan in which little goes wrong gets fewer of these."""
         return self._random.random() < share * self._density
 
     def _pick(self, *values: Any) -> Any:
@@ -152,7 +152,7 @@ class _Draw:
         return (first, self._other(first))
 
     def _other(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The same again, or almost, or another."""
+        """An input that is the same, almost the same, or different."""
         kinds: list[dict[str, Any]] = [{}, {}, {"n": 2}, {"steps": 4}]
         kinds += [{"key": "secret two"}] * 2 if "key" in given else []
         kinds += [{"image": PICTURES[1]}] * 2 if "image" in given else []
@@ -205,7 +205,7 @@ class _Draw:
 
     def _jumps(self) -> tuple[Jump, ...]:
         amount = self._pick(-1, 1) * self._pick(2.0, 20.0, 90.0, 3600.0, 86400.0)
-        if self._pick(True, False):  # wrong from the start, and set right
+        if self._pick(True, False):  # the clock is wrong at first, and then corrected
             return (Jump(-1000, amount), Jump(self._random.uniform(0.1, 15), -amount))
         return (Jump(self._random.uniform(0.1, 15), amount),)
 
@@ -225,7 +225,7 @@ class _Draw:
         return tuple(lives)
 
     def _timeout(self) -> float | None:
-        """Short ones mostly: they come while a request is under way."""
+        """Mostly short timeouts, which end while a request is under way."""
         return self._pick(0.5, 3.0, 20.0, 61.0, self._random.uniform(0, 10)) if self._chance(0.4) else None
 
     def _polls(self) -> int:
@@ -238,7 +238,7 @@ class _Draw:
 
 
 def smaller(plan: Plan) -> Iterator[Plan]:
-    """Plans with one thing less, or one thing simpler."""
+    """Plans with one thing less, or one thing simpler, than this one."""
     for name in ("lives", "inputs"):
         yield from (_with(plan, name, rest) for rest in _without_one(getattr(plan, name)) if rest)
     for name in ("faults", "foreign", "jumps"):
@@ -271,7 +271,7 @@ def _without_one(values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
 
 
 def _plainer(struct: Struct, plain: Struct) -> Iterator[Struct]:
-    """With one field as ``plain`` has it."""
+    """Variants with one field as in ``plain``."""
     for name in struct.__struct_fields__:
         if getattr(struct, name) != getattr(plain, name):
             yield _with(struct, name, getattr(plain, name))

@@ -1,4 +1,4 @@
-"""Lets a plan happen, and keeps what came of it."""
+"""Runs a plan, and keeps its outcome."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LONGEST = 1500.0
 
 
 class World:
-    """One life of the world.
+    """One run of the world.
 
-    ``ends`` are what all processes came to. ``rows`` are the journal's after the undisturbed process, ``last_rows``
-    those after more of these, of which the last must change nothing.
+    ``ends`` holds how each process left each job. ``rows`` are the journal's rows after the undisturbed process.
+    ``last_rows`` are its rows after further undisturbed processes, the last of which must change nothing.
     """
 
     def __init__(self, plan: Plan, folder: Path, *, keep_log: bool = False) -> None:
@@ -50,7 +50,7 @@ class World:
         self._processes: list[Process] = []
 
     def ended_by_itself(self, number: int) -> bool:
-        """Whether this process was neither killed nor told to end."""
+        """Whether this process was neither killed nor asked to end."""
         process = self._processes[number]
         return not process.is_dead and not process.is_cut_short
 
@@ -66,7 +66,7 @@ class World:
 
     def play(self) -> None:
         state = random.getstate()
-        random.seed(self.plan.seed)  # what the product draws is then the same again
+        random.seed(self.plan.seed)  # so that the product's own random numbers are the same in every run
         try:
             self._play()
         finally:
@@ -129,7 +129,7 @@ class World:
         self._run(lambda: self.now >= until, at_least=seconds + 1)
 
     def _run(self, is_enough: Callable[[], bool], *, at_least: float = 0) -> None:
-        """Let time pass until then: whoever is due goes on until all of its tasks are asleep."""
+        """Let time pass until ``is_enough``. Each process that is due runs until all of its tasks sleep."""
         given_up = self.now + max(LONGEST, at_least)
         while not is_enough():
             due = [process for process in self._processes if process.due <= self.now]

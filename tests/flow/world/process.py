@@ -1,4 +1,4 @@
-"""A process that runs jobs: it can be stopped, killed, interrupted and told to end, at each of its steps."""
+"""A process that runs jobs. It can be stopped, killed, interrupted and asked to end, at each of its steps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RENEWS = 5.0
 
 
 class KilledError(BaseException):
-    """Unwinds the tasks of a process that is dead: none of them does anything any more."""
+    """Unwinds the tasks of a killed process, so that none of them acts any more."""
 
 
 class Interruption(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -44,7 +44,7 @@ class Interruption(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
 
 class Ended(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """How a process left a job: with a result, an error, or neither when it was interrupted."""
+    """How a process left a job: with a result, an error, or neither if it was interrupted."""
 
     process: int
     key: str
@@ -53,13 +53,13 @@ class Ended(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def prediction_id(self) -> str:
-        """Of its result, which an error can carry too; empty where there is none."""
+        """The id in its result, which an error can carry too; empty if there is none."""
         result = self.result or getattr(self.error, "result", None)
         return result.prediction_id if result else ""
 
 
 class Silent:
-    """A reporter."""
+    """A reporter that only logs."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -139,11 +139,11 @@ class Process:
 
     @property
     def due(self) -> float:
-        """When it wants to go on."""
+        """The time at which its next task continues."""
         return math.inf if self.is_dead or self.is_over else max(self.loop.wakes, self.stopped_until)
 
     def go_on(self) -> None:
-        """Run until all of its tasks are asleep, or until it is stopped or killed."""
+        """Run until all of its tasks sleep, or until it is stopped or killed."""
         self.loop.run_until_idle()
         if self._main.done() and not self.is_over:
             self.is_over = True
@@ -188,19 +188,19 @@ class Process:
             pass
         except KilledError:
             return
-        except Exception as error:  # noqa: BLE001 - the judge says which may be raised
+        except Exception as error:  # noqa: BLE001 - the judge decides which errors are allowed
             end = Ended(self.number, key, error=error)
         self._world.log(f"{self.number}: {key} ends: {end.result or end.error!r}")
         self._world.ends.append(end)
 
     def _unheard(self, _loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-        """An error in a task that is not awaited is as bad as a traceback, unless the process is dead."""
+        """Record an error in a task that nothing awaits: it is a fault, unless the process was killed."""
         error = told.get("exception")
         if not self.is_dead and not isinstance(error, KilledError):
             self._world.ends.append(Ended(self.number, "", error=error or RuntimeError(told["message"])))
 
     async def point(self, name: str) -> None:
-        """A step, at which the plan may interrupt it. What else it does goes on until its own next step."""
+        """A step at which the plan may interrupt the process. Its other tasks run on to their own next step."""
         self.check_alive()
         found = self._interruptions.pop(self.steps, None)
         self.steps += 1
@@ -231,7 +231,7 @@ class Process:
             raise KilledError
 
     def has_slept(self, since: float) -> bool:
-        """Whether it was stopped since then, and so long ago that another process may have taken over."""
+        """Whether it was stopped since then, for so long that another process may have taken over."""
         return any(since <= moment < self._world.now - CONNECTING for moment in self._stops)
 
     def take_off(self, flight: Flight, after: float) -> None:
@@ -247,7 +247,7 @@ class Process:
             flight.land()
 
     def close(self) -> None:
-        """Unwind what is left of it, without any effect."""
+        """Unwind the remaining tasks, without any effect."""
         self.is_dead = True
         if not self.is_over:
             self.loop.run_until_complete(self._unwind())

@@ -1,4 +1,4 @@
-"""Where the world meets interfaces of the product that may change: one function a meeting."""
+"""The world's uses of product interfaces that may change, one function each."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _SharingList(SingleStrategy):
         super().__init__()
         self._list = SharedList(context.client)
 
-    async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:  # noqa: ARG002 - it has its own
+    async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:  # noqa: ARG002 - as declared
         return await self._list.read(after=after, before=before)
 
     def recorded(self, prediction_id: str) -> None:

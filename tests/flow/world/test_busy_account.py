@@ -1,4 +1,4 @@
-"""An ordinary user's account, on which other programs run the same model all the time."""
+"""A typical account, on which other programs run the same model all the time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BREAKS = [
 
 
 def busy(seed: int) -> Plan:
-    """Half of the creates break, about half of those act; the list lags up to 10 s; others create twice a second."""
+    """Half of the create requests break, half of those act; the list lags up to 10 s; others create twice a second."""
     chosen = random.Random(seed)  # noqa: S311 - repeatable, not secret
     return Plan(
         seed=seed,
@@ -37,7 +37,7 @@ def busy(seed: int) -> Plan:
     )
 
 
-def test_a_thousand_jobs_whose_creates_break_end_without_one_that_is_uncertain() -> None:
+def test_a_thousand_jobs_with_broken_create_requests_end_without_an_uncertain_one() -> None:
     problems, world = verdict(busy(1))
     assert not problems
     assert {row.state for row in world.rows.values()} == {"collected"}

@@ -1,4 +1,4 @@
-"""Plans that broke a promise once, each as small as it could be made."""
+"""Plans that once broke a promise, each as small as possible."""
 
 from __future__ import annotations
 
@@ -140,6 +140,6 @@ FOUND = {
 
 
 @pytest.mark.parametrize("plan", FOUND.values(), ids=FOUND.keys())
-def test_what_once_broke_a_promise_breaks_none(plan: Plan) -> None:
+def test_a_plan_that_once_broke_a_promise_breaks_none(plan: Plan) -> None:
     problems, _ = verdict(plan)
     assert not problems, story(plan)

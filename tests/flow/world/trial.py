@@ -1,4 +1,4 @@
-"""One plan from its start to its judgement."""
+"""Runs one plan and judges it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def kind(problem: str) -> str:
 
 
 def shrink(plan: Plan, problem: str) -> Plan:
-    """The smallest plan that breaks the same promise, as far as it is found in 15 seconds."""
+    """The smallest plan that breaks the same promise and is found within 15 seconds."""
     given_up = time.monotonic() + SHRINKING
     while True:
         for candidate in smaller(plan):
@@ -53,13 +53,13 @@ def shrink(plan: Plan, problem: str) -> Plan:
 
 
 def story(plan: Plan) -> str:
-    """What happens in it, and what is wrong with that."""
+    """The log of a plan's run, and the promises that it breaks."""
     problems, world = verdict(plan, keep_log=True)
     return "\n".join([repr(plan), *_without_rounds(world.lines), *problems])
 
 
 def _without_rounds(lines: list[str]) -> Iterator[str]:
-    """Leave out what only comes again, as polling does."""
+    """Leave out lines that repeat, such as polls."""
     recent = deque[str](maxlen=ROUND)
     for line in lines:
         what = line[CLOCK:]

@@ -1,4 +1,4 @@
-"""The network between one process and an account: what stands where the client's ``Transport`` stands."""
+"""The simulated network between one process and an account, in place of the client's ``Transport``."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ CONNECTING = 5.0
 
 
 class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """How a create request goes.
+    """The outcome of a create request.
 
-    ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 with no JSON), or
-    ``bare`` (201 with an id and nothing else). ``acts``: whether a prediction is made, where the
-    kind leaves that open. ``late``: it acts at the last moment before the request ends.
+    ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 without JSON), or
+    ``bare`` (201 with an id and nothing else). ``acts``: a prediction is made, if the kind leaves that open. ``late``:
+    it acts at the last moment before the request ends.
     """
 
     kind: int | str = 201
@@ -55,16 +55,16 @@ class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
 
 class Dates(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """The ``Date`` header: on every ``every``-th answer (0: on none), and ``wrong`` seconds ahead of the truth."""
+    """The ``Date`` header: sent with every ``every``-th response (0: never), ``wrong`` seconds ahead of the truth."""
 
     every: int = 1
     wrong: float = 0.0
 
 
 class Network(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """``creates`` says how the create requests go, one after the other, and ``reads`` how those for the list go.
+    """``creates`` lists the outcomes of create requests in order, and ``reads`` those of requests for the list.
 
-    A read is a status, ``reset``, or ``cut`` for a body that breaks off; those that follow the last are answered.
+    A read is a status, ``reset``, or ``cut`` for a body that breaks off. Requests after the last one succeed.
     ``outage`` is a span of the world's seconds in which no list can be read.
     """
 
@@ -75,7 +75,7 @@ class Network(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
 
 class Traffic:
-    """What all processes share of a network: how much of its plan was used up, and what it did."""
+    """The state of a network that all processes share: how much of its plan is used up, and what it did."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -96,7 +96,7 @@ class Traffic:
 class Flight:
     """A create request under way: it acts once, or never.
 
-    ``guarded`` is the world's second at which its process had looked at its claim for the last time.
+    ``guarded`` is the world's second at which its process last looked at its claim.
     """
 
     def __init__(self, process: Process, body: bytes, answer: Answer, deployment: str, guarded: float) -> None:
@@ -115,7 +115,7 @@ class Flight:
 
 
 class Wire(Transport):
-    """The client's ``Transport``, but that it sends to an account of this world."""
+    """A ``Transport`` that sends to an account of this world."""
 
     def __init__(self, process: Process, account: Account, traffic: Traffic) -> None:
         super().__init__(BASE_URL, account.name, user_agent="world", clock=process.clock)
@@ -124,12 +124,12 @@ class Wire(Transport):
     def _build(self, _user_agent: str) -> Any:
         """Open no connections."""
 
-    async def send(  # noqa: PLR0913 - as the transport's
+    async def send(  # noqa: PLR0913 - the transport sets the parameters
         self,
         method: str,
         path: str,
         *,
-        timeout: float,  # noqa: ASYNC109 - as the transport's
+        timeout: float,  # noqa: ASYNC109 - the transport sets the parameters
         body: bytes | None = None,
         form: object = None,
         headers: Mapping[str, str] | None = None,
@@ -227,7 +227,7 @@ class Wire(Transport):
         return _json(404, {"detail": "The requested resource could not be found.", "status": 404})
 
     def _dated(self, response: Response) -> Response:
-        """Note the ``Date`` header, as the transport does."""
+        """Note the response's ``Date`` header, as the transport does."""
         dates = self._traffic.network.dates
         self._traffic.answers += 1
         has_date = dates.every and self._traffic.answers % dates.every == 0
@@ -236,7 +236,7 @@ class Wire(Transport):
 
     @asynccontextmanager
     async def fetch(self, url: str, _headers: Mapping[str, str]) -> AsyncIterator[Download]:
-        """The content of a file that stands for a data URL that was sent."""
+        """The content of a listed file that was sent as a data URL."""
         await asyncio.sleep(TRIP)
         if not self._account.nature.readable:
             raise NoAnswerError(f"GET {url}: the connection broke")
@@ -248,7 +248,7 @@ class Wire(Transport):
 
 
 class Download:
-    """An answer with the bytes of a data URL."""
+    """A response with the bytes of a data URL."""
 
     status = 200
 
