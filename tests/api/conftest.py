@@ -11,9 +11,9 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class RawServer:
-    """Reads whole requests on loopback and answers each by ``answer``, a coroutine that gets the writer.
+    """A server on loopback that reads whole requests. Each is answered by ``answer``, a coroutine with the writer.
 
-    ``received`` holds every request that came in whole.
+    ``received`` holds every complete request.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class RawServer:
         raise ConnectionError
 
     def say(self, text: bytes, *, stay: bool = False) -> None:
-        """Answer each request with these bytes, and hang up unless ``stay``."""
+        """Answer each request with these bytes. Close the connection unless ``stay``."""
 
         async def answer(writer: asyncio.StreamWriter) -> None:
             writer.write(text)
@@ -54,7 +54,7 @@ class RawServer:
         self.answer = answer
 
     def hang(self) -> None:
-        async def answer(writer: asyncio.StreamWriter) -> None:  # noqa: ARG001 - says nothing on it
+        async def answer(writer: asyncio.StreamWriter) -> None:  # noqa: ARG001 - it never answers
             await asyncio.Event().wait()
 
         self.answer = answer

@@ -36,7 +36,7 @@ async def client(api: ScriptedAPI) -> AsyncIterator[Client]:
         yield Client(transport)
 
 
-async def test_every_endpoint_answers(api: ScriptedAPI, client: Client, tmp_path: Path) -> None:
+async def test_every_endpoint_has_a_method_that_works(api: ScriptedAPI, client: Client, tmp_path: Path) -> None:
     made = await client.create_prediction(PATH, BODY, await client.take_slot())
     assert (made.model, made.input) == ("acme/private", {"n": 1})
     assert (await client.get_prediction(made.id)).id == made.id
@@ -57,7 +57,7 @@ async def test_every_endpoint_answers(api: ScriptedAPI, client: Client, tmp_path
     assert {request.headers["user-agent"] for request in api.requests} == {"replicate-job/0"}
 
 
-async def test_the_hold_and_the_deadline_are_headers(api: ScriptedAPI, client: Client) -> None:
+async def test_the_blocking_wait_and_cancel_after_are_sent_as_headers(api: ScriptedAPI, client: Client) -> None:
     api.next(Script(duration=0.2, output="x"))
     assert (
         await client.create_prediction(PATH, BODY, await client.take_slot(), blocking_wait=7, cancel_after="5m")
@@ -67,7 +67,7 @@ async def test_the_hold_and_the_deadline_are_headers(api: ScriptedAPI, client: C
     assert headers["content-type"] == "application/json"
 
 
-async def test_an_id_from_an_answer_stays_one_step_of_the_path(api: ScriptedAPI, client: Client) -> None:
+async def test_an_id_with_slashes_is_quoted_in_the_path(api: ScriptedAPI, client: Client) -> None:
     with pytest.raises(NotFoundError):
         await client.get_prediction("../account?x#y")
     assert api.requests[0].path == "/v1/predictions/../account?x#y"
@@ -75,7 +75,7 @@ async def test_an_id_from_an_answer_stays_one_step_of_the_path(api: ScriptedAPI,
 
 
 @pytest.mark.parametrize("name", ["..", "."])
-async def test_an_id_of_dots_does_not_climb(api: ScriptedAPI, client: Client, name: str) -> None:
+async def test_an_id_of_dots_is_refused(api: ScriptedAPI, client: Client, name: str) -> None:
     with pytest.raises(ReplicateJobError):
         await client.cancel_prediction(name)
     assert not any(request.path in {"/v1/cancel", "/v1/predictions/cancel"} for request in api.requests)
@@ -102,7 +102,7 @@ async def test_an_id_of_dots_does_not_climb(api: ScriptedAPI, client: Client, na
         ("close", NoAnswerError),
     ],
 )
-async def test_every_kind_of_failure_is_one_line_of_its_kind(
+async def test_every_error_status_raises_its_class_with_a_message_of_one_line(
     api: ScriptedAPI, client: Client, fault: str, kind: type[ReplicateJobError]
 ) -> None:
     api.faults.next("create", fault)
@@ -113,7 +113,7 @@ async def test_every_kind_of_failure_is_one_line_of_its_kind(
     assert api.token not in str(caught.value)
 
 
-async def test_an_error_has_every_field_of_its_body(api: ScriptedAPI, client: Client) -> None:
+async def test_an_error_has_every_field_of_the_response_body(api: ScriptedAPI, client: Client) -> None:
     api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "too long"))))
     with pytest.raises(InvalidRequestError) as caught:
         await client.create_prediction(PATH, BODY, await client.take_slot())
@@ -135,14 +135,16 @@ async def test_an_error_has_every_field_of_its_body(api: ScriptedAPI, client: Cl
         b"<html>200 OK</html>",
     ],
 )
-async def test_a_success_that_is_no_prediction_is_no_answer(api: ScriptedAPI, client: Client, body: bytes) -> None:
+async def test_a_success_without_a_prediction_in_its_body_raises_no_answer_error(
+    api: ScriptedAPI, client: Client, body: bytes
+) -> None:
     api.faults.next("create", Fault.answering(Answer(200, body)))
     with pytest.raises(NoAnswerError, match="a body that is not a prediction"):
         await client.create_prediction(PATH, BODY, await client.take_slot())
 
 
 @pytest.mark.parametrize("rest", ['"status":null', '"status":"starting","input":[]', '"status":"starting","logs":[]'])
-async def test_an_answer_to_a_create_that_holds_an_id_means_a_prediction(
+async def test_a_malformed_answer_to_a_create_request_with_an_id_is_a_prediction(
     api: ScriptedAPI, client: Client, rest: str
 ) -> None:
     api.faults.next("create", Fault.answering(Answer(201, f'{{"id":"x",{rest}}}'.encode())))
@@ -150,7 +152,7 @@ async def test_an_answer_to_a_create_that_holds_an_id_means_a_prediction(
     assert (prediction.id, prediction.status) == ("x", "starting")
 
 
-async def test_a_list_is_asked_for_its_span_page_by_page(api: ScriptedAPI, client: Client) -> None:
+async def test_a_list_is_requested_page_by_page_for_its_span(api: ScriptedAPI, client: Client) -> None:
     for _ in range(101):
         await client.create_prediction(PATH, BODY, await client.take_slot())
     pages = [page async for page in client.list_predictions(**AGES)]
@@ -170,10 +172,10 @@ async def test_a_list_is_asked_for_its_span_page_by_page(api: ScriptedAPI, clien
         "nowhere",
     ],
 )
-async def test_the_link_to_the_next_page_leads_to_our_origin_or_is_an_error(
+async def test_the_next_page_is_requested_from_the_base_url_or_the_list_fails(
     api: ScriptedAPI, client: Client, link: str
 ) -> None:
-    """Never to another host, and never to a silent end: that would read as "there is no such prediction"."""
+    """Never to another host, and never to an early end, which would read as "there is no such prediction"."""
     for following in (link, None):
         page = msgspec.json.encode({"results": [], "next": following})
         api.faults.next("list", Fault.answering(Answer(200, page)))
@@ -185,7 +187,7 @@ async def test_the_link_to_the_next_page_leads_to_our_origin_or_is_an_error(
     assert [request.query.rpartition("cursor=")[2] for request in api.requests][1:] == ["x"]
 
 
-async def test_events_come_as_they_are_sent_and_the_token_stays_home(api: ScriptedAPI, client: Client) -> None:
+async def test_stream_events_come_as_they_are_sent_without_the_token(api: ScriptedAPI, client: Client) -> None:
     api.next(Script(duration=0.1, output=["a", "b"], stream=Stream()))
     made = await client.create_prediction(
         "/models/meta/llama-2-70b-chat/predictions", b'{"input":{"prompt":"x"}}', await client.take_slot()
@@ -197,11 +199,11 @@ async def test_events_come_as_they_are_sent_and_the_token_stays_home(api: Script
     assert api.strayed_token() == []
 
 
-async def test_a_stream_that_is_refused_is_the_error_of_its_answer(api: ScriptedAPI, client: Client) -> None:
+async def test_a_refused_stream_raises_the_error_of_its_response(api: ScriptedAPI, client: Client) -> None:
     with pytest.raises(NotFoundError):
         await anext(client.stream_events(f"{api.files_url}/stream/nothing"))
 
 
-async def test_the_token_is_shown_nowhere(api: ScriptedAPI, client: Client) -> None:
+async def test_the_token_is_in_no_repr_and_no_error(api: ScriptedAPI, client: Client) -> None:
     shown: list[Any] = [client, vars(client)]
     assert not any(api.token in repr(one) for one in shown)

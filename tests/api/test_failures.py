@@ -43,26 +43,28 @@ SILENT = Problem(429)
         (None, "Thu, 99 Foo 2026 99:99:99 GMT", None),
     ],
 )
-def test_when_to_come_back(body: float | None, header: str | None, seconds: float | None) -> None:
+def test_the_wait_of_a_429_is_read_from_its_body_or_header(
+    body: float | None, header: str | None, seconds: float | None
+) -> None:
     headers = {} if header is None else {"retry-after": header}
     assert wait_asked(Problem(429, retry_after=body), headers, NOW) == seconds
 
 
 @given(st.none() | st.floats(), st.text(max_size=40))
-def test_nothing_that_is_said_makes_a_wait_that_is_none(body: float | None, header: str) -> None:
+def test_a_requested_wait_is_never_negative_or_infinite(body: float | None, header: str) -> None:
     seconds = wait_asked(Problem(429, retry_after=body), {"retry-after": header}, NOW)
     assert seconds is None or 0 <= seconds < math.inf
 
 
 @given(st.integers(0, 10**7))
-def test_a_date_says_the_same_as_its_seconds(seconds: int) -> None:
+def test_a_retry_after_date_equals_its_seconds(seconds: int) -> None:
     date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
     assert wait_asked(SILENT, {"retry-after": date}, NOW) == seconds
     assert wait_asked(SILENT, {"retry-after": str(seconds)}, NOW) == seconds
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.01, 5), st.floats(5, 60))
-def test_waits_double_up_to_a_ceiling_and_jitter_takes_off_at_most_half(
+def test_backoff_doubles_up_to_a_ceiling_and_jitter_takes_off_at_most_half(
     attempt: int, jitter: float, base: float, ceiling: float
 ) -> None:
     whole = backoff(attempt, 0, base=base, ceiling=ceiling)
@@ -86,7 +88,7 @@ def test_waits_double_up_to_a_ceiling_and_jitter_takes_off_at_most_half(
         *((APIError("x", status=status), False, False) for status in (400, 401, 402, 403, 404, 413, 422)),
     ],
 )
-def test_what_may_be_answered_otherwise_and_what_may_have_been_done(
+def test_each_error_is_transient_or_not_and_ambiguous_or_not(
     error: NotSentError | NoAnswerError | APIError,
     transient: bool,  # noqa: FBT001 - a table
     ambiguous: bool,  # noqa: FBT001 - a table

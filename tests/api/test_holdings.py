@@ -32,13 +32,13 @@ async def test_a_search_gives_models_without_their_schemas(api: ScriptedAPI, cli
     assert len(await holdings.search(client, "scripted", 2)) == 2
 
 
-async def test_tags_of_a_search_stay_with_their_model(api: ScriptedAPI, client: Client) -> None:
+async def test_the_tags_in_a_search_result_belong_to_their_model(api: ScriptedAPI, client: Client) -> None:
     body = b'{"models":[{"model":{"owner":"a","name":"b"},"metadata":{"tags":["text-to-image"]}}]}'
     api.faults.next("other", Fault.answering(Answer(200, body)))
     assert [found.tags for found in await holdings.search(client, "a", 1)] == [("text-to-image",)]
 
 
-async def test_the_list_of_models_is_asked_with_plain_text(api: ScriptedAPI, client: Client) -> None:
+async def test_the_query_for_a_list_of_models_is_plain_text(api: ScriptedAPI, client: Client) -> None:
     found = [model.model async for page in holdings.list_models(client, "meta") for model in page]
     assert found == ["meta/llama-2-70b-chat"]
     assert (api.requests[-1].method, api.requests[-1].headers["content-type"]) == ("QUERY", "text/plain")
@@ -52,7 +52,7 @@ async def test_trainings_come_newest_first_over_all_pages(api: ScriptedAPI, clie
     assert [training.id for page in pages for training in page] == [training.id for training in reversed(made)]
 
 
-async def test_a_page_that_fails_is_asked_for_again_where_the_caller_does_so(api: ScriptedAPI, client: Client) -> None:
+async def test_a_failed_page_is_requested_again_if_the_caller_retries(api: ScriptedAPI, client: Client) -> None:
     made = [ScriptedTraining(model=SDXL) for _ in range(101)]
     api.trainings.update((training.id, training) for training in made)
 
@@ -65,14 +65,14 @@ async def test_a_page_that_fails_is_asked_for_again_where_the_caller_does_so(api
     assert sum([len(page) async for page in holdings.list_trainings(client, ask)]) == 101
 
 
-async def test_a_list_whose_pages_lead_back_is_an_error(api: ScriptedAPI, client: Client) -> None:
+async def test_a_list_whose_pages_form_a_circle_is_an_error(api: ScriptedAPI, client: Client) -> None:
     page = Answer(200, b'{"results":[],"next":"https://elsewhere.example/v1/trainings?cursor=a"}')
     api.faults.next("list", *[Fault.answering(page)] * 2)
     with pytest.raises(NoAnswerError, match="no end"):
         [page async for page in holdings.list_trainings(client)]
 
 
-async def test_a_running_training_is_canceled_and_one_that_ended_stays(api: ScriptedAPI, client: Client) -> None:
+async def test_a_running_training_is_canceled_and_an_ended_one_is_unchanged(api: ScriptedAPI, client: Client) -> None:
     running, over = ScriptedTraining(model=SDXL, status="processing"), ScriptedTraining(model=SDXL)
     api.trainings.update({running.id: running, over.id: over})
     assert (await holdings.cancel_training(client, running.id)).status == "canceled"

@@ -14,7 +14,7 @@ MARGIN = 0.03  # the pace is a little below the rate
 
 
 class Clock:
-    """Time that passes only while somebody sleeps, and only once ``runs`` is set."""
+    """A clock whose time passes only while a task sleeps, and only once ``runs`` is set."""
 
     boot = "this boot"
 
@@ -36,7 +36,7 @@ class Clock:
 
 
 class Requests:
-    """The requests that got a slot, in their order, and when."""
+    """The requests that got a slot, in order, with their times."""
 
     def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
         self._limiter, self._clock = limiter, clock
@@ -58,14 +58,14 @@ async def test_without_a_limit_no_request_waits() -> None:
     assert limiter.pace is None
 
 
-async def test_requests_are_sent_in_their_order_and_evenly_after_the_burst() -> None:
+async def test_after_the_burst_requests_are_sent_in_order_and_evenly() -> None:
     requests = Requests(RateLimiter(SharedLimit(RateLimit(50, burst=3)), clock := Clock()), clock)
     await asyncio.gather(*(requests.send(name) for name in range(20)))
     assert requests.order == list(range(20))
     assert requests.times == pytest.approx([0, 0, 0, *(number / 50 for number in range(1, 18))], rel=MARGIN)
 
 
-async def test_a_request_that_is_canceled_while_it_waits_takes_no_slot() -> None:
+async def test_a_request_cancelled_while_it_waits_uses_no_slot() -> None:
     requests = Requests(RateLimiter(SharedLimit(RateLimit(20, burst=1)), clock := Clock()), clock)
     clock.runs.clear()
     tasks = [asyncio.create_task(requests.send(name)) for name in range(8)]
@@ -78,7 +78,7 @@ async def test_a_request_that_is_canceled_while_it_waits_takes_no_slot() -> None
     assert requests.times == pytest.approx([0, 1 / 20, 2 / 20, 3 / 20, 4 / 20], rel=MARGIN)
 
 
-async def test_a_refusal_holds_all_requests_back_for_as_long_as_the_api_asked_and_is_counted() -> None:
+async def test_a_429_delays_all_requests_as_long_as_the_api_asks_and_is_counted() -> None:
     limiter = RateLimiter(SharedLimit(RateLimit(1000)), clock := Clock())
     requests = Requests(limiter, clock)
     slot = await limiter.take_slot()
@@ -89,7 +89,7 @@ async def test_a_refusal_holds_all_requests_back_for_as_long_as_the_api_asked_an
     assert requests.times[0] == pytest.approx(1)
 
 
-async def test_a_refusal_lengthens_the_wait_of_requests_that_wait_already() -> None:
+async def test_a_429_lengthens_the_wait_of_waiting_requests() -> None:
     limiter = RateLimiter(SharedLimit(RateLimit(10, burst=1)), clock := Clock())
     requests = Requests(limiter, clock)
     slot = await limiter.take_slot()
@@ -104,7 +104,7 @@ async def test_a_refusal_lengthens_the_wait_of_requests_that_wait_already() -> N
 
 
 class LostRow:
-    """A row of the rate limit that another process writes first, so many times."""
+    """A store in which another process writes the row first, for that many times."""
 
     def __init__(self, clock: Clock, losses: int) -> None:
         self.losses, self._clock = losses, clock
@@ -121,7 +121,7 @@ class LostRow:
         return draft.text
 
 
-async def test_a_process_that_waits_while_many_others_get_slots_stays_within_the_shared_limit() -> None:
+async def test_a_process_that_often_loses_the_race_for_a_slot_stays_within_the_shared_limit() -> None:
     clock = Clock()
     row = LostRow(clock, losses=200)
     slot = await RateLimiter(SharedLimit(RateLimit(4, burst=1)), clock, row).take_slot()

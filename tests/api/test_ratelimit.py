@@ -24,11 +24,11 @@ class Server(Protocol):
     per_second: float
 
     def take(self, now: float) -> float:
-        """Seconds until a request would pass; 0 when this one does."""
+        """Seconds until a request would be accepted; 0 if this one is."""
 
 
 class Plain:
-    """A token bucket where refused requests cost nothing."""
+    """A token bucket in which refused requests cost nothing."""
 
     def __init__(self, per_second: float, burst: float) -> None:
         self.per_second, self.burst = per_second, burst
@@ -44,7 +44,7 @@ class Plain:
 
 
 class Sliding:
-    """So many in any 60 seconds."""
+    """A limit for any 60 seconds."""
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
@@ -61,7 +61,7 @@ class Sliding:
 
 
 class Fixed:
-    """So many in every minute of the clock."""
+    """A limit for every minute of the clock."""
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
@@ -77,7 +77,7 @@ class Fixed:
 
 
 class Past(msgspec.Struct):
-    """When requests were sent, passed and were refused (seconds), and how fast the client ever meant to go."""
+    """The times in seconds at which requests were sent, accepted and refused, and the fastest pace of the client."""
 
     sent: list[float] = []
     passed: list[float] = []
@@ -85,11 +85,11 @@ class Past(msgspec.Struct):
     fastest: float = 0.0
 
     def efficiency(self, allowed: float, start: float = 0.0) -> float:
-        """What passed from ``start`` on, of what so many a second would be."""
+        """The accepted requests from ``start`` on, as a share of ``allowed`` a second."""
         return sum(time >= start for time in self.passed) / (allowed * (self.passed[-1] - start))
 
     def refusals(self, start: float = 0.0) -> float:
-        """The share of requests from ``start`` on that were refused."""
+        """The share of refused requests from ``start`` on."""
         refused = sum(time >= start for time in self.refused)
         return refused / (refused + sum(time >= start for time in self.passed))
 
@@ -100,7 +100,7 @@ IN_FLIGHT = 64
 
 
 class Simulation:
-    """Senders that always have something to send. An answer takes 5 to 500 ms, a sleep ends up to 2 ms late."""
+    """Senders that always have a request to send. A response takes 5 to 500 ms, and a sleep ends up to 2 ms late."""
 
     def __init__(self, limit: RateLimit, server: Server, spoken: Spoken = math.ceil, *, seed: int = 1) -> None:
         self.limit, self.server, self.spoken, self.past = limit, server, spoken, Past()
@@ -110,7 +110,7 @@ class Simulation:
         self._flying, self._asleep = 0, False
 
     def run(self, *, rows: int = 10**9, until: float = math.inf, limits: Iterable[tuple[float, float]] = ()) -> Past:
-        """Until so many passed, or so many seconds. ``limits``: from when on another one holds, and which."""
+        """Run until ``rows`` requests passed, or ``until`` seconds. ``limits`` are times and the rates from then on."""
         for when, limit in limits:
             self._at(when, partial(self._limit, limit))
         self._at(0.0, self._send)
@@ -159,7 +159,7 @@ class Simulation:
 
 
 def server(name: str, per_minute: float) -> Server:
-    """A server by name: ``debt 10`` is a token bucket with a burst of 10 where refused requests count."""
+    """A server by name: ``debt 10`` is a token bucket with a burst of 10 in which refused requests cost a token."""
     kind, _, burst = name.partition(" ")
     per_second = per_minute / 60
     match kind:
@@ -182,7 +182,7 @@ told = pytest.mark.parametrize("spoken", [SPOKEN["whole"], SPOKEN["exact"]], ids
 
 @kinds
 @spoken
-def test_the_right_rate_is_used_from_the_first_second_on(kind: str, spoken: Spoken) -> None:
+def test_the_set_rate_is_used_from_the_first_second_on(kind: str, spoken: Spoken) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 600), spoken).run(rows=2000)
     assert past.efficiency(10) >= 0.95
     assert len(past.refused) <= (0 if kind[-2:] != " 1" else 8)
@@ -218,7 +218,7 @@ def test_an_unknown_limit_is_learned_and_kept(kind: str, per_minute: int, spoken
 
 @pytest.mark.parametrize("per_minute", [60, 120, 300])
 @kinds
-def test_a_server_that_does_not_say_how_long_costs_more(kind: str, per_minute: int) -> None:
+def test_429s_without_a_wait_cost_some_efficiency(kind: str, per_minute: int) -> None:
     past = Simulation(RateLimit(10.0), server(kind, per_minute), SPOKEN["silent"]).run(rows=10 * per_minute + 800)
     start = 150 if kind in MINUTES else 60
     assert past.efficiency(per_minute / 60, start) >= (0.7 if kind in MINUTES else 0.9)
@@ -248,7 +248,7 @@ def test_without_a_rate_the_limit_is_found(kind: str, spoken: Spoken) -> None:
     assert past.refusals(180) < 0.01
 
 
-def test_without_a_rate_and_a_429_there_is_no_limit() -> None:
+def test_without_a_rate_there_is_no_limit_until_a_429() -> None:
     limit = RateLimit(None)
     for _ in range(1000):
         assert limit.wait(1.0) == 0
@@ -258,7 +258,7 @@ def test_without_a_rate_and_a_429_there_is_no_limit() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 10.0])
-def test_refusals_of_what_was_in_flight_are_one_lesson_and_at_most_a_longer_pause(rate: float | None) -> None:
+def test_429s_of_requests_in_flight_change_the_pace_once(rate: float | None) -> None:
     limit = RateLimit(rate, burst=64)
     slots = [limit.take(0.0) for _ in range(64)]
     limit.throttled(slots[20], 0.1, 2)
@@ -273,7 +273,7 @@ def test_refusals_of_what_was_in_flight_are_one_lesson_and_at_most_a_longer_paus
     assert limit.wait(0.2) == pytest.approx(3.0)
 
 
-def test_a_late_refusal_does_not_bring_the_next_request_forward() -> None:
+def test_a_late_429_does_not_shorten_the_wait() -> None:
     limit = RateLimit(10.0)
     first, late = limit.take(0.0), limit.take(0.0)
     limit.throttled(first, 0.1, 20)
@@ -283,7 +283,7 @@ def test_a_late_refusal_does_not_bring_the_next_request_forward() -> None:
     assert limit.wait(20.3) > 9
 
 
-def test_answers_to_requests_from_before_a_step_do_not_make_another() -> None:
+def test_responses_to_requests_sent_before_a_step_lead_to_no_further_step() -> None:
     limit = RateLimit(1000.0)
     limit.throttled(limit.take(0.0), 0.1, 20)
     pace = limit.pace
@@ -293,14 +293,14 @@ def test_answers_to_requests_from_before_a_step_do_not_make_another() -> None:
     assert pace < (limit.pace or 0) <= 1.25 * pace
 
 
-def test_a_wait_that_floats_or_a_timer_end_a_moment_early_is_over() -> None:
+def test_a_wait_that_ends_a_rounding_error_early_is_over() -> None:
     limit = RateLimit(10.0, burst=1)
     limit.take(3.3)
     assert limit.wait(3.3 + limit.wait(3.3) - 1e-7) == 0
 
 
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1"])
-def test_a_limit_that_falls_late_is_found_as_soon_as_one_that_falls_early(kind: str) -> None:
+def test_a_limit_that_falls_after_half_an_hour_is_found_quickly(kind: str) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 300)).run(until=2400, limits=[(2000, 1)])
     assert past.efficiency(1, 2000) >= 0.8
 
@@ -313,7 +313,7 @@ def test_credit_that_runs_out_is_noticed_within_two_minutes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("nonsense", [-5, -math.inf, math.nan, math.inf, 7 * 86400, 1e300, 0])
-def test_nonsense_about_when_to_come_back_is_bounded_and_survived(nonsense: float) -> None:
+def test_an_absurd_retry_after_leads_to_a_limited_pause(nonsense: float) -> None:
     limit = RateLimit(10.0)
     limit.throttled(limit.take(0.0), 0.1, nonsense)
     assert 0 < limit.wait(0.1) <= LONGEST
@@ -322,7 +322,7 @@ def test_nonsense_about_when_to_come_back_is_bounded_and_survived(nonsense: floa
 
 
 @pytest.mark.parametrize("nonsense", [-5, math.nan, math.inf, 7 * 86400, 0])
-def test_a_server_that_refuses_everything_is_asked_ever_more_rarely(nonsense: float) -> None:
+def test_a_server_that_refuses_everything_gets_ever_fewer_requests(nonsense: float) -> None:
     class Never:
         per_second = 0.0
 
@@ -334,7 +334,7 @@ def test_a_server_that_refuses_everything_is_asked_ever_more_rarely(nonsense: fl
     assert past.refused[-1] > 6000
 
 
-def test_after_idling_what_passed_before_says_nothing_about_the_limit() -> None:
+def test_requests_before_an_idle_time_are_not_counted() -> None:
     limit = RateLimit(10.0)
     limit.accepted(limit.take(0.0), 0.1)
     past = Simulation(limit, server("plain 60", 300)).run(rows=5)
@@ -356,7 +356,7 @@ def test_after_idling_what_passed_before_says_nothing_about_the_limit() -> None:
     seed=st.integers(0, 99),
     asked=st.none() | st.floats(),
 )
-def test_no_window_holds_more_than_the_pace_and_a_burst(  # noqa: PLR0913, PLR0917 - one argument a thing that varies
+def test_no_window_holds_more_than_the_pace_and_a_burst(  # noqa: PLR0913, PLR0917 - one argument for each drawn value
     rate: float | None, burst: float, per_minute: float, kind: str, seed: int, asked: float | None
 ) -> None:
     says: Spoken = math.ceil if asked is None else lambda wait: random.Random(wait).choice([asked, wait, None])  # noqa: S311 - repeatable, not secret
@@ -395,7 +395,7 @@ def test_after_the_wait_a_request_may_be_sent(
 
 
 class Telling(Simulation):
-    """Answers tell the quota of a token bucket: what is left, and the seconds until it is full."""
+    """Responses tell the quota of a token bucket: the requests that are left, and the seconds until it is full."""
 
     def __init__(self, limit: RateLimit, server: serving.TokenBucket, *, latency: float = 0.1, seed: int = 1) -> None:
         super().__init__(limit, server, seed=seed)
@@ -419,7 +419,7 @@ class Telling(Simulation):
 @pytest.mark.parametrize("burst", [6, 12, 60])
 @pytest.mark.parametrize("per_minute", [60, 120, 300])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_limit_that_answers_tell_is_kept_without_a_refusal(per_minute: int, burst: int, seed: int) -> None:
+def test_a_limit_in_the_response_headers_is_kept_without_a_429(per_minute: int, burst: int, seed: int) -> None:
     bucket = serving.TokenBucket(per_minute / 60, burst)
     past = Telling(RateLimit(10.0), bucket, seed=seed).run(rows=200)
     assert past.refused == []
@@ -435,7 +435,7 @@ def test_the_usual_quota_slows_nothing_down() -> None:
 
 
 class Liar(serving.TokenBucket):
-    """Refuses nothing, and always has nothing left."""
+    """A bucket that refuses nothing, and whose quota is always 0."""
 
     def __init__(self, reset: int) -> None:
         super().__init__(1e9, 1e9)
@@ -447,14 +447,14 @@ class Liar(serving.TokenBucket):
 
 @pytest.mark.parametrize("latency", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("reset", [1, 60])
-def test_a_server_that_never_has_anything_left_is_not_believed_for_long(reset: int, latency: float) -> None:
-    """Late answers of many requests do not put the next one off for ever."""
+def test_a_quota_that_is_always_zero_is_soon_ignored(reset: int, latency: float) -> None:
+    """Late responses to many requests do not delay the next request for ever."""
     past = Telling(RateLimit(10.0), Liar(reset), latency=latency).run(rows=1000)
     most = 1000 / min(9.8, IN_FLIGHT / latency)
     assert past.passed[-1] <= 1.2 * most + 5 * (reset + latency)
 
 
-def test_a_refusal_makes_quotas_believed_again() -> None:
+def test_after_a_429_quotas_are_believed_again() -> None:
     limit, now = RateLimit(10.0), 0.0
     for _ in range(20):
         now += limit.wait(now)
@@ -463,17 +463,15 @@ def test_a_refusal_makes_quotas_believed_again() -> None:
     limit.throttled(limit.take(now + 0.2), now + 0.3, 1)
     now += 2
     limit.accepted(limit.take(now), now + 0.01, Quota(0, 7))
-    assert limit.wait(now + 0.01) == pytest.approx(6)  # of a pace that was taught, the second of rounding is left out
+    assert limit.wait(now + 0.01) == pytest.approx(6)  # 7, minus the rounding, as a 429 has taught the pace
 
 
 @given(
     start=st.floats(0, 1e6),
     steps=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 60), st.floats(0, 100), st.floats(0, 10)), max_size=60),
 )
-def test_what_an_answer_tells_is_kept_until_its_renewal(
-    start: float, steps: list[tuple[int, int, float, float]]
-) -> None:
-    """No more requests than were left, and never longer than a minute after the last of them."""
+def test_a_quota_is_kept_until_its_renewal(start: float, steps: list[tuple[int, int, float, float]]) -> None:
+    """No more requests are sent than were left, and no wait is longer than a minute."""
     limit, now = RateLimit(1000.0), start
     allowed, renewal, doubts = math.inf, -math.inf, 0
     for remaining, reset, latency, later in steps:
@@ -482,7 +480,7 @@ def test_what_an_answer_tells_is_kept_until_its_renewal(
         now += wait
         slot = limit.take(now)
         assert slot.number <= allowed or now >= renewal - 1e-3 or doubts >= 5
-        if latency <= 1:  # the answer comes before the next request
+        if latency <= 1:  # the response comes before the next request
             if slot.sent >= renewal:
                 doubts = 0 if remaining else doubts + 1
             now += latency
@@ -492,12 +490,12 @@ def test_what_an_answer_tells_is_kept_until_its_renewal(
 
 
 @given(st.none() | st.text(max_size=12), st.none() | st.text(max_size=12))
-def test_no_header_is_too_odd_to_be_read(remaining: str | None, reset: str | None) -> None:
+def test_any_rate_limit_header_is_read_or_ignored(remaining: str | None, reset: str | None) -> None:
     quota = read_quota(remaining, reset)
     assert quota is None or (quota.remaining >= 0 and 1 <= quota.reset <= 60)
 
 
-def test_headers_that_are_no_quota_are_ignored() -> None:
+def test_malformed_rate_limit_headers_are_ignored() -> None:
     odd = [("-1", "1"), ("0", "1732873200"), ("5", "0"), ("1e3", "1"), ("0.5", "1"), ("0", None), ("\u0661", "1")]
     assert [read_quota(remaining, reset) for remaining, reset in odd] == [None] * len(odd)
     assert read_quota("599", "1") == Quota(599, 1)
@@ -521,7 +519,7 @@ def test_rates_are_read(text: str, rate: float | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "600", "600/day", "-1/s", "0/s", "nan/s", "inf/s", "9" * 400 + "/s", "/s", "٣/s"])
-def test_what_is_no_rate_is_answered_with_one_line_of_advice(text: str) -> None:
+def test_a_malformed_rate_is_one_line_of_advice(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no rate: write .*600/min.*none") as raised:
         parse_rate(text)
     assert "\n" not in str(raised.value)

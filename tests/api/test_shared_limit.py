@@ -25,7 +25,7 @@ API, TOKEN = "https://api.test/v1", "r8_of_a_test"
 
 
 class Clock:
-    """Time that passes as fast as all who wait allow. ``set_by`` is by how much its wall clock was set."""
+    """A clock that jumps to the next wake-up once all tasks sleep. ``set_by`` is how far its wall time was moved."""
 
     def __init__(self, boot: str = "this boot", since: float = 1000.0) -> None:
         self.boot, self._now, self.set_by = boot, since, 0.0
@@ -47,7 +47,7 @@ class Clock:
         await woken
 
     async def run(self) -> None:
-        """Wake one sleeper after the other, once everything that can go on has done so."""
+        """Wake one sleeper after another, each time all other tasks wait."""
         while True:
             for _ in range(20):
                 await asyncio.sleep(0)
@@ -62,7 +62,7 @@ class Clock:
 
 
 class Store:
-    """A journal; the clock stands still while one writes."""
+    """A journal during whose writes the clock stands still."""
 
     def __init__(self, journal: SQLiteJournal, clock: Clock) -> None:
         self._journal, self._clock = journal, clock
@@ -84,7 +84,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def process(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[..., RateLimiter]]:
-    """``process(rate)`` is the limiter of one more process."""
+    """``process(rate)`` starts another process and returns its limiter."""
     async with AsyncExitStack() as stack:
         running = asyncio.create_task(clock.run())
 
@@ -133,9 +133,7 @@ async def test_a_busy_process_writes_four_times_a_second(
     assert writes <= 4 * (sent[-1] - sent[0]) + 2
 
 
-async def test_a_429_that_one_process_meets_is_obeyed_by_the_others(
-    process: Callable[..., RateLimiter], clock: Clock
-) -> None:
+async def test_all_processes_obey_a_429_of_one(process: Callable[..., RateLimiter], clock: Clock) -> None:
     one, other = process(10.0), process(10.0)
     slot = await one.take_slot()
     await other.take_slot()
@@ -146,9 +144,7 @@ async def test_a_429_that_one_process_meets_is_obeyed_by_the_others(
     assert other.throttled == 0
 
 
-async def test_slots_that_were_reserved_before_a_429_are_not_used(
-    process: Callable[..., RateLimiter], clock: Clock
-) -> None:
+async def test_slots_reserved_before_a_429_are_not_used(process: Callable[..., RateLimiter], clock: Clock) -> None:
     one, other = process(2.0), process(2.0)
     slot = await one.take_slot()
     await take(other, clock, 4)
@@ -158,7 +154,7 @@ async def test_slots_that_were_reserved_before_a_429_are_not_used(
     assert min(itertools.chain(*await asyncio.gather(*waiting))) >= 19.9
 
 
-async def test_what_went_well_lets_all_processes_go_on_as_before(process: Callable[..., RateLimiter]) -> None:
+async def test_after_accepted_requests_all_processes_return_to_their_pace(process: Callable[..., RateLimiter]) -> None:
     one, other = process(10.0), process(10.0)
     slots = [await one.take_slot() for _ in range(5)]
     await one.refused(slots[-1], 1)
@@ -170,8 +166,8 @@ async def test_what_went_well_lets_all_processes_go_on_as_before(process: Callab
     assert (other.pace or 0) > 9
 
 
-async def test_a_clock_that_was_set_back_makes_no_one_wait(process: Callable[..., RateLimiter]) -> None:
-    """The machine was restarted since: only the wall clock can tell how long ago the slot was given."""
+async def test_a_wall_clock_set_back_makes_no_process_wait(process: Callable[..., RateLimiter]) -> None:
+    """The machine was restarted since, so only the wall clock can tell how old the slot is."""
     one = process(10.0)
     await one.refused(await one.take_slot(), 20)
     restarted = Clock("another boot", since=3.0)
@@ -183,10 +179,10 @@ async def test_a_clock_that_was_set_back_makes_no_one_wait(process: Callable[...
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-async def test_a_machine_whose_clock_is_an_hour_off_obeys_a_429_of_another(
+async def test_a_machine_with_a_wrong_clock_obeys_a_429_of_another_machine(
     process: Callable[..., RateLimiter], hours: int
 ) -> None:
-    """The row's age comes from the journal's clock, which all machines share."""
+    """The age of the row comes from the journal's clock, which all machines share."""
     one = process(10.0)
     await one.refused(await one.take_slot(), 20)
     machine = Clock("another boot", since=3.0)
@@ -197,7 +193,7 @@ async def test_a_machine_whose_clock_is_an_hour_off_obeys_a_429_of_another(
     running.cancel()
 
 
-async def test_a_slot_further_ahead_than_any_pause_is_not_believed(
+async def test_a_row_with_a_slot_in_the_far_future_is_ignored(
     process: Callable[..., RateLimiter], clock: Clock, tmp_path: Path
 ) -> None:
     await process(10.0).take_slot()
@@ -207,7 +203,7 @@ async def test_a_slot_further_ahead_than_any_pause_is_not_believed(
 
 
 @pytest.mark.parametrize("damage", ["{}", "nonsense", '{"at":[1],"state":{"pace":-1}}'])
-async def test_a_damaged_row_is_written_anew(
+async def test_a_damaged_row_is_replaced(
     process: Callable[..., RateLimiter], clock: Clock, tmp_path: Path, damage: str
 ) -> None:
     await process(10.0).take_slot()
@@ -217,9 +213,7 @@ async def test_a_damaged_row_is_written_anew(
         assert database.execute("SELECT json_extract(state, '$.state.number') FROM rates").fetchone() == (1,)
 
 
-async def test_a_lesson_of_long_ago_holds_no_new_process_back(
-    process: Callable[..., RateLimiter], clock: Clock
-) -> None:
+async def test_an_old_429_does_not_slow_a_new_process(process: Callable[..., RateLimiter], clock: Clock) -> None:
     one = process(10.0)
     await one.refused(await one.take_slot(), 30)
     clock.pass_by(LONGEST + 60)
@@ -228,7 +222,7 @@ async def test_a_lesson_of_long_ago_holds_no_new_process_back(
     assert other.pace == 9.8
 
 
-async def test_a_store_that_fails_leaves_a_process_its_own_pace(clock: Clock) -> None:
+async def test_while_the_store_fails_a_process_keeps_its_own_pace(clock: Clock) -> None:
     class Full:
         def time(self) -> float:
             return clock.time()
@@ -244,7 +238,7 @@ async def test_a_store_that_fails_leaves_a_process_its_own_pace(clock: Clock) ->
     running.cancel()
 
 
-async def test_without_a_limit_nothing_is_written(
+async def test_without_a_limit_nothing_is_written_into_the_store(
     process: Callable[..., RateLimiter], clock: Clock, tmp_path: Path
 ) -> None:
     assert await take(process(None), clock, 50) == [0] * 50
@@ -252,7 +246,7 @@ async def test_without_a_limit_nothing_is_written(
 
 
 class Account(NamedTuple):
-    """``tells``: its answers say how many more requests may come, as Replicate's do."""
+    """An account at a server. ``tells``: its responses name their quota, as Replicate's do."""
 
     per_minute: int
     burst: int
@@ -263,10 +257,10 @@ class Account(NamedTuple):
     ("account", "most"),
     [(Account(300, 10), 20), (Account(6, 1), 20), (Account(600, 10), 0), (Account(300, 10, True), 5)],
 )
-async def test_processes_learn_the_limit_together(
+async def test_processes_learn_a_limit_together(
     process: Callable[..., RateLimiter], clock: Clock, account: Account, most: int
 ) -> None:
-    """Four with 600 a minute that always have something to send, to a server that counts refused requests too."""
+    """Four processes with 600 a minute always have requests to send. The server counts refused requests too."""
     server, passed, refused = TokenBucket(account.per_minute / 60, account.burst), list[int](), list[int]()
 
     async def send(number: int, limiter: RateLimiter) -> None:
@@ -287,9 +281,7 @@ async def test_processes_learn_the_limit_together(
     assert min(Counter(passed).values()) >= len(passed) / 4 * 0.6
 
 
-async def test_a_journal_that_is_locked_is_done_without_and_knows_later_what_was_sent(
-    clock: Clock, tmp_path: Path
-) -> None:
+async def test_requests_sent_while_the_journal_is_locked_are_recorded_later(clock: Clock, tmp_path: Path) -> None:
     path, running = tmp_path / "journal.db", asyncio.create_task(clock.run())
     async with SQLiteJournal(path, clock=clock, token=TOKEN, busy_timeout=0.05) as journal:
         limiter = RateLimiter(SharedLimit(RateLimit(10.0)), clock, Store(journal, clock), api=API, kind="create")
@@ -305,10 +297,10 @@ async def test_a_journal_that_is_locked_is_done_without_and_knows_later_what_was
     running.cancel()
 
 
-def test_a_slot_that_is_too_far_ahead_by_a_rounding_alone_can_be_reserved() -> None:
+def test_a_slot_that_is_too_early_by_a_rounding_error_can_be_reserved() -> None:
     now, limit = 78.03265306122447, RateLimit(10)
     limit.state.next = math.nextafter(now + AHEAD, math.inf)
     assert limit.state.next - now > AHEAD
-    assert SharedLimit(limit).too_early(now) == 0  # such a wait changes no clock: it would come again and again
+    assert SharedLimit(limit).too_early(now) == 0  # so short a wait would change no clock, and repeat for ever
     limit.state.next += 0.5
     assert SharedLimit(limit).too_early(now) == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""What became of a request that failed, over real sockets: sent or not is what decides about paying twice."""
+"""The outcome of failed requests over real sockets: whether a request was sent decides whether it may be paid for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def post(url: str, *, timeout: float = 5) -> Any:  # noqa: ASYNC109 - pass
 
 
 def unused() -> socket.socket:
-    """A port of this machine that refuses connections."""
+    """A socket whose port refuses connections."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     return bound
@@ -42,13 +42,13 @@ def one_line(error: TransportError, *words: str) -> None:
     assert all(word in str(error) for word in words), str(error)
 
 
-async def test_a_refused_connection_was_not_sent() -> None:
+async def test_a_refused_connection_raises_not_sent_error() -> None:
     with unused() as port, pytest.raises(NotSentError) as caught:
         await post(f"http://127.0.0.1:{port.getsockname()[1]}")
     one_line(caught.value, "POST http://127.0.0.1", "/v1/predictions", "no connection", "refused")
 
 
-async def test_a_host_without_an_address_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_raises_not_sent_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(NotSentError) as caught:
@@ -56,7 +56,7 @@ async def test_a_host_without_an_address_was_not_sent(monkeypatch: pytest.Monkey
     one_line(caught.value, "no-such-host.invalid")
 
 
-async def test_a_plain_port_that_is_asked_for_tls_got_no_request(api: Any) -> None:
+async def test_a_failed_tls_handshake_raises_not_sent_error(api: Any) -> None:
     with pytest.raises(NotSentError) as caught:
         await post(api.base_url.replace("http:", "https:"))
     one_line(caught.value, "no connection")
@@ -77,7 +77,7 @@ async def test_a_plain_port_that_is_asked_for_tls_got_no_request(api: Any) -> No
     ],
     ids=["reset", "closed", "half a head", "half a body", "half a chunk", "no gzip", "no HTTP", "no answer"],
 )
-async def test_whatever_happens_after_it_was_sent_it_may_have_arrived(
+async def test_any_failure_after_the_request_was_sent_raises_no_answer_error(
     server: Any,
     text: bytes | str | None,
     timeout: float,  # noqa: ASYNC109 - passed on
@@ -93,14 +93,14 @@ async def test_whatever_happens_after_it_was_sent_it_may_have_arrived(
     assert server.received[0].endswith(BODY)
 
 
-async def test_an_answer_whose_body_stops_is_no_answer_in_time(server: Any) -> None:
+async def test_a_response_whose_body_stalls_raises_no_answer_error_at_the_timeout(server: Any) -> None:
     server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{", stay=True)
     with pytest.raises(NoAnswerError, match="no answer in time"):
         await post(server.url, timeout=0.3)
 
 
-async def test_a_kept_connection_that_breaks_under_the_second_request_sends_it_once(server: Any) -> None:
-    """A library that repeats requests on its own would create twice."""
+async def test_a_request_on_a_breaking_keep_alive_connection_is_sent_once(server: Any) -> None:
+    """An HTTP library that repeated the request by itself would create two predictions."""
     server.say(OK, stay=True)
     async with Transport(server.url, TOKEN, user_agent="test") as transport:
         await transport.send("GET", "/account", timeout=5)
@@ -111,8 +111,8 @@ async def test_a_kept_connection_that_breaks_under_the_second_request_sends_it_o
 
 
 @pytest.mark.parametrize("text", [None, b""], ids=["reset", "closed"])
-async def test_the_library_itself_does_not_tell_sent_from_not_sent(server: Any, text: bytes | None) -> None:
-    """Pins pyreqwest: it raises ConnectError also after the request was sent. Only the chain of causes tells."""
+async def test_the_http_library_does_not_distinguish_sent_from_not_sent(server: Any, text: bytes | None) -> None:
+    """Pins pyreqwest: it raises ConnectError even after the request was sent. Only the chain of causes tells."""
     if text is not None:
         server.say(text)
     async with ClientBuilder().no_proxy().timeout(timedelta(seconds=5)).build() as client:
@@ -157,7 +157,7 @@ async def test_the_token_goes_to_the_origin_of_the_api_only(server: Any, api: An
         "http://{api}\t@{other}/x",
     ],
 )
-async def test_an_address_that_two_parsers_read_differently_gets_no_token(server: Any, api: Any, shape: str) -> None:
+async def test_a_url_that_parsers_read_differently_gets_no_token(server: Any, api: Any, shape: str) -> None:
     server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", stay=True)
     url = shape.format(api=api.base_url.removeprefix("http://"), other=server.url.removeprefix("http://"))
     async with Transport(api.base_url, api.token, user_agent="test") as transport:
@@ -165,11 +165,11 @@ async def test_an_address_that_two_parsers_read_differently_gets_no_token(server
             async with transport.stream(url, {}):
                 pass
         except TransportError:
-            pass  # not to ask is right as well
+            pass  # refusing the URL is right as well
     assert not any(api.token.encode() in request for request in server.received)
 
 
-async def test_a_stream_is_read_as_it_comes_and_raises_as_a_request_does(server: Any) -> None:
+async def test_a_stream_is_read_as_it_comes_and_raises_when_it_breaks(server: Any) -> None:
     server.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n")
     async with Transport(server.url, None, user_agent="test") as transport:
         seen: list[bytes] = []
@@ -187,21 +187,21 @@ async def test_a_stream_is_read_as_it_comes_and_raises_as_a_request_does(server:
 async def test_a_cancelled_request_ends_at_once(server: Any) -> None:
     server.hang()
     task = asyncio.create_task(post(server.url, timeout=60))
-    while not server.received:  # noqa: ASYNC110 - the server tells nobody
+    while not server.received:  # noqa: ASYNC110 - the server has no event to wait for
         await asyncio.sleep(0.001)
     task.cancel()
     await asyncio.wait((task,), timeout=20)
     assert task.cancelled()
 
 
-async def test_a_cancellation_just_as_the_answer_arrives_is_never_swallowed(server: Any) -> None:
-    """Pins pyreqwest: it may return the answer to a task that was cancelled, which would then simply go on."""
+async def test_a_cancellation_while_the_response_arrives_is_never_lost(server: Any) -> None:
+    """Pins pyreqwest: it may return the response to a cancelled task, which would then run on."""
     server.say(OK, stay=True)
     async with Transport(server.url, None, user_agent="test") as transport:
         for turn in range(400):
             answered = len(server.received) + 1
             task = asyncio.create_task(transport.send("GET", "/account", timeout=5))
-            while len(server.received) < answered and not task.done():  # noqa: ASYNC110 - it tells nobody
+            while len(server.received) < answered and not task.done():  # noqa: ASYNC110 - the server has no event to wait for
                 await asyncio.sleep(0)
             for _ in range(turn % 40):
                 await asyncio.sleep(0)
@@ -210,7 +210,7 @@ async def test_a_cancellation_just_as_the_answer_arrives_is_never_swallowed(serv
                     await task
 
 
-async def test_the_servers_date_tells_how_far_its_clock_is_ahead(server: Any) -> None:
+async def test_the_api_time_follows_the_date_header(server: Any) -> None:
     def say(date: str) -> None:
         head = (
             f"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{date}\r\n\r\n"
@@ -246,7 +246,7 @@ async def test_the_servers_date_tells_how_far_its_clock_is_ahead(server: Any) ->
         ("http://[::1]:80", "http://[::1]:80/v1"),
     ],
 )
-def test_a_base_url_without_a_path_gets_the_apis_version_and_no_other(given_: str, expected: str) -> None:
+def test_only_a_base_url_without_a_path_gets_v1(given_: str, expected: str) -> None:
     assert normalize(given_) == expected
     assert normalize(expected) == expected
 
@@ -266,19 +266,19 @@ def test_a_base_url_without_a_path_gets_the_apis_version_and_no_other(given_: st
         "https://user:secret@x",
     ],
 )
-def test_a_base_url_that_is_none_is_one_clear_line(wrong: str) -> None:
+def test_a_malformed_base_url_is_an_error_of_one_line(wrong: str) -> None:
     with pytest.raises(JobError, match="REPLICATE_BASE_URL") as caught:
         normalize(wrong)
     assert "secret" not in str(caught.value)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_base_url_or_one_clear_line(text: str) -> None:
+def test_any_text_is_a_base_url_or_an_error_that_names_the_variable(text: str) -> None:
     for url in (text, f"http://{text}", f"https://x:{text}"):
         try:
             whole = normalize(url)
         except JobError as error:
-            assert "REPLICATE_BASE_URL" in str(error)  # noqa: PT017 - either way is right, and each is checked
+            assert "REPLICATE_BASE_URL" in str(error)  # noqa: PT017 - a valid text raises nothing
         else:
             assert not whole.endswith("/")
             assert normalize(whole) == whole
@@ -290,7 +290,7 @@ def test_any_text_is_a_base_url_or_one_clear_line(text: str) -> None:
      ("api.replicate.com", False), ("localhost.evil.com", False), ("127.0.0.1.evil.com", False), ("", False),
      (None, False)],
 )  # fmt: skip
-def test_what_is_this_machine(host: str | None, expected: bool) -> None:  # noqa: FBT001 - a table
+def test_loopback_hosts_are_recognized(host: str | None, expected: bool) -> None:  # noqa: FBT001 - a table
     assert is_loopback(host) is expected
 
 
@@ -298,7 +298,7 @@ _YEAR = b"date: Fri, 31 Dec %d 23:59:59 GMT"
 
 
 @pytest.mark.parametrize("header", [b"x-a: \xff", _YEAR % 10**20, _YEAR % 9999])
-async def test_a_header_that_makes_no_sense_costs_nothing(server: Any, header: bytes) -> None:
+async def test_a_malformed_header_does_not_fail_the_request(server: Any, header: bytes) -> None:
     server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + header + b"\r\n\r\n{}")
     async with Transport(server.url, None, user_agent="test") as transport:
         assert (await transport.send("GET", "/account", timeout=5)).body == b"{}"

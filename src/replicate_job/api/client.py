@@ -1,4 +1,4 @@
-"""Replicate's HTTP API, a method an endpoint. Every method sends one request and does not retry."""
+"""Replicate's HTTP API, with a method for each endpoint. Every method sends one request and does not retry."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ from replicate_job.wire.sse import Decoder, Event
 ANSWER_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 600.0
 MOST_PAGES = 1000
-"""Each has a hundred predictions: these are far more than an account can create in the few minutes that are listed."""
+"""The limit of pages in one list. At a hundred predictions a page, no account creates that many in a listed span."""
 NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
-"""The shortest span of a list, which is not halved any more, and the overlap of two halves."""
+"""A list's span that is shorter than this is not halved any more, and the overlap of two halves."""
 PREDICTIONS, TRAININGS = "/predictions", "/trainings"
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
-"""Requests under way together, without those that block. More would only queue at the API."""
+"""How many requests may be under way at once, not counting blocking waits. More would only queue at the API."""
 
 _T = TypeVar("_T")
 
 
 class Linked(Protocol):
-    """A page of a list. ``next`` is a whole URL."""
+    """A page of a list. ``next`` is a whole URL, or None on the last page."""
 
     @property
     def next(self) -> str | None: ...
@@ -64,13 +64,13 @@ _Linked = TypeVar("_Linked", bound=Linked)
 
 
 class Ask(Protocol):
-    """Makes a request that can be made again."""
+    """Sends a request, and may send it again."""
 
     def __call__(self, request: Callable[[], Awaitable[_T]], /) -> Awaitable[_T]: ...
 
 
 _ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"(\w+)"')
-"""The beginning of a prediction, as the API writes it."""
+"""The beginning of a prediction in the API's JSON."""
 _ERRORS: dict[int, tuple[type[APIError], str]] = {
     400: (InvalidRequestError, ""),
     401: (AuthenticationError, "check REPLICATE_API_TOKEN (https://replicate.com/account/api-tokens)"),
@@ -84,13 +84,13 @@ _ERRORS: dict[int, tuple[type[APIError], str]] = {
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """An answer about a prediction, reduced to its id."""
+    """The id from a response about a prediction."""
 
     id: PredictionId
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """A page whose items are not decoded yet."""
+    """A page with items that are not decoded yet."""
 
     results: list[msgspec.Raw]
     next: str | None = None
@@ -100,9 +100,9 @@ class _Page(msgspec.Struct, frozen=True):
 class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body of the wrong shape), or APIError.
 
-    The APIError is the subclass for the status. ``creates`` and ``others`` limit the rates of create requests and of
-    other requests; None for no limit but what the API's 429s teach this client. ``noun`` is the path of what is listed,
-    asked for and canceled.
+    The APIError is the subclass for the status. ``creates`` and ``others`` are the rate limits of create requests and
+    of other requests. With None, only the limits learned from the API's 429s hold. ``noun`` is the path of the listed
+    resource, ``/predictions`` or ``/trainings``.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Client:
         *,
         creates: RateLimiter | None = None,
         others: RateLimiter | None = None,
-        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+        clock: Clock = SystemClock(),  # noqa: B008 - sharing one is safe: it has no state
     ) -> None:
         self._transport, self.noun = transport, PREDICTIONS
         self.creates, self.others = creates or unshared_limiter(clock), others or unshared_limiter(clock)
@@ -119,7 +119,7 @@ class Client:
 
     @property
     def trainings(self) -> Client:
-        """The same for trainings, which are created, listed, asked for and canceled as predictions are."""
+        """A client for trainings, which have the same endpoints as predictions."""
         client = copy(self)
         client.noun = TRAININGS
         return client
@@ -130,25 +130,25 @@ class Client:
 
     @property
     def api_time(self) -> float | None:
-        """The API's clock as of now (Unix seconds); None before the first answer."""
+        """The API's current time (Unix seconds). None before the first response."""
         return self._transport.api_time
 
     async def take_slot(self) -> Slot:
-        """Wait for a rate-limit slot for a create request, which is to be sent at once."""
+        """Wait for a rate-limit slot for a create request, which must then be sent at once."""
         return await self.creates.take_slot()
 
     def take_slot_now(self) -> Slot | None:
-        """A rate-limit slot for a create request, where none has to be waited for."""
+        """A rate-limit slot for a create request if one is free now, or None."""
         return self.creates.take_slot_now()
 
     def place(self, *, blocks: bool) -> AbstractAsyncContextManager[None]:
-        """Wait for a place among the requests under way, to be held while a create request is.
+        """Wait for one of the ``AT_ONCE`` places, and hold it while a create request is under way.
 
-        One that ``blocks`` waits for its model and not for the network: it takes no other request's place.
+        A request that ``blocks`` takes no place: it mostly waits for its model, and not for the network.
         """
         return nullcontext() if blocks else self._at_once
 
-    async def create_prediction(  # noqa: PLR0913 - a request's parts, and what it is sent with
+    async def create_prediction(  # noqa: PLR0913 - the request's parts and its guard
         self,
         path: str,
         body: bytes,
@@ -158,10 +158,10 @@ class Client:
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create request with the slot that ``take_slot`` gave, in a ``place``.
+        """Send one create request with a slot from ``take_slot``, while a ``place`` is held.
 
-        ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
-        called right before the request connects and is sent. It raises NotSentError where the request must not be sent
+        ``blocking_wait`` (seconds, up to 60) keeps the request open until the prediction ends (``Prefer: wait``).
+        ``guard`` is called right before the request connects. It raises NotSentError if the request must not be sent
         any more.
         """
         headers = {"prefer": f"wait={blocking_wait}"} if blocking_wait else {}
@@ -173,7 +173,7 @@ class Client:
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
-            # An id alone proves that there is a prediction, whatever else is wrong with the answer.
+            # The id alone proves that the prediction exists, whatever else is wrong with the response.
             if named := _named(response):
                 return Prediction(named, "starting")
             raise
@@ -193,11 +193,11 @@ class Client:
     async def list_predictions(
         self, *, after: datetime, before: datetime, ask: Ask | None = None
     ) -> AsyncIterator[list[Prediction]]:
-        """Pages of predictions created in that span, newest first, 100 at most each.
+        """Pages of the predictions created in that span, newest first, at most 100 a page.
 
-        A list never ends early, for then a prediction would be taken for missing. Where a page is too large, its span
-        is read again in halves, and predictions of earlier pages of that span come twice. ``ask`` as for ``pages``.
-        The list of trainings has no spans: all of them come.
+        An incomplete list raises an error: a missing page would hide predictions. If a page is too large, its span is
+        read again in halves, and predictions of the span's earlier pages come twice. ``ask`` is as in ``pages``.
+        Trainings cannot be listed by span: all of them come.
         """
         if self.noun == TRAININGS:
             async for trainings in self.pages(TRAININGS, PredictionPage, ask=ask):
@@ -216,7 +216,7 @@ class Client:
                     raise
                 spans += _halves(since, until)
 
-    async def pages(  # noqa: PLR0913 - a request's parts, and how it is made again
+    async def pages(  # noqa: PLR0913 - the request's parts and how to send it
         self,
         path: str,
         kind: type[_Linked],
@@ -227,10 +227,10 @@ class Client:
         asked: set[str] | None = None,
         ask: Ask | None = None,
     ) -> AsyncIterator[_Linked]:
-        """Every page of a list, from the one that ``query`` names. ``text`` is the body of each request, in plain text.
+        """Every page of a list, from the one that ``query`` names. ``text`` is the plain-text body of each request.
 
-        Only the query of a page's ``next`` is used: behind a proxy it names another host, which must not get the token.
-        ``asked`` are the queries of this list so far. ``ask`` makes one page's request, and may make it again.
+        Only the query of a page's ``next`` is used: behind a proxy the URL names another host, which must not get the
+        token. ``asked`` holds the queries of this list so far. ``ask`` sends the request for a page, and may repeat it.
         """
         asked = set() if asked is None else asked
         body = None if text is None else text.encode()
@@ -244,7 +244,7 @@ class Client:
             page = await (ask(request) if ask else request())
             link = page.next or ""
             yield page
-            del page  # it may be large, and is not held while the next one is read
+            del page  # frees a large page before the next one is read
             query = link.partition("?")[2]
             if link and not query:
                 raise NoAnswerError(f"{self.base_url}{path}: the link to its next page cannot be read")
@@ -252,9 +252,9 @@ class Client:
                 return
 
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
-        """The newest page of that span; its ``next`` says whether there are more.
+        """The newest page of that span. Its ``next`` tells whether there are more.
 
-        Unlike ``list_predictions`` it leaves out predictions that cannot be decoded: their jobs ask for them by id.
+        Unlike ``list_predictions`` it leaves out predictions that cannot be decoded. Their jobs poll them by id.
         """
         page = await self._get(f"/predictions?{_span(after, before)}", _Page)
         results: list[Prediction] = []
@@ -281,13 +281,13 @@ class Client:
         return await self.send("POST", "/files", UploadedFile, timeout=UPLOAD_TIMEOUT, form=form)
 
     async def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]:
-        """Events of a prediction's ``urls.stream`` until the server closes it. Raises as the other methods do."""
+        """The events of a prediction's ``urls.stream``, until the server closes it. Raises as the other methods do."""
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         if last_event_id:
             headers["last-event-id"] = last_event_id
         async with self._transport.stream(url, headers) as (status, chunks):
             if status not in OK:
-                # The first portion has the problem; the body need not end.
+                # The first chunk holds the error. More is not read, because the body may never end.
                 raise api_error("GET urls.stream", Response(status, {}, await anext(chunks, b"")))
             decoder = Decoder()
             async for chunk in chunks:
@@ -295,7 +295,7 @@ class Client:
                     yield event
 
     async def get_text(self, path: str) -> str:
-        """A body in plain text, in UTF-8; what is not is replaced by U+FFFD."""
+        """A plain-text body in UTF-8. Invalid bytes are replaced by U+FFFD."""
         response = await self._exchange("GET", path)
         self._check(f"GET {path}", response)
         return response.body.decode(errors="replace")
@@ -303,27 +303,27 @@ class Client:
     async def _get(self, path: str, kind: type[_T]) -> _T:
         return await self.send("GET", path, kind)
 
-    async def send(  # noqa: PLR0913 - a request's parts, and what it gives
+    async def send(  # noqa: PLR0913 - the request's parts and the result's type
         self,
         method: str,
         path: str,
         kind: type[_T],
         *,
-        timeout: float = ANSWER_TIMEOUT,  # noqa: ASYNC109 - enforced below asyncio, as in the transport
+        timeout: float = ANSWER_TIMEOUT,  # noqa: ASYNC109 - the HTTP library enforces it
         body: bytes | None = None,
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _T:
-        """Send one request that creates no prediction, and read its answer as a ``kind``."""
+        """Send one request that creates no prediction, and decode its response as a ``kind``."""
         response = await self._exchange(method, path, timeout=timeout, body=body, form=form, headers=headers)
         return self._read(f"{method} {path.partition('?')[0]}", response, kind)
 
-    async def _exchange(  # noqa: PLR0913 - a request's parts
+    async def _exchange(  # noqa: PLR0913 - the request's parts
         self,
         method: str,
         path: str,
         *,
-        timeout: float = ANSWER_TIMEOUT,  # noqa: ASYNC109 - enforced below asyncio, as in the transport
+        timeout: float = ANSWER_TIMEOUT,  # noqa: ASYNC109 - the HTTP library enforces it
         body: bytes | None = None,
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
@@ -351,7 +351,7 @@ class Client:
 
 
 def _named(response: Response) -> str | None:
-    """The id of the prediction in a body that has the wrong shape, or is cut."""
+    """The prediction's id in a body that has the wrong shape or is cut off."""
     if response.cut:
         match = _ID_FIRST.match(response.body)
         return match[1].decode() if match else None
@@ -369,14 +369,14 @@ async def _learn(limiter: RateLimiter, slot: Slot, response: Response) -> None:
 
 
 def step(name: str) -> str:
-    """A name as one step of a path. Raises JobError for dots, which lead upwards even when they are escaped."""
+    """Quote a name as one step of a path. Raises JobError for dots: even escaped, they lead to the parent folder."""
     if name in {"", ".", ".."}:
         raise JobError(f"{name!r} is not an id")
     return quote(name, safe="")
 
 
 def api_error(what: str, response: Response) -> APIError:
-    """Make the exception for an error answer, with one line and every field of the body."""
+    """Make the exception for an error response: a message of one line, and every field of the body."""
     problem = read_problem(response.status, response.body)
     kind, advice = _ERRORS.get(response.status, (APIError, ""))
     if response.status in REDIRECT:
@@ -399,7 +399,7 @@ def _span(after: datetime, before: datetime) -> str:
 
 
 def _halves(after: datetime, before: datetime) -> list[tuple[datetime, datetime]]:
-    """The older half, then the newer. They overlap: the API does not document whether a span includes its ends."""
+    """The older half, then the newer. They overlap, as it is not documented whether a span includes its end points."""
     middle = after + (before - after) / 2
     return [(after, middle + OVERLAP), (middle - OVERLAP, before)]
 

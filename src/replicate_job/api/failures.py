@@ -1,4 +1,4 @@
-"""What a failed request means: whether it may have been acted on, whether to send it again, and when. Without I/O."""
+"""Whether a failed request may have had an effect, whether to send it again, and after which wait. No I/O."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from replicate_job.wire.problem import Problem
 
 REQUEST_TIMEOUT = 408
 CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
-"""Statuses by which the API refuses a create request before it acts on it."""
+"""Statuses with which the API refuses a create request before it creates anything."""
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a 429 asks to wait; None where it names none, or nonsense.
+    """The wait in seconds that a 429 asks for. None if it names none, or one that makes no sense.
 
-    The body's ``retry_after`` (or its "resets in ~5s") comes first, then the ``Retry-After`` header, as seconds
-    or as an HTTP date: Replicate's 429 may carry only the body.
+    The body's ``retry_after`` (or its "resets in ~5s") counts before the ``Retry-After`` header, which holds seconds
+    or an HTTP date: Replicate's 429 may have the value in its body only.
     """
     if problem.retry_after is not None and _sane(problem.retry_after):
         return problem.retry_after
@@ -51,16 +51,16 @@ def _sane(seconds: float) -> bool:
 
 
 def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, ceiling: float = 8.0) -> float:
-    """Seconds before try ``attempt + 1`` (attempts count from 0): doubling, up to ``ceiling``.
+    """The wait in seconds after failed try number ``attempt`` (from 0): it doubles each time, up to ``ceiling``.
 
-    ``jitter`` in [0, 1] takes off up to half, so that many clients do not come back together; by default it is random.
+    ``jitter`` in [0, 1] shortens it by up to half, so that many clients do not retry together. The default is random.
     """
-    jitter = random.random() if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
+    jitter = random.random() if jitter is None else jitter  # noqa: S311 - jitter needs no cryptographic randomness
     return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
 
 
 def is_transient(error: ReplicateJobError) -> bool:
-    """Whether the same request may succeed later. For reads only; for a create request see ``is_ambiguous``."""
+    """Whether the same request may succeed later. Only for reads: a create request needs ``is_ambiguous``."""
     if isinstance(error, AnswerTooLargeError | CertificateError):
         return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
@@ -71,8 +71,8 @@ def is_transient(error: ReplicateJobError) -> bool:
 def is_ambiguous(error: ReplicateJobError) -> bool:
     """Whether a create request that failed like this may have made a prediction.
 
-    Only the statuses in ``CERTAIN`` say that it made none. A gateway may send any other answer, a redirect included,
-    after it has passed the request on.
+    Only the statuses in ``CERTAIN`` prove that it made none. A gateway may answer with any other status, even a
+    redirect, after it has passed the request on.
     """
     if isinstance(error, APIError):
         return error.status not in CERTAIN

@@ -1,6 +1,6 @@
-"""Endpoints that show what an account sees besides predictions. Apart from ``client``, for runs need none of them.
+"""Endpoints for models, trainings and deployments. They are apart from ``client`` because running a job needs none.
 
-Every function raises as the methods of ``Client`` do. ``ask`` makes a request, and may make it again.
+Every function raises as the methods of ``Client`` do. ``ask`` sends a request, and may send it again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, Page, SearchA
 
 
 async def search(client: Client, query: str, limit: int) -> list[ModelInfo]:
-    """The models that fit the query best, at most ``limit`` (1 to 50), with their tags."""
+    """The models that match the query best, at most ``limit`` (1 to 50), with their tags."""
     path = f"/search?{urlencode({'query': query, 'limit': limit})}"
     found = (await client.send("GET", path, SearchAnswer)).models
     return [
@@ -26,7 +26,7 @@ async def search(client: Client, query: str, limit: int) -> list[ModelInfo]:
 
 
 async def list_models(client: Client, query: str, ask: Ask | None = None) -> AsyncIterator[list[ModelInfo]]:
-    """Pages of the public models that fit the query."""
+    """Pages of the public models that match the query."""
     async for page in client.pages("/models", Page[ModelInfo], method="QUERY", text=query, ask=ask):
         yield page.results
 
@@ -37,7 +37,7 @@ async def get_readme(client: Client, owner: str, name: str) -> str:
 
 
 async def get_example(client: Client, owner: str, name: str) -> dict[str, Any] | None:
-    """The input of the prediction that the model's page shows; None where it shows none."""
+    """The example input on the model's page. None if it has no example."""
     model = await client.send("GET", f"/models/{owner}/{name}", WithExample)
     return (model.default_example and model.default_example.input) or model.example_input
 

@@ -1,4 +1,4 @@
-"""Rate-limit slots for the requests of a session."""
+"""Gives the requests of a session their rate-limit slots."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from replicate_job.clock import Clock
 from replicate_job.errors import JournalError
 from replicate_job.telemetry import COUNTS
 
-_PATIENCE = 2.0  # Seconds of waiting for a store before this process paces alone.
-_TRIES = 50  # Attempts to write the row, while other processes write theirs.
+_PATIENCE = 2.0  # Seconds to wait for the store. After that, this process keeps to the limit without the others.
+_TRIES = 50  # Attempts to write the row while other processes write it too.
 
 
 class RateStore(Protocol):
-    """Where processes share the rate limit of an account: the journal."""
+    """The place where processes share an account's rate limit: the journal."""
 
     def time(self) -> float:
-        """Unix time by the clock that all these processes share."""
+        """Unix time by a clock that all these processes share."""
 
     async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
         """See ``Journal.swap_rate``."""
 
 
 class RateLimiter:
-    """Gives the requests of one kind in a session their slots within ``shared``; first come, first served.
+    """Gives slots within the limit ``shared`` to a session's requests of one kind, first come, first served.
 
-    A request that has its slot is to be sent at once, and its answer to be reported. ``throttled`` counts 429s. With
-    ``store`` the limit holds for all processes that use it; while the store fails, it holds for this process alone.
-    ``after``: only once that limiter has used the store, so that a session that creates nothing writes nothing. As an
-    async context manager it lets ``rate``, in requests a second, hold for all sessions that share the limit.
+    A request must be sent as soon as it has its slot, and its response must be reported. ``throttled`` counts 429s.
+    With ``store`` the limit holds for all processes that use the same store. While the store fails, it holds for this
+    process alone. ``after``: use the store only once that other limiter has used it, so that a session that creates
+    nothing writes nothing. Enter the limiter as an async context manager: ``rate``, in requests a second, then holds
+    for all sessions that share the limit.
     """
 
-    def __init__(  # noqa: PLR0913 - whose limit of what, and where it is shared
+    def __init__(  # noqa: PLR0913 - the limit, its store, and the row that it uses there
         self,
         shared: SharedLimit,
         clock: Clock,
@@ -59,27 +60,27 @@ class RateLimiter:
         await self.report()
 
     def change(self, rate: float | None) -> None:
-        """Let another rate hold, in requests a second."""
+        """Replace the session's rate, in requests a second."""
         self._shared.enter(rate)
         self._shared.leave(self._rate)
         self._rate = rate
 
     @property
     def _store(self) -> RateStore | None:
-        return self._stored if self._after is None or self._after._has_written else None  # noqa: SLF001 - its own kind
+        return self._stored if self._after is None or self._after._has_written else None  # noqa: SLF001 - its own class
 
     @property
     def pace(self) -> float | None:
-        """Requests a second as of now, None for no limit."""
+        """The current rate in requests a second. None for no limit."""
         return self._shared.pace
 
     @property
     def paused(self) -> float:
-        """Seconds left of the pause that the API has asked for."""
+        """Seconds until the pause that a 429 asked for is over."""
         return self._shared.paused(self._clock.now())
 
     async def take_slot(self) -> Slot:
-        """Wait until a request may be sent. A wait that is cancelled takes no slot."""
+        """Wait until a request may be sent. A cancelled wait uses up no slot."""
         if slot := self._shared.take_free(self._clock.now()):
             return slot
         with self._shared.queue() as turn:
@@ -95,11 +96,11 @@ class RateLimiter:
                         return Slot(slot.number, max(slot.sent, self._clock.now()))
 
     def take_slot_now(self) -> Slot | None:
-        """A slot, where none has to be waited for."""
+        """A slot if one is free now, or None."""
         return self._shared.take_now(self._clock.now())
 
     async def _reserved(self) -> Slot:
-        """A slot of this process, maybe of a moment to come."""
+        """Reserve a slot for this process. Its time may be still to come."""
         tries = 0
         while True:
             now = self._clock.now()
@@ -107,13 +108,13 @@ class RateLimiter:
                 return slot
             if wait := self._shared.too_early(now):
                 await self._clock.sleep(wait)
-                tries = 0  # where many wait, each loses the race for a slot often
+                tries = 0  # with many waiting processes, each often loses the race for a slot
             elif self._store is None or self._shared.is_alone(now):
                 return self._shared.take_alone(now)
             else:
                 await self._write(self._store)
                 tries += 1
-                if tries == _TRIES:  # others were always quicker
+                if tries == _TRIES:  # other processes were always faster
                     self._shared.go_alone(now)
 
     async def _wait_for(self, slot: Slot) -> None:
@@ -124,7 +125,7 @@ class RateLimiter:
             await self._write(self._store, reserve=False)
 
     async def _write(self, store: RateStore, *, reserve: bool = True) -> bool:
-        """Whether there is nothing more to write: a draft has become the row, or the store fails."""
+        """Write the row once. False if another process has changed it meanwhile, so that it has to be written again."""
         draft = self._shared.draft(self._clock, store.time(), reserve=reserve)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -140,18 +141,18 @@ class RateLimiter:
         return False
 
     def accepted(self, slot: Slot, quota: Quota | None = None) -> None:
-        """Note an answer that is no 429, and the quota that it tells."""
+        """Note a response other than 429, and the quota that it names."""
         self._shared.accepted(slot, self._clock.now(), quota, stored=self._store is not None)
 
     async def refused(self, slot: Slot, retry_after: float | None) -> None:
-        """Note a 429, and let the other processes know."""
+        """Note a 429, and tell the other processes."""
         self.throttled += 1
         COUNTS.throttled[self._kind] += 1
         self._shared.throttled(slot, self._clock.now(), retry_after, stored=self._store is not None)
         await self.report()
 
     async def report(self) -> None:
-        """Write what the other processes should know."""
+        """Write what other processes should know: the responses during a time with 429s."""
         for _ in range(_TRIES):
             if self._store is None or not self._shared.has_lesson or self._shared.is_alone(self._clock.now()):
                 return
@@ -163,7 +164,7 @@ def unshared_limiter(clock: Clock, rate: float | None = None) -> RateLimiter:
     return RateLimiter(SharedLimit(RateLimit(rate)), clock)
 
 
-def account_limiter(  # noqa: PLR0913 - whose limit of what, and where it is shared
+def account_limiter(  # noqa: PLR0913 - the account, the kind of request, and the store
     api: str,
     token: str | None,
     kind: str,
@@ -173,9 +174,9 @@ def account_limiter(  # noqa: PLR0913 - whose limit of what, and where it is sha
     store: RateStore | None,
     after: RateLimiter | None = None,
 ) -> RateLimiter:
-    """The limit of an account for a session, to be entered: the process has one, and ``store`` shares it.
+    """An account's limiter for one session. Sessions of a process share the limit; ``store`` shares it with others.
 
-    ``rate`` is in requests a second; None for no limit but what 429s teach. ``after``: see ``RateLimiter``.
+    ``rate`` is in requests a second. With None, only the limit learned from 429s holds. ``after``: see ``RateLimiter``.
     """
     shared = shared_limit(api, token, kind, clock)
     return RateLimiter(shared, clock, store, rate=rate, api=api, kind=kind, after=after)

@@ -1,4 +1,4 @@
-"""How fast requests may go: even pacing, and what a 429 teaches."""
+"""The pace of requests: evenly spaced, within the limit that is set or learned from 429s."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 MARGIN = 0.98
-"""The share of a limit that is used: answers to evenly sent requests jitter, and the API counts minutes of its own."""
+"""The share of a limit that is used. Latency varies, and the API's minutes start at other times than ours."""
 LONGEST = 600.0
-"""Seconds of the longest pause that is believed, and between two requests at the slowest pace."""
+"""Seconds: a longer requested pause is not believed, and the slowest pace sends one request in that time."""
 FASTEST = 1000.0
-"""The highest pace, in requests a second, where no rate was set: a pace that doubles needs an end."""
+"""The fastest pace, in requests a second, if no rate is set: a climbing pace needs an upper limit."""
 
 BURST = 5.0
-"""Requests that may go at once, at the start and after idling."""
+"""How many requests may be sent at once, at the start and after idling."""
 
 _LONG_AGO = -1e9  # Before any time that a clock shows.
-_TICK = 1e-6  # Seconds that count as no wait: sums of floats fall short by so much.
-_ROUNDED = 0.5  # Seconds by which a wait in whole seconds is too long, on average.
-_IDLE = 1.0  # Seconds without a request, after which the API's bucket has filled up.
-_BLIND = 60.0  # Seconds of the longest pause where the API names none: it counts by the minute.
-_FINE, _BOLD = 0.02, 0.25  # The first step of a climb and the largest, as shares of the pace. Each doubles the last.
+_TICK = 1e-6  # A wait of so few seconds counts as none: rounding errors of floats are about as large.
+_ROUNDED = 0.5  # Seconds by which a wait that was rounded up to whole seconds is too long, on average.
+_IDLE = 1.0  # After so many seconds without a request, the API's token bucket counts as full.
+_BLIND = 60.0  # The longest pause in seconds if the API names none: the API counts by the minute.
+_FINE, _BOLD = 0.02, 0.25  # The first and the largest step up, as shares of the pace. Each step doubles the last.
 _EAGER, _CAREFUL = 4, 16  # Accepted requests before a step, times its size: 200 before one of 2 %, 800 after failures.
-_RARE = 1200 * _FINE  # Seconds before a step, times its size: 20 minutes, where 800 requests would take hours.
-_DROUGHT = 3.0  # Requests missed in a pause: a token bucket asks for two at most, a used-up minute for many.
+_RARE = 1200 * _FINE  # Seconds before a step, times its size. 20 minutes for 2 %, if 800 requests would take hours.
+_DROUGHT = 3.0  # A pause that costs so many requests means a used-up minute: a token bucket's pause costs two at most.
 
-_DOUBTS = 5  # Times in a row that nothing was left although all that was waited for had come: then it is not believed.
-_PROMPT = 1.0  # Seconds after its request for which an answer tells of this moment. A blocking wait answers far later.
+_DOUBTS = 5  # After so many quotas of 0 in a row, each after a complete renewal, quotas are not believed.
+_PROMPT = 1.0  # Seconds after the request in which a response's quota is current. A blocking wait's comes far later.
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)", re.ASCII)
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class Slot(NamedTuple):
-    """Leave to send one request: its number, from 1, and the time at which it was given."""
+    """Permission to send one request: its number, from 1, and the time for which it was given."""
 
     number: int
     sent: float
 
 
 class Quota(NamedTuple):
-    """How many more requests the API takes now, and in how many seconds there are more again, as an answer says."""
+    """The API's quota in a response: how many more requests it takes, and the seconds until it takes more again."""
 
     remaining: int
     reset: int
 
 
 class RateState(msgspec.Struct):
-    """What a ``RateLimit`` has given and learned so far. Times are in seconds, of one clock that only grows.
+    """What a ``RateLimit`` has given and learned so far. Times are in seconds of one monotonic clock.
 
     =============  ======================================================  ===================================
     field          meaning                                                 changed by
@@ -100,29 +100,29 @@ class RateState(msgspec.Struct):
     doubts: int = 0
 
     def moved(self, seconds: float) -> RateState:
-        """The same, for a clock that shows so many seconds more."""
+        """The same state for a clock that is ahead by so many seconds."""
         struck = Slot(self.struck.number, self.struck.sent + seconds)
         times = {name: getattr(self, name) + seconds for name in ("next", "resume", "began", "since", "renewal")}
         return msgspec.structs.replace(self, struck=struck, **times)
 
     def without_lessons(self) -> RateState:
-        """What was given alone, without what was learned from it."""
+        """The state with the slots that were given, but without what was learned from responses."""
         given = {name: getattr(self, name) for name in ("next", "number", "heard", "counted", "began")}
         return RateState(**given)
 
 
 class RateLimit:
-    """Decides when the next request may be sent, and learns from how the last ones were answered. Without I/O.
+    """Decides when the next request may be sent, and learns from the responses to the earlier ones. No I/O.
 
-    ``rate`` is the most that is ever sent, in requests a second; None for no limit until a 429 teaches one. ``burst``
-    is how many may go at once, at the start and after idling. Times are in seconds, of any clock that only grows.
+    ``rate`` is the highest rate, in requests a second. With None there is no limit until a 429 teaches one. ``burst``
+    is how many requests may be sent at once, at the start and after idling. Times are in seconds of a monotonic clock.
 
-    A 429 means that the API's bucket, or its minute, is used up at that moment. The requests accepted between two such
-    moments, divided by the time between them, are the limit. From there the pace climbs in steps; a step that leads to
-    a 429 is taken back.
+    A 429 means that the API's token bucket, or its minute, is used up at that moment. The requests accepted between two
+    such moments, divided by the time between them, give the limit. From there the pace climbs in steps. A step that
+    leads to a 429 is taken back.
 
-    Answers also say how many more requests may come, and when there are more again. Where that is used up, the next
-    request waits for the renewal. A server that never has any left is not believed for long.
+    Responses also tell how many more requests may come, and when there are more again. When that quota is used up, the
+    next request waits for the renewal. A server whose quota is always 0 is soon not believed any more.
     """
 
     def __init__(self, rate: float | None, *, burst: float = BURST) -> None:
@@ -131,7 +131,7 @@ class RateLimit:
 
     @property
     def pace(self) -> float | None:
-        """Requests a second as of now, None for no limit."""
+        """The current rate in requests a second. None for no limit."""
         if self.state.pace is None:
             return None if self.rate is None else self._most
         return min(self.state.pace, self._most)
@@ -142,18 +142,18 @@ class RateLimit:
 
     @property
     def next(self) -> float:
-        """Time at which the next request may go: a quota that is used up is waited for."""
+        """The time at which the next request may be sent. A used-up quota delays it until the renewal."""
         state = self.state
         is_used_up = state.number >= state.quota and state.doubts < _DOUBTS
         return max(state.next, state.renewal) if is_used_up else state.next
 
     def wait(self, now: float) -> float:
-        """Seconds until a request may be sent; 0 when it may now."""
+        """Seconds until a request may be sent; 0 if it may be sent now."""
         seconds = self.next - now
         return seconds if seconds > _TICK else 0.0
 
     def paused(self, now: float) -> float:
-        """Seconds left of the pause that the API has asked for."""
+        """Seconds until the pause that a 429 asked for is over."""
         return max(0.0, self.state.resume - now)
 
     def take(self, now: float) -> Slot:
@@ -162,13 +162,13 @@ class RateLimit:
             self.state.counted, self.state.began = self.state.number, now
         gap = 1 / self.pace if self.pace else 0.0
         self.state.next = max(self.state.next, now - (self.state.burst - 1) * gap) + gap
-        if self.state.refusals > 1:  # The answer to one request tells whether the limit is still used up.
+        if self.state.refusals > 1:  # One request at a time finds out whether the limit is still used up.
             self.state.next = max(self.state.next, now + 1)
         self.state.number += 1
         return Slot(self.state.number, now)
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None) -> None:
-        """Note that the request of this slot was answered, and not with 429; ``quota`` is what the answer says."""
+        """Note that this slot's request got a response other than 429. ``quota`` is the response's quota."""
         if quota:
             self._note_quota(slot, now, quota)
         if slot.number <= self.state.heard:
@@ -184,7 +184,7 @@ class RateLimit:
             self._go(pace * (1 + state.stride), 2 * state.stride, now)
 
     def _note_quota(self, slot: Slot, now: float, quota: Quota) -> None:
-        # Whole seconds are rounded up, by almost one: a pace that 429s have taught knows better where in the last one.
+        # The reset is rounded up to whole seconds. A pace learned from 429s knows better when in the last second it is.
         state, sure = self.state, quota.reset - (self.state.pace is not None)
         renewal = min(now, slot.sent + _PROMPT) + sure
         if self.pace is None or slot.number < state.quoted or renewal <= now:
@@ -194,13 +194,13 @@ class RateLimit:
         state.quota, state.renewal, state.quoted = slot.number + quota.remaining, renewal, slot.number
 
     def holds(self, slot: Slot) -> bool:
-        """Whether a slot that was given, maybe for a moment to come, may be used: a 429 and a quota end those given."""
+        """Whether a slot given before may still be used. A 429 ends all earlier slots, and a quota those beyond it."""
         state = self.state
         is_beyond = slot.number > state.quota and slot.sent < state.renewal and state.doubts < _DOUBTS
         return slot.number > state.heard and not is_beyond
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None) -> None:
-        """Note a 429. A request that was sent before an earlier 429 arrived only lengthens the pause."""
+        """Note a 429. If its request was sent before an earlier 429 arrived, it only lengthens the pause."""
         is_new = slot.number > self.state.heard
         self.state.refusals += is_new
         asked, pause = self._bounded(retry_after)
@@ -216,9 +216,9 @@ class RateLimit:
         self.state.next = max(self.state.next, self.state.resume)
 
     def _bounded(self, retry_after: float | None) -> tuple[float | None, float]:
-        """The pause that was asked for (whole seconds, None for nonsense), and the one to make; it doubles.
+        """The requested pause (whole seconds, None if missing or absurd), and the pause to make, which doubles.
 
-        More than ``LONGEST`` is nonsense too: a broken gateway must not stop the other programs of an account.
+        More than ``LONGEST`` counts as absurd: a broken gateway must not stop the other programs of an account.
         """
         doubled = min(_BLIND, 2.0 ** min(self.state.refusals - 1, 10))
         if retry_after is None:
@@ -229,14 +229,14 @@ class RateLimit:
         return None, doubled
 
     def _learn(self, slot: Slot, now: float, pause: float) -> None:
-        """Set the pace after the first 429 since an accepted request."""
+        """Set the pace after the first 429 that follows an accepted request."""
         passed = slot.number - 1 - self.state.counted
         measured = MARGIN * max(1, passed) / max(_ROUNDED, slot.sent + pause - _ROUNDED - self.state.began)
         burst, self.state.burst = self.state.burst, 1 if passed <= self.state.burst else self.state.burst
         if self.pace is None:
             self._go(measured, 1 / max(1, passed), now)
         elif passed <= burst and burst > 1:
-            # Only the burst may have been too much. A refused request takes a token too: two fit into the pause.
+            # Maybe only the burst was too large. A refused request costs a token too, so the pause is worth two.
             self._go(min(self.pace, MARGIN * 2 / pause) if pause > 1 else self.pace, 1 / pause, now)
         elif self.state.before is not None:
             self.state.caution = min(_CAREFUL, 2 * self.state.caution)
@@ -244,14 +244,14 @@ class RateLimit:
         elif measured > 0.95 * self.pace:
             self._go(self.pace * 0.95, _FINE, now)
         else:
-            if measured < self.pace / 2:  # The limit itself has changed: the new one is to be found soon.
+            if measured < self.pace / 2:  # The API's limit has changed: find the new one quickly.
                 self.state.caution = _EAGER
             self._go(max(measured, self.pace / 2), 1 / max(1, passed), now)
         self.state.before = None
 
     def _measure_drought(self, end: float, now: float, *, asked: bool) -> None:
-        """Set the pace after a long pause: the requests before it have used up the limit, which is their average."""
-        # Of few requests, the refused ones have taken a good part of the tokens.
+        """Set the pace after a long pause. It means that the requests before it have used up the limit."""
+        # If these were few requests, the refused ones took a good part of the tokens.
         passed = max(2, self.state.struck.number - 1 - self.state.counted)
         pace = self.pace or self._most
         if (end - _ROUNDED - self.state.struck.sent) * pace < _DROUGHT:
@@ -267,9 +267,9 @@ class RateLimit:
 
 
 def read_quota(remaining: str | None, reset: str | None) -> Quota | None:
-    """The quota of the headers ``RateLimit-Remaining`` and ``RateLimit-Reset``; None without one that can be believed.
+    """Read the headers ``RateLimit-Remaining`` and ``RateLimit-Reset``. None if they are missing or make no sense.
 
-    A renewal that is over a minute away cannot: the API counts by the minute.
+    A reset more than a minute away makes no sense: the API counts by the minute.
     """
     if not (remaining and reset and _COUNT.fullmatch(remaining) and _COUNT.fullmatch(reset)):
         return None
@@ -278,7 +278,10 @@ def read_quota(remaining: str | None, reset: str | None) -> Quota | None:
 
 
 def parse_rate(text: str) -> float | None:
-    """Requests a second of ``600/min``, ``10/s``, ``36000/h``; None for ``none``. Raises ValueError."""
+    """Read a rate such as ``600/min``, ``10/s`` or ``36000/h`` in requests a second; None for ``none``.
+
+    Raises ValueError.
+    """
     if text.strip().lower() == "none":
         return None
     match = _RATE.fullmatch(text.strip().lower())

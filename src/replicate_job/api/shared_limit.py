@@ -1,4 +1,4 @@
-"""An account's rate limit, for all threads of the process; between processes it is a row of a store."""
+"""An account's rate limit: shared by all threads of the process, and by other processes as a row in a store."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from replicate_job.decoding import decode
 from replicate_job.forks import on_fork
 
 BLOCK = 0.25
-"""Seconds of slots that a process reserves at once, so that a busy one writes to the row four times a second."""
+"""Seconds of slots that a process reserves at once, so that a busy process writes the row four times a second."""
 AHEAD = 1.0
-"""Seconds before its time from which a slot can be reserved: processes that all wait get theirs in turn."""
+"""A slot can be reserved at most this many seconds early, so that waiting processes take turns."""
 REPORTS = 1000
-"""Answers that are remembered for the row, while a store fails."""
+"""How many responses are remembered for the row while the store fails."""
 ALONE = 5.0
-"""Seconds for which a process keeps its own pace after a store has failed."""
+"""Seconds for which a process keeps to the limit without the others after the store has failed."""
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A row to be written in place of the one that was ``seen``: ``slots`` are this process's once it is."""
+    """A row to write in place of the row ``seen``. Once it is written, ``slots`` belong to this process."""
 
     seen: str
     text: str
@@ -40,14 +40,14 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """What is stored: the state, and when it was written."""
+    """The stored row: the state, and the time when it was written."""
 
     at: Moment
     state: RateState
 
 
 class _Report(msgspec.Struct, frozen=True):
-    """An answer that the row does not know of yet. ``throttled``: it was a 429."""
+    """A response that is not in the row yet. ``throttled``: it was a 429."""
 
     number: int
     slot: Slot
@@ -58,14 +58,14 @@ class _Report(msgspec.Struct, frozen=True):
 
 
 class _Queue:
-    """Those of one event loop that wait for a slot."""
+    """The tasks of one event loop that wait for a slot."""
 
     def __init__(self) -> None:
         self.turn, self.waiting = asyncio.Lock(), 0
 
 
 class SharedLimit:
-    """A rate limit of an account as this process knows it: what it reserved, and what it learned. Without I/O.
+    """An account's rate limit as this process knows it: reserved slots, and what was learned. No I/O.
 
     Every method may be called from any thread.
     """
@@ -85,7 +85,7 @@ class SharedLimit:
         self._alone_until = -LONGEST
 
     def enter(self, rate: float | None) -> None:
-        """Open a session that names this rate. The lowest of those open holds."""
+        """Add a session with this rate. The lowest rate of all open sessions holds."""
         with self._lock:
             self._rates.append(rate)
             self._choose_rate()
@@ -113,7 +113,7 @@ class SharedLimit:
 
     @contextmanager
     def queue(self) -> Iterator[asyncio.Lock]:
-        """Queue up, among those of this event loop, for the lock that one has while it waits for its slot."""
+        """Join this event loop's queue for slots. The yielded lock is held while a task waits for its slot."""
         loop = asyncio.get_running_loop()
         with self._lock:
             for ended in [other for other in self._queues if other.is_closed()]:
@@ -129,12 +129,12 @@ class SharedLimit:
                     del self._queues[loop]
 
     def take_free(self, now: float) -> Slot | None:
-        """A slot at once, where no limit is known."""
+        """A slot at once if no limit is known, or None."""
         with self._lock:
             return self._limit.take(now) if self._limit.pace is None else None
 
     def take_now(self, now: float) -> Slot | None:
-        """A slot that may be used at this moment: of no limit, or of those reserved while nobody waits for one."""
+        """A slot that may be used now: without a limit, or a reserved one if no task waits for it. Else None."""
         if slot := self.take_free(now):
             return slot
         with self._lock:
@@ -142,7 +142,7 @@ class SharedLimit:
         return self.take_reserved(now) if is_due else None
 
     def take_reserved(self, now: float) -> Slot | None:
-        """The first of the reserved slots. Those that were left lying have lapsed, for others may have idled since."""
+        """The first reserved slot. Slots not used in time are dropped, because other processes may have idled since."""
         with self._lock:
             while self._block:
                 slot = heapq.heappop(self._block)
@@ -155,17 +155,17 @@ class SharedLimit:
             heapq.heappush(self._block, slot)
 
     def is_valid(self, slot: Slot) -> bool:
-        """Whether the slot holds still. A 429 ends all that were reserved before it, a quota those beyond it."""
+        """Whether the slot may still be used. A 429 ends all slots reserved before it, and a quota those beyond it."""
         with self._lock:
             return self._limit.holds(slot)
 
     def too_early(self, now: float) -> float:
-        """Seconds until the next slot can be reserved."""
+        """Seconds until another slot can be reserved."""
         with self._lock:
             return self._limit.wait(now + AHEAD)
 
     def take_alone(self, now: float) -> Slot:
-        """Reserve the next slot without asking other processes."""
+        """Take the next slot without the store."""
         with self._lock:
             return self._limit.take(max(now, self._limit.next))
 
@@ -173,15 +173,15 @@ class SharedLimit:
         return now < self._alone_until
 
     def go_alone(self, now: float) -> None:
-        """Keep the pace of this process for a while: the store has failed."""
+        """Keep to the limit without the store for a while, because it has failed."""
         self._alone_until = now + ALONE
 
     def is_stale(self, now: float) -> bool:
-        """Whether another process may have met a 429 since the row was seen."""
+        """Whether the row was read so long ago that another process may have met a 429 since."""
         return now - self._seen_at > 2 * BLOCK
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None, *, stored: bool) -> None:
-        """Note an answer that is no 429, and the quota that it tells. ``stored``: the row is to know of it."""
+        """Note a response other than 429, and its quota. ``stored``: also remember it for the row."""
         self._report(_Report(0, slot, now, quota=quota), stored=stored)
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None, *, stored: bool) -> None:
@@ -203,12 +203,12 @@ class SharedLimit:
 
     @property
     def has_lesson(self) -> bool:
-        """Whether the row lacks an answer that matters to others: one of a time with 429s."""
+        """Whether the row lacks a response that other processes need: one during a time with 429s."""
         with self._lock:
             return bool(self._reports) and (self._has_refusals or any(report.throttled for report in self._reports))
 
     def draft(self, clock: Clock, wall: float, *, reserve: bool = True) -> Draft:
-        """A row with what was learned here; with ``reserve``, the next slots are this process's.
+        """A new row with what this process has learned. With ``reserve`` it also reserves the next slots.
 
         ``wall`` is Unix time by the store's clock.
         """
@@ -222,12 +222,12 @@ class SharedLimit:
             return Draft(self._seen, text, limit.state, slots, self._reported, now)
 
     def _wanted(self, now: float) -> int:
-        """Slots that are likely to be used: for all that wait, or twice as many as before if those were soon used."""
+        """The number of slots to reserve: one for each waiting task, or twice the last number if that was soon used."""
         likely = 2 * self._size if now - self._reserved_at < 2 * BLOCK else 1
         return max(likely, sum(queue.waiting for queue in self._queues.values()))
 
     def written(self, draft: Draft) -> None:
-        """The draft has become the row."""
+        """The draft was written as the row."""
         with self._lock:
             self._replace(draft.state, draft.reports)
             self._seen, self._seen_at = draft.text, draft.at
@@ -237,19 +237,19 @@ class SharedLimit:
                 heapq.heappush(self._block, slot)
 
     def adopt(self, text: str, clock: Clock, wall: float) -> None:
-        """Another process has written this row (empty: it was deleted): it knows all that was written before."""
+        """Take over a row that another process has written (empty if it was deleted), with all that it knows."""
         with self._lock:
             self._seen_at = clock.now()
             if text == self._seen:  # written by another thread of this process
                 return
-            with suppress(ValueError):  # a damaged row, which is written anew
+            with suppress(ValueError):  # a damaged row is ignored: the next draft replaces it
                 self._replace(_read(text, clock, wall), 0)
             self._seen = text
 
     def _replace(self, state: RateState, known: int) -> None:
-        """Take a state over that knows the first ``known`` reports.
+        """Replace the state by one that knows this process's first ``known`` reports.
 
-        What was sent without it, while a store had failed or through another one, holds too.
+        Slots that this process used without the row count too, as it does while the store fails.
         """
         before, self._limit.state = self._limit.state, state
         self._has_refusals = state.refusals > 0 or state.pace is not None
@@ -269,16 +269,16 @@ def _take_block(limit: RateLimit, now: float, wanted: int) -> list[Slot]:
 
 
 def _read(text: str, clock: Clock, wall: float) -> RateState:
-    """The state of a row, in the time of this clock; ``wall`` is the store's.
+    """The state in a row, with its times converted to this clock. ``wall`` is the store's time.
 
     Raises ValueError for a row that no process can have written.
     """
     row = decode(text, _Row)
     age, now = row.at.age(clock), clock.now()
-    if age is None:  # of another boot, or of another machine, whose clock may be an hour off
+    if age is None:  # written before a restart, or by another machine, whose clock may be an hour off
         age = max(0.0, wall - row.at.wall)
     state = row.state.moved(now - age - row.at.since)
-    if age > LONGEST:  # the account's limit may have changed since
+    if age > LONGEST:  # the account's limit may have changed since then
         state = state.without_lessons()
     if max(state.next, state.renewal) > now + LONGEST + AHEAD:
         raise ValueError("a slot that far ahead was not given by this clock")
@@ -292,8 +292,8 @@ _registry = threading.Lock()
 def shared_limit(api: str, token: str | None, kind: str, clock: Clock) -> SharedLimit:
     """The process's limit for an account.
 
-    It outlasts its sessions by as long as a pause can be: calls that open a session each obey what one has learned.
-    Times of clocks of different boots cannot be compared.
+    It is kept for ``LONGEST`` seconds after its last session, so that calls with a session each obey earlier 429s.
+    The boot is part of the key, because times of different boots cannot be compared.
     """
     account = blake2b((token or "").encode(), digest_size=16).digest()
     with _registry:
@@ -307,7 +307,7 @@ def shared_limit(api: str, token: str | None, kind: str, clock: Clock) -> Shared
 
 @on_fork
 def forget_limits() -> None:
-    """Forget what was learned. A fork does, for it may have copied locks that are never released."""
-    global _registry  # noqa: PLW0603 - of the process, as it is
+    """Forget all limits. A forked process does this, because its copied locks may never be released."""
+    global _registry  # noqa: PLW0603 - the lock itself has to be replaced
     _registry = threading.Lock()
     _limits.clear()

@@ -1,4 +1,4 @@
-"""The one place that sends requests to the API, and the only one that sends the token."""
+"""Sends the requests to the API. Nothing else sends them, and nothing else sends the token."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ from replicate_job.wire.bounds import LARGEST, is_heavy
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. A third of a claim's lease: a request sent with that much left arrives before the lease ends."""
-# Seconds between two bytes. A blocking wait of 60 s may send nothing until it ends.
+# Seconds between two bytes of a response. During a blocking wait of 60 s no byte may come.
 READ_TIMEOUT = 95.0
-# Seconds. Load balancers usually close an idle connection after 60 s; a create request sent at that moment would be
-# ambiguous.
+# Seconds. Load balancers usually close an idle connection after 60 s. A create request sent at that moment would have
+# an unknown outcome.
 POOL_IDLE = 20.0
 Guard = Callable[[], None]
-"""Raises NotSentError where a request must not be sent any more."""
+"""Raises NotSentError if a request must not be sent any more."""
 JUDGED = 64
-"""Addresses that are remembered: a batch sends a million create requests to the same one."""
+"""How many parsed URLs are cached: a batch sends a million create requests to the same one."""
 FAULTY = 300
-"""The first status that is not a success."""
+"""The lowest status that is not a success."""
 SHOWN = 200
-"""Characters of an address that a message repeats."""
+"""How many characters of a URL a message shows."""
 EPOCHS = (1577836800.0, 4102444800.0)
-"""Unix times (2020 to 2100) between which the API's clock is believed."""
+"""Unix times (2020 to 2100). A ``Date`` outside of them is ignored."""
 MOVED = frozenset({301, 302, 307, 308})
-"""Statuses of a redirect that keeps the method of a GET."""
+"""Redirect statuses that are followed for a GET."""
 MOST_MOVES = 6
-"""Requests in a row, of which each but the last is answered with a redirect."""
+"""How many requests are sent in a row while each is answered with a redirect."""
 NONE: Mapping[str, str] = MappingProxyType({})
 ONCE: Mapping[str, Mapping[str, str]] = {
     "gateway.ai.cloudflare.com": {"cf-aig-max-attempts": "1", "cf-aig-skip-cache": "true"}
 }
-"""Gateways, by host, with the headers that keep them from sending a request again and from answering by themselves.
+"""Gateway hosts, with the headers that turn off their retries and caches.
 
-A create request that is sent again is paid for again. One that is answered from a cache, or a list from a cache, hides
-what was made. From https://developers.cloudflare.com/ai-gateway/.
+A retried create request is paid for twice. A cached answer to a create request, or a cached list, hides predictions.
+From https://developers.cloudflare.com/ai-gateway/.
 """
 PORTION = 1024**2
-"""Bytes of a body that are read at once. Usual answers are smaller. No more than this is read of an error."""
+"""How many bytes of a body are read at once. Usual responses are smaller, and no more is read of an error."""
 
 
 class Response(msgspec.Struct, frozen=True):
-    """``headers`` has names in lower case; it is empty for a success.
+    """``headers`` has names in lower case, and is empty for a success.
 
-    ``cut``: the answer was too large, and ``body`` is its beginning. ``quota`` is what it says of the rate limit.
+    ``cut``: the response was too large, and ``body`` is only its beginning. ``quota`` is from its rate-limit headers.
     """
 
     status: int
@@ -73,10 +73,10 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Transport:
-    """Sends to one API with one token; the token goes to that API's origin only, over any redirect or link.
+    """Sends to one API with one token. The token goes to that API's origin only, whatever redirects or links say.
 
-    ``base_url`` is with or without ``/v1``. ``headers``, with names in lower case, go where the token goes. Use it as
-    an async context manager.
+    ``base_url`` may have ``/v1`` or not. ``headers``, with names in lower case, are sent wherever the token is. Use it
+    as an async context manager.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Transport:
         *,
         user_agent: str,
         headers: Mapping[str, str] = NONE,
-        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+        clock: Clock = SystemClock(),  # noqa: B008 - sharing one is safe: it has no state
     ) -> None:
         self.base_url = normalize(base_url)
         url = Url(self.base_url)
@@ -122,33 +122,33 @@ class Transport:
         try:
             await self._client.close()
         finally:
-            del self._client  # the library closes idle connections with the last reference
+            del self._client  # the library closes idle connections when the last reference is gone
 
     @property
     def api_time(self) -> float | None:
-        """The API's clock as of now (Unix seconds, to a second); None before the first answer.
+        """The API's current time (Unix seconds, to a second). None before the first response.
 
-        It advances with the seconds since this machine started: setting this machine's clock does not change it.
+        It advances with this machine's monotonic clock, so setting the wall clock does not change it.
         """
         return None if self._ahead is None else self._clock.now() + self._ahead
 
-    async def send(  # noqa: PLR0913 - one argument a part of a request
+    async def send(  # noqa: PLR0913 - the request's parts
         self,
         method: str,
         path: str,
         *,
-        timeout: float,  # noqa: ASYNC109 - the deadline is enforced below asyncio, in the Rust client
+        timeout: float,  # noqa: ASYNC109 - the HTTP library enforces it
         body: bytes | None = None,
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
         guard: Guard | None = None,
     ) -> Response:
-        """Send once. ``path`` is relative to the base URL (``/predictions``), or a whole URL that the API gave.
+        """Send a request once. ``path`` is relative to the base URL (``/predictions``), or a whole URL from the API.
 
-        A GET follows redirects within the API's origin, as of a model that was renamed. Any other redirect is the
-        answer. ``guard`` is called right before the request connects and is sent; when it raises, nothing is.
-        Raises NotSentError when no connection was made, and NoAnswerError for any failure after that: the API may have
-        acted on the request.
+        A GET follows redirects within the API's origin, as for a renamed model. Any other redirect is returned as the
+        response. ``guard`` is called right before the request connects; if it raises, nothing is sent. Raises
+        NotSentError if no connection was made, and NoAnswerError for any failure after that: the API may have acted on
+        the request.
         """
         headers = headers or {}
         if body is not None and "content-type" not in headers:
@@ -174,14 +174,14 @@ class Transport:
         async with exchange as response:
             payload, cut = await self._read(response)
         quota = None
-        with suppress(ValueError):  # a header that is not text
+        with suppress(ValueError):  # a header that cannot be decoded
             self._note_date(response.get_header("date"))
             quota = read_quota(response.get_header("ratelimit-remaining"), response.get_header("ratelimit-reset"))
         headers = read_headers(response) if response.status >= FAULTY else {}
         return Response(response.status, headers, payload, cut, quota)
 
     def _moved(self, path: str, response: Response) -> str | None:
-        """Where the answer leads, if that is an address of the API's own; else None."""
+        """The redirect's target if it has the API's origin; else None."""
         if response.status not in MOVED or "location" not in response.headers:
             return None
         try:
@@ -191,9 +191,9 @@ class Transport:
         return str(target) if target.origin_ascii == self._origin else None
 
     async def _read(self, response: RustResponse) -> tuple[bytes, bool]:
-        """The body, and whether it is only the beginning, as of a body that is too large or a long error.
+        """Read the body. Also whether it was cut off, as a body that is too large or a long error is.
 
-        Large bodies are read one at a time, so that all of them together stay within the limit.
+        Large bodies are read one at a time, so that together they stay within the size limit.
         """
         portion = await response.body_reader.read(PORTION) or b""
         if len(portion) < PORTION:
@@ -213,7 +213,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Open a GET whose body is read as it comes: its status and its chunks, up to the same size in all.
+        """Open a GET whose body is read as it comes. Yields its status and its chunks, up to ``LARGEST`` bytes in all.
 
         Raises as ``send`` does, and AnswerTooLargeError.
         """
@@ -255,9 +255,9 @@ class Transport:
         return path if "://" in path else self.base_url + path
 
     def _judge(self, text: str) -> tuple[Url, bool]:
-        """The address, and whether it is the API's own. Raises ValueError."""
+        """The parsed URL, and whether it has the API's origin. Raises ValueError."""
         if (known := self._judged.get(text)) is None:
-            # The parser that also sends decides whose address it is: two parsers can read one text as two hosts.
+            # The same parser decides about the origin and sends the request: two parsers may read different hosts.
             url = Url(text)
             known = url, url.origin_ascii == self._origin
             if len(self._judged) < JUDGED:
@@ -265,21 +265,21 @@ class Transport:
         return known
 
     def _note_date(self, date: str | None) -> None:
-        if date == self._date:  # all answers of one second have the same
+        if date == self._date:  # responses within the same second have the same date
             return
         self._date = date
         try:
             unix = parsedate_to_datetime(date or "").timestamp()
         except (ValueError, OverflowError):
-            return  # keeps the time of an earlier answer
+            return  # keep the time of an earlier response
         if EPOCHS[0] <= unix <= EPOCHS[1]:
             self._ahead = unix - self._clock.now()
 
 
 def normalize(base_url: str) -> str:
-    """Give the base URL no slash at the end, and ``/v1`` where it has no path. Raises JobError for no http(s) URL.
+    """Remove a slash at the end of the base URL, and add ``/v1`` if it has no path. Raises JobError for no http(s) URL.
 
-    A path is taken as it is: a gateway's stands for the API's with its ``/v1``.
+    Any path is left as it is: a gateway's path replaces the API's ``/v1``.
     """
     wrong = JobError(f"REPLICATE_BASE_URL is {base_url!r}: it must be like {DEFAULT_BASE_URL}")
     try:
