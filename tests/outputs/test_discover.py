@@ -1,4 +1,4 @@
-"""Telling files from text in an output."""
+"""Files and text in an output are told apart."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def found(output: Any, schema: dict[str, Any] | None = None, origin: str | None 
     return [file.position for file in find_files(output, schema, origin=origin)]
 
 
-def test_a_single_uri_is_a_file_wherever_it_lives() -> None:
+def test_a_string_with_the_uri_format_is_a_file_at_any_host() -> None:
     assert find_files(ELSEWHERE, document(URI)) == [OutputFile((), ELSEWHERE)]
 
 
-def test_the_format_alone_says_file() -> None:
+def test_the_uri_format_is_enough_without_a_type() -> None:
     assert found(ELSEWHERE, document({"format": "uri"})) == [()]
 
 
-def test_the_files_of_a_list_come_in_its_order() -> None:
+def test_the_files_of_a_list_are_in_its_order() -> None:
     schema = document({"type": "array", "items": URI, "x-cog-array-type": "iterator"})
 
     assert find_files([ELSEWHERE, DELIVERED], schema) == [OutputFile((0,), ELSEWHERE), OutputFile((1,), DELIVERED)]
@@ -63,7 +63,7 @@ def test_objects_are_searched_through_references_and_unions() -> None:
         {"type": ["string", "null"], "format": "uri"},
     ],
 )
-def test_an_output_that_is_one_file_may_be_described_elsewhere_or_be_missing(output: dict[str, Any]) -> None:
+def test_a_file_output_may_use_a_reference_or_be_nullable(output: dict[str, Any]) -> None:
     assert found(ELSEWHERE, document(output, Picture=URI)) == [()]
     assert found(DELIVERED, document(output, Picture={"type": "string"})) == ([()] if "format" in output else [])
 
@@ -109,7 +109,7 @@ def test_a_union_of_text_and_file_is_decided_by_the_host() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 4, True, "", "s3://bucket/key", "/etc/passwd", "file:///etc/passwd", []])
-def test_what_cannot_be_fetched_is_no_file(value: Any) -> None:
+def test_a_value_that_is_no_url_is_not_a_file(value: Any) -> None:
     assert found(value, document(URI)) == []
 
 
@@ -154,7 +154,9 @@ TOKENS = document(
         (None, None, None),
     ],
 )
-def test_text_is_joined_where_the_schema_or_its_absence_says_so(output: Any, schema: Any, joined: str | None) -> None:
+def test_a_list_of_strings_is_joined_if_the_schema_says_so_or_is_missing(
+    output: Any, schema: Any, joined: str | None
+) -> None:
     assert as_text(output, schema) == joined
 
 
@@ -177,11 +179,11 @@ WORDS = document({"type": "array", "items": {"type": "string"}})
         (None, None, ""),
     ],
 )
-def test_the_text_of_an_output_is_found_beside_other_things(output: Any, schema: Any, text: str) -> None:
+def test_the_text_of_an_output_is_found_beside_numbers_objects_and_files(output: Any, schema: Any, text: str) -> None:
     assert text_in(output, schema) == text
 
 
-def test_a_stream_of_pieces_is_known_before_there_is_output() -> None:
+def test_the_schema_tells_whether_the_output_is_text_in_pieces() -> None:
     assert is_text(TOKENS)
     assert not is_text(document(URI))
     assert not is_text(None)

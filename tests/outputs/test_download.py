@@ -1,4 +1,4 @@
-"""Keeping outputs, over real HTTP from a server that misbehaves as told."""
+"""Downloading outputs over real HTTP, from a server with faults."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ CONTENT = hashlib.shake_256(b"a picture").digest(300_000)
 
 
 class Fault:
-    """What one answer does differently."""
+    """A fault of one response."""
 
-    def __init__(  # noqa: PLR0913 - one argument a deviation
+    def __init__(  # noqa: PLR0913 - one argument for each kind of fault
         self,
         status: int = 0,
         *,
@@ -54,7 +54,7 @@ class Fault:
 
 
 class Files:
-    """Serves ``content`` at any path with ranges and an ETag; each request uses up one of ``faults``."""
+    """Serves ``content`` at any path, with ranges and an ETag. Each request uses up one of ``faults``."""
 
     def __init__(self, content: bytes = CONTENT) -> None:
         self.content, self.etag = content, '"one"'
@@ -96,7 +96,7 @@ class Files:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         except asyncio.CancelledError:
-            writer.transport.abort()  # nobody reads the rest
+            writer.transport.abort()  # the client reads no more
             raise
         finally:
             self.open -= 1
@@ -139,7 +139,7 @@ async def fetch() -> AsyncIterator[HttpFetch]:
 
 
 class Sleeps(list[float]):
-    """A clock that only notes how long it was to sleep."""
+    """A ``sleep`` that returns at once and records the seconds."""
 
     async def __call__(self, seconds: float) -> None:
         self.append(seconds)
@@ -153,7 +153,9 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-async def test_a_file_is_saved_whole_with_its_size_and_hash(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_file_is_saved_completely_with_its_size_and_hash(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     folder, url = tmp_path / "new" / "folder", f"{files.url}/a/out.webp?sig=1"
 
     (saved,) = await save([OutputFile((), url)], folder, fetch)
@@ -163,7 +165,7 @@ async def test_a_file_is_saved_whole_with_its_size_and_hash(files: Files, fetch:
     assert listing(folder) == ["output.webp"]
 
 
-async def test_no_credentials_no_referer_and_plain_bytes_are_asked_for(
+async def test_requests_have_no_credentials_and_no_referer_and_ask_for_uncompressed_bytes(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.faults.append(Fault(302, headers={"location": "/elsewhere.png"}))
@@ -176,7 +178,7 @@ async def test_no_credentials_no_referer_and_plain_bytes_are_asked_for(
         assert not {"authorization", "cookie", "referer"} & headers.keys()
 
 
-async def test_a_cut_transfer_goes_on_where_it_broke(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_broken_download_continues_where_it_broke(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
     files.faults += [Fault(cut=100_000), Fault(cut=50_000), Fault(cut=0)]
 
     (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
@@ -192,7 +194,7 @@ async def test_a_cut_transfer_goes_on_where_it_broke(files: Files, fetch: HttpFe
     assert {headers.get("if-range") for _, headers in files.requests[1:]} == {'"one"'}
 
 
-async def test_a_server_that_ignores_ranges_starts_the_file_over(
+async def test_with_a_server_that_ignores_ranges_the_file_starts_over(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.faults += [Fault(cut=100_000), Fault(whole=True)]
@@ -203,7 +205,7 @@ async def test_a_server_that_ignores_ranges_starts_the_file_over(
     assert saved.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
-async def test_a_file_that_changed_meanwhile_is_not_patched_together(
+async def test_a_file_that_changed_between_two_requests_starts_over(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     class Changing(Sleeps):
@@ -218,10 +220,8 @@ async def test_a_file_that_changed_meanwhile_is_not_patched_together(
     assert saved.path.read_bytes() == b"new" * 50_000
 
 
-async def test_a_part_with_another_etag_is_not_patched_onto_the_first(
-    files: Files, fetch: HttpFetch, tmp_path: Path
-) -> None:
-    """Whatever If-Range says, this host sends the rest of what it has now, which is as long."""
+async def test_a_partial_response_with_another_etag_starts_over(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    """The host ignores If-Range: it sends the rest of its present file, which has the same length."""
     new = bytes(reversed(CONTENT))
     rest = {"etag": '"two"', "content-range": f"bytes 100000-{len(new) - 1}/{len(new)}"}
     files.faults += [Fault(cut=100_000), Fault(206, body=new[100_000:], headers=rest)]
@@ -232,7 +232,9 @@ async def test_a_part_with_another_etag_is_not_patched_onto_the_first(
     assert saved.path.read_bytes() == new
 
 
-async def test_a_part_that_is_longer_than_it_says_starts_over(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_partial_response_longer_than_its_range_starts_over(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     rest = {"content-range": f"bytes 100000-199999/{len(CONTENT)}"}
     files.faults += [Fault(cut=100_000), Fault(206, body=b"x" * 200_000, headers=rest), Fault()]
 
@@ -241,7 +243,7 @@ async def test_a_part_that_is_longer_than_it_says_starts_over(files: Files, fetc
     assert saved.path.read_bytes() == CONTENT
 
 
-async def test_a_part_of_an_unknown_whole_is_not_taken_for_all_of_the_rest(
+async def test_a_partial_response_without_a_total_length_is_not_the_end(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     end = len(CONTENT)
@@ -270,7 +272,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("coding", PACKED)
-async def test_a_host_that_compresses_unasked_still_gives_the_file(
+async def test_a_file_that_the_host_compressed_unasked_is_decoded(
     coding: str, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     packed = Fault(body=PACKED[coding], headers={"content-encoding": coding})
@@ -284,7 +286,7 @@ async def test_a_host_that_compresses_unasked_still_gives_the_file(
 
 
 @pytest.mark.parametrize("coding", FOREIGN)
-async def test_what_the_http_library_alone_decodes_is_asked_for_once_more(
+async def test_an_encoding_that_only_the_http_library_decodes_is_requested_again(
     coding: str, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     body, headers = FOREIGN[coding], {"content-encoding": coding}
@@ -298,7 +300,7 @@ async def test_what_the_http_library_alone_decodes_is_asked_for_once_more(
     assert {headers["accept-encoding"] for _, headers in files.requests} == {"identity"}
 
 
-async def test_a_host_that_changes_its_coding_between_two_answers_is_still_read_right(
+async def test_a_host_that_changes_its_encoding_between_two_responses_is_decoded(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     packed = Fault(body=PACKED["gzip"], headers={"content-encoding": "gzip"})
@@ -321,7 +323,7 @@ async def test_a_host_that_changes_its_coding_between_two_answers_is_still_read_
         ("zstd", b"not that"),
     ],
 )
-async def test_what_cannot_be_decoded_to_its_end_is_a_failed_download(
+async def test_a_body_that_cannot_be_decoded_completely_is_a_failed_download(
     coding: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.choose = lambda: Fault(body=body, headers={"content-encoding": coding})
@@ -339,7 +341,7 @@ DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
 
 @pytest.mark.parametrize("body", [PAGE, PROBLEM, DENIED])
 @pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.safetensors", "a.tar.gz", "a.glb", "a.txt", "a.csv"])
-async def test_a_page_in_place_of_a_file_is_asked_for_again(
+async def test_a_web_page_in_place_of_a_file_is_requested_again(
     name: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     kinds = {PAGE: "text/html; charset=utf-8", PROBLEM: "application/json", DENIED: "application/xml"}
@@ -352,7 +354,7 @@ async def test_a_page_in_place_of_a_file_is_asked_for_again(
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", None])
-async def test_a_page_that_stays_is_a_failed_download_that_is_named(
+async def test_a_lasting_web_page_in_place_of_a_file_is_a_failed_download(
     kind: str | None, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.choose = lambda: Fault(body=PAGE, headers={"content-type": kind})
@@ -384,7 +386,7 @@ async def test_a_page_that_stays_is_a_failed_download_that_is_named(
         ("a.png", "text/html", b"\0\1\2"),
     ],
 )
-async def test_a_page_that_is_the_output_is_kept(  # noqa: PLR0913, PLR0917 - fixtures and a table's columns
+async def test_a_web_page_that_is_the_output_is_saved(  # noqa: PLR0913, PLR0917 - fixtures and parameters
     name: str, kind: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.content = body
@@ -396,7 +398,9 @@ async def test_a_page_that_is_the_output_is_kept(  # noqa: PLR0913, PLR0917 - fi
     assert len(files.requests) == 1
 
 
-async def test_without_a_validator_a_cut_file_is_fetched_anew(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_without_a_validator_a_broken_download_starts_over(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     files.faults += [Fault(cut=100_000, headers={"etag": None}), Fault()]
 
     (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
@@ -405,7 +409,9 @@ async def test_without_a_validator_a_cut_file_is_fetched_anew(files: Files, fetc
     assert "range" not in files.requests[1][1]
 
 
-async def test_a_third_of_all_transfers_cut_short_harms_no_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_all_files_are_complete_although_a_third_of_the_transfers_break(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     chance = random.Random(3)  # noqa: S311 - which transfers break, the same in every run
     files.choose = lambda: Fault(cut=chance.randrange(len(CONTENT))) if chance.random() < 0.3 else Fault()
 
@@ -416,7 +422,7 @@ async def test_a_third_of_all_transfers_cut_short_harms_no_file(files: Files, fe
     assert files.most <= 4
 
 
-async def test_a_chunked_answer_without_a_length_is_whole_at_its_end_only(
+async def test_a_chunked_response_is_complete_only_at_its_last_chunk(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.faults += [Fault(chunked=True, cut=200_000), Fault(chunked=True)]
@@ -427,7 +433,7 @@ async def test_a_chunked_answer_without_a_length_is_whole_at_its_end_only(
     assert len(files.requests) == 2
 
 
-async def test_an_empty_file_is_a_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_an_empty_file_is_saved(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
     files.content = b""
 
     (saved,) = await save(outputs(f"{files.url}/a.txt"), tmp_path, fetch)
@@ -435,7 +441,9 @@ async def test_an_empty_file_is_a_file(files: Files, fetch: HttpFetch, tmp_path:
     assert (saved.size, saved.path.read_bytes()) == (0, b"")
 
 
-async def test_a_busy_server_is_asked_again_when_it_says(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_busy_server_is_asked_again_after_the_wait_that_it_names(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     sleeps = Sleeps()
     files.faults += [Fault(429, headers={"retry-after": "7"}), Fault(503), Fault(500, headers={"retry-after": "9999"})]
 
@@ -446,7 +454,9 @@ async def test_a_busy_server_is_asked_again_when_it_says(files: Files, fetch: Ht
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_a_file_that_is_gone_says_so_at_once(status: int, files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_deleted_file_is_an_expired_error_without_retries(
+    status: int, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     files.faults.append(Fault(status))
 
     with pytest.raises(OutputExpiredError, match=r"/a\.png is gone .*an hour after the end$"):
@@ -465,7 +475,7 @@ async def test_a_file_that_is_gone_says_so_at_once(status: int, files: Files, fe
         Fault(302, headers={"location": "/x"}),
     ],
 )
-async def test_what_will_not_get_better_is_an_error_at_once(
+async def test_a_permanent_failure_is_an_error_without_retries(
     fault: Fault, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.choose = lambda: fault
@@ -489,7 +499,7 @@ async def test_what_will_not_get_better_is_an_error_at_once(
         Fault(cut=0),
     ],
 )
-async def test_a_file_that_never_gets_further_is_given_up(
+async def test_a_download_without_progress_is_given_up(
     fault: Fault, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     sleeps = Sleeps()
@@ -502,7 +512,7 @@ async def test_a_file_that_never_gets_further_is_given_up(
     assert listing(tmp_path) == []
 
 
-async def test_a_slow_but_sure_transfer_is_never_given_up(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_download_with_slow_progress_is_not_given_up(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
     files.faults += [Fault(cut=10_000)] * 25
 
     (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps(), attempts=2)
@@ -510,7 +520,7 @@ async def test_a_slow_but_sure_transfer_is_never_given_up(files: Files, fetch: H
     assert saved.path.read_bytes() == CONTENT
 
 
-async def test_a_host_without_a_server_is_an_error_after_some_tries(fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_host_that_refuses_connections_is_an_error_after_some_tries(fetch: HttpFetch, tmp_path: Path) -> None:
     async with Files().serve() as closed:
         url = f"{closed.url}/a.png"
 
@@ -528,7 +538,9 @@ async def test_one_lost_file_does_not_lose_the_others(files: Files, fetch: HttpF
     assert [one.sha256 for one in caught.value.kept] == [hashlib.sha256(word).hexdigest() for word in (b"a", b"b")]
 
 
-async def test_several_errors_are_one_that_counts_them(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_several_errors_are_raised_as_one_with_their_number(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     urls = [f"{files.url}/a", "data:;base64,*", f"{files.url}/b"]
     files.choose = lambda: Fault(410)
 
@@ -540,7 +552,7 @@ async def test_several_errors_are_one_that_counts_them(files: Files, fetch: Http
         await save(outputs(urls[0], urls[2]), tmp_path, fetch)
 
 
-async def test_names_and_headers_of_the_server_never_leave_the_folder(
+async def test_no_name_or_header_of_the_server_leads_out_of_the_folder(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     bad = {"content-disposition": 'attachment; filename="../../evil.sh"', "content-type": "image/png"}
@@ -574,7 +586,7 @@ async def test_saving_again_replaces_the_file(files: Files, fetch: HttpFetch, tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
-async def test_a_saved_file_is_as_readable_as_any_other(fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_saved_file_has_the_usual_permissions(fetch: HttpFetch, tmp_path: Path) -> None:
     usual = tmp_path / "usual"
     usual.touch()
 
@@ -583,14 +595,14 @@ async def test_a_saved_file_is_as_readable_as_any_other(fetch: HttpFetch, tmp_pa
     assert stat.S_IMODE(saved.path.stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
 
 
-async def test_a_folder_that_cannot_be_made_is_named(fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_the_error_names_a_folder_that_cannot_be_made(fetch: HttpFetch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(OutputError, match=r"the folder .*file/in cannot be made: Not a directory$"):
         await save(outputs("data:,x"), tmp_path / "file" / "in", fetch)
 
 
-async def test_a_name_that_is_taken_by_a_folder_is_an_error(fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_folder_with_the_files_name_is_an_error(fetch: HttpFetch, tmp_path: Path) -> None:
     (tmp_path / "output-0.txt").mkdir()
 
     with pytest.raises(OutputError, match=r"^output-0 cannot be written in .*: Is a directory$"):
@@ -627,7 +639,7 @@ except OutputError as error:
 
 
 async def save_in_a_process(url: str, folder: Path, limit: int) -> str:
-    """What a process of its own prints: the error, or by how many kB its memory grew."""
+    """Save in another process, and return what it printed: the error, or by how many kB its memory grew."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SAVE, url, str(folder), str(limit), stdout=asyncio.subprocess.PIPE
     )
@@ -635,8 +647,8 @@ async def save_in_a_process(url: str, folder: Path, limit: int) -> str:
     return out.decode().strip()
 
 
-async def test_a_disk_that_takes_no_more_is_an_error_that_leaves_nothing(files: Files, tmp_path: Path) -> None:
-    """A limit on the size of files stands in for the end of the disk: write(2) fails in the middle of the file."""
+async def test_a_full_disk_is_an_error_that_leaves_no_file(files: Files, tmp_path: Path) -> None:
+    """A limit on file sizes simulates a full disk: write(2) fails in the middle of the file."""
     said = await save_in_a_process(f"{files.url}/a.png", tmp_path, limit=100_000)
 
     assert said == f"output cannot be written in {tmp_path}: {os.strerror(errno.EFBIG)}"
@@ -644,7 +656,7 @@ async def test_a_disk_that_takes_no_more_is_an_error_that_leaves_nothing(files: 
     assert len(files.requests) == 1
 
 
-async def test_cancelling_leaves_nothing_behind(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_cancelled_download_leaves_no_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
     hold = asyncio.Event()
     files.choose = lambda: Fault(cut=1000, hold=hold)
     saving = asyncio.create_task(save(outputs(*[f"{files.url}/{n}.png" for n in range(6)]), tmp_path, fetch))
@@ -660,7 +672,7 @@ async def test_cancelling_leaves_nothing_behind(files: Files, fetch: HttpFetch, 
     assert listing(tmp_path) == []
 
 
-async def test_a_fault_of_our_own_is_not_dressed_up_as_an_output_error(tmp_path: Path) -> None:
+async def test_a_bug_is_not_raised_as_an_output_error(tmp_path: Path) -> None:
     def broken(url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:  # noqa: ARG001 - the protocol's names
         raise ZeroDivisionError
 
@@ -670,7 +682,7 @@ async def test_a_fault_of_our_own_is_not_dressed_up_as_an_output_error(tmp_path:
     assert listing(tmp_path) == []
 
 
-async def test_a_break_without_a_reason_is_not_taken_for_the_end(tmp_path: Path) -> None:
+async def test_a_transport_error_without_a_message_is_not_the_end_of_the_file(tmp_path: Path) -> None:
     def mute(url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:  # noqa: ARG001 - the protocol's names
         raise NoAnswerError
 
@@ -698,13 +710,13 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert int(grown) < 30_000, "kB, for a file of 100,000"
 
 
-def test_waits_double_and_stay_bearable() -> None:
+def test_waits_double_up_to_half_a_minute() -> None:
     assert [wait(barren, None) for barren in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
     assert wait(0, 5) == 5
     assert wait(0, 10**9) == 30
 
 
-def test_a_url_in_a_message_has_no_signature_and_is_short() -> None:
+def test_a_url_in_a_message_is_short_and_has_no_query() -> None:
     assert shown("https://a/b.png?X-Signature=secret") == "https://a/b.png"
     assert shown("https://user:secret@a/b@c.png") == "https://a/b@c.png"
     assert len(shown("https://a/" + "b" * 5000)) < 250
@@ -712,7 +724,7 @@ def test_a_url_in_a_message_has_no_signature_and_is_short() -> None:
 
 class TestHttpFetch:
     @pytest.mark.parametrize("turns", range(8))
-    async def test_a_cancellation_is_heeded_also_as_the_answer_arrives(
+    async def test_a_cancellation_while_the_response_arrives_is_never_lost(
         self, turns: int, files: Files, fetch: HttpFetch
     ) -> None:
         hold = asyncio.Event()
@@ -734,14 +746,16 @@ class TestHttpFetch:
         assert ended
         assert reading.cancelled()
 
-    async def test_no_connection_was_certainly_not_sent(self, fetch: HttpFetch) -> None:
+    async def test_a_failed_connection_raises_not_sent_error(self, fetch: HttpFetch) -> None:
         async with Files().serve() as closed:
             url = closed.url
         with pytest.raises(NotSentError, match="no connection"):
             async with fetch(url, {}):
                 pass
 
-    async def test_a_peer_that_reads_the_request_and_hangs_up_may_have_acted_on_it(self, fetch: HttpFetch) -> None:
+    async def test_a_server_that_closes_the_connection_without_a_response_raises_no_answer_error(
+        self, fetch: HttpFetch
+    ) -> None:
         async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.close()
@@ -753,19 +767,21 @@ class TestHttpFetch:
                     pass
 
     @pytest.mark.parametrize("url", ["http://[", "", "no address", "http://", "https://a b/c"])
-    async def test_what_is_no_address_is_an_output_error(self, url: str, fetch: HttpFetch) -> None:
+    async def test_a_malformed_url_is_an_output_error(self, url: str, fetch: HttpFetch) -> None:
         with pytest.raises(OutputError, match="is not an address that can be fetched"):
             async with fetch(url, {}):
                 pass
 
-    async def test_redirects_end(self, files: Files, fetch: HttpFetch) -> None:
+    async def test_too_many_redirects_are_an_output_error(self, files: Files, fetch: HttpFetch) -> None:
         files.choose = lambda: Fault(302, headers={"location": "/again?secret"})
         with pytest.raises(OutputError, match="leads nowhere") as caught:
             async with fetch(files.url, {}):
                 pass
         assert "secret" not in str(caught.value)
 
-    async def test_a_proxy_is_not_asked_for_this_machine(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_hosts_on_this_machine_are_requested_without_a_proxy(
+        self, files: Files, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async with Files().serve() as proxy:
             for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, proxy.url)

@@ -1,4 +1,4 @@
-"""Whether a folder takes outputs is found out without leaving a trace in it."""
+"""The test whether a folder can hold outputs leaves no trace in it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_a_folder_that_can_be_written_or_made_stays_as_it_is(tmp_path: Path, nam
     assert not list((tmp_path / "there").iterdir())
 
 
-def test_a_link_to_a_folder_is_one(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
     check_folder(tmp_path / "link" / "new")
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "nowhere", "nowhere/below", "loop/below", "x" * 300, "a\0b"])
-def test_what_is_no_folder_and_cannot_become_one_is_named(tmp_path: Path, name: str) -> None:
+def test_the_error_names_a_path_that_is_not_a_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "nowhere").symlink_to("gone")
     (tmp_path / "loop").symlink_to("loop")
@@ -37,17 +37,17 @@ def test_what_is_no_folder_and_cannot_become_one_is_named(tmp_path: Path, name: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_takes_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(JobError, match="Permission denied"):
         check_folder(tmp_path / "closed" / "new")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
-def test_a_disk_that_takes_nothing_is_told_from_a_name_that_is_wrong(
+def test_a_full_disk_and_a_wrong_path_are_different_errors(
     tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test can fill a disk: the system's own answer stands in for it."""
+    """No test can fill a disk, so the system call's error is raised in its place."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -71,7 +71,7 @@ except JobError as error:
 """
 
 
-def test_it_is_bytes_that_are_tried_and_not_only_a_name(tmp_path: Path) -> None:
+def test_the_check_writes_bytes_into_its_file(tmp_path: Path) -> None:
     told = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True)
     assert os.strerror(errno.EFBIG) in told.stdout
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""File names come from us."""
+"""File names are made from the position in the output."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STEP = (
 )
 
 
-def test_names_say_where_in_the_output_a_file_was() -> None:
+def test_a_name_says_where_in_the_output_the_file_was() -> None:
     assert stems([()]) == ["output"]
     assert stems([(0,), (1,)]) == ["output-0", "output-1"]
     assert stems([("images", 0), ("audio",), ("a b", "c")]) == ["images-0", "audio", "a-b-c"]
 
 
-def test_names_that_would_meet_are_told_apart() -> None:
+def test_equal_names_get_numbers() -> None:
     assert stems([("Image",), ("image",), ("image-2",), ("a.b",), ("a b",)]) == [
         "Image",
         "image-2",
@@ -39,7 +39,7 @@ def test_names_that_would_meet_are_told_apart() -> None:
     ]
 
 
-def test_the_name_of_our_own_record_is_not_taken() -> None:
+def test_no_output_gets_the_name_of_the_record() -> None:
     assert stems([("result",)]) == ["result-2"]
 
 
@@ -80,7 +80,7 @@ def test_the_name_of_our_own_record_is_not_taken() -> None:
         ("data:text/x.png", "what/ever", b"", ".bin"),
     ],
 )
-def test_the_extension_is_the_contents_then_the_types_then_the_urls(
+def test_the_extension_follows_the_content_then_the_media_type_then_the_url(
     url: str, media_type: str | None, head: bytes, expected: str
 ) -> None:
     assert extension(url, media_type, head) == expected
@@ -103,15 +103,15 @@ def test_the_extension_is_the_contents_then_the_types_then_the_urls(
         (".safetensors .obj .csv .srt", b""),
     ],
 )
-def test_a_container_keeps_every_suffix_of_its_family(suffixes: str, head: bytes) -> None:
-    """None of these is contradicted by the first bytes, nor by a media type that says no more than they do."""
+def test_a_suffix_of_the_same_container_format_is_kept(suffixes: str, head: bytes) -> None:
+    """Neither the first bytes nor a media type that is no more precise contradicts these suffixes."""
     for suffix in suffixes.split():
         for media_type in (None, "application/octet-stream", "binary/octet-stream", "application/zip", "text/plain"):
             assert extension(f"https://a/out{suffix}", media_type, head) == suffix
 
 
 @given(st.lists(st.lists(STEP, max_size=4).map(tuple), max_size=12), st.text(), st.text() | st.none(), st.binary())
-def test_every_file_lands_in_its_folder_under_a_name_of_its_own(
+def test_every_name_is_unique_and_stays_in_its_folder(
     positions: list[tuple[str | int, ...]], url: str, media_type: str | None, head: bytes
 ) -> None:
     folder = Path("/outputs/abc")

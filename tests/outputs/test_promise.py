@@ -1,4 +1,4 @@
-"""A success without the files that the schema promises is not a success in silence."""
+"""A success without the files that the schema promises is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def document(output: dict[str, Any]) -> dict[str, Any]:
     [
         (None, URI, "output is null"),
         ("", URI, "output is empty"),
-        ("/tmp/out.png", URI, "output is no address"),  # noqa: S108 - what a model may say
+        ("/tmp/out.png", URI, "output is no address"),  # noqa: S108 - a value from a model's output
         ("s3://bucket/out.png", URI, "output is no address"),
         (3, URI, "output is no address"),
         (None, FILES, "output is null"),
@@ -51,7 +51,7 @@ def document(output: dict[str, Any]) -> dict[str, Any]:
         (None, {"anyOf": [URI, FILES]}, "output is null"),
     ],
 )
-def test_what_is_missing_is_named(output: Any, schema: dict[str, Any], where: str) -> None:
+def test_a_missing_file_is_named(output: Any, schema: dict[str, Any], where: str) -> None:
     assert broken_promise(output, document(schema)).endswith(where)
 
 
@@ -78,6 +78,6 @@ def test_what_is_missing_is_named(output: Any, schema: dict[str, Any], where: st
         (None, {"$ref": "#/components/schemas/Output"}),
     ],
 )
-def test_nothing_is_missing_where_nothing_is_promised(output: Any, schema: dict[str, Any]) -> None:
+def test_without_a_promise_no_file_is_missing(output: Any, schema: dict[str, Any]) -> None:
     assert broken_promise(output, document(schema)) == ""
     assert broken_promise(output, None) == ""

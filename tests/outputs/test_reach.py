@@ -1,4 +1,4 @@
-"""Where outputs are fetched from: no model makes whoever runs it ask its own machine or its neighbours."""
+"""Hosts for downloads: no model makes this machine send requests to itself or to its private network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMS = [
 
 
 def names(**hosts: str) -> Callable[[str], Awaitable[list[Address]]]:
-    """A look-up that knows these hosts, dots written as underscores, with one or more addresses."""
+    """A look-up that knows these hosts and their addresses. Dots in the names are written as underscores."""
 
     async def find(host: str) -> list[Address]:
         try:
@@ -55,13 +55,13 @@ async def refused(reach: Reach, url: str) -> bool:
     try:
         await reach.route(Url(url))
     except OutputError as error:
-        assert "--allow-private-outputs" in str(error)  # noqa: PT017 - of all that are refused
+        assert "--allow-private-outputs" in str(error)  # noqa: PT017 - every refusal has to say this
         return True
     return False
 
 
 @pytest.mark.parametrize("host", FORMS)
-async def test_no_form_of_a_private_address_is_asked_for_anything(host: str, files: Files) -> None:
+async def test_no_spelling_of_a_private_address_gets_a_request(host: str, files: Files) -> None:
     async with HttpFetch(Reach(PUBLIC_API, find=names(api_replicate_com="104.18.0.1"))) as fetch:
         with pytest.raises(OutputError, match="private network") as caught:
             async with fetch(f"http://{host}:{urlsplit(files.url).port}/a.png", {}):
@@ -71,12 +71,12 @@ async def test_no_form_of_a_private_address_is_asked_for_anything(host: str, fil
 
 
 @pytest.mark.parametrize("found", ["127.0.0.1", "1.1.1.1 127.0.0.1", "::1", "fd00:ec2::254", "100.100.100.200"])
-async def test_a_name_that_leads_there_is_refused_too(found: str) -> None:
+async def test_a_name_with_a_private_address_is_refused(found: str) -> None:
     assert await refused(Reach(PUBLIC_API, find=names(evil_example=found)), "https://evil.example/a.png")
 
 
-async def test_each_redirect_is_judged(files: Files) -> None:
-    """The host that an output names may be asked here, as the API is on this machine; where it leads may not."""
+async def test_the_target_of_each_redirect_is_checked(files: Files) -> None:
+    """The output's own host is allowed, as the API is on this machine too. The redirect's target is not."""
     files.faults.append(Fault(302, headers={"location": f"http://localhost:{urlsplit(files.url).port}/b.png"}))
     async with HttpFetch(Reach(f"{files.url}/v1")) as fetch, fetch(f"{files.url}/a.png", {}) as response:
         assert response.status == 200
@@ -103,7 +103,7 @@ async def test_a_delivery_host_that_redirects_to_this_machine_is_not_followed(
     ("url", "location"),
     [("/a", "file:///etc/passwd"), ("/a", "http://["), ("/a", "ftp://127.0.0.1/x"), ("/a", "http://")],
 )
-async def test_a_redirect_to_what_is_no_web_address_is_not_followed(files: Files, url: str, location: str) -> None:
+async def test_a_redirect_to_a_malformed_url_is_not_followed(files: Files, url: str, location: str) -> None:
     files.faults.append(Fault(302, headers={"location": location}))
     async with HttpFetch(Reach(files.url)) as fetch:
         with pytest.raises(OutputError, match="leads nowhere"):
@@ -112,8 +112,8 @@ async def test_a_redirect_to_what_is_no_web_address_is_not_followed(files: Files
 
 
 @pytest.mark.parametrize("host", ["pinned.example", "PINNED.example.", "user:password@pinned.example"])
-async def test_the_address_that_was_judged_is_the_one_that_is_asked(files: Files, host: str) -> None:
-    """Whatever the name leads to a moment later (DNS rebinding): it is looked up once, here to another machine."""
+async def test_the_request_goes_to_the_address_that_was_checked(files: Files, host: str) -> None:
+    """The name is looked up once, so a later change of it has no effect (DNS rebinding)."""
     looked_up: list[str] = []
 
     async def find(name: str) -> list[Address]:
@@ -130,7 +130,7 @@ async def test_the_address_that_was_judged_is_the_one_that_is_asked(files: Files
     assert "authorization" not in headers, "a user and a password in the address are not sent"
 
 
-async def test_a_host_that_cannot_be_looked_up_was_certainly_not_asked() -> None:
+async def test_a_host_that_cannot_be_looked_up_raises_not_sent_error() -> None:
     async with HttpFetch(Reach(PUBLIC_API, find=names())) as fetch:
         with pytest.raises(NotSentError, match=r"no-host\.example cannot be looked up"):
             async with fetch("http://no-host.example/a.png", {}):
@@ -161,7 +161,7 @@ async def test_a_host_that_cannot_be_looked_up_was_certainly_not_asked() -> None
         (PUBLIC_API, "1.1.1.1", "https://1.0.0.1/a", False),
     ],
 )
-async def test_what_an_api_may_name_depends_on_where_it_is_itself(
+async def test_private_hosts_are_allowed_only_if_the_api_is_there_too(
     api: str,
     found: str,
     output: str,
@@ -172,7 +172,9 @@ async def test_what_an_api_may_name_depends_on_where_it_is_itself(
     assert not await refused(Reach(api, allow_private=True, find=names(**known)), output)
 
 
-async def test_a_name_that_a_proxy_looks_up_is_the_proxys(monkeypatch: pytest.MonkeyPatch, files: Files) -> None:
+async def test_a_name_that_a_proxy_looks_up_is_not_looked_up_here(
+    monkeypatch: pytest.MonkeyPatch, files: Files
+) -> None:
     monkeypatch.setenv("http_proxy", files.url)
     monkeypatch.setenv("no_proxy", "near.example")
     reach = Reach(PUBLIC_API, find=names(near_example="10.0.0.1"))
@@ -188,18 +190,20 @@ async def test_a_name_that_a_proxy_looks_up_is_the_proxys(monkeypatch: pytest.Mo
     ("named", "expected"),
     [("proxy:1", "http://proxy:1/"), ("http://u:p@proxy", "http://u:p@proxy/"), ("socks5://p:1", "socks5h://p:1")],
 )
-async def test_a_proxy_is_made_to_look_up_names(monkeypatch: pytest.MonkeyPatch, named: str, expected: str) -> None:
+async def test_a_socks_proxy_is_made_to_look_up_names(
+    monkeypatch: pytest.MonkeyPatch, named: str, expected: str
+) -> None:
     monkeypatch.setenv("all_proxy", named)
     assert await Reach(PUBLIC_API, find=names()).route(Url("https://inside.corp/a")) == Route(expected)
 
 
 @pytest.mark.parametrize("named", ["http://[", "ftp://proxy", "http://a b"])
-async def test_a_proxy_that_is_none_is_none(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+async def test_a_malformed_proxy_is_ignored(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("all_proxy", named)
     assert await refused(Reach(PUBLIC_API, find=names(inside_corp="10.0.0.1")), "https://inside.corp/a")
 
 
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4))
-def test_no_public_api_has_private_neighbours(address: IPv4Address, api: IPv4Address) -> None:
+def test_a_private_address_is_never_near_a_public_api(address: IPv4Address, api: IPv4Address) -> None:
     if is_public(api):
         assert not is_near(address, api)

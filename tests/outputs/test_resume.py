@@ -1,4 +1,4 @@
-"""What an answer means for a transfer that has begun."""
+"""The meaning of a response for a download that has begun."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from replicate_job.outputs.resume import Known, judge, request_headers
 WHOLE = Known('"v1"', 10, "image/png")
 
 
-def test_the_first_request_asks_for_plain_bytes_of_the_whole() -> None:
+def test_the_first_request_asks_for_the_whole_file_uncompressed() -> None:
     assert request_headers(0, WHOLE) == {"accept-encoding": "identity"}
 
 
-def test_the_rest_is_asked_for_only_if_it_is_of_the_same_file() -> None:
+def test_the_rest_is_requested_with_if_range() -> None:
     assert request_headers(4, WHOLE) == {"accept-encoding": "identity", "range": "bytes=4-", "if-range": '"v1"'}
     assert request_headers(4, Known(None, 10)) == {"accept-encoding": "identity"}
 
 
-def test_a_weak_etag_names_no_bytes_and_a_date_stands_in() -> None:
+def test_last_modified_replaces_a_weak_etag() -> None:
     headers = {"etag": 'W/"v1"', "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
 
     assert judge(200, headers, 0, Known()).known.validator == "Mon, 01 Jan 2024 00:00:00 GMT"
     assert judge(200, {"etag": 'W/"v1"'}, 0, Known()).known.validator is None
 
 
-def test_a_whole_answer_starts_over_and_replaces_what_was_known() -> None:
+def test_a_complete_response_starts_over() -> None:
     headers = {"etag": '"v2"', "content-length": "7", "content-type": "image/webp"}
     verdict = judge(200, headers, 4, WHOLE)
 
     assert (verdict.action, verdict.known) == ("restart", Known('"v2"', 7, "image/webp"))
 
 
-def test_the_part_that_was_asked_for_is_appended() -> None:
+def test_the_requested_range_is_appended() -> None:
     verdict = judge(206, {"content-range": "bytes 4-9/10"}, 4, Known('"v1"', None, "image/png"))
 
     assert (verdict.action, verdict.known) == ("append", WHOLE)
@@ -43,13 +43,13 @@ def test_the_part_that_was_asked_for_is_appended() -> None:
     ("content_range", "have"),
     [("bytes 3-9/10", 4), ("bytes 4-9/11", 4), ("", 4), ("items 4-9/10", 4), ("bytes */10", 4), ("bytes 0-9/10", 0)],
 )
-def test_any_other_part_starts_over(content_range: str, have: int) -> None:
+def test_another_range_starts_over(content_range: str, have: int) -> None:
     verdict = judge(206, {"content-range": content_range}, have, WHOLE)
 
     assert (verdict.action, verdict.anew, verdict.known) == ("again", True, Known())
 
 
-def test_a_range_beyond_the_end_means_done_only_at_the_end() -> None:
+def test_a_416_means_done_only_at_the_end_of_the_file() -> None:
     assert judge(416, {"content-range": "bytes */10"}, 10, WHOLE).action == "done"
     assert judge(416, {"content-range": "bytes */8"}, 10, WHOLE).anew
     assert judge(416, {}, 10, WHOLE).anew
@@ -61,18 +61,18 @@ def test_a_range_beyond_the_end_means_done_only_at_the_end() -> None:
     [(404, "expired"), (410, "expired"), (403, "refused"), (401, "refused"), (204, "refused"), (304, "refused")]
     + [(status, "again") for status in (408, 425, 429, 500, 502, 503, 504)],
 )
-def test_a_status_means_gone_or_no_or_later(status: int, action: str) -> None:
+def test_each_status_means_expired_refused_or_again(status: int, action: str) -> None:
     assert judge(status, {}, 0, Known()).action == action
 
 
-def test_a_server_that_is_busy_says_when() -> None:
+def test_a_retry_after_in_seconds_is_used() -> None:
     assert judge(429, {"retry-after": "3"}, 0, WHOLE).after == 3.0
     assert judge(503, {"retry-after": "Mon, 01 Jan 2024 00:00:00 GMT"}, 0, WHOLE).after is None
     assert judge(503, {}, 4, WHOLE).known == WHOLE
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "br", "zstd", "GZIP"])
-def test_compressed_bytes_are_a_whole_file_of_which_no_range_can_be_asked(coding: str) -> None:
+def test_a_compressed_response_cannot_be_continued_with_a_range(coding: str) -> None:
     headers = {"content-encoding": coding, "content-length": "9", "etag": '"v1"', "content-type": "image/png"}
     verdict = judge(200, headers, 4, WHOLE)
 
@@ -80,7 +80,7 @@ def test_compressed_bytes_are_a_whole_file_of_which_no_range_can_be_asked(coding
     assert request_headers(4, verdict.known) == {"accept-encoding": "identity"}
 
 
-def test_what_cannot_be_decoded_is_refused() -> None:
+def test_an_unknown_encoding_is_refused() -> None:
     assert judge(200, {"content-encoding": "compress"}, 0, Known()).action == "refused"
     assert judge(200, {"content-encoding": "gzip, gzip"}, 0, Known()).action == "refused"
     assert judge(200, {"content-encoding": "identity"}, 0, Known()).action == "restart"
@@ -98,7 +98,7 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         {"content-range": "bytes 4-10/10"},
     ],
 )
-def test_a_part_of_another_file_starts_over(headers: dict[str, str]) -> None:
+def test_a_range_of_another_file_starts_over(headers: dict[str, str]) -> None:
     known = Known('"v1"', 10, "image/png", "Mon, 01 Jan 2024 00:00:00 GMT")
     same = {"content-range": "bytes 4-9/10"}
 
@@ -110,18 +110,18 @@ def test_a_part_of_another_file_starts_over(headers: dict[str, str]) -> None:
         assert judge(416, {"content-range": "bytes */4"} | headers, 4, known).action == "again"
 
 
-def test_the_end_of_another_file_is_not_the_end_of_this_one() -> None:
+def test_a_416_of_another_file_is_not_the_end() -> None:
     assert judge(416, {"content-range": "bytes */4"}, 4, Known('"v1"', 10)).anew
     assert judge(416, {"content-range": "bytes */4"}, 4, Known('"v1"')).action == "done"
 
 
-def test_a_part_that_was_not_asked_for_is_not_taken() -> None:
-    """Without a validator no range is asked for, whatever comes."""
+def test_a_range_that_was_not_requested_starts_over() -> None:
+    """Without a validator no range was requested, so a partial response is not used."""
     assert judge(206, {"content-range": "bytes 4-9/10"}, 4, Known(None, 10)).anew
     assert judge(416, {"content-range": "bytes */4"}, 4, Known(None, 4)).anew
 
 
-def test_a_file_that_may_change_again_in_the_same_second_is_not_named_by_its_date() -> None:
+def test_a_last_modified_within_the_same_second_is_no_validator() -> None:
     modified = {"last-modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
 
     assert judge(200, modified | {"date": "Mon, 01 Jan 2024 00:00:00 GMT"}, 0, Known()).known.validator is None
@@ -129,6 +129,6 @@ def test_a_file_that_may_change_again_in_the_same_second_is_not_named_by_its_dat
     assert judge(200, modified | {"date": "no date"}, 0, Known()).known.validator is None
 
 
-def test_the_length_of_the_same_file_stays_known_when_it_is_not_said_again() -> None:
+def test_the_length_stays_known_if_a_later_response_omits_it() -> None:
     assert judge(200, {"etag": '"v1"'}, 4, WHOLE).known.total == 10
     assert judge(200, {"etag": '"v2"'}, 4, WHOLE).known.total is None

@@ -1,4 +1,4 @@
-"""Input files on their way to other machines: each content once, named by its hash, in a folder or an object store."""
+"""Stores input files for other machines: each content once, named by its hash, in a folder or an object store."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.stores import Stores
 
 FOLDER = ".replicate-job-inputs"
-"""The folder of all depots, below what ``--save`` names."""
+"""The parent folder of all depots, inside the place that ``--save`` names."""
 
 
 class _Files(Protocol):
-    """Raises OSError; FileNotFoundError for a file that is not there."""
+    """Raises OSError, and FileNotFoundError for a missing file."""
 
     async def put(self, name: str, data: bytes) -> None: ...
     async def get(self, name: str) -> bytes: ...
     async def clear(self) -> bool:
-        """Delete all of it. False where this machine has no such place."""
+        """Delete the whole folder. False if this machine has no such folder."""
 
     async def is_there(self) -> bool:
-        """Whether this machine can reach the place at all."""
+        """Whether this machine can reach the folder or bucket."""
 
 
 class Depot:
-    """The files of one submission. ``address`` is the journal's text for it."""
+    """The input files of one submission. ``address`` is its folder or URL as the journal records it."""
 
     def __init__(self, address: str, stores: Stores) -> None:
         self.address = address
         self._files: _Files = _Objects(stores, *split(address)) if is_in_store(address) else _Folder(path_of(address))
 
     async def put(self, content: Content, data: bytes) -> None:
-        """Raises JobError where it cannot be written."""
+        """Raises JobError if the file cannot be written."""
         try:
             await self._files.put(content.sha256, data)
         except OSError as error:
             raise JobError(f"{content.name} cannot be copied to {self.address}: {_why(error)}") from None
 
     async def get(self, content: Content) -> bytes:
-        """Raises JobError for a file that is not there or has changed, TransportError where none can be read now."""
+        """Raises JobError for a missing or changed file, and TransportError if the depot cannot be read now."""
         try:
             data = await self._files.get(content.sha256)
         except FileNotFoundError:
@@ -68,7 +68,7 @@ class Depot:
         return data
 
     async def clear(self) -> bool:
-        """Delete all files. False where this machine does not have them. Raises OSError."""
+        """Delete all files. False if this machine does not have them. Raises OSError."""
         return await self._files.clear()
 
 
@@ -84,7 +84,7 @@ class _Folder:
         await in_thread(self._put, name, data)
 
     def _put(self, name: str, data: bytes) -> None:
-        """On disk, then under its name: the journal is to rely on it."""
+        """Sync the content to the disk before the file gets its name, because the journal relies on it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f".{name}.{os.urandom(6).hex()}.part"
         try:
@@ -107,7 +107,7 @@ class _Folder:
             shutil.rmtree(self._folder)
         except FileNotFoundError:
             return False
-        with suppress(OSError):  # another depot is there
+        with suppress(OSError):  # not empty: another depot is in it
             self._folder.parent.rmdir()
         return True
 

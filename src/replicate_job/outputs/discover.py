@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DELIVERY = "replicate.delivery"
-"""The host that has output files, with its subdomains."""
+"""The host of output files, together with its subdomains."""
 
 _REMOTE = re.compile(r"https?://\S+", re.IGNORECASE)
 
@@ -30,19 +30,19 @@ def find_files(
 ) -> list[OutputFile]:
     """The http(s) and data URLs of an output that are files, in the order of the output.
 
-    With the model's OpenAPI ``document`` its ``Output`` decides: ``format: uri`` is a file wherever it lives, any other
-    string is text. Without a document, or in an untyped part, a file is a URL at a delivery host or at ``origin`` (the
-    API's own, such as ``http://127.0.0.1:5000``), or a data URL with a media type or in base64.
+    With the model's OpenAPI ``document``, its ``Output`` schema decides: a string with ``format: uri`` is a file, any
+    other string is text. Without a document, or in an untyped part, a file is a URL at a delivery host or at ``origin``
+    (the API's own, such as ``http://127.0.0.1:5000``), or a data URL that names a media type or is base64.
     """
     own = _origin(origin) if origin else None
     return [OutputFile(one.position, one.text) for one in texts(output, document, "Output") if _is_file(one, own)]
 
 
 def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str | None:
-    """The output as one text; None where it is something else.
+    """The output as one text; None if it is not text.
 
     A string that is not a file is text. A list of strings is text if the schema says so (an iterator that is displayed
-    concatenated), and without a schema: language models answer with lists of words.
+    concatenated), or if there is no schema: language models return lists of words.
     """
     if isinstance(output, str):
         return None if find_files(output, document, origin=origin) else output
@@ -55,7 +55,7 @@ def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: s
 
 
 def text_in(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str:
-    """The text of an output, also beside numbers, objects and files in a list; empty without text.
+    """The text in an output, which may be a list with numbers, objects and files too. Empty if there is no text.
 
     Items of a list become lines, unless the schema says that they are pieces of one text.
     """
@@ -76,7 +76,7 @@ def is_text(document: Mapping[str, Any] | None) -> bool:
 
 
 def can_be_fetched(text: str) -> bool:
-    """Whether it is an http(s) or data URL."""
+    """Whether the text is an http(s) or data URL."""
     return _REMOTE.fullmatch(text) is not None or read_head(text) is not None
 
 
@@ -94,7 +94,7 @@ def _delivers(url: str, origin: tuple[str, str] | None) -> bool:
     try:
         host = urlsplit(url).hostname or ""
         return host == DELIVERY or host.endswith("." + DELIVERY) or (origin is not None and _origin(url) == origin)
-    except ValueError:  # not an address, such as http://[
+    except ValueError:  # a malformed URL, such as http://[
         return False
 
 

@@ -1,4 +1,4 @@
-"""Saves output files: each one whole, checked and under its name, or an error that says why not."""
+"""Saves output files. Each is complete, checked and named, or an error says why it could not be saved."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from replicate_job.outputs.discover import OutputFile
 
 ATTEMPTS = 8
-"""Requests for one file without a new byte, after which the file is given up."""
+"""How many requests in a row may bring no new byte before the file is given up."""
 
 _TOGETHER = 4
-_BLOCK = 512 * 1024  # bytes a write: large enough that a thread hop costs nothing, small enough to lose little
+_BLOCK = 512 * 1024  # Bytes of a write: a larger block saves thread switches, a smaller one loses less when it breaks.
 _LONGEST_WAIT = 30.0  # seconds
 _SHOWN = 200  # characters
 _USER = re.compile(r"(?<=://)[^/\\#]*@")
 
 
 class SavedFile(msgspec.Struct, frozen=True):
-    """``path`` is the URL of an object in a store; ``size`` is in bytes, ``sha256`` in hex.
+    """``path`` is a path on the disk or the URL of an object in a store. ``size`` is in bytes, ``sha256`` in hex.
 
-    ``url`` is where it came from (a data URL without its content).
+    ``url`` is the file's source (a data URL without its content).
     """
 
     path: Kept
@@ -46,7 +46,7 @@ class SavedFile(msgspec.Struct, frozen=True):
 
 
 class Response(Protocol):
-    """``headers`` have lower-case names. ``chunks`` raises TransportError when the body breaks off."""
+    """``headers`` have lower-case names. ``chunks`` raises TransportError if the body breaks off."""
 
     @property
     def status(self) -> int: ...
@@ -58,7 +58,7 @@ class Response(Protocol):
 
 
 class Fetch(Protocol):
-    """GET ``url``, following redirects, never with a token. Raises TransportError when there is no answer."""
+    """Send a GET without the token and follow redirects. Raises TransportError if there is no response."""
 
     def __call__(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Response]: ...
 
@@ -71,11 +71,11 @@ async def save(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     attempts: int = ATTEMPTS,
 ) -> list[SavedFile]:
-    """Save the files into ``place`` (made if missing), four at a time, and list them in the order given.
+    """Save the files into ``place`` (made if missing), four at a time, and list them in the given order.
 
-    Every file is tried. If some could not be saved, raises OutputExpiredError (they are gone from their host) or
-    OutputError (anything else, such as a full disk), which names the first; its ``kept`` lists the saved files, in the
-    same order. A file appears under its name only when it is whole; nothing else stays in the place.
+    Every file is tried. If some could not be saved, raises OutputExpiredError (their host has deleted them) or
+    OutputError (for anything else, such as a full disk). The message names the first of them. Its ``kept`` lists the
+    saved files, in the same order. A file gets its name only when it is complete, and no partial file remains.
     """
     try:
         await place.make()
@@ -87,7 +87,7 @@ async def save(
         async with gate:
             return await _keep(file, place, place.part(stem), _Remote(fetch, sleep, attempts))
 
-    # gather waits for every download, also when it is cancelled: no temporary file stays.
+    # gather waits for every download even when it is cancelled, so no temporary file remains.
     names = stems(file.position for file in files)
     ended = await asyncio.gather(*map(keep, files, names), return_exceptions=True)
     errors = [outcome for outcome in ended if isinstance(outcome, BaseException)]
@@ -98,7 +98,7 @@ async def save(
 
 
 def _combined(errors: Sequence[BaseException], saved: Sequence[SavedFile]) -> BaseException:
-    """The error to raise for several: a bug comes first, expired files last."""
+    """Combine several errors into the one to raise: a bug comes first, expired files last."""
     expected = [error for error in errors if isinstance(error, OutputError)]
     if len(expected) < len(errors):
         return next(error for error in errors if not isinstance(error, OutputError))
@@ -129,7 +129,7 @@ async def _keep(file: OutputFile, place: Place, part: Part, remote: _Remote) -> 
 
 
 async def _decode(url: str, part: Part) -> None:
-    """Fill the part from a data URL; a thread decodes it, as it may be large."""
+    """Fill the part from a data URL. It may be large, so a thread decodes it."""
     try:
         part.media_type, blocks = data_url.read_blocks(url)
         while (block := await in_thread(next, blocks, None)) is not None:
@@ -139,16 +139,16 @@ async def _decode(url: str, part: Part) -> None:
 
 
 class _Remote:
-    """How to ask, and how often."""
+    """Downloads over HTTP, with retries."""
 
     def __init__(self, fetch: Fetch, sleep: Callable[[float], Awaitable[object]], attempts: int) -> None:
         self._fetch, self._sleep, self._attempts = fetch, sleep, attempts
 
     async def download(self, url: str, part: Part) -> None:
-        """Fill the part, however often the transfer is cut.
+        """Fill the part, and continue after each broken transfer.
 
-        Only a byte beyond the furthest so far counts as progress: a server that starts over each time and breaks at
-        the same place is given up too.
+        Only bytes beyond the furthest position so far count as progress. So a server that starts over each time and
+        breaks off at the same position is given up too.
         """
         known, furthest, barren = Known(), 0, 0
         while True:
@@ -165,7 +165,7 @@ class _Remote:
             await self._sleep(wait(barren, after))
 
     async def _attempt(self, url: str, part: Part, known: Known) -> tuple[str, Known, float | None]:
-        """Send one request: why the file is not complete (empty if it is), what is known now, and when to ask again."""
+        """Send one request. Returns why the file is incomplete (empty if not), what is known, and the retry wait."""
         try:
             async with self._fetch(url, request_headers(part.size, known)) as response:
                 verdict = judge(response.status, response.headers, part.size, known)
@@ -195,7 +195,7 @@ class _Remote:
 
 
 def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, Known]:
-    """Why the transferred bytes are not the file (empty if they are), and what is still known about it."""
+    """Check a finished transfer: why the bytes are not the file (empty if they are), and what stays known about it."""
     if verdict.end is not None and part.size > verdict.end:
         return f"{part.size} bytes came where {verdict.end} were announced", Known()
     if known.total is not None and part.size < known.total:
@@ -207,7 +207,7 @@ def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, K
 
 
 async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
-    """Write the chunks in blocks. The bytes before a break are written too: the next request continues from there."""
+    """Write the chunks in blocks. Bytes before a break are written too, as the next request continues after them."""
     block = bytearray()
     try:
         async for chunk in chunks:
@@ -222,11 +222,11 @@ async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
 
 
 def wait(barren: int, after: float | None) -> float:
-    """Seconds until the next request: as the server asks, else 0.25 doubling; at most half a minute."""
+    """Seconds until the next request: the server's wait or 0.25 doubling, whichever is longer, up to half a minute."""
     return min(_LONGEST_WAIT, max(after or 0.0, 0.25 * 2.0**barren))
 
 
 def shown(url: str) -> str:
-    """A URL for a message: shortened, and without user, password and query, which may be secrets."""
+    """A URL for a message: shortened, and without user, password and query, which may be secret."""
     plain = _USER.sub("", url.partition("?")[0])
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"

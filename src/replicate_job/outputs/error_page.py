@@ -1,4 +1,4 @@
-"""Recognizes web pages and error documents that a host sends with status 200 in place of a file."""
+"""Detects a web page or an error document that a host sent with status 200 instead of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HELD_BY = {
     "application/xml": {"text/html", "application/xml", "image/svg+xml"},
     "application/json": {"application/json", "application/jsonl", "model/gltf+json"},
 }
-"""For each kind of page, the file types that may begin the same way."""
+"""For each kind of page, the file types that can begin with the same bytes."""
 _DECLARED = {
     "text/html": ("text/html", "application/xhtml+xml"),
     "application/xml": ("application/xml", "text/xml"),
@@ -25,10 +25,10 @@ _DECLARED = {
 
 
 def page_in_place_of(url: str, media_type: str | None, head: bytes) -> str:
-    """What came in place of the file that the URL's suffix names, for a message; empty if it may be the file.
+    """Name the page that came instead of the file, for a message. Empty if the content may be the file.
 
-    A text file can have any content: it is taken for a page only if the host's media type agrees with its first bytes.
-    An address without a known suffix names no kind.
+    The URL's suffix tells which type of file was expected; without a known suffix nothing is detected. A text file can
+    have any content, so it counts as a page only if the host's media type agrees with its first bytes.
     """
     suffix, page = url_suffix(url), sniff(head)
     named = listed_type(suffix[suffix.rfind(".") :])

@@ -1,4 +1,4 @@
-"""The folder for outputs: tried before anything is paid for, and then written into."""
+"""The folder for outputs: it is tested before anything is paid for, and written to later."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PROBE = bytes(4096)
 def check_folder(folder: Path) -> None:
     """Raise JobError if no file can be written into the folder, and OutputError if its disk is full. Blocks.
 
-    A file is written and removed: permissions alone ignore root, read-only disks and quotas. A missing folder is not
-    made; its nearest parent is tried.
+    A file is written and removed, because permissions do not show read-only disks, quotas, or root's rights. A missing
+    folder is not made: its nearest existing parent is tested.
     """
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
-            os.lstat(folder)  # a name too long, a parent that cannot be entered
+            os.lstat(folder)  # raises for a name that is too long, or a parent that cannot be entered
         nearest = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
         if not nearest.is_dir():
             raise JobError(f"outputs cannot be kept in {folder}: {nearest} is not a folder; name another")
@@ -39,7 +39,7 @@ def check_folder(folder: Path) -> None:
                 f"outputs cannot be kept in {folder}: {error.strerror}; make room, or name another"
             ) from None
         raise JobError(f"outputs cannot be kept in {folder}: {error.strerror}; name another folder") from None
-    except ValueError:  # a null byte
+    except ValueError:  # the path has a null byte
         raise JobError(f"outputs cannot be kept in {str(folder)!r}: that is not the name of a folder") from None
 
 
@@ -47,8 +47,8 @@ def _write_in(folder: Path) -> None:
     probe = folder / f".replicate-job.{os.urandom(6).hex()}.part"
     try:
         with probe.open("xb", buffering=0) as file:
-            with suppress(PermissionError):  # Windows removes no file that is open
-                probe.unlink()  # before it is written: a process that is killed leaves nothing behind
+            with suppress(PermissionError):  # Windows cannot remove an open file
+                probe.unlink()  # before the write, so that a killed process leaves no file behind
             file.write(_PROBE)
     finally:
         with suppress(OSError):
@@ -56,7 +56,7 @@ def _write_in(folder: Path) -> None:
 
 
 class Folder:
-    """A ``Place`` on the disk. ``path_of`` gives a file's path by its name; without it all lie in ``folder``."""
+    """A ``Place`` on the disk. ``path_of`` maps a file's name to its path. Without it, files lie in ``folder``."""
 
     def __init__(self, folder: Path, path_of: Callable[[str], Path] | None = None) -> None:
         self.folder, self._path_of = folder, path_of
@@ -88,12 +88,12 @@ def _make(folder: Path) -> None:
 
 
 class _FilePart(Part):
-    """A hidden file in the folder. The thread does what blocks."""
+    """A hidden temporary file in the folder. Blocking work runs in a thread."""
 
     def __init__(self, place: Folder, stem: str) -> None:
         super().__init__(stem)
         self._place = place
-        # Not tempfile, whose files only the user can read: these get the usual permissions.
+        # `tempfile` makes files that only their owner can read. These get the usual permissions.
         self._path = place.folder / f".{stem}.{os.urandom(6).hex()}.part"
         self._file: BufferedWriter
 
@@ -122,7 +122,7 @@ class _FilePart(Part):
         return await in_thread(self._commit)
 
     def _commit(self) -> Path:
-        """On disk, then under its name."""
+        """Sync the content to the disk, and then give the file its name."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -132,7 +132,7 @@ class _FilePart(Part):
         return target
 
     async def discard(self) -> None:
-        with suppress(OSError, AttributeError):  # closing flushes, which fails again on a full disk; or never opened
+        with suppress(OSError, AttributeError):  # closing flushes, which fails on a full disk; or it was never opened
             self._file.close()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)

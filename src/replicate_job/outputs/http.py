@@ -1,4 +1,4 @@
-"""Fetches output files over HTTP. This client never has the token."""
+"""Downloads output files over HTTP. This client never has the token."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _REDIRECTS = 10
 _MOVED = {301, 302, 303, 307, 308}
-_CLIENTS = 64  # open at the same time: each is a pool of connections, and a pinned one serves a single host
+_CLIENTS = 64  # Open clients: each is a pool of connections, and one that is pinned to an address serves one host only.
 
 
 class HttpResponse:
-    """``coding`` is the Content-Encoding that the library has decoded already."""
+    """``coding`` is the Content-Encoding that the HTTP library decodes."""
 
     def __init__(self, response: RustResponse, url: str, coding: str = "") -> None:
         self._response, self._url = response, url
@@ -41,13 +41,13 @@ class HttpResponse:
             self.headers["content-encoding"] = coding
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The file's own bytes, also where the host compresses them."""
+        """The bytes of the file, decoded if the host compressed them."""
         found, coding = chunks(self._response, shown(self._url)), coding_of(self.headers)
         return decoded(found, coding) if coding and not self._is_decoded else found
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """The properties by which clients are shared."""
+    """How a client connects. Requests that connect in the same way share a client."""
 
     is_direct: bool = False
     proxy: str = ""
@@ -57,11 +57,12 @@ class _Way(msgspec.Struct, frozen=True):
 
 
 class HttpFetch:
-    """The ``Fetch`` of ``download.save``, over pools of connections; an async context manager.
+    """The ``Fetch`` of ``download.save``, with connection pools; an async context manager.
 
-    Follows up to 10 redirects, each judged by ``reach``, and connects to the very addresses that were judged. Asks for
-    plain bytes and decodes others; sends no Referer and no credentials, not even an address's own; 10 s to connect,
-    60 s between two reads. Honours ``HTTP_PROXY`` and its kin, except for this machine itself.
+    Follows up to 10 redirects. ``reach`` checks the host of each, and the connection goes to the very address that was
+    checked. Requests uncompressed content, and decodes it if it is compressed all the same. Sends no Referer and no
+    credentials, not even those in a URL. Allows 10 s to connect and 60 s between two reads. Uses the proxy of
+    ``HTTP_PROXY`` and similar variables, except for hosts on this machine.
     """
 
     def __init__(self, reach: Reach) -> None:
@@ -73,18 +74,18 @@ class HttpFetch:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            while self._clients:  # the library closes idle connections with the last reference
+            while self._clients:  # the library closes idle connections when the last reference is gone
                 await self._clients.popitem()[1].close()
         finally:
             self._clients.clear()
 
     @asynccontextmanager
     async def __call__(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[HttpResponse]:
-        """Raises NotSentError, NoAnswerError, or OutputError for an address or redirects that lead nowhere."""
+        """Raises NotSentError, NoAnswerError, or OutputError for a malformed URL or too many redirects."""
         async with AsyncExitStack() as stack:
             response = await self._follow(stack, url, headers)
             coding = coding_of(read_headers(response))
-            if coding in LIBRARYS:  # the library decodes while it reads: ask again with a client that decodes
+            if coding in LIBRARYS:  # only the library can decode it, while it reads: ask again with such a client
                 await stack.aclose()
                 yield HttpResponse(await self._follow(stack, url, headers, decodes=True), url, coding)
             else:
@@ -93,7 +94,7 @@ class HttpFetch:
     async def _follow(
         self, stack: AsyncExitStack, url: str, headers: Mapping[str, str], *, decodes: bool = False
     ) -> RustResponse:
-        """The answer behind all redirects; the stack closes it."""
+        """The response after all redirects. The stack closes it."""
         here = _address(url, url)
         for _ in range(_REDIRECTS + 1):
             route = await self._reach.route(here)
@@ -108,7 +109,7 @@ class HttpFetch:
     async def _open(
         self, stack: AsyncExitStack, url: Url, route: Route, headers: Mapping[str, str], *, decodes: bool
     ) -> RustResponse:
-        """The answer of the first address that takes a connection."""
+        """The response from the first address that accepts a connection."""
         host = host_of(url)
         ways = [_Way(is_loopback(host), route.proxy, decodes=decodes)]
         if route.addresses:
@@ -119,17 +120,17 @@ class HttpFetch:
         return await self._ask(stack, ways[-1], url, headers)
 
     async def _ask(self, stack: AsyncExitStack, way: _Way, url: Url, headers: Mapping[str, str]) -> RustResponse:
-        # Without reading ahead, a body that breaks early is still an answer with the bytes that came.
+        # Without reading ahead, a body that breaks early still gives the bytes that came before.
         request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
         with Exchange(f"GET {shown(str(url))}"):
             return await stack.enter_async_context(request.build_streamed())
 
     async def _client(self, way: _Way) -> Client:
         if way not in self._clients:
-            # Reading the system's certificates takes 10 ms: not in the event loop.
+            # Loading the system's certificates takes 10 ms, too long for the event loop.
             built = await asyncio.to_thread(_build, way)
             if len(self._clients) >= _CLIENTS:
-                del self._clients[next(iter(self._clients))]  # it ends with the last transfer that it serves
+                del self._clients[next(iter(self._clients))]  # its connections close after their last transfer
             self._clients.setdefault(way, built)
         return self._clients[way]
 
@@ -147,9 +148,9 @@ def _build(way: _Way) -> Client:
 
 
 def _address(text: str, first: str, base: Url | None = None) -> Url:
-    """The address without user and password, parsed once: the same one is judged and fetched.
+    """The URL without user and password. It is parsed once, so that the checked URL is the one that is requested.
 
-    Raises OutputError, which names ``first``, the output's own address.
+    Raises OutputError, which names the output's own URL ``first``.
     """
     try:
         url = base.join(text) if base else Url(text)
@@ -158,6 +159,6 @@ def _address(text: str, first: str, base: Url | None = None) -> Url:
     if url is None or url.scheme not in {"http", "https"} or not url.host_str:
         kind = "leads nowhere: it redirects to what is no address" if base else "is not an address that can be fetched"
         raise OutputError(f"{shown(first)} {kind}")
-    # A complete name would be looked up under its dot, past the address that its host is pinned to.
+    # With its final dot, a host name would be looked up again, and not use the address that it is pinned to.
     bare = url.with_username("").with_password(None)
     return bare.with_host(bare.host_str.rstrip(".")) if bare.host_str and bare.host_str.endswith(".") else bare

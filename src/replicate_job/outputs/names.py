@@ -1,4 +1,4 @@
-"""File names for outputs: made from an output's position, never from the model's names."""
+"""Makes file names for outputs. They come from the position in the output, and never from the model."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from replicate_job.wire.signature import sniff
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST = 64  # characters of a stem; with the extension far below every file system's 255 bytes
+_LONGEST = 64  # Characters of a stem. With its extension it is far below the 255 bytes of every file system.
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 _UNSAFE_VALUE = re.compile(r"[^\w.@+=-]+")
-_LONGEST_VALUE = 80  # bytes: three of them are a name that every file system takes
+_LONGEST_VALUE = 80  # Bytes of a value. Every file system accepts a name made of three such values.
 _PART = r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,12}"
 _SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
-"""Suffixes of compressed files, which include the suffix before them: ``.tar.gz``."""
+"""The suffix of a URL's path. A compressed file's includes the suffix before it: ``.tar.gz``."""
 _SAYS_NOTHING = {".bin", ".part", ".tmp"}
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 RESERVED = frozenset({"result"})
-"""Stems of our own files beside the outputs."""
+"""Stems that are taken by our own files, which lie beside the outputs."""
 
 
 def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
     """A file name without extension for each position: ``output``, ``output-0``, ``images-0``.
 
-    Letters, digits and hyphens of ASCII only, 64 characters at most, no device name of Windows, and no two equal on
-    a file system that ignores case, whatever extensions they get.
+    It has only ASCII letters, digits and hyphens, at most 64 characters, and is no Windows device name. No two are
+    equal on a file system that ignores case, whatever extensions they get.
     """
     taken = set(RESERVED | _DEVICES)
     names: list[str] = []
@@ -48,9 +48,10 @@ def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
 
 
 def safe(value: str) -> str:
-    """The value as one step of a path: itself if it can be one, else what can, with a hash of it.
+    """The value as one step of a path: unchanged if possible, else its safe characters and a hash.
 
-    So no two values become one. At most ``_LONGEST_VALUE`` bytes; letters and digits of any script stay.
+    So different values never become equal. It has at most ``_LONGEST_VALUE`` bytes. Letters and digits of any script
+    are safe.
     """
     plain = _UNSAFE_VALUE.sub("-", value).strip(".-")
     if (
@@ -66,9 +67,9 @@ def safe(value: str) -> str:
 
 
 def extension(url: str, media_type: str | None = None, head: bytes = b"") -> str:
-    """What the first bytes say, else the media type, else the last segment of the URL's path, else ``.bin``.
+    """The extension from the first bytes, else the media type, else the URL's path, else ``.bin``.
 
-    The URL's suffix stays if it agrees with the type, for it may be more precise.
+    The URL's suffix is kept if it agrees with the detected type, because it may be more precise.
     """
     usual = usual_extension(media_type or "")
     known = sniff(head) or (essence(media_type or "") if usual else None)
@@ -83,7 +84,7 @@ def _last(suffix: str) -> str:
 
 
 def url_suffix(url: str) -> str:
-    """The suffix, in lower case with its dot, of the URL's path; empty if it has none, or one without meaning."""
+    """The lower-case suffix of the URL's path, with its dot. Empty if there is none, or a meaningless one."""
     if url[:5].lower() == "data:":
         return ""
     try:

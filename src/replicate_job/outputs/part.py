@@ -1,4 +1,4 @@
-"""A file while it is being written: hashed on the way, and under its real name only when whole."""
+"""A file during its download: its bytes are hashed, and it gets its real name only when it is complete."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from replicate_job.wire.signature import LONGEST
 
 
 class Part(ABC):
-    """What a place has of a file that is not whole. ``url`` and ``media_type`` are for its extension.
+    """An incomplete file in a place. ``url`` and ``media_type`` help to choose its extension.
 
-    Every method raises OSError when the disk or the store fails.
+    Every method raises OSError if the disk or the store fails.
     """
 
     def __init__(self, stem: str) -> None:
@@ -28,18 +28,18 @@ class Part(ABC):
 
     @property
     def name(self) -> str:
-        """The file's name: its extension is what the content, the media type or the URL gives."""
+        """The file's name, with the extension by its content, media type or URL."""
         return self.stem + extension(self.url, self.media_type, self.head)
 
     def count(self, data: bytes | bytearray) -> None:
-        """Take note of bytes that are written."""
+        """Add written bytes to the size and the hash."""
         self._digest.update(data)
         self.size += len(data)
         if len(self.head) < LONGEST:
             self.head += bytes(data[: LONGEST - len(self.head)])
 
     def forget(self) -> None:
-        """Take no bytes for written."""
+        """Reset the size and the hash."""
         self._digest, self.size, self.head = hashlib.sha256(), 0, b""
 
     @abstractmethod
@@ -48,26 +48,26 @@ class Part(ABC):
     async def write(self, data: bytes | bytearray) -> None: ...
     @abstractmethod
     async def restart(self) -> None:
-        """Drop what was written."""
+        """Delete the bytes written so far."""
 
     @abstractmethod
     async def commit(self) -> Path | str:
-        """Give the file its name. Until then nothing is seen there, or what was there before."""
+        """Give the file its name. Until then the name does not exist, or is an older file's."""
 
     @abstractmethod
     async def discard(self) -> None:
-        """Leave nothing behind. After ``commit`` there is nothing to leave. Raises nothing."""
+        """Delete the temporary file, if there is one. After ``commit`` there is none. Raises nothing."""
 
 
 class Place(Protocol):
-    """Where the files of one job go. ``str`` names it for a message."""
+    """The place for the files of one job. ``str`` names it in a message."""
 
     async def make(self) -> None:
-        """Make it, if it is missing. Raises OSError."""
+        """Make the folder if it is missing. Raises OSError."""
 
     def part(self, stem: str) -> Part: ...
     def address(self, name: str) -> Path | str:
-        """Where a file of this name is, or will be."""
+        """The path or URL of the file with this name."""
 
     async def write(self, name: str, content: bytes) -> None:
-        """Write a small file, whole or not at all. Raises OSError."""
+        """Write a small file, completely or not at all. Raises OSError."""

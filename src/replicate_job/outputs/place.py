@@ -1,7 +1,7 @@
-"""Where outputs go: a folder, or a template of files' addresses, on the disk or in an object store.
+"""The place for outputs: a folder, or a template for the addresses of files, on the disk or in an object store.
 
-A journal has one text for it. A folder is an absolute path, and stands for itself. A template is a URL, also for the
-disk: ``file:///out/{model}/{id}/{name}``.
+The journal records it as one text. A folder is an absolute path, in which nothing is replaced. A template is always a
+URL, even on the disk: ``file:///out/{model}/{id}/{name}``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.stores import Stores
 
 NAMES = ("model", "owner", "name", "date", "key", "id")
-"""What a template may name. ``name`` is the file's: ``output-0.webp``."""
+"""The names that a template may use. ``name`` is the file's name: ``output-0.webp``."""
 ROW_NAMES = ("line", "batch", *NAMES)
-"""The same for rows of a batch."""
+"""The names for a batch's rows."""
 SHARD = 1000
-"""Rows of a batch whose outputs lie in one folder: each can still be looked at."""
+"""How many rows of a batch share one folder, so that a folder can still be listed."""
 _TELL_APART = {"line", "key", "id"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE = "file://"
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What is known of a job whose outputs are kept. ``claimed_at`` is Unix time; ``folder`` is named by its id."""
+    """Facts of a job for a template. ``claimed_at`` is Unix time. ``folder`` is the id, made safe as a folder name."""
 
     model: str
     key: str
@@ -47,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     @property
     def values(self) -> dict[str, str]:
-        """The values of a template's names, each as one step of a path; ``model`` is ``owner/name``."""
+        """The values of a template's names, each a valid step of a path. ``model`` is ``owner/name``."""
         owner, _, _ = self.model.rpartition("/")
         return {
             "model": "/".join(map(safe, self.model.split("/"))),
@@ -60,10 +60,10 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_save(given: str | Path, *, rows: bool = False) -> str:
-    """The journal's text for what a user names. ``rows``: it is for a batch.
+    """Turn a user's choice into the journal's text. ``rows``: it is for a batch.
 
-    A ``Path``, and a text without braces, is a folder, as it stands, unless it is the URL of a store. Raises JobError
-    for a template that cannot be filled, or that would put the files of several jobs in one place.
+    A ``Path``, or a text without braces, is a folder, unless the text is the URL of a store. Raises JobError for a
+    template with unknown names, or one that would put the files of several jobs in one place.
     """
     if isinstance(given, Path):
         return _absolute(given)
@@ -83,12 +83,12 @@ def read_save(given: str | Path, *, rows: bool = False) -> str:
 
 
 def _absolute(folder: Path) -> str:
-    """A job may be resumed from another folder."""
+    """The absolute path: a job may be resumed from another working directory."""
     return str(expand(folder).absolute())
 
 
 def _absolute_template(text: str) -> str:
-    """The template from the root on: what this machine's folders are called is no template."""
+    """The template with an absolute path. Braces in the names of this machine's folders are escaped."""
     first, slash, rest = text.partition("/")
     if first.startswith("~"):
         return escape(str(expand(first))) + slash + rest
@@ -106,7 +106,7 @@ def _checked(url: str, *, rows: bool) -> str:
 
 
 def check_combinations(save: str) -> None:
-    """Raise JobError where the template puts the outputs of all combinations of a row in one place."""
+    """Raise JobError if the template puts the outputs of all of a row's combinations in one place."""
     names = read_template(save).names if is_template(save) else frozenset()
     if names and names.isdisjoint(_TELL_APART - {"line"}):
         raise JobError(
@@ -115,7 +115,7 @@ def check_combinations(save: str) -> None:
 
 
 def of_row(save: str, line: int) -> str:
-    """The text for one row: its template knows its line, its folder is one of a thousand rows."""
+    """The text for one row: a template with the row's line filled in, or the folder of this row's thousand."""
     if not is_template(save):
         return str(Path(save, f"{line // SHARD:04d}"))
     template = read_template(save)
@@ -129,7 +129,7 @@ def is_template(save: str) -> bool:
 
 
 def _template(save: str) -> Template:
-    """The whole address of a file: a template that does not name it is that of a folder."""
+    """The full template of a file's address. A template without ``{name}`` is a folder for the files."""
     template = read_template(save)
     if not template.names:
         return read_template(save + "/{id}/{name}")
@@ -137,9 +137,9 @@ def _template(save: str) -> Template:
 
 
 async def check_place(save: str, stores: Stores) -> None:
-    """Raise JobError if nothing can be written there, OutputError for a full disk: see ``check_folder``.
+    """Raise JobError if nothing can be written there, and OutputError for a full disk: see ``check_folder``.
 
-    Of a template it is the folder before its first name.
+    Of a template, the folder before its first name is tested.
     """
     root = root_of(save)
     if is_in_store(root):
@@ -149,22 +149,22 @@ async def check_place(save: str, stores: Stores) -> None:
 
 
 def root_of(save: str) -> str:
-    """The folder in which everything lies, whatever a template's names stand for: a path, or a URL."""
+    """The folder that holds all outputs, whatever a template's names stand for: a path, or a URL."""
     return _before(_template(save)) if is_template(save) else save
 
 
 def is_in_store(place: str) -> bool:
-    """Whether a place, or the folder of one, is in an object store."""
+    """Whether a place or folder is in an object store."""
     return is_template(place) and not place.startswith(_FILE)
 
 
 def path_of(folder: str) -> Path:
-    """The path of a folder on the disk, also by its URL."""
+    """The path of a folder on the disk, from a path or ``file://`` URL."""
     return Path(folder.removeprefix(_FILE) or "/")
 
 
 async def find_place(save: str, facts: Facts, stores: Stores) -> Place:
-    """Raises JobError for a store that cannot be opened."""
+    """The place for a job's outputs. Raises JobError if its store cannot be opened."""
     if not is_template(save):
         return Folder(Path(save, facts.folder))
     template = _template(save).fill_some(facts.values)
@@ -175,6 +175,6 @@ async def find_place(save: str, facts: Facts, stores: Stores) -> Place:
 
 
 def _before(template: Template) -> str:
-    """The folder in which everything of the template lies, whatever its names stand for."""
+    """The folder before the template's first name."""
     first = template.parts[0]  # with the scheme
     return str(first).rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""Finds files that a model's schema promises and that its output lacks."""
+"""Finds files that a model's schema promises and its output lacks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from replicate_job.wire.openapi import Position, Schema
 
 _DEEPEST = 8
-"""The deepest level of a schema that is read: a schema may refer to itself."""
+"""The deepest level of a schema that is read. A limit is needed because a schema may refer to itself."""
 
 
 def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
-    """What is missing in the output of a prediction that succeeded, for a message; empty if nothing is.
+    """Describe the file that a successful prediction's output lacks, for a message. Empty if it lacks none.
 
-    A file is promised where the schema allows nothing else, not even null. It is missing if null, an empty list, or an
-    address that cannot be fetched is in its place.
+    A file is promised if the schema allows nothing else, not even null. It is missing if its place has null, an empty
+    list, or text that is no URL.
     """
     schema = definition(document, "Output")
     if document is None or schema is None:
@@ -34,7 +34,7 @@ def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
 
 
 def can_promise(document: Mapping[str, Any] | None) -> bool:
-    """Whether the schema allows a file anywhere. Otherwise no output needs to be checked."""
+    """Whether the schema allows a file anywhere. If not, no output needs the check."""
     schema = definition(document, "Output")
     return document is not None and schema is not None and _names_file(document, schema, 0)
 
@@ -54,7 +54,7 @@ def _names_file(document: Mapping[str, Any], schema: Schema, depth: int) -> bool
 def _missing(
     document: Mapping[str, Any], position: Position, value: Any, schemas: list[Schema]
 ) -> Iterator[tuple[Position, Any]]:
-    """Every place that lacks a file, and the value there."""
+    """The positions that lack a file, each with its value."""
     if len(position) > _DEEPEST:
         return
     if isinstance(value, str):
@@ -73,7 +73,7 @@ def _is_file(schema: Schema) -> bool:
 
 
 def _promises(document: Mapping[str, Any], schema: Schema, depth: int) -> bool:
-    """Whether every value of this schema has a file, or is a list of files."""
+    """Whether every value of this schema is a file, has one, or is a list of files."""
     if _is_file(schema) or depth > _DEEPEST:
         return _is_file(schema)
     required = schema.get("required") or ()

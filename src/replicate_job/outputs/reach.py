@@ -1,4 +1,4 @@
-"""Decides from which hosts outputs are fetched: a model must not reach into the user's private networks."""
+"""Decides which hosts outputs are downloaded from: a model must not reach into the user's private networks."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from replicate_job.address import Address
 
-_TRIED = 4  # addresses of one host
+_TRIED = 4  # How many addresses of one host are tried.
 _LOOKS_UP = {"http": "http", "https": "https", "socks5": "socks5h", "socks5h": "socks5h", "socks4": "socks4a"}
-"""The schemes of proxies, and those whose proxies look up names themselves."""
+"""For each scheme of a proxy, the scheme with which the proxy itself looks up host names."""
 
 
 class Route(msgspec.Struct, frozen=True):
-    """How to reach a host: over a proxy that looks up its name, at one of these addresses, or without a choice."""
+    """How to connect to a host: through ``proxy``, to one of ``addresses``, or in any way if both are empty."""
 
     proxy: str = ""
     addresses: tuple[Address, ...] = ()
 
 
 class Reach:
-    """Judges hosts for an API at ``api``, a URL; None: of a public one. ``find`` gives a host's addresses.
+    """Checks hosts for the API at the URL ``api``; None means a public API. ``find`` looks up a host's addresses.
 
-    A host on this machine or in a private network is refused, unless the API is there too. The delivery hosts, the
-    API's own host and names that a proxy looks up are allowed. With ``allow_private`` nothing is refused.
+    A host on this machine or in a private network is refused, unless the API is there too. Delivery hosts, the API's
+    own host, and host names that a proxy looks up are allowed. With ``allow_private`` nothing is refused.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Reach:
         self._known: Sequence[Address] | None = None
 
     async def route(self, url: Url) -> Route:
-        """Raises OutputError for a host that is refused, and NotSentError for one that cannot be looked up."""
+        """Raises OutputError for a refused host, and NotSentError for one that cannot be looked up."""
         host = host_of(url)
         if self._allow_private or _is_delivery(host) or (self._api and host == host_of(self._api)):
             return Route()
@@ -74,7 +74,7 @@ class Reach:
         return any(is_near(address, other) for other in await self._api_addresses())
 
     async def _api_addresses(self) -> Sequence[Address]:
-        """Those of the API, as far as it is this machine that looks it up."""
+        """The API's addresses. Empty if a proxy looks up its name."""
         if self._known is None:
             host = host_of(self._api) if self._api else ""
             try:
@@ -86,7 +86,7 @@ class Reach:
 
 
 def host_of(url: Url) -> str:
-    """The host's name in lower case, without the dot of a complete name; an IPv6 address without its brackets."""
+    """The host name in lower case, without a final dot. An IPv6 address is without its brackets."""
     return (url.host_str or "").rstrip(".").strip("[]")
 
 
@@ -95,7 +95,7 @@ def _is_delivery(host: str) -> bool:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that the host is; the library's parser has brought every spelling of one to the usual form."""
+    """The address, if the host is one. The library's parser has brought all spellings of it into one form."""
     try:
         return ip_address(host)
     except ValueError:
@@ -103,7 +103,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _proxy(url: Url) -> str:
-    """The proxy that this machine's settings name for it, empty for none. A SOCKS proxy is made to look up names."""
+    """The proxy in this machine's settings for the URL; empty for none. A SOCKS proxy is made to look up host names."""
     if is_loopback(host_of(url)):
         return ""
     if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
@@ -117,6 +117,6 @@ def _proxy(url: Url) -> str:
     try:
         proxy = Url(text if "://" in text else f"http://{text}")
     except ValueError:
-        return ""  # as the library does for a proxy that is not an address
+        return ""  # the HTTP library ignores a malformed proxy too
     scheme = _LOOKS_UP.get(proxy.scheme)
     return str(proxy.with_scheme(scheme)) if scheme else ""

@@ -1,4 +1,4 @@
-"""What an answer means for a transfer that may have begun before, by RFC 9110 (ranges, validators). Without I/O."""
+"""The meaning of a response for a download that may have begun, by RFC 9110 (ranges, validators). No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRIED = {408, 425, 429}
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What earlier answers have said about one state of the file. ``total`` is in bytes."""
+    """What earlier responses said about one state of the file. ``total`` is in bytes."""
 
     etag: str | None = None
     total: int | None = None
@@ -30,17 +30,17 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def validator(self) -> str | None:
-        """What identifies these bytes: a strong ETag, else Last-Modified. None: no range is asked for."""
+        """What identifies these bytes: a strong ETag, else Last-Modified. With None, no range can be requested."""
         return self.etag if self.etag and self.etag.startswith('"') else self.modified
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What to do with an answer.
+    """What to do with a response.
 
-    ``restart``: its body is the whole file; ``append``: its body goes on from what is there; ``done``: nothing is
-    missing; ``again``: ask once more, after ``after`` seconds where the server says when, and from the start if
-    ``anew``; ``expired``: the file is gone; ``refused``: asking again would not help. ``end`` is how many bytes are
-    there after this body, None where it does not say.
+    ``restart``: its body is the whole file. ``append``: its body continues what was saved. ``done``: the file is
+    complete. ``again``: send another request, after ``after`` seconds if the server names a wait, and from the start if
+    ``anew``. ``expired``: the file is deleted. ``refused``: another request would not help. ``end`` is the size in
+    bytes after this body, None if the response does not say.
     """
 
     action: Literal["restart", "append", "done", "again", "expired", "refused"]
@@ -52,7 +52,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def request_headers(have: int, known: Known) -> dict[str, str]:
-    """Ask for the rest if a validator ensures that it belongs to the same file; otherwise for the whole file."""
+    """Ask for the rest of the file if a validator can prove that it is the same file. Else ask for the whole file."""
     headers = {"accept-encoding": "identity"}
     if have and known.validator:
         headers |= {"range": f"bytes={have}-", "if-range": known.validator}
@@ -60,7 +60,7 @@ def request_headers(have: int, known: Known) -> dict[str, str]:
 
 
 def judge(status: int, headers: Mapping[str, str], have: int, known: Known) -> Verdict:
-    """``headers`` have lower-case names; ``have`` is the number of bytes already on disk."""
+    """Judge a response. ``headers`` have lower-case names; ``have`` is the number of bytes saved already."""
     coding = coding_of(headers)
     if status in {_WHOLE, _PART} and coding and coding not in CODINGS:
         return Verdict("refused", reason=f"it came encoded as {coding}, which cannot be decoded")
@@ -78,7 +78,7 @@ def judge(status: int, headers: Mapping[str, str], have: int, known: Known) -> V
 
 
 def _ranged(status: int, headers: Mapping[str, str], asked: int, known: Known) -> Verdict:
-    """``asked`` is the beginning of the range that was asked for, 0 for none."""
+    """Judge a partial response. ``asked`` is the start of the requested range, 0 if none was requested."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if not _is_same(headers, known):
         return _anew("the file changed")
@@ -100,7 +100,7 @@ def _anew(reason: str) -> Verdict:
 
 
 def _is_same(headers: Mapping[str, str], known: Known) -> bool:
-    """Whether the answer is about the same file. A server that has honored If-Range may leave its validator out."""
+    """Whether the response is about the same file. A server that honored If-Range may leave out its validator."""
     etag, modified = headers.get("etag", "").strip(), headers.get("last-modified", "").strip()
     if etag and known.etag:
         return etag == known.etag
@@ -108,7 +108,7 @@ def _is_same(headers: Mapping[str, str], known: Known) -> bool:
 
 
 def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
-    """``is_plain``: the bytes on disk are those that the server counts. Decoded bytes have no ranges."""
+    """Read what the headers say about the file. ``is_plain``: its bytes come undecoded, so ranges count them."""
     if not is_plain:
         return Known(media_type=headers.get("content-type"))
     length = headers.get("content-length", "").strip()
@@ -124,17 +124,17 @@ def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
 
 
 def _modified(headers: Mapping[str, str]) -> str | None:
-    """Last-Modified, unless the file may have changed again in the second that it names (RFC 9110, 8.8.2.2)."""
+    """Last-Modified, unless the file may have changed again within that second (RFC 9110, 8.8.2.2)."""
     text, date = headers.get("last-modified", "").strip(), headers.get("date", "").strip()
     try:
         if date and parsedate_to_datetime(date) <= parsedate_to_datetime(text):
             return None
-    except (ValueError, TypeError):  # not a time, or one without a zone
+    except (ValueError, TypeError):  # a malformed date, or one without a time zone
         return None
     return text or None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; None for a date, for which the usual backoff is used."""
+    """The wait in seconds. None for a date: then the usual backoff is used."""
     value = headers.get("retry-after", "").strip()
     return float(value) if value.isascii() and value.isdigit() else None

@@ -1,4 +1,4 @@
-"""Profiles of AWS's own tools."""
+"""Profiles in the files of AWS's own tools."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_default_profile_is_found_without_a_name(home: Path) -> None:
+def test_without_a_name_the_default_profile_is_used(home: Path) -> None:
     profile = read_profile({"HOME": str(home)})
     assert profile
     assert dict(profile.keys) == {"access_key_id": "AKIADEFAULT", "secret_access_key": "d%s"}
@@ -47,41 +47,41 @@ def test_the_default_profile_is_found_without_a_name(home: Path) -> None:
     assert "AKIA" not in repr(profile)
 
 
-def test_a_named_profile_is_taken(home: Path) -> None:
+def test_a_named_profile_is_used(home: Path) -> None:
     profile = read_profile({"HOME": str(home), "AWS_PROFILE": "work"})
     assert profile
     assert dict(profile.keys) == {"access_key_id": "AKIAWORK", "secret_access_key": "w", "session_token": "t"}
     assert profile.region == "eu-central-1"
 
 
-def test_other_files_may_be_named(home: Path, tmp_path: Path) -> None:
+def test_variables_can_name_other_profile_files(home: Path, tmp_path: Path) -> None:
     (home / ".aws" / "credentials").rename(tmp_path / "elsewhere")
     profile = read_profile({"HOME": str(home), "AWS_SHARED_CREDENTIALS_FILE": "~/elsewhere"})
     assert profile
     assert profile.keys["access_key_id"] == "AKIADEFAULT"
 
 
-def test_a_profile_that_logs_in_needs_another_library(home: Path) -> None:
+def test_a_profile_with_a_login_needs_boto3(home: Path) -> None:
     profile = read_profile({"HOME": str(home), "AWS_PROFILE": "login"})
     assert profile
     assert profile.needs_boto3
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"])
-def test_the_environment_comes_before_files(home: Path, name: str) -> None:
+def test_credentials_in_the_environment_take_precedence_over_files(home: Path, name: str) -> None:
     assert read_profile({"HOME": str(home), name: "x"}) is None
 
 
-def test_a_machine_without_files_may_have_credentials_of_its_own(tmp_path: Path) -> None:
+def test_without_profile_files_there_is_no_profile(tmp_path: Path) -> None:
     assert read_profile({"HOME": str(tmp_path)}) is None
 
 
-def test_a_profile_that_there_is_not_is_an_error(home: Path) -> None:
+def test_a_missing_named_profile_is_an_error(home: Path) -> None:
     with pytest.raises(JobError, match="AWS_PROFILE names 'wrok', and there is no such profile"):
         read_profile({"HOME": str(home), "AWS_PROFILE": "wrok"})
 
 
-def test_a_file_that_is_none_is_an_error_without_its_content(home: Path) -> None:
+def test_a_malformed_profile_file_is_an_error_that_hides_its_content(home: Path) -> None:
     (home / ".aws" / "credentials").write_text("AKIASECRET")
     with pytest.raises(JobError, match="it is no file of AWS profiles") as caught:
         read_profile({"HOME": str(home)})

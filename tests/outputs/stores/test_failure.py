@@ -1,4 +1,4 @@
-"""Errors of stores, in our words: what they say themselves may hold credentials."""
+"""Messages about errors of stores: a store's own text is never shown, because it may hold credentials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ S3, GS, AZ = (Bucket(scheme, "b") for scheme in ("s3", "gs", "az"))
         (RuntimeError("HUSH"), S3, "s3://b refuses it"),
     ],
 )
-def test_an_error_is_told_without_its_own_text(error: Exception, bucket: Bucket, said: str) -> None:
+def test_an_error_is_explained_without_its_own_text(error: Exception, bucket: Bucket, said: str) -> None:
     told = explain(error, bucket)
     assert told.startswith(said)
     assert "HUSH" not in told

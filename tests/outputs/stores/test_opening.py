@@ -1,4 +1,4 @@
-"""Buckets are opened with what the environment has, or one line says what is wrong. None shows a value."""
+"""A bucket is opened with the settings in the environment, or one line names the wrong setting without its value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (S3, {"AWS_PROFILE": "nobodys"}, "there is no such profile"),
     ],
 )
-def test_settings_that_cannot_be_used_are_one_line(
+def test_wrong_settings_are_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, bucket: Bucket, variables: dict[str, str], said: str
 ) -> None:
     for name, value in variables.items():
@@ -61,20 +61,22 @@ def write(home: Path, name: str, *lines: str) -> None:
     (home / ".aws" / name).write_text("\n".join(lines))
 
 
-def test_a_profiles_keys_and_region_are_the_buckets(home: Path) -> None:
+def test_the_keys_and_region_of_a_profile_are_used(home: Path) -> None:
     write(home, "credentials", "[default]", "aws_access_key_id = AKIA", "aws_secret_access_key = s")
     write(home, "config", "[default]", "region = eu-west-1")
     config = config_of(S3)
     assert (config["access_key_id"], config["secret_access_key"], config["region"]) == ("AKIA", "s", "eu-west-1")
 
 
-def test_the_environments_region_comes_before_the_profiles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_region_in_the_environment_takes_precedence_over_the_profiles(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(home, "config", "[default]", "aws_access_key_id = A", "aws_secret_access_key = s", "region = eu-west-1")
     monkeypatch.setenv("AWS_REGION", "us-west-2")
     assert "region" not in config_of(S3)
 
 
-def test_a_profile_that_asks_a_process_is_left_to_boto3(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_with_a_credential_process_uses_boto3(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = '{"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": "s"}'
     (home / "facts.json").write_text(facts)
     write(home, "config", "[profile tool]", f"credential_process = cat {home}/facts.json")
@@ -85,7 +87,9 @@ def test_a_profile_that_asks_a_process_is_left_to_boto3(home: Path, monkeypatch:
         open_bucket(S3)
 
 
-def test_a_profile_that_needs_boto3_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_profile_that_needs_boto3_says_what_to_install(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(home, "config", "[default]", "sso_session = acme")
     monkeypatch.setitem(sys.modules, "boto3.session", None)
     with pytest.raises(JobError, match="the AWS profile 'default' gets its credentials from elsewhere: pip install"):

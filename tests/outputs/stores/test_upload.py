@@ -1,4 +1,4 @@
-"""Uploads to a store: whole, in bounded memory, or not there."""
+"""Uploads to a store: an object is complete or absent, and the memory is limited."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def objects(store: MemoryStore) -> dict[str, bytes]:
     return {meta["path"]: bytes(obstore.get(store, meta["path"]).bytes()) for meta in found}
 
 
-async def test_a_small_file_and_a_large_one_are_whole(store: MemoryStore, files: Files, fetch: HttpFetch) -> None:
+async def test_a_small_and_a_large_file_are_uploaded_completely(
+    store: MemoryStore, files: Files, fetch: HttpFetch
+) -> None:
     small, large = await keep(store, fetch, "data:text/plain,hello", f"{files.url}/a")
     assert objects(store) == {"k/output-0.txt": b"hello", "k/output-1.webp": LARGE}
     assert large == SavedFile(
@@ -63,13 +65,13 @@ async def test_a_small_file_and_a_large_one_are_whole(store: MemoryStore, files:
     assert obstore.get(store, "k/output-1.webp").attributes["Content-Type"] == "image/webp"
 
 
-async def test_an_empty_file_is_an_object(store: MemoryStore, fetch: HttpFetch) -> None:
+async def test_an_empty_file_becomes_an_empty_object(store: MemoryStore, fetch: HttpFetch) -> None:
     (saved,) = await keep(store, fetch, "data:,")
     assert (saved.size, objects(store)) == (0, {"k/output-0.txt": b""})
 
 
 @pytest.mark.parametrize("cut", [PART // 2, PART + 1, 2 * PART + 7])
-async def test_a_transfer_that_is_cut_goes_on_in_the_same_object(
+async def test_a_broken_download_continues_in_the_same_object(
     store: MemoryStore, files: Files, fetch: HttpFetch, cut: int
 ) -> None:
     files.faults.append(Fault(cut=cut))
@@ -79,7 +81,7 @@ async def test_a_transfer_that_is_cut_goes_on_in_the_same_object(
 
 
 @pytest.mark.parametrize("cut", [PART // 2, 2 * PART + 7])
-async def test_a_file_that_changes_on_the_way_is_begun_anew(
+async def test_a_file_that_changes_during_the_download_is_started_again(
     store: MemoryStore, files: Files, fetch: HttpFetch, cut: int
 ) -> None:
     old = bytes(len(LARGE))
@@ -88,14 +90,14 @@ async def test_a_file_that_changes_on_the_way_is_begun_anew(
     assert objects(store) == {"k/output-0.webp": LARGE}
 
 
-async def test_a_file_that_never_comes_whole_is_no_object(store: MemoryStore, files: Files, fetch: HttpFetch) -> None:
+async def test_an_incomplete_file_becomes_no_object(store: MemoryStore, files: Files, fetch: HttpFetch) -> None:
     files.choose = lambda: Fault(cut=2 * PART, whole=True, headers={"etag": None})
     with pytest.raises(OutputError, match="could not be fetched"):
         await keep(store, fetch, f"{files.url}/a", attempts=2)
     assert objects(store) == {}
 
 
-async def test_what_was_there_stays_until_the_new_object_is_whole(
+async def test_an_older_object_stays_until_the_new_one_is_complete(
     store: MemoryStore, files: Files, fetch: HttpFetch
 ) -> None:
     obstore.put(store, "k/output-0.webp", b"old")
@@ -121,8 +123,8 @@ async def test_cancelling_leaves_no_object(store: MemoryStore, files: Files, fet
     assert objects(store) == {}
 
 
-async def test_an_upload_in_parts_takes_no_more_than_the_store_has_taken(store: MemoryStore) -> None:
-    """The library asks for a block when it has room: a writer waits, and does not fill the memory."""
+async def test_a_writer_waits_until_the_store_has_taken_its_parts(store: MemoryStore) -> None:
+    """The library takes a block when it has room. Until then the writer waits, and does not fill the memory."""
     upload = Multipart(store, BUCKET, "k")
     for _ in range(8):
         await upload.write(bytes(PART))
@@ -131,7 +133,7 @@ async def test_an_upload_in_parts_takes_no_more_than_the_store_has_taken(store: 
     assert len(objects(store)["k"]) == 8 * PART
 
 
-async def test_an_upload_that_is_aborted_is_no_object(store: MemoryStore) -> None:
+async def test_an_aborted_upload_becomes_no_object(store: MemoryStore) -> None:
     upload = Multipart(store, BUCKET, "k")
     for _ in range(3):
         await upload.write(bytes(PART))
@@ -140,14 +142,14 @@ async def test_an_upload_that_is_aborted_is_no_object(store: MemoryStore) -> Non
     assert objects(store) == {}
 
 
-async def test_more_jobs_than_there_is_room_for_take_turns(store: MemoryStore, fetch: HttpFetch) -> None:
+async def test_more_uploads_than_allowed_at_once_take_turns(store: MemoryStore, fetch: HttpFetch) -> None:
     stores = Stores(lambda _: store)
     places = [await stores.place(BUCKET, f"{number}/{{}}".format) for number in range(AT_ONCE + 4)]
     await asyncio.gather(*(save([OutputFile((), "data:,x")], place, fetch) for place in places))
     assert len(objects(store)) == AT_ONCE + 4
 
 
-async def test_a_bucket_is_tried_once_and_nothing_of_that_stays(store: MemoryStore) -> None:
+async def test_a_bucket_is_checked_once_and_the_check_leaves_no_object(store: MemoryStore) -> None:
     opened: list[Bucket] = []
 
     def open_bucket(bucket: Bucket) -> Any:
@@ -161,13 +163,13 @@ async def test_a_bucket_is_tried_once_and_nothing_of_that_stays(store: MemorySto
 
 
 async def test_a_store_that_cannot_be_reached_is_named(unused_tcp_port: int) -> None:
-    from obstore.store import S3Store  # noqa: PLC0415 - this test's alone
+    from obstore.store import S3Store  # noqa: PLC0415 - only this test needs it
 
     store = S3Store(
         "b",
         endpoint=f"http://127.0.0.1:{unused_tcp_port}",
         access_key_id="AKIASECRET",
-        secret_access_key="s3cret",  # noqa: S106 - nobody's
+        secret_access_key="s3cret",  # noqa: S106 - not a real key
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )

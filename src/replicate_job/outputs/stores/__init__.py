@@ -1,1 +1,1 @@
-"""Outputs in object stores: S3, Google Cloud Storage, Azure. On ``obstore``, which is imported when one is used."""
+"""Outputs in object stores: S3, Google Cloud Storage, Azure. Uses ``obstore``, which is imported on first use."""

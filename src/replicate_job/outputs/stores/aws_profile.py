@@ -1,4 +1,4 @@
-"""Credentials of AWS in the files that its own tools write. The library reads the environment and instances alone."""
+"""Reads AWS credentials from the files of AWS's own tools. The store's library reads only variables and instances."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _KEYS = {
 _OTHER_WAYS = ("sso_session", "sso_start_url", "role_arn", "credential_process", "login_session")
 _OTHERS = {"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"}
 _OTHERS |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_SKIP_SIGNATURE"}
-"""Variables that come before files, as with AWS's own tools."""
+"""Environment variables that take precedence over the files, as in AWS's own tools."""
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """``keys`` are for the store, and secret. With ``needs_boto3`` another library has to get them."""
+    """``keys`` are the store's credentials, and secret. ``needs_boto3``: only boto3 can get them."""
 
     name: str
     keys: Mapping[str, str] = {}
@@ -34,9 +34,9 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 def read_profile(environment: Mapping[str, str] = os.environ) -> Profile | None:
-    """The profile to use; None where the environment has credentials, or there are no files.
+    """The profile to use. None if the environment has credentials, or there are no files.
 
-    Raises JobError for a profile that is named and that there is not, and for files that cannot be read.
+    Raises JobError if ``AWS_PROFILE`` names a missing profile, or if a file cannot be read.
     """
     if any(environment.get(name) for name in _OTHERS):
         return None
@@ -61,7 +61,7 @@ def _file(environment: Mapping[str, str], variable: str, name: str) -> Path:
 
 
 def _section(file: Path, name: str) -> dict[str, str]:
-    import configparser  # noqa: PLC0415 - for those who have such files
+    import configparser  # noqa: PLC0415 - few users have such files
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:

@@ -1,4 +1,4 @@
-"""What an object store's error means, in one line. Its own text is never shown: it may hold parts of credentials."""
+"""Explains an object store's error in one line. The error's own text is never shown: it may hold credentials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 _INSTANCE = ("169.254.", "metadata.google.internal", "oauth2", "TokenRequest", "token request", "MissingCredential")
-"""In errors about credentials: what was asked for some, as there were none in the environment."""
+"""Texts in errors about missing credentials: the places that were asked because the environment has none."""
 _LACKING = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
@@ -25,15 +25,15 @@ _KINDS = {
     "PermissionDeniedError": "the credentials may not write to {}",
     "UnauthenticatedError": "the credentials are not accepted for {}",
 }
-"""By the names of the library's errors, which is not imported for them."""
+"""Keyed by the names of the library's errors, so that the library need not be imported."""
 
 
 class StoreError(OSError):
-    """An object store does not take what is written. The message is whole, and has nothing of the store's own text."""
+    """An object store failed or refused a request. The message is complete, without the store's own text."""
 
 
 def explain(error: Exception, bucket: Bucket) -> str:
-    """Why the store refuses, and what to do."""
+    """Why the store refused a request, and what to do."""
     text, kind = str(error), type(error).__name__
     if any(word in text for word in _INSTANCE):
         return f"no credentials for {bucket} were found: {_LACKING[bucket.scheme]}"
@@ -42,7 +42,7 @@ def explain(error: Exception, bucket: Bucket) -> str:
 
 
 def explain_settings(error: Exception, bucket: Bucket) -> str:
-    """Why the bucket cannot be opened, by its settings alone."""
+    """Why the bucket cannot be opened. No request was sent, so the settings are wrong."""
     if "MissingAccount" in str(error):
         return "the storage account is not known: set AZURE_STORAGE_ACCOUNT_NAME"
     return f"its settings or credentials cannot be read: check the variables {_VARIABLES[bucket.scheme]}"

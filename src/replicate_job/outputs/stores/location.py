@@ -1,4 +1,4 @@
-"""What a store's URL names: ``s3://bucket/pictures/7.webp``."""
+"""Splits a store's URL into bucket and key: ``s3://bucket/pictures/7.webp``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 from replicate_job.errors import JobError
 
 SCHEMES = ("s3", "gs", "az")
-"""Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage."""
+"""Amazon S3 and stores with its protocol, Google Cloud Storage, Azure Blob Storage."""
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """A bucket, or in Azure a container."""
+    """A bucket; in Azure a container."""
 
     scheme: str
     name: str
@@ -24,9 +24,9 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 def split(url: str) -> tuple[Bucket, str]:
-    """The bucket and the object's key, which may be empty. Slashes at its ends, and double ones, are left out.
+    """The bucket and the object's key, which may be empty. Outer and double slashes are removed.
 
-    The key stands for itself: nothing in it is decoded. Raises JobError, which shows no part that may be a secret.
+    Nothing in the key is decoded. Raises JobError, whose message shows no part of the URL that may be secret.
     """
     scheme, _, rest = url.partition("://")
     name, _, key = rest.partition("/")

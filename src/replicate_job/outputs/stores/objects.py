@@ -1,4 +1,4 @@
-"""Whole objects that are read, and deleted together. Raises StoreError."""
+"""Reads whole objects, and deletes all objects of a folder. Raises StoreError."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.location import Bucket
 
 PAGE = 500
-"""Objects that are deleted together."""
+"""How many objects are deleted in one request."""
 
 
 async def get(store: ObjectStore, bucket: Bucket, key: str) -> bytes:
-    """Raises FileNotFoundError where there is a bucket, and no such object in it."""
+    """Raises FileNotFoundError if the bucket exists and has no such object."""
 
     async def read() -> bytes | None:
-        import obstore  # noqa: PLC0415 - an extra, which opened the store
+        import obstore  # noqa: PLC0415 - an optional dependency
 
         try:
             return bytes(await (await obstore.get_async(store, key)).bytes_async())
@@ -38,7 +38,7 @@ async def clear(store: ObjectStore, bucket: Bucket, folder: str) -> None:
     """Delete all objects below the folder."""
 
     async def delete() -> None:
-        import obstore  # noqa: PLC0415 - an extra, which opened the store
+        import obstore  # noqa: PLC0415 - an optional dependency
 
         async for page in obstore.list(store, folder, chunk_size=PAGE):
             await obstore.delete_async(store, [found["path"] for found in page])

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.location import Bucket
 
 _OPTIONS: ClientConfig = {"timeout": "120s", "connect_timeout": "10s"}
-"""A slow uplink takes its time for a part of a large file."""
+"""Long timeouts: a slow connection takes long to upload a part of a large file."""
 _ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(?:/[\w./-]*)?", re.IGNORECASE | re.ASCII)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def open_bucket(bucket: Bucket) -> ObjectStore:
-    """Raises JobError without the extra, and for settings that cannot be used. Sends nothing."""
+    """Open the bucket without a request. Raises JobError without the extra, and for wrong settings."""
     try:
-        from obstore import store  # noqa: PLC0415 - an extra
+        from obstore import store  # noqa: PLC0415 - an optional dependency
         from obstore.exceptions import BaseError  # noqa: PLC0415
     except ImportError:
         raise JobError(f"outputs in {bucket.scheme}://… need another package: {advice('stores')}") from None
@@ -36,19 +36,19 @@ def open_bucket(bucket: Bucket) -> ObjectStore:
             case "gs":
                 return store.GCSStore(bucket.name, client_options=_OPTIONS)
         return store.AzureStore(bucket.name, client_options=_OPTIONS)
-    except (BaseError, ValueError) as error:  # nothing was sent: it is what it was given
+    except (BaseError, ValueError) as error:  # no request was sent: the settings are wrong
         raise JobError(f"outputs cannot be kept in {bucket}: {explain_settings(error, bucket)}") from None
 
 
 def _open_s3(store: Any, bucket: str) -> ObjectStore:
     options = _OPTIONS.copy()
-    facts: dict[str, Any] = {"disable_bulk_delete": True}  # not all that speak S3's protocol have it
+    facts: dict[str, Any] = {"disable_bulk_delete": True}  # some stores with S3's protocol lack it
     if variable := next(filter(os.environ.get, _ENDPOINTS), ""):
         endpoint = os.environ[variable].strip()
         if not _ADDRESS.fullmatch(endpoint):
             raise JobError(f"{variable} is no address: write it like https://storage.example.com")
         facts["endpoint"] = endpoint
-        if endpoint.lower().startswith("http://"):  # written so by whoever has the bucket, as AWS's own tools take it
+        if endpoint.lower().startswith("http://"):  # the user wrote it so; AWS's own tools accept it too
             options["allow_http"] = True
     if profile := read_profile():
         facts |= profile.keys
@@ -62,7 +62,7 @@ def _open_s3(store: Any, bucket: str) -> ObjectStore:
 
 def _with_boto3(profile: Profile) -> Any:
     try:
-        from boto3.session import Session  # noqa: PLC0415 - what a profile of this kind needs
+        from boto3.session import Session  # noqa: PLC0415 - an optional dependency
         from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
     except ImportError:
         raise JobError(
@@ -71,5 +71,5 @@ def _with_boto3(profile: Profile) -> Any:
         ) from None
     try:
         return Boto3CredentialProvider(Session(profile_name=profile.name))
-    except Exception:  # noqa: BLE001 - whatever it says may hold credentials
+    except Exception:  # noqa: BLE001 - any error's text may hold credentials
         raise JobError(f"the AWS profile {profile.name!r} gives no credentials: log in with `aws`") from None

@@ -1,4 +1,4 @@
-"""The object stores of a session: each bucket is opened once, and tried before anything is paid for."""
+"""The object stores of a session. Each bucket is opened once, and tested before anything is paid for."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.upload import StorePlace
 
 AT_ONCE = 8
-"""Objects that are written at the same time, each with about 35 MB in memory if it is large."""
+"""How many objects are written at the same time. A large one takes about 35 MB of memory."""
 PROBE = ".replicate-job-check"
-_REMEMBERED = 300.0  # seconds for which a bucket that took the probe is believed to take outputs
-_LONGEST = 30.0  # seconds of a check
+_REMEMBERED = 300.0  # Seconds for which a bucket that passed the check is not checked again.
+_LONGEST = 30.0  # Seconds that a check may take.
 
 
 def _open_bucket(bucket: Bucket) -> ObjectStore:
-    from replicate_job.outputs.stores.opening import open_bucket  # noqa: PLC0415 - for those who have a store
+    from replicate_job.outputs.stores.opening import open_bucket  # noqa: PLC0415 - only for users of a store
 
     return open_bucket(bucket)
 
 
 class Stores:
-    """``open`` makes the library's store of a bucket."""
+    """``open`` returns the library's store for a bucket."""
 
-    def __init__(self, open: Callable[[Bucket], ObjectStore] = _open_bucket) -> None:  # noqa: A002 - its noun
+    def __init__(self, open: Callable[[Bucket], ObjectStore] = _open_bucket) -> None:  # noqa: A002 - the fitting name
         self._open_bucket = open
         self._opened: dict[Bucket, ObjectStore] = {}
         self._checked: dict[tuple[Bucket, str], float] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def place(self, bucket: Bucket, key_of: Callable[[str], str]) -> StorePlace:
-        """Raises JobError where the bucket cannot be opened."""
-        from replicate_job.outputs.stores.upload import StorePlace  # noqa: PLC0415 - for those who have a store
+        """Raises JobError if the bucket cannot be opened."""
+        from replicate_job.outputs.stores.upload import StorePlace  # noqa: PLC0415 - only for users of a store
 
         return StorePlace(await self._open(bucket), bucket, key_of, self._gate)
 
     async def check(self, bucket: Bucket, folder: str) -> None:
-        """Raise JobError if no object can be written below ``folder``; what was tried lately is not tried again.
+        """Raise JobError if no object can be written below ``folder``. A check holds for ``_REMEMBERED`` seconds.
 
-        A small object is written and deleted. Who may write and not delete finds it there, once for each folder.
+        A small object is written and deleted. It stays there if the credentials do not allow deleting.
         """
         now, place = asyncio.get_running_loop().time(), (bucket, folder)
         if self._checked.get(place, -_REMEMBERED) + _REMEMBERED > now:
@@ -58,7 +58,7 @@ class Stores:
                 await _probe(store, bucket, "/".join(filter(None, (folder, PROBE))))
         except TimeoutError:
             why = f"it did not answer within {_LONGEST:.0f} s"
-        except OSError as error:  # a StoreError
+        except OSError as error:  # StoreError is one
             why = str(error)
         else:
             self._checked[place] = now
@@ -66,21 +66,21 @@ class Stores:
         raise JobError(f"outputs cannot be kept in {bucket}/{folder}: {why}")
 
     async def put(self, bucket: Bucket, key: str, content: bytes) -> None:
-        """Write an object in one request. Raises StoreError, and JobError where the bucket cannot be opened."""
-        from replicate_job.outputs.stores.upload import put  # noqa: PLC0415 - for those who have a store
+        """Write an object in one request. Raises StoreError, or JobError if the bucket cannot be opened."""
+        from replicate_job.outputs.stores.upload import put  # noqa: PLC0415 - only for users of a store
 
         async with self._gate:
             await put(await self._open(bucket), bucket, key, content)
 
     async def get(self, bucket: Bucket, key: str) -> bytes:
-        """Read an object. Raises FileNotFoundError without one, and what ``put`` raises."""
-        from replicate_job.outputs.stores.objects import get  # noqa: PLC0415 - for those who have a store
+        """Read an object. Raises FileNotFoundError if it is missing, and the errors of ``put``."""
+        from replicate_job.outputs.stores.objects import get  # noqa: PLC0415 - only for users of a store
 
         return await get(await self._open(bucket), bucket, key)
 
     async def clear(self, bucket: Bucket, folder: str) -> None:
-        """Delete all objects below the folder. Raises what ``put`` raises."""
-        from replicate_job.outputs.stores.objects import clear  # noqa: PLC0415 - for those who have a store
+        """Delete all objects below the folder. Raises the errors of ``put``."""
+        from replicate_job.outputs.stores.objects import clear  # noqa: PLC0415 - only for users of a store
 
         await clear(await self._open(bucket), bucket, folder)
 
@@ -92,7 +92,7 @@ class Stores:
 
 
 async def _probe(store: ObjectStore, bucket: Bucket, key: str) -> None:
-    from replicate_job.outputs.stores.upload import put, remove  # noqa: PLC0415 - for those who have a store
+    from replicate_job.outputs.stores.upload import put, remove  # noqa: PLC0415 - only for users of a store
 
     await put(store, bucket, key, b"")
     await remove(store, bucket, key)

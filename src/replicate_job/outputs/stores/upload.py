@@ -1,4 +1,4 @@
-"""An object while it is being written: small ones in one request, others in parts, and seen only when whole."""
+"""Uploads an object: a small one in one request, a large one in parts. It exists only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.location import Bucket
 
 PART = 5 * 1024**2
-"""Bytes of a part, which is the least that S3 takes: 10,000 of them are 52 GB. Smaller objects take one request."""
+"""Bytes of a part, the smallest size that S3 accepts. 10,000 parts are 52 GB. Smaller objects take one request."""
 TOGETHER = 2
-"""Parts of one object under way at a time. With the one that is filled they bound the memory."""
+"""How many parts of one object are under way at a time. With the part that is being filled, this limits the memory."""
 T = TypeVar("T")
-_ABORT = 10.0  # seconds in which a store is told that an upload ends
+_ABORT = 10.0  # Seconds that aborting an upload at the store may take.
 
 
 class _AbortedError(Exception):
-    """Ends the blocks of an upload that is not to become an object."""
+    """Ends the blocks of an aborted upload, so that it becomes no object."""
 
 
 async def put(store: ObjectStore, bucket: Bucket, key: str, content: bytes) -> None:
     """Write an object in one request. Raises StoreError."""
 
     async def write() -> None:
-        import obstore  # noqa: PLC0415 - an extra, which opened the store
+        import obstore  # noqa: PLC0415 - an optional dependency
 
         await obstore.put_async(store, key, content, use_multipart=False, attributes=_attributes(key))
 
@@ -42,10 +42,10 @@ async def put(store: ObjectStore, bucket: Bucket, key: str, content: bytes) -> N
 
 
 async def remove(store: ObjectStore, bucket: Bucket, key: str) -> None:
-    """Delete an object, as far as that is allowed."""
+    """Delete an object if the store allows it."""
 
     async def delete() -> None:
-        import obstore  # noqa: PLC0415 - an extra, which opened the store
+        import obstore  # noqa: PLC0415 - an optional dependency
 
         await obstore.delete_async(store, key)
 
@@ -54,12 +54,12 @@ async def remove(store: ObjectStore, bucket: Bucket, key: str) -> None:
 
 
 async def told(request: Coroutine[Any, Any, T], bucket: Bucket) -> T:
-    """Raise StoreError, with our own words alone, for whatever the store says."""
+    """Await the request. Raise StoreError, without the store's own text, for any error."""
     try:
         return await request
     except _AbortedError:
         raise
-    except Exception as error:  # noqa: BLE001 - the library's errors have several roots
+    except Exception as error:  # noqa: BLE001 - the library's errors have no common base class
         raise StoreError(explain(error, bucket)) from None
 
 
@@ -68,7 +68,7 @@ def _attributes(key: str) -> dict[str, str]:
 
 
 class Multipart:
-    """An upload in parts. Without ``finish`` it never becomes an object, whatever happens to this process."""
+    """An upload in parts. Without ``finish`` it never becomes an object, even if this process is killed."""
 
     def __init__(self, store: ObjectStore, bucket: Bucket, key: str) -> None:
         self._blocks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
@@ -76,7 +76,7 @@ class Multipart:
         self._task = asyncio.create_task(told(self._put(store, key), bucket))
 
     async def _put(self, store: ObjectStore, key: str) -> None:
-        import obstore  # noqa: PLC0415 - an extra, which opened the store
+        import obstore  # noqa: PLC0415 - an optional dependency
 
         await obstore.put_async(
             store,
@@ -89,14 +89,14 @@ class Multipart:
         )
 
     async def _read(self) -> AsyncIterator[bytes]:
-        # The library aborts an upload at the store when its blocks end with an error, and not when it is cancelled.
+        # The library aborts the upload at the store if its blocks end with an error, but not if it is cancelled.
         while (block := await self._blocks.get()) is not None:
             yield block
         if self._is_aborted:
             raise _AbortedError
 
     async def write(self, block: bytes | None) -> None:
-        """Wait until there is room for the block; None is the end. Raises StoreError."""
+        """Wait until there is room for the block, and add it. None ends the upload. Raises StoreError."""
         adding = asyncio.create_task(self._blocks.put(block))
         try:
             await asyncio.wait({adding, self._task}, return_when=asyncio.FIRST_COMPLETED)
@@ -106,13 +106,13 @@ class Multipart:
             self._task.result()
 
     async def finish(self) -> None:
-        """Make the object of what was written. Raises StoreError."""
+        """Complete the object. Raises StoreError."""
         if not self._task.done():
             await self.write(None)
         await asyncio.shield(self._task)
 
     async def abort(self) -> None:
-        """Tell the store to drop the parts, for a few seconds; unless the object is whole already."""
+        """Let the store drop the parts, for up to ``_ABORT`` seconds. A complete object stays."""
         self._is_aborted = True
         with suppress(asyncio.QueueEmpty):
             self._blocks.get_nowait()
@@ -125,7 +125,7 @@ class Multipart:
 
 
 class StorePlace:
-    """A ``Place`` in a bucket. ``key_of`` gives an object's key by the file's name; ``gate`` bounds the uploads."""
+    """A ``Place`` in a bucket. ``key_of`` maps a file's name to its key. ``gate`` limits the uploads."""
 
     def __init__(
         self, store: ObjectStore, bucket: Bucket, key_of: Callable[[str], str], gate: asyncio.Semaphore
@@ -136,7 +136,7 @@ class StorePlace:
         return str(self.bucket)
 
     async def make(self) -> None:
-        """A store has no folders."""
+        """Do nothing: a store has no folders."""
 
     def address(self, name: str) -> str:
         return f"{self.bucket}/{self.key_of(name)}"
@@ -165,7 +165,7 @@ class _ObjectPart(Part):
         if len(self._block) < PART:
             return
         if self._multipart is None:
-            self._fixed = self.name  # with its first bytes the name is known
+            self._fixed = self.name  # the first bytes decide the extension
             self._multipart = Multipart(self._place.store, self._place.bucket, self._place.key_of(self._fixed))
         block, self._block = bytes(self._block), bytearray()
         await self._multipart.write(block)
