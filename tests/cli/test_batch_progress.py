@@ -304,7 +304,7 @@ def test_kinds_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
     heard = Repeats()
     assert sum(heard.is_new(word(each), 0) for each in range(1_000)) == KINDS
     assert heard.due(MINUTE - 1) == []
-    assert heard.due(MINUTE) == ["980 more, of other kinds: -v tells each"]
+    assert heard.due(MINUTE) == ["980 more, of other kinds: -v shows each"]
     assert heard.is_new("news", MINUTE)
     assert heard.due(2 * MINUTE) == []
 

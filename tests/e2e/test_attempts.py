@@ -122,7 +122,7 @@ def test_shared_names_and_names_of_a_column_exclude_each_other(command: Command)
     words = ["batch", "acme/first", "rows.jsonl", "--results", "r.jsonl"]
     outcome = command(*words, "--dedupe", "--id", "prompt")
     assert outcome.code == 2
-    assert "--dedupe names rows by their inputs, and --id by a column: give one" in outcome.err
+    assert "--dedupe identifies rows by their inputs, and --id by a column: give only one" in outcome.err
 
 
 @pytest.mark.long

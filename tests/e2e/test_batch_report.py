@@ -44,7 +44,7 @@ def test_a_report_does_not_take_the_place_of_something_else(api: ScriptedAPI, co
     assert batch(command, "--report", "mine.html").code == 0
     assert "replicate-job" in (command.folder / "mine.html").read_text()
     outcome = batch(command)
-    assert "report.html is not the report of this batch and stays: this one's report is results.html" in outcome.err
+    assert "report.html is not the report of this batch and stays as it is: the report is results.html" in outcome.err
     assert "replicate-job" in (command.folder / "results.html").read_text()
     assert (command.folder / "report.html").read_text() == text
 
@@ -56,7 +56,7 @@ def test_a_report_of_another_batch_stays(api: ScriptedAPI, command: Command) -> 
     write(command, "b", name="other.jsonl")
     outcome = command("batch", HELLO, "other.jsonl", "--results", "other.out.jsonl")
     assert (outcome.code, len(api.predictions)) == (0, 2)
-    assert "report.html is not the report of this batch and stays: this one's report is other.out.html" in outcome.err
+    assert "report.html is not the report of this batch and stays as it is: the report is other.out.html" in outcome.err
     assert (command.folder / "other.out.html").exists()
     assert (command.folder / "report.html").read_bytes() == before
 

@@ -178,7 +178,7 @@ def test_the_list_says_what_jobs_and_batches_cost_and_what_each_model_did(api: S
     outcome = command("list", "--cost", env=known)
     assert len(outcome.out.splitlines()) == 4
     assert "5 predictions: " in outcome.err
-    assert "about $0.04 for 4 of them: prices that no table has may stand in " in outcome.err
+    assert "about $0.04 for 4 of them: add missing prices to " in outcome.err
     found = command("list", "--cost", "--by", "model", "--since", "1d", "--json", env=known).json
     assert [(each["model"], each["predictions"], each["cost"], each["unknown"]) for each in found] == [
         (HELLO, 4, 0.04, 0),

@@ -28,7 +28,7 @@ def test_a_job_is_deleted_by_its_id_or_its_key_and_its_files_stay(command: Comma
     command("run", HELLO, "text=y", "--key", "c")
     outcome = command("delete", first["prediction_id"], "b", "b")
     assert (outcome.code, outcome.out) == (0, b"")
-    assert outcome.error == "deleted 2 jobs; what they kept stays: 1 file"
+    assert outcome.error == "deleted 2 jobs; their outputs stay: 1 file"
     assert listed(command) == ["c"]
     assert (command.folder / first["files"][0]).exists()
 
@@ -50,7 +50,7 @@ def test_names_that_no_job_has_are_an_error_before_anything_is_deleted(command: 
     command("run", HELLO, "text=x", "--key", "a")
     outcome = command("delete", "a", "nothing", "else")
     assert outcome.code == 2
-    assert outcome.error == "error: no job nothing, else: `replicate-job list` has those that there are"
+    assert outcome.error == "error: no job nothing, else: `replicate-job list` shows all jobs"
     assert listed(command) == ["a"]
 
 

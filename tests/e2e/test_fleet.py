@@ -66,7 +66,7 @@ def test_a_worker_whose_database_is_away_is_alive_to_its_probe(fleet: Fleet) -> 
     done = fleet.command("worker", "--check")
     assert done.code == 0, done.err
     assert f"process {fleet.workers[0].pid} was seen" in done.err
-    assert "a worker waits for it" in done.err
+    assert "workers wait until it is back" in done.err
     fleet.workers[0].kill()
     fleet.wait(lambda: fleet.command("worker", "--check").code == 3, 60)  # once its last sign is old
     fleet.postgres.execute(f"ALTER DATABASE {fleet.name} ALLOW_CONNECTIONS true")

@@ -85,7 +85,7 @@ def test_the_option_wins_over_the_variable_and_a_wrong_one_is_said(command: Comm
     asked = command("show", "no-such", "--log-format=text", env={"REPLICATE_JOB_LOG_FORMAT": "json"})
     assert asked.error.startswith("error: ")
     wrong = command("show", "no-such", env={"REPLICATE_JOB_LOG_FORMAT": "xml"})
-    assert (wrong.code, wrong.error) == (2, "error: REPLICATE_JOB_LOG_FORMAT is 'xml': it is text or json")
+    assert (wrong.code, wrong.error) == (2, "error: REPLICATE_JOB_LOG_FORMAT is 'xml': it must be text or json")
 
 
 def test_nothing_is_drawn_on_a_terminal(command: Command, api: ScriptedAPI, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_ctrl_c_in_a_batch_is_answered_in_whole_lines(api: ScriptedAPI, command:
     seated.type(b"\x03")
     code, lines = seated.end()
     assert code == 130
-    assert lines[0] == "stopping, and finding out what runs; Ctrl-C leaves at once"
+    assert lines[0] == "stopping, once it is known which predictions run; Ctrl-C ends at once"
     assert lines[1].startswith("3 left running: `replicate-job ")
     assert len(lines) == 2
 
@@ -44,7 +44,7 @@ def test_a_second_ctrl_c_gives_the_cursor_back(api: ScriptedAPI, command: Comman
     seated.type(b"\x03\x03")
     code, lines = seated.end()
     assert code == 130
-    assert lines[0] == "stopping, and finding out what runs; Ctrl-C leaves at once"
+    assert lines[0] == "stopping, once it is known which predictions run; Ctrl-C ends at once"
     assert not [line for line in lines if "25h" in line]
 
 

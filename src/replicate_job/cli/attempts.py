@@ -1,4 +1,4 @@
-"""The options for further attempts, which ``run`` and ``batch`` share."""
+"""The options for retries, fallbacks and reuse, which ``run`` and ``batch`` share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def attempts(function: _F) -> _F:
-    """``retries``, ``retry_on``, ``fallback_models`` and ``reuse``, which ``take_plan`` reads."""
+    """Add the options ``retries``, ``retry_on``, ``fallback_models`` and ``reuse``, which ``take_plan`` reads."""
     for option in (
         click.option(
-            "--reuse", type=Age(), metavar="AGE", help="Take a success of the same version and input: 30d, 12h."
+            "--reuse",
+            type=Age(),
+            metavar="AGE",
+            help="Reuse a succeeded prediction of the same version and input, at most this old: 30d, 12h.",
         ),
         click.option(
             "--fallback",
@@ -30,12 +33,12 @@ def attempts(function: _F) -> _F:
             multiple=True,
             metavar="MODEL",
             shell_complete=targets,
-            help="Give it to this model once the first has given up; more than one in their order.",
+            help="Run this model once the attempts of the one before have failed; may be repeated.",
         ),
         click.option(
             "--retry-on",
             metavar="REASONS",
-            help="Try again only after these: failed,interrupted,empty; default all three.",
+            help="Retry only for these reasons: failed,interrupted,empty; default all three.",
         ),
         click.option(
             "--retries", type=click.IntRange(0), default=0, metavar="N", help="Attempts after a failure; default 0."
@@ -46,7 +49,7 @@ def attempts(function: _F) -> _F:
 
 
 def take_plan(job: Job, given: dict[str, Any]) -> tuple[Job, Plan | None]:
-    """The job with its fallbacks, and its plan, if it has one. Takes the options out of ``given``. Raises JobError."""
+    """Take the options out of ``given``; return the job with its fallbacks, and its plan or None. Raises JobError."""
     retries, reasons, models = given.pop("retries"), given.pop("retry_on"), given.pop("fallback_models")
     reuse = given.pop("reuse")
     if models:
@@ -55,6 +58,6 @@ def take_plan(job: Job, given: dict[str, Any]) -> tuple[Job, Plan | None]:
         raise click.UsageError("--retry-on needs --retries")
     if not (retries or reuse is not None or job.fallback):
         return job, None
-    from replicate_job.flow.plan import make_plan  # noqa: PLC0415 - only those who have one pay for it
+    from replicate_job.flow.plan import make_plan  # noqa: PLC0415 - only a job with a plan needs it
 
     return job, make_plan(job, retries=retries, retry_on=reasons, reuse=reuse)

@@ -81,13 +81,13 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 GRID = "grid"
-"""What stands in place of a file's name where there is none."""
+"""The name of a batch that has a grid and no file of rows, in place of the file's."""
 GARBAGE = 50_000
-"""New objects after which the garbage collector looks for cycles."""
+"""The garbage collector's threshold: it looks for cycles once that many new objects exist."""
 _LEFT = {
     "running": "left running",
     "ended": "unfinished, which ended with the local server",
-    "unknown": "of which it is not known yet whether they were created",
+    "unknown": "that may have been created",
 }
 
 
@@ -122,7 +122,7 @@ class _Options(msgspec.Struct, frozen=True):
     header: str | None
     no_header: bool
     no_quotes: bool
-    health_port: Any  # an Address, whose module is imported where one is given
+    health_port: Any  # an Address or None; its module is imported only with --health-port
     fleet: bool
     detach: bool
     dedupe: bool
@@ -145,21 +145,21 @@ class _Options(msgspec.Struct, frozen=True):
     def rows(self) -> Rows:
         if self.inputs is not None:
             return open_rows(self.inputs, self.reading)
-        from replicate_job.batches.rows.grid import OneRow  # noqa: PLC0415 - for a grid alone
+        from replicate_job.batches.rows.grid import OneRow  # noqa: PLC0415 - only a grid without a file needs it
 
         return OneRow()
 
     def combinations(self, model: str) -> Grid | None:
         if not (self.grid or self.models):
             return None
-        from replicate_job.batches.rows.grid import parse_grid  # noqa: PLC0415 - few batches have one
+        from replicate_job.batches.rows.grid import parse_grid  # noqa: PLC0415 - few batches have a grid
 
         return parse_grid(self.grid, self.models, model)
 
     def columns(self, constants: Iterable[str], grid: Grid | None) -> ColumnOptions:
         templates: Mapping[str, Template] = {}
         if self.templates:
-            from replicate_job.batches.rows.filling import parse_templates  # noqa: PLC0415 - few batches have some
+            from replicate_job.batches.rows.filling import parse_templates  # noqa: PLC0415 - few batches use --set
 
             templates = parse_templates(self.templates)
         options = msgspec.structs.replace(
@@ -215,7 +215,11 @@ class _Rate(click.ParamType[float | None]):
     "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
 )
 @click.option(
-    "--rate", type=_Rate(), default="600/min", metavar="RATE", help="The most creates: 600/min (default), none."
+    "--rate",
+    type=_Rate(),
+    default="600/min",
+    metavar="RATE",
+    help="The most create requests: 600/min (default), or none.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
 @attempts
@@ -224,49 +228,64 @@ class _Rate(click.ParamType[float | None]):
 @click.option(
     "--retry-uncertain",
     is_flag=True,
-    help="Make a new prediction also for each row of which it is not known whether it has one: that may pay twice.",
+    help="Make a new prediction for each uncertain row, which may have one already: that may pay twice.",
 )
 @click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
-@click.option("--max-predict-time", type=Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent.")
 @click.option(
-    "--max-cost", type=Dollars(), metavar="USD", help="Create nothing more once what is spent and under way costs 50."
+    "--max-predict-time", type=Duration(), metavar="TIME", help="Stop creating after this much predict time: 30m, 2h."
+)
+@click.option(
+    "--max-cost",
+    type=Dollars(),
+    metavar="USD",
+    help="Stop creating once ended and running predictions cost this much: 50, 0.25.",
 )
 @click.option(
     "--price",
     multiple=True,
     metavar="[NAME=]PRICE",
-    help="What the model costs, or NAME of several models or steps: 0.003/image, 3/1M output tokens, gpu-l40s.",
+    help="The price of the model, or of NAME among several models or steps: 0.003/image, 3/1M output tokens, gpu-l40s.",
 )
 @saving("outputs", "DIR/<thousand>/<prediction id>/")
 @click.option(
-    "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
+    "--id", "id_column", metavar="COLUMN", help="The column that identifies a row, so that rows may move in the file."
 )
 @click.option(
-    "--set", "templates", multiple=True, metavar="INPUT=TEMPLATE", help="Fill columns in: prompt='{subject}, {style}'."
+    "--set",
+    "templates",
+    multiple=True,
+    metavar="INPUT=TEMPLATE",
+    help="Make an input from columns: prompt='{subject}, {style}'.",
 )
 @click.option(
-    "--grid", multiple=True, metavar="NAME=A,B", help="Run every row with every value: seed=1..4, and all combinations."
+    "--grid",
+    multiple=True,
+    metavar="NAME=A,B",
+    help="Run each row with each value: seed=1..4; several grids are combined.",
 )
-@click.option("--models", multiple=True, metavar="A,B", help="Run every row for these models too.")
-@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Take the column OLD for the input NEW: a=b,c=d.")
+@click.option("--models", multiple=True, metavar="A,B", help="Run every row also with these models.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Use the column OLD as the input NEW: a=b,c=d.")
 @click.option(
-    "--ignore-columns", multiple=True, metavar="A,B", help="Leave columns out; * is all that the model lacks."
+    "--ignore-columns",
+    multiple=True,
+    metavar="A,B",
+    help="Leave out these columns; * is every column that is no input of the model.",
 )
-@click.option("--format", metavar="FORMAT", help=f"What INPUTS is, whatever its name: {', '.join(FORMATS)}.")
-@click.option("--delimiter", metavar="CHAR", help="What divides cells; by default it is recognised.")
+@click.option("--format", metavar="FORMAT", help=f"The format of INPUTS, whatever its suffix: {', '.join(FORMATS)}.")
+@click.option("--delimiter", metavar="CHAR", help="The character between cells; by default it is detected.")
 @click.option("--encoding", metavar="NAME", help="The encoding of INPUTS: cp1252, latin-1; default UTF-8.")
-@click.option("--no-header", is_flag=True, help="The first line is a row: columns are named 1, 2, 3.")
-@click.option("--header", metavar="A,B", help="The columns, where the first line is a row: ,,A names the third.")
-@click.option("--no-quotes", is_flag=True, help="A quote is text, as in most tab-separated files.")
+@click.option("--no-header", is_flag=True, help="INPUTS has no header line: columns are named 1, 2, 3.")
+@click.option("--header", metavar="A,B", help="Column names for INPUTS without a header line: ,,A names the third.")
+@click.option("--no-quotes", is_flag=True, help="Read quotes as text, as most tab-separated files have them.")
 @click.option("--cancel-after", metavar="TIME", help="Cancel a prediction that takes longer: 30s, 5m, 1h30m.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
-@click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
-@click.option("--cancel-on-interrupt", is_flag=True, help="Have Ctrl-C cancel what runs, instead of leaving it.")
+@click.option("--dry-run", is_flag=True, help="Check all rows and create nothing.")
+@click.option("--cancel-on-interrupt", is_flag=True, help="Ctrl-C cancels running predictions instead of leaving them.")
 @click.option(
     "--report",
     metavar="FILE",
     shell_complete=files,
-    help="Where the report goes; default report.html beside the results, or where that is another's, their own name.",
+    help="The report; default report.html beside the results, or RESULTS.html if that is another file.",
 )
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @health_port
@@ -280,7 +299,7 @@ def command(
     .arrow, .gz of each, or - for stdin, by default JSON Lines.
 
     A row is an input, merged over the job's; KEY=VALUE is the same for all rows. With --grid or
-    --models, INPUTS may be left out. The same command again does what is not done yet, and nothing twice.
+    --models, INPUTS may be left out. The same command again goes on with the unfinished rows, and pays for none twice.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     found = read_target(target)
@@ -294,27 +313,27 @@ def command(
     given["inputs"], pairs = _inputs(inputs, pairs, has_grid=bool(given["grid"] or given["models"]))
     check_pairs(pairs, model=job.model)
     if given["inputs"] is None and given["id_column"]:
-        raise click.UsageError("--id names a column, and without INPUTS there is none")
+        raise click.UsageError("--id names a column of INPUTS, which is missing")
     if given["no_header"] and given["header"]:
-        raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
+        raise click.UsageError("--header names the columns, and --no-header leaves them without names: give only one")
     _check_fleet(given, is_local=shared.local)
     kept_in = place(given.pop("save"), no_save=given.pop("no_save"), rows=True)
     if given["dedupe"] and given["id_column"]:
-        raise click.UsageError("--dedupe names rows by their inputs, and --id by a column: give one")
+        raise click.UsageError("--dedupe identifies rows by their inputs, and --id by a column: give only one")
     job, plan = take_plan(msgspec.structs.replace(job, wait_for_completion=True), given)
     options = convert(given | {"save": kept_in}, _Options, strict=False)
     if chain and (plan or options.dedupe):
         raise click.UsageError(
-            "--retries, --fallback, --reuse and --dedupe are for jobs: a chain takes none; --retry-failed makes its "
-            "failed steps anew"
+            "--retries, --fallback, --reuse and --dedupe are for jobs, not for chains; --retry-failed makes new "
+            "predictions for failed steps"
         )
     if not options.fleet:
-        shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
+        shared.terminated.farewell = "stopping, once it is known which predictions run; Ctrl-C ends at once"
     return _Command(shared, job, pairs, options, plan=plan, chain=chain).run()
 
 
 def _read_chain(chain: Chain, overrides: dict[str, Any]) -> Job:
-    """The chain in the form of a job."""
+    """Make a job that stands for the chain."""
     from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
     refuse_overrides(overrides)
@@ -344,7 +363,7 @@ def _check_fleet(given: dict[str, Any], *, is_local: bool) -> None:
 
 
 def _inputs(inputs: str | None, pairs: tuple[str, ...], *, has_grid: bool) -> tuple[str | None, tuple[str, ...]]:
-    """The file of rows, and the KEY=VALUE words: beside a grid, the first word may be one too."""
+    """The file of rows and the KEY=VALUE words. With a grid, the word in the file's place may be a KEY=VALUE too."""
     if has_grid and inputs and "=" in inputs and not Path(inputs).exists():
         return None, (inputs, *pairs)
     if inputs is None and not has_grid:
@@ -354,13 +373,13 @@ def _inputs(inputs: str | None, pairs: tuple[str, ...], *, has_grid: bool) -> tu
 
 def _parquet() -> ModuleType:
     """The module that writes Parquet. Raises JobError where pyarrow is not installed."""
-    from replicate_job.batches.results import parquet  # noqa: PLC0415 - pyarrow takes longer than a small batch
+    from replicate_job.batches.results import parquet  # noqa: PLC0415 - importing pyarrow takes longer than a small batch
 
     return parquet
 
 
 def check_owner(results: Path, batch: str) -> None:
-    """Raise JobError where the file has the results of another batch, which would be replaced."""
+    """Raise JobError if the file holds the results of another batch, which would be overwritten."""
     if not results.is_file():
         return
     key = next((result.key for result in read_records(results) if result.key), "")
@@ -373,7 +392,7 @@ def check_owner(results: Path, batch: str) -> None:
 class _Command:
     """One call of the command."""
 
-    def __init__(  # noqa: PLR0913 - what was asked for, taken apart
+    def __init__(  # noqa: PLR0913 - the parts of the command line
         self,
         shared: Common,
         job: Job,
@@ -385,7 +404,7 @@ class _Command:
     ) -> None:
         self._shared, self._job, self._pairs, self._options, self._plan = shared, job, pairs, options, plan
         self._chain = chain
-        self._target = job  # as it was named, without constants
+        self._target = job  # as the user named it, without the KEY=VALUE words
         self._rows = options.rows()
         self._grid = options.combinations(job.model)
         self._columns = options.columns((pair.partition("=")[0] for pair in pairs), self._grid)
@@ -396,11 +415,11 @@ class _Command:
         self._secrets: Collection[str] = ()
 
     async def run(self) -> int:
-        # Rows leave no cycles: with the usual threshold, looking for them takes a tenth of the time.
+        # Rows leave no reference cycles. With the default threshold, the search for them takes a tenth of the time.
         gc.set_threshold(GARBAGE)
         code = None
         if self._options.is_parquet:
-            _parquet()  # before anything is paid, an error where it is not installed
+            _parquet()  # if pyarrow is missing, the error comes before anything is paid
         try:
             code = await self._run()
         finally:
@@ -412,7 +431,7 @@ class _Command:
         return code
 
     def _write_parquet(self, *, is_whole: bool) -> None:
-        """Write the results as Parquet where they are to be so. ``is_whole``: no error ended the batch."""
+        """Write the results as Parquet if ``--results`` asks for it. ``is_whole``: no error ended the batch."""
         options, runner = self._options, self._drive
         if not options.is_parquet or runner is None or not options.lines.is_file():
             return
@@ -458,8 +477,8 @@ class _Command:
 
     async def _submit(self, context: Context, batch: Batch, model: Resolved | ChainPlan) -> int:
         """Submit the rows to a fleet, and follow them."""
-        from replicate_job.fleet.parts import find_batch, join, open_tables  # noqa: PLC0415 - an extra
-        from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.parts import find_batch, join, open_tables  # noqa: PLC0415 - an optional extra
+        from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an optional extra
 
         tables = open_tables(context)
         await join(context, tables)
@@ -474,7 +493,7 @@ class _Command:
         try:
             stopped = await follow(context, tables, await find_batch(tables, batch.id, context.api), self._tally)
         except asyncio.CancelledError:
-            tell(f"the batch goes on: {told} shows where it stands")
+            tell(f"the batch goes on: {told} shows its progress")
             raise
         if stopped:
             tell(f"stopped: {stopped}")
@@ -525,9 +544,9 @@ class _Command:
 
     def _batch(self, context: Context) -> Batch:
         options, columns = self._options, self._columns
-        # Rows from a pipe have no file name; their results may have one. A grid alone is named by what it runs.
+        # Rows from a pipe have no file name, but their results may have one. A grid without a file is named GRID.
         source = options.results if options.inputs == STDOUT else options.inputs
-        # The constants of a chain are in its job, its steps are not.
+        # The job of a chain holds its KEY=VALUE words, but not its steps: its identity stands for these.
         job = Job(self._chain.identity, self._job.input_data) if self._chain else self._job
         file = Path(GRID) if source is None else Path(source).resolve()
         named = batch_id(context.api, job, file, columns.identity)
@@ -558,17 +577,17 @@ class _Command:
             context.reporter.tell(str(reading))
 
     def _text_folders(self) -> list[Path]:
-        """The folders from which rows may take text with ``@path``: a file of rows can come from a stranger."""
+        """The folders from which rows may read text with ``@path``: a stranger may have made the rows."""
         return [Path.cwd(), *([self._file.parent] if self._file else [])]
 
     @property
     def _file(self) -> Path | None:
-        """The file of rows; None for stdin, and for a grid alone."""
+        """The file of rows; None for stdin, and for a grid without a file."""
         inputs = self._options.inputs
         return None if inputs is None or inputs == STDOUT else Path(inputs).resolve()
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
-        """Write the results file again from the journal, except for a pipe, whose rows can be read only once."""
+        """Write the results file again from the journal. Not for rows from a pipe, which can be read only once."""
         with file.rewriting() as write:
             if self._drive and self._tally.total is not None and await context.journal.api_of(f"{batch.id}/"):
                 async with aclosing(self._drive.replay(self._rows)) as results:
@@ -618,19 +637,19 @@ class _Command:
             return
         lines = self._summary.lines(self._columns_of_terminal())
         if self._drive is None:
-            lines = lines[1:]  # what a check counts is on stdout
+            lines = lines[1:]  # the counts of a dry run are on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
         elif stored := self._tally.stored:
             lines.append(f"{count(stored, 'row')} had been done before: nothing was created for them in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
-        nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
+        nameless = self._options.inputs == self._options.results == STDOUT  # every run is another batch: none goes on
         if self._drive and not nameless:
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
     def _columns_of_terminal(self) -> int | None:
-        """The columns of the terminal; None where a line may have any length."""
+        """The width of the terminal; None if lines may have any length."""
         return None if self._shared.verbose else width()
 
     def _tell_how_to_go_on(self, runner: BatchRunner, *, is_whole: bool) -> None:
@@ -648,13 +667,13 @@ class _Command:
             tell(f"{again} --retry-failed` makes a new prediction for each that did not succeed")
 
     def _is_short(self, runner: BatchRunner) -> bool:
-        """Whether some rows have neither ended nor begun."""
+        """Whether some rows have not begun."""
         return bool(runner.stopped) if self._tally.total is None else self._waiting(runner, self._tally.total) > 0
 
     def _rest(self, runner: BatchRunner) -> str:
         total = self._tally.total
         waiting = self._waiting(runner, self._tally.read if total is None else total)
-        return f"{waiting:,} still to run" + (", and what was not read" if total is None else "")
+        return f"{waiting:,} still to run" + (", and the rows that were not read yet" if total is None else "")
 
     def _waiting(self, runner: BatchRunner, rows: int) -> int:
         begun = runner.detached.total() - runner.detached["unsent"]
@@ -664,7 +683,7 @@ class _Command:
         """Where the report goes, checked before anything is paid for; None for no report."""
         options = self._options
         results = Path(options.results)
-        if options.no_report or not options.lines.is_file():  # results in a pipe or on a terminal cannot be read again
+        if options.no_report or not options.lines.is_file():  # a report is made from a file of results, not from a pipe
             return None
         others = self._grid.models if self._grid else ()
         title = ", ".join([self._job.model, *others, Path(options.inputs or GRID).name])
@@ -676,7 +695,7 @@ class _Command:
                 raise
             other = results.with_suffix(".html")
             check_report(other, title=title, batch=batch)
-            tell(f"{path} is not the report of this batch and stays: this one's report is {other}")
+            tell(f"{path} is not the report of this batch and stays as it is: the report is {other}")
             path = other
         return _Report(path, title, batch)
 
@@ -690,7 +709,7 @@ class _Command:
     def _sheet(self) -> Sheet | None:
         if not self._grid:
             return None
-        from replicate_job.batches.report.sheet import Sheet  # noqa: PLC0415 - few batches have one
+        from replicate_job.batches.report.sheet import Sheet  # noqa: PLC0415 - few batches have a grid
 
         return Sheet(self._grid, self._job.model)
 

@@ -18,7 +18,7 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.stand_in import is_notice, notices
 
 FIRST, EVERY = 5.0, 15.0
-"""Seconds to the first line, and from one to the next."""
+"""Seconds until the first line of progress, and between two lines."""
 
 _WINDOW = 60.0
 _ROWS = 10
@@ -38,7 +38,7 @@ class Speed:
         self.rate: float | None = None
         """Rows a second; None until the first has ended, and in the first 2 s."""
         self.left: float | None = None
-        """Seconds until all rows have ended; None where that cannot be estimated."""
+        """Seconds until all rows have ended; None if that cannot be estimated."""
 
     def update(self, tally: Tally, now: float) -> None:
         self.rate = self._measure(tally.over - tally.stored, now)
@@ -57,7 +57,10 @@ class Speed:
         return (over - before) / (now - since) if over and now - since >= _YOUNG else None
 
     def _smooth(self, guess: float | None, passed: float) -> float | None:
-        """Count down, and approach ``guess`` by a ratio: the first guess may be a hundred times too long."""
+        """Count the estimate down by ``passed`` seconds, and move it towards ``guess`` by a ratio.
+
+        A ratio, for the first guess may be a hundred times too long.
+        """
         if guess is None or self.left is None:
             return guess
         expected = max(1.0, self.left - passed)
@@ -65,16 +68,19 @@ class Speed:
 
 
 def time_left(tally: Tally, speed: float | None) -> float | None:
-    """Seconds, at ``speed`` rows a second; None where the total or the speed is unknown, and when all is over."""
+    """Seconds until all rows have ended, at ``speed`` rows a second.
+
+    None if the total or the speed is unknown, and after the end.
+    """
     if tally.total is None or tally.total <= tally.over or not speed:
         return None
-    if tally.over - tally.stored < tally.running / 4:  # the first of many long rows do not tell about the others
+    if tally.over - tally.stored < tally.running / 4:  # too few rows have ended to predict the others
         return None
     return max((tally.total - tally.over) / speed, shortest(tally))
 
 
 def shortest(tally: Tally) -> float:
-    """Seconds that the rate limit takes for the rows that have no prediction yet."""
+    """The least seconds that the rate limit needs to create the rows that have no prediction yet."""
     return tally.paused + (uncreated(tally) / tally.pace if tally.pace else 0.0)
 
 
@@ -90,7 +96,7 @@ def done(tally: Tally, of: str) -> str:
 
 
 def failed(tally: Tally) -> str:
-    """Rows that failed, or have a wrong input."""
+    """The number of rows that failed or have a wrong input, as words; empty for none."""
     return f"{tally.failed + tally.wrong:,} failed" if tally.failed + tally.wrong else ""
 
 
@@ -115,7 +121,7 @@ def limit(tally: Tally) -> str:
 
 
 def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:
-    """One line of a log. ``speed`` is in rows a second, ``left`` in seconds."""
+    """One line about the progress. ``speed`` is in rows a second, ``left`` in seconds."""
     facts = [
         f"{done(tally, ' of ')} done",
         failed(tally),
@@ -128,10 +134,10 @@ def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:
 
 
 class ProgressReporter:
-    """The ``Reporter`` of a batch, which also writes a line about the tally now and then. A context manager.
+    """The ``Reporter`` of a batch, which also writes a line about the tally every 15 seconds. A context manager.
 
-    Errors are always written, and nothing else with ``quiet``. A warning is written once a minute for each kind. With
-    ``verbose`` every warning is written, and notes too.
+    ``quiet`` writes errors only. Otherwise a warning is written once a minute for each kind. ``verbose`` writes every
+    warning, and notes too.
     """
 
     every = 1.0
@@ -172,7 +178,7 @@ class ProgressReporter:
         """Do nothing: the tally counts it."""
 
     def answered(self, logs: str) -> None:
-        """Warn of each stand-in once. What it left out is in the summary."""
+        """Warn of each stand-in once. The summary names the inputs that it ignored."""
         for line in notices(logs):
             if line not in self._notices:
                 self.warn(line)

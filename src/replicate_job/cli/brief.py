@@ -1,4 +1,4 @@
-"""A response in short, for a terminal. A pipe gets the whole response."""
+"""A shortened response, for a terminal. A pipe gets the whole response."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from replicate_job.outputs.discover import as_text
 from replicate_job.quantity import size
 
 TEXT = 400
-"""Characters of a text in the input. The text of an output is never cut: the user asked for it."""
+"""The most characters that are shown of a text in the input. An output's text is never cut: the user asked for it."""
 ITEMS = 20
-"""Items of a list. A list of numbers is cut at ``NUMBERS``: embeddings have thousands."""
+"""The most items that are shown of a list. A list of numbers is cut at ``NUMBERS``: embeddings have thousands."""
 NUMBERS = 4
 
 
@@ -39,10 +39,10 @@ def short_input(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, A
 
 
 def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None = None) -> str | None:
-    """The output as one text; None where it is something else.
+    """The output as one text; None if it is no text.
 
-    Without a schema, a list of texts counts as one text if a quarter of them begin or end with a blank: pieces of a
-    text do, captions do not.
+    Without a schema, a list of texts is one text in pieces if a quarter of the borders between them have a blank:
+    streamed words do, captions do not.
     """
     words = as_text(output, schema, origin=origin)
     if schema is not None or words is None or isinstance(output, str):
@@ -52,7 +52,7 @@ def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None
 
 
 def _recorded(value: dict[str, Any]) -> SentFile | None:
-    """The file that an object describes; None for any other object."""
+    """The file that a journaled object describes; None for any other object."""
     if not {"media_type", "size", "sha256"} <= value.keys() <= {"name", "media_type", "size", "sha256"}:
         return None
     try:

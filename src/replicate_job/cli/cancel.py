@@ -21,7 +21,7 @@ async def _cancel(context: Context, name: str) -> Result | None:
     try:
         return await cancel(context, name)
     except UnknownJobError:
-        from replicate_job.batches.chains.by_name import cancel_steps  # noqa: PLC0415 - most names are those of jobs
+        from replicate_job.batches.chains.by_name import cancel_steps  # noqa: PLC0415 - for chains only
 
         if chain := await cancel_steps(context, name):
             return chain
@@ -31,7 +31,7 @@ async def _cancel(context: Context, name: str) -> Result | None:
 _OUTCOMES = {
     "unsent": "rows will not be created",
     "canceled": "predictions canceled",
-    "running": "run on: --running cancels them",
+    "running": "still running: --running cancels them",
     "unknown": "could not be canceled",
 }
 
@@ -45,16 +45,16 @@ _OUTCOMES = {
     ),
 )
 @click.argument("name", metavar="ID|KEY|BATCH")
-@click.option("--running", is_flag=True, help="Of a fleet's batch, cancel also the predictions that run.")
+@click.option("--running", is_flag=True, help="Cancel also the running predictions of a fleet's batch.")
 @common
 async def command(shared: Common, name: str, *, running: bool) -> int:
-    """Cancel a prediction by its ID, or a job or a chain by its KEY; what has ended stays as it is.
+    """Cancel a prediction by its ID, or a job or a chain by its KEY. Ended predictions stay as they are.
 
-    Of a BATCH that was submitted to a fleet nothing more is created; with --running its predictions are canceled too.
+    For a BATCH that was submitted to a fleet, no more predictions are created; --running cancels the running ones too.
     """
     async with shared.session() as context:
         if not isinstance(shared.settings.journal, Path):
-            from replicate_job.fleet.cancel import cancel_named  # noqa: PLC0415 - an extra
+            from replicate_job.fleet.cancel import cancel_named  # noqa: PLC0415 - an optional extra
 
             outcomes = await cancel_named(context, name, running=running)
             if outcomes is not None:

@@ -1,4 +1,4 @@
-"""``replicate-job check``: whether a job could run."""
+"""``replicate-job check``: test whether a job could run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate_job.flow.reads import read
 @local
 @common
 async def command(shared: Common) -> int:
-    """Check the token, the network, the account and the journal. The first that fails is the error."""
+    """Check the token, the network, the account and the journal, and stop at the first that fails."""
     async with shared.session() as context:
         write(f"token    {'set' if shared.settings.token else 'not needed'}\n")
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Runs another program that is led to a server of this one."""
+"""Runs another program, whose requests to Replicate go to a server of this process."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from replicate_job.settings import HEADERS
 from replicate_job.testing.environment import environment_apart
 
 KILLED = 128
-"""Added to a signal's number, as shells do, for a program that it ended."""
+"""A program that a signal ended has this plus the signal's number as its exit code, as in shells."""
 _GRACE = 10.0
-"""Seconds until a program that was told to end is killed."""
+"""Seconds after a signal until a program that has not ended is killed."""
 
 
 async def run_child(
     words: Sequence[str], served: Mapping[str, str], terminated: Terminated, journal: str | None = None
 ) -> int:
-    """The exit code of the program; negative for a signal that ended it. ``served`` leads it to a server.
+    """Run the program; return its exit code, negative for a signal that ended it.
 
-    Its jobs go to ``journal``, by default one of its own, which ends with it: they are none of the user's.
+    ``served`` are the environment variables that point it at the server. Its jobs are kept in ``journal``, by default
+    in a temporary one, apart from the user's.
     Raises JobError for a program that cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True) as folder:

@@ -1,4 +1,4 @@
-"""Completion in a shell: models, files and folders. Click completes commands and options."""
+"""Shell completion of models, files and folders. Click completes commands and options itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
-    """The models that run on this machine."""
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+    """Complete the models that run on this machine."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
 
     try:
         from replicate_job.local.catalog.catalog import BUILT_IN  # noqa: PLC0415 - an extra that may not be installed
@@ -22,18 +22,18 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 
 def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Models and job files."""
+    """Complete models and job files."""
     # Files come last: bash completes file names only where no other word fits.
     return [*files(ctx, param, incomplete), *models(ctx, param, incomplete)]
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
 
     return [CompletionItem(incomplete, type="file")]
 
 
 def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
-    from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
 
     return [CompletionItem(incomplete, type="dir")]

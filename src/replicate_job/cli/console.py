@@ -12,7 +12,7 @@ from replicate_job.terminal import plain
 
 
 class LiveConsole(Console):
-    """Stderr. Control sequences come from the drawing alone, never from the text that is drawn."""
+    """A console on stderr. Only its drawing writes control sequences; those in a text are made plain."""
 
     def __init__(self) -> None:
         super().__init__(file=bare_stderr(), highlight=False)
@@ -23,4 +23,6 @@ class LiveConsole(Console):
 
     def tell(self, lines: str) -> None:
         """Print above the drawing, without markup or wrapping."""
-        self.print(plain(lines), markup=False, soft_wrap=True)  # first: rich drops some characters that ``plain`` shows
+        self.print(
+            plain(lines), markup=False, soft_wrap=True
+        )  # before rich, which drops some of the characters that ``plain`` makes visible

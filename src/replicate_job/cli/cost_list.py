@@ -24,7 +24,7 @@ from replicate_job.quantity import count, duration, money, seconds
 
 
 class _Spent:
-    """Of some predictions. ``unknown`` counts those of which it is not known what they cost."""
+    """The sum of some predictions. ``unknown`` is the number of predictions whose cost is not known."""
 
     def __init__(self, name: str, model: str) -> None:
         self.name, self._models = name, {model}
@@ -69,8 +69,8 @@ class _Spent:
 
 
 async def list_costs(shared: Common, since: int | None, limit: int | None, *, as_json: bool, by_model: bool) -> int:
-    """List what each job and each batch cost, newest first; with ``by_model`` what each model did, dearest first."""
-    read_prices()  # a file that is wrong is an error before anything is printed
+    """List the cost of each job and each batch, newest first; with ``by_model`` that of each model, dearest first."""
+    read_prices()  # a wrong price file is an error before anything is printed
     groups: dict[str, _Spent] = {}
     total = _Spent("", "")
     async with open_journal(shared.settings.journal) as journal:
@@ -89,14 +89,14 @@ async def list_costs(shared: Common, since: int | None, limit: int | None, *, as
 
 
 def _chain_of(entry: Entry) -> str:
-    """The key of the chain that the job is a step of; empty for a job alone."""
+    """The key of the chain that the job is a step of; empty if it is no step."""
     if entry.chain_step is None:
         return ""
-    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # a further attempt has a number
+    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # retries end in ~2, ~3
 
 
 def _is_paid(entry: Entry) -> bool:
-    """Whether it has a prediction, or may have one, at Replicate."""
+    """Whether the job has, or may have, a prediction at Replicate."""
     return entry.api != LOCAL and (entry.prediction_id is not None or entry.state in {"intended", "uncertain"})
 
 
@@ -119,5 +119,5 @@ def _told(total: _Spent) -> str:
     if not total.unknown:
         return words
     place = read_prices().place
-    file = f": prices that no table has may stand in {place}" if place else ""
+    file = f": add missing prices to {place}" if place else ""
     return f"{words} for {known:,} of them{file}" if known else f"{words}{file}"

@@ -26,8 +26,8 @@ from replicate_job.wire.target import read_prediction_id
 async def command(shared: Common, names: tuple[str, ...]) -> int:
     """Delete finished jobs from the journal, by the prediction's ID or the job's KEY.
 
-    What was asked and answered is deleted. The files that were kept stay, and so does the key: with it, no second
-    prediction is ever created.
+    The inputs and the responses are deleted. The files of outputs stay. So does the key: it never creates a second
+    prediction.
     """
     async with open_journal(shared.settings.journal) as journal:
         entries = _choose(names, await journal.entries())
@@ -36,16 +36,15 @@ async def command(shared: Common, names: tuple[str, ...]) -> int:
     if not shared.quiet:
         files = sum(len(entry.files) for entry in entries)
         tell(
-            f"deleted {count(len(entries), 'job')}"
-            + (f"; what they kept stays: {count(files, 'file')}" if files else "")
+            f"deleted {count(len(entries), 'job')}" + (f"; their outputs stay: {count(files, 'file')}" if files else "")
         )
     return SUCCEEDED
 
 
 def _choose(names: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
-    """The jobs of these names. Raises JobError for unknown names, before any job is deleted."""
+    """The jobs with these ids or keys. Raises JobError for unknown names, before any job is deleted."""
     by_name = {name: entry for entry in reversed(entries) for name in (entry.prediction_id, entry.key) if name}
     names = [name if name in by_name else read_prediction_id(name) for name in names]
     if unknown := [name for name in names if name not in by_name]:
-        raise JobError(f"no job {', '.join(unknown)}: `replicate-job list` has those that there are")
+        raise JobError(f"no job {', '.join(unknown)}: `replicate-job list` shows all jobs")
     return list({by_name[name].key: by_name[name] for name in names}.values())

@@ -1,4 +1,4 @@
-"""``replicate-job deployments``: those of the account."""
+"""``replicate-job deployments``: the account's deployments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate_job.flow.holdings import deployment, deployments
 from replicate_job.wire.holdings import DeploymentInfo, ReleaseInfo
 
 _HEADINGS = ("DEPLOYMENT", "MODEL", "VERSION", "HARDWARE", "INSTANCES", "RELEASED")
-_SHOWN = 12  # digits of a version
+_SHOWN = 12  # digits of a version that are shown that are shown
 
 
 @click.group(
@@ -26,14 +26,14 @@ _SHOWN = 12  # digits of a version
     ),
 )
 def command() -> None:
-    """List and show the account's deployments. A job names one `deployments/owner/name`."""
+    """List and show the account's deployments. To run one, name `deployments/owner/name` as the model."""
 
 
 @command.command("list", epilog=examples("replicate-job deployments list --json | jq -r '.[].name'"))
 @click.option("--json", "as_json", is_flag=True, help="An array of the API's objects.")
 @common
 async def list_command(shared: Common, *, as_json: bool) -> int:
-    """List the account's deployments, newest first, with the release that answers now."""
+    """List the account's deployments, newest first, with their current release."""
     async with shared.session() as context:
         found = [each async for each in deployments(context)]
     if as_json:
@@ -49,7 +49,7 @@ async def list_command(shared: Common, *, as_json: bool) -> int:
 @click.argument("name", metavar="OWNER/NAME")
 @common
 async def show_command(shared: Common, name: str) -> int:
-    """Show a deployment and the release that answers now: its version, hardware and instances."""
+    """Show a deployment and its current release: its version, hardware and instances."""
     async with shared.session() as context:
         print_json(await deployment(context, name))
     return SUCCEEDED

@@ -32,7 +32,7 @@ def status_code(status: str, *, waited: bool = True) -> int:
 
 
 def explain(error: Exception) -> str | None:
-    """The message for the user; None for an error that is a bug of this package."""
+    """The message for the user; None for an error that can only be a bug of this package."""
     match error:
         case click.Abort():
             return "interrupted"

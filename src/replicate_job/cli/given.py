@@ -1,4 +1,4 @@
-"""What the words of a command line give: a job's input, how to run it, and what reads them."""
+"""A job's input and options, read from the words of a command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Given(msgspec.Struct, frozen=True):
-    """Input from the command line: the object of ``--input``, and the ``KEY=VALUE`` words."""
+    """Inputs from the command line: the object of ``--input``, and the ``KEY=VALUE`` words."""
 
     values: dict[str, Any]
     pairs: tuple[str, ...]
@@ -54,7 +54,7 @@ class Options(msgspec.Struct, frozen=True):
     retry_failed: bool
 
     def ask(self, shared: Common, job: Job, *, kind: str = "job", emit: Emit | None = None) -> Ask:
-        """How to run the job. ``kind`` begins a key that is not given; ``emit`` takes text as it comes."""
+        """How to run the job. A key that is made here begins with ``kind``; ``emit`` gets streamed text."""
         return Ask(
             job,
             new_key(kind) if self.key is None else self.key,
@@ -68,18 +68,20 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def refuse_overrides(overrides: dict[str, Any]) -> None:
-    """Raise UsageError for an option that replaces what a job says: a chain's steps say it."""
+    """Raise UsageError if ``overrides``, options that replace a job's settings, has any: a chain's steps set them."""
     if name := next(iter(overrides), ""):
         option = "--no-wait" if name == "wait_for_completion" else f"--{name.replace('_', '-')}"
-        raise click.UsageError(f"{option} is for a job: the steps of a chain say cancel_after and allow_unknown")
+        raise click.UsageError(
+            f"{option} is for a job: each step of a chain sets its own cancel_after and allow_unknown"
+        )
 
 
 def read_target(target: str) -> Job | Chain:
     """Read a job file or a chain, or make a job from a model's name. Raises JobError for anything else."""
     if PurePath(target).suffix:
-        from replicate_job.jobfile import SUFFIXES, load  # noqa: PLC0415 - the readers are for job files only
+        from replicate_job.jobfile import SUFFIXES, load  # noqa: PLC0415 - only job files need the readers
 
-        if target.lower().endswith(SUFFIXES) or os.path.isfile(target):  # noqa: PTH113 - says no where Path raises
+        if target.lower().endswith(SUFFIXES) or os.path.isfile(target):  # noqa: PTH113 - Path.is_file raises for some names, os.path.isfile does not
             return load(target)
     try:
         parse_target(target)
@@ -91,7 +93,7 @@ def read_target(target: str) -> Job | Chain:
 
 
 def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
-    """Check the words without the model's schema: their form, and the size of files.
+    """Check the form of the words and the size of their files, before the model's schema is known.
 
     Raises JobError with every problem.
     """
@@ -137,7 +139,7 @@ def read_input(name: str) -> dict[str, Any]:
 
 
 async def resolve_within(context: Context, ask: Ask) -> Resolved:
-    """Resolve the model, within the timeout: its schema gives the words their types."""
+    """Resolve the model within the timeout. The words' types come from its schema."""
     try:
         async with deadline(context.clock, ask.deadline):
             return await resolve_job(context, ask.job)
@@ -146,7 +148,7 @@ async def resolve_within(context: Context, ask: Ask) -> Resolved:
 
 
 def with_inputs(context: Context, job: Job, given: Given, resolved: Resolved | None) -> Job:
-    """The job with the input of the command line, which is read by the model's schema."""
+    """Add the inputs of the command line to the job, with the types of the model's schema."""
     schema = resolved.schema if resolved else None
 
     def observe(reading: Reading) -> None:
@@ -160,6 +162,6 @@ def with_inputs(context: Context, job: Job, given: Given, resolved: Resolved | N
 def shown_input(job: Job) -> dict[str, Any]:
     if not is_shown():
         return job.input_data
-    from replicate_job.cli.brief import short_input  # noqa: PLC0415 - for those who see it
+    from replicate_job.cli.brief import short_input  # noqa: PLC0415 - only for a terminal
 
     return short_input(job.input_data, {})

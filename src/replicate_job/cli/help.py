@@ -1,8 +1,8 @@
-"""The examples in a command's help. Apart from options, which the start of the command line does not import."""
+"""The examples in a command's help. Not part of ``options``, which ``main`` does not import, to start quickly."""
 
 from __future__ import annotations
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: lines for a shell, with a comment after ``#``. They are not wrapped."""
+    """The examples at the end of a command's help: lines for a shell, with a comment after ``#``. Not wrapped."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

@@ -21,7 +21,7 @@ from replicate_job.journal.open import open_journal
 from replicate_job.quantity import count
 
 BATCHES = 20
-"""How many batches the last lines name, newest first. Their rows are in their results files."""
+"""How many of the newest batches are named after the table. Their rows are in their results files."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 
 
@@ -34,35 +34,35 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
         "replicate-job list --cost --since 30d --by model",
     ),
 )
-@click.option("--json", "as_json", is_flag=True, help="An array of objects.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N jobs and batches; default all jobs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @click.option(
-    "--remote", is_flag=True, help="The account's predictions, also those made elsewhere; default the newest 100."
+    "--limit", type=click.IntRange(1), metavar="N", help="List only the newest N jobs and batches; default all jobs."
 )
 @click.option(
-    "--cost", is_flag=True, help="What each job and batch of the journal cost, by what is known of prices: an estimate."
+    "--remote", is_flag=True, help="List the account's predictions, also those made elsewhere; default the newest 100."
 )
-@click.option("--by", type=click.Choice(["model"]), help="With --cost: what the predictions of each model cost.")
 @click.option(
-    "--since", type=Age(), metavar="AGE", help="With --remote or --cost: those that are at most 1h, 2d or 2w old."
+    "--cost", is_flag=True, help="List the estimated cost of each job and batch of the journal, by known prices."
 )
+@click.option("--by", type=click.Choice(["model"]), help="With --cost: sum up by model.")
+@click.option("--since", type=Age(), metavar="AGE", help="With --remote or --cost: only those of the last 1h, 2d, 2w.")
 @common
-async def command(  # noqa: PLR0913 - its options
+async def command(  # noqa: PLR0913 - one argument an option
     shared: Common, limit: int | None, since: int | None, by: str | None, *, as_json: bool, remote: bool, cost: bool
 ) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
     if remote and cost:
-        raise click.UsageError("--cost is of the journal, and --remote lists the account's predictions: give one")
+        raise click.UsageError("--cost lists the journal's jobs, and --remote the account's predictions: give only one")
     if remote:
-        from replicate_job.cli.remote_list import list_predictions  # noqa: PLC0415 - the journal's list needs no API
+        from replicate_job.cli.remote_list import list_predictions  # noqa: PLC0415 - only --remote needs the API
 
         return await list_predictions(shared, since, limit, as_json=as_json)
     if cost:
-        from replicate_job.cli.cost_list import list_costs  # noqa: PLC0415 - a list without costs needs no prices
+        from replicate_job.cli.cost_list import list_costs  # noqa: PLC0415 - only --cost needs prices
 
         return await list_costs(shared, since, limit, as_json=as_json, by_model=by is not None)
     if since is not None or by is not None:
-        raise click.UsageError("--since is for --remote and --cost, --by for --cost: the journal's list takes --limit")
+        raise click.UsageError("--since needs --remote or --cost, --by needs --cost; the plain list takes --limit")
     async with open_journal(shared.settings.journal) as journal:
         entries, batches = await journal.entries(limit), await journal.batches()
     name_damaged(journal)
@@ -79,7 +79,7 @@ async def command(  # noqa: PLR0913 - its options
 
 
 def describe(entry: Entry) -> dict[str, Any]:
-    """One job as JSON. ``predict_time`` is in seconds, ``time`` ISO 8601 in UTC."""
+    """One job as a JSON object. ``predict_time`` is in seconds, ``time`` is ISO 8601 in UTC."""
     return {
         "key": entry.key,
         "time": datetime.fromtimestamp(entry.claimed_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -95,7 +95,7 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 
 def _status(entry: Entry) -> str:
-    """The prediction's status, or the job's own state while there is no prediction."""
+    """The prediction's status; the job's state before it has a prediction."""
     if entry.status:
         return entry.status
     return "starting" if entry.prediction_id else entry.state

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, RenderResult  # noqa: TID251 - the type
+from rich.console import Console, ConsoleOptions, RenderResult  # noqa: TID251 - used as a type only
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
@@ -21,13 +21,13 @@ from replicate_job.cli.streams import drawing
 from replicate_job.quantity import roughly
 
 NARROWEST, WIDEST = 10, 40
-"""Cells of the bar."""
+"""The width of the bar, in cells of the terminal."""
 
 _GAP = "  "
 
 
 def fit(facts: list[str], width: int) -> list[str]:
-    """The first facts that fit into ``width`` cells, with a gap between two."""
+    """The leading facts that fit into ``width`` cells, with a gap between each two."""
     shown: list[str] = []
     for fact in filter(None, facts):
         if len(_GAP.join([*shown, fact])) > width:
@@ -113,7 +113,7 @@ class LiveProgress(ProgressReporter):
             self._live.stop()
 
     def reveal(self) -> None:
-        """Draw a new block below the last output: a stopped one would be drawn at its old place."""
+        """Draw a new block below the last output. Restarting the stopped one would draw it at its old place."""
         self._live = self._new_live()
         with suppress(OSError):
             self._live.start(refresh=True)
@@ -123,7 +123,7 @@ class LiveProgress(ProgressReporter):
         self.show(self._now())
 
     def show(self, now: float) -> None:
-        """Print the lines that wait, and draw the block below them."""
+        """Print the lines that ``line`` has collected, and draw the block below them."""
         lines, self._lines, self._drawn = self._lines, [], now
         with suppress(OSError):  # the terminal is gone
             if lines:
@@ -131,8 +131,8 @@ class LiveProgress(ProgressReporter):
             else:
                 self._live.refresh()
 
-    def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - for a log of JSON, which is not drawn
-        """Print at once, or together with others that come soon after: each drawing takes a millisecond."""
+    def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - level is for logs of JSON, which have no live block
+        """Print now, or with the lines that soon follow the last ones: each drawing takes a millisecond."""
         self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:
             self.show(self._now())

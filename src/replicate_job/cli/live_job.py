@@ -16,13 +16,13 @@ from replicate_job.wire.prediction import Prediction, read_bar
 
 
 class _Bar(ProgressColumn):
-    """The bar, once the logs have shown one."""
+    """The progress bar of the model's logs; empty until the logs have one."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bar = BarColumn(bar_width=24)
 
-    def render(self, task: Task) -> object:  # type: ignore[override] # any renderable will do
+    def render(self, task: Task) -> object:  # type: ignore[override] # rich takes any renderable
         return self._bar.render(task) if task.total else Text("")
 
 
@@ -78,5 +78,5 @@ class LiveReporter(LineReporter):
     async def beat(self) -> None:
         """Do nothing: the elapsed time in the live line shows that the job goes on."""
 
-    def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - for a log of JSON, which is not drawn
+    def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - level is for logs of JSON, which have no live line
         self._console.tell(text)

@@ -1,4 +1,4 @@
-"""The form of the lines on stderr: text for people, or JSON objects for machines."""
+"""The form of the lines on stderr: text for people, or JSON objects for programs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ FORMS = ("text", "json")
 VARIABLE = "REPLICATE_JOB_LOG_FORMAT"
 _OPTION = "--log-format"
 _LEVELS = ("error", "warning")
-"""Words that lines begin with, before a colon."""
+"""A line's level is the word before its first colon, if it is one of these."""
 
 
 class Log:
-    """``about`` is what all lines of the command are about, unless they are about a job of their own."""
+    """Formats lines. ``about`` are the facts that each line of JSON gets, unless it names a job of its own."""
 
     def __init__(self) -> None:
         self.is_json = False
         self.about: Mapping[str, str] = {}
 
     def choose(self, words: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
-        """Take the form that the command line asks for, else the environment. Raises UsageError for another.
+        """Take the form from the command line, else from the environment. Raises UsageError for an unknown form.
 
-        It comes before click's reading, whose errors have that form too.
+        Called before click parses the command line, so that click's errors have this form too.
         """
         own = words[: words.index("--")] if "--" in words else words
         chosen = environment.get(VARIABLE, "").strip()
@@ -39,16 +39,16 @@ class Log:
                 chosen = word.partition("=")[2]
         self.is_json = chosen == "json"
         if chosen and chosen not in FORMS and not any(word.startswith(_OPTION) for word in own):
-            raise click.UsageError(f"{VARIABLE} is {chosen!r}: it is text or json")
+            raise click.UsageError(f"{VARIABLE} is {chosen!r}: it must be text or json")
 
     def concern(self, subject: Subject) -> None:
         self.about = subject.facts()
 
     def form(self, line: str, level: str, known: Mapping[str, str]) -> str:
-        """The line as it is written. ``level`` is by default the word that it begins with, else ``info``."""
+        """The line as it is written. An empty ``level`` means the word that the line begins with, else ``info``."""
         if not self.is_json:
             return plain(line)
-        import msgspec  # noqa: PLC0415 - for this form alone
+        import msgspec  # noqa: PLC0415 - only JSON needs it
 
         found = next((word for word in _LEVELS if line.startswith(f"{word}: ")), "")
         told = {

@@ -18,9 +18,9 @@ from replicate_job.version import __version__
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
-    "batch": "Run one for every row of a file.",
-    "worker": "Work for batches that were submitted to a fleet.",
-    "status": "Show where a fleet's batches stand.",
+    "batch": "Run a job or a model for every row of a file.",
+    "worker": "Run the batches that were submitted to a fleet.",
+    "status": "Show the progress of a fleet's batches.",
     "results": "Write the results of a fleet's batch.",
     "wait": "Wait for a prediction to end, and keep its outputs.",
     "show": "Show a prediction as it is now.",
@@ -32,13 +32,13 @@ COMMANDS = {
     "delete": "Delete jobs from the journal.",
     "migrate": "Make or update the tables of a journal in PostgreSQL.",
     "search": "Search for public models.",
-    "schema": "Show what a model takes and gives.",
+    "schema": "Show a model's inputs and output.",
     "deployments": "List and show the account's deployments.",
     "train": "Train a version of a model.",
     "trainings": "List, show and cancel the account's trainings.",
     "serve": "Serve Replicate's API on this machine, with real models.",
-    "record": "Run a program, and record what it asks of Replicate.",
-    "replay": "Answer a program from a recording, without a network.",
+    "record": "Run a program, and record its requests to Replicate.",
+    "replay": "Answer a program's requests from a recording, without a network.",
     "models": "List the models that run on this machine.",
     "check": "Check the token, the network and the account.",
 }
@@ -69,10 +69,10 @@ class _Commands(click.Group):
 
 def _meant(name: str) -> str:
     if "/" in name or PurePath(name).suffix:
-        import shlex  # noqa: PLC0415 - for mistakes only
+        import shlex  # noqa: PLC0415 - for unknown commands only
 
         return f": to run it, write `{shlex.join(['replicate-job', 'run', name])}`"
-    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+    from difflib import get_close_matches  # noqa: PLC0415 - for unknown commands only
 
     close = get_close_matches(name.lower(), COMMANDS, n=1)
     return f", did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"
@@ -103,7 +103,7 @@ def main() -> None:
         LOG.choose(sys.argv[1:])
         _check_words(sys.argv[1:])
         code = cli.main(prog_name="replicate-job", standalone_mode=False)
-    except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole
+    except Exception as error:  # noqa: BLE001 - an unexpected error is a bug, and is shown with its traceback
         message = explain(error)
         tell(message or traceback.format_exc(), "error", **getattr(error, "about", {}))
         code = exit_code(error) if message else UNREACHABLE

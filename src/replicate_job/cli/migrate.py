@@ -22,10 +22,10 @@ from replicate_job.journal.open import check_installed, open_journal
 )
 @common
 async def command(shared: Common) -> int:
-    """Make the tables of a journal in PostgreSQL, or bring them to this release. It may be run any number of times.
+    """Create the tables of a journal in PostgreSQL, or update them to this release. Safe to run any number of times.
 
-    Run it once before a new release starts: what runs still goes on with the tables. A journal in a file needs no such
-    step.
+    Run it once before a new release starts. Processes of the old release go on with the new tables. A journal in a
+    file needs no such step.
     """
     place = shared.settings.journal
     if isinstance(place, Path):
@@ -34,7 +34,7 @@ async def command(shared: Common) -> int:
         done = "a file, which is brought up to date whenever it is opened"
     else:
         check_installed()
-        from replicate_job.journal.postgres import migrate_database  # noqa: PLC0415 - an extra
+        from replicate_job.journal.postgres import migrate_database  # noqa: PLC0415 - an optional extra
 
         before, now = await migrate_database(place)
         done = f"version {now} of the tables" + (", as before" if before == now else f", it was {before}")

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("folder", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-@click.option("--remote", metavar="OWNER", help="The public models of this user or organization at Replicate.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--remote", metavar="OWNER", help="List the public models of this user or organization at Replicate.")
 @common
 async def command(shared: Common, folder: tuple[Path, ...], remote: str | None, *, as_json: bool) -> int:
-    """List the models that --local and serve can run: those that are built in, and those of FOLDER.
+    """List the models that --local and serve can run: the built-in ones, and those of FOLDER.
 
-    The size is what the first use downloads.
+    SIZE is the download of the first use.
     """
     if remote is not None:
         if folder:
@@ -44,7 +44,7 @@ async def command(shared: Common, folder: tuple[Path, ...], remote: str | None, 
 
 
 async def _list_remote(shared: Common, owner: str, *, as_json: bool) -> int:
-    from replicate_job.cli.search import show  # noqa: PLC0415 - this machine's list needs no API
+    from replicate_job.cli.search import show  # noqa: PLC0415 - only --remote needs the API
     from replicate_job.flow.holdings import models_of  # noqa: PLC0415 - as above
 
     async with shared.session() as context:

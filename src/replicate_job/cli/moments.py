@@ -13,11 +13,11 @@ def of_unix(seconds: float) -> str:
     """A Unix time in this machine's zone."""
     try:
         return datetime.fromtimestamp(seconds).astimezone().strftime(_FORM)
-    except (ValueError, OverflowError, OSError):  # a damaged row
+    except (ValueError, OverflowError, OSError):  # a damaged row of the journal of the journal
         return "an unknown time"
 
 
 def of_api(text: str | None) -> str:
-    """One of the API's times in this machine's zone; empty for any other text."""
+    """A time as the API writes it, in this machine's zone; empty for any other text."""
     moment = parse_time(text)
     return moment.astimezone().strftime(_FORM) if moment else ""

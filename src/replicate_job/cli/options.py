@@ -1,4 +1,4 @@
-"""What the commands share: options, the session that these describe, and how a command is run."""
+"""What the commands share: their options, the session that these open, and the way a command is run."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class _Beating(Reporter, Protocol):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """``--journal``, ``-q``, ``-v``, ``--local`` and ``--allow-private-outputs`` of any command; whether SIGTERM has
-    come since it began, and the clock's ``now`` at which that was.
-    """  # noqa: D205 - one sentence
+    """The options that all commands share. ``terminated`` knows whether SIGTERM has come, and ``called`` is the clock's
+    ``now`` when the command began.
+    """  # noqa: D205 - the first sentences need two lines
 
     journal: str | None
     quiet: bool
@@ -62,7 +62,7 @@ class Common(msgspec.Struct, frozen=True):
         return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
-        """A command line for a hint: ``words``, with the options for this journal and API that the command has."""
+        """The command line of a hint: ``words``, with the journal and API options of this call that it takes."""
         given = {
             "allow_private_outputs": ["--allow-private-outputs"] if self.allow_private_outputs else [],
             "local": ["--local"] if self.local else [],
@@ -86,9 +86,9 @@ class Common(msgspec.Struct, frozen=True):
         stopped: str = "",
         needs_token: bool = True,
     ) -> AsyncIterator[Context]:
-        """A session whose reporter is ``shown``, by default a line on the terminal. ``still``: it shows streamed text.
+        """A session whose reporter is ``shown``, by default a live line. ``still``: no live line, beside streamed text.
 
-        ``rate`` is creates a second; ``stopped`` is said where SIGINT or SIGTERM ends it. Without ``needs_token`` the
+        ``rate`` is create requests a second. ``stopped`` is written to stderr if SIGINT or SIGTERM ends the session. Without ``needs_token`` the
         command asks the API nothing, or calls ``check_token`` before.
         """
         try:
@@ -117,14 +117,14 @@ class Common(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def healthy(address: Address | None, context: Context) -> AsyncIterator[None]:
-    """Serve ``/healthz`` and ``/metrics`` within the block, where ``--health-port`` asks for it."""
+    """Serve ``/healthz`` and ``/metrics`` within the block, if ``--health-port`` asks for it."""
     if address is None:
         yield
         return
-    from replicate_job.health import serve_health  # noqa: PLC0415 - for those who ask for it
+    from replicate_job.health import serve_health  # noqa: PLC0415 - only for --health-port
 
     async with serve_health(address, context.journal) as served:
-        context.reporter.tell(f"{served.origin}/healthz and {served.origin}/metrics tell how this process is")
+        context.reporter.tell(f"{served.origin}/healthz and {served.origin}/metrics are served")
         yield
 
 
@@ -141,10 +141,10 @@ def _options_of(command: str) -> set[str | None]:
 def common(
     command: Callable[..., Coroutine[Any, Any, int]], *, loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 ) -> Callable[..., int]:
-    """The options of every command, which it gets as a ``Common``; its coroutine runs to the exit code.
+    """Add the options of every command, pass them as a ``Common``, and run the command's coroutine to its exit code.
 
-    ``loop`` makes the event loop to run it on. What a command does before it returns its coroutine, Ctrl-C ends at
-    once, also a read of stdin.
+    ``loop`` makes the event loop that the coroutine runs on. Until the command returns its coroutine, Ctrl-C ends it at
+    once, even while it reads stdin.
     """
 
     @functools.wraps(command)
@@ -179,14 +179,14 @@ def common(
 
 
 def _refuse_empty() -> None:
-    """Raise JobError for an option or an argument that is there and empty, as a shell's unset variable is.
+    """Raise JobError for an option or an argument that is given and empty, as from an unset variable of a shell.
 
-    Words that may be several are left to their command.
+    Arguments that take several words are left to their command.
     """
     context = click.get_current_context()
     for parameter in context.command.params:
         if context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT:
-            continue  # what nobody gave may stand for nothing
+            continue  # a default may be empty
         value, is_option = context.params.get(parameter.name or ""), isinstance(parameter, click.Option)
         if value == "" or (is_option and isinstance(value, tuple) and "" in value):
             advice = ": give it a value, or leave it out" if is_option else ""
@@ -197,7 +197,7 @@ class _HealthPort(click.ParamType["Address"]):
     name = "address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        from replicate_job.health import parse_address  # noqa: PLC0415 - for those who ask for it
+        from replicate_job.health import parse_address  # noqa: PLC0415 - only for --health-port
 
         try:
             return parse_address(value) if isinstance(value, str) else value
@@ -215,7 +215,7 @@ def health_port(function: _F) -> _F:
 
 
 def log_format(function: _F) -> _F:
-    """The form of stderr's lines; ``Log.choose`` has read it before, so that it holds for errors of reading too."""
+    """Add ``--log-format``. ``Log.choose`` reads it before click does, so that it holds for usage errors too."""
     return click.option(
         "--log-format",
         type=click.Choice(FORMS),
@@ -229,24 +229,24 @@ def local(function: _F) -> _F:
 
 
 def fetching(function: _F) -> _F:
-    """The option that says from where outputs may be fetched."""
+    """Add the option that allows outputs from private addresses."""
     text = "Fetch outputs also from this machine and private networks."
     return click.option("--allow-private-outputs", is_flag=True, help=text)(function)
 
 
 def inputs(function: _F) -> _F:
-    """The option for a file of inputs, as ``file``."""
+    """Add the option for a file of inputs, which is passed as ``file``."""
     return click.option(
         "--input",
         "file",
         metavar="FILE",
         shell_complete=files,
-        help="A JSON object of inputs, - for stdin; KEY=VALUE wins.",
+        help="A file with a JSON object of inputs, - for stdin; KEY=VALUE wins.",
     )(function)
 
 
 def output_only(function: _F) -> _F:
-    text = "Print the output alone: its text, or the paths of its files."
+    text = "Print only the output: its text, or the paths of its files."
     return click.option("--output-only", is_flag=True, help=text)(function)
 
 
@@ -284,7 +284,7 @@ class Dollars(click.ParamType[Decimal]):
 
 
 def waiting(function: _F) -> _F:
-    """The options for how long to wait, and how often to ask; None by default."""
+    """Add the options for how long to wait and how often to poll, each None by default."""
     for option in (
         click.option(
             "--max-poll-attempts",
@@ -302,7 +302,7 @@ def waiting(function: _F) -> _F:
             "--timeout",
             type=Duration(shortest=1),
             metavar="TIME",
-            help="Come back after 30s, 5m, 1h30m, whatever runs: the prediction goes on. It replaces N x S.",
+            help="Stop waiting after 30s, 5m, 1h30m; the prediction goes on. It replaces N x S.",
         ),
     ):
         function = option(function)
@@ -310,12 +310,10 @@ def waiting(function: _F) -> _F:
 
 
 def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], _F]:
-    """The options for where outputs go; ``save`` is None by default. ``default`` and ``place`` are for the help."""
+    """Add the options for where outputs go; ``save`` is None by default. ``default`` and ``place`` are for the help."""
 
     def add(function: _F) -> _F:
-        where = (
-            f"Outputs go to {place}, or as a template says: s3://bucket/{{date}}/{{id}}-{{name}}; default {default}."
-        )
+        where = f"Save outputs in {place}, or by a template: s3://bucket/{{date}}/{{id}}-{{name}}; default {default}."
         function = click.option("--no-save", is_flag=True, help="Keep no outputs.")(function)
         return click.option("--save", metavar="DIR|URL", shell_complete=folders, help=where)(function)
 
@@ -323,5 +321,5 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
 
 
 def place(save: str | None, *, no_save: bool, rows: bool = False) -> str | None:
-    """Where outputs go, as the journal has it. ``rows``: it is for a batch. Raises JobError for a wrong template."""
+    """Where outputs go, as the journal stores it. ``rows``: for a batch. Raises JobError for a wrong template."""
     return None if no_save else read_save(OUTPUTS if save is None else save, rows=rows)

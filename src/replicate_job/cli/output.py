@@ -31,7 +31,7 @@ _encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
 
 
 def print_json(value: Any) -> None:
-    """Indented on a terminal, one line elsewhere."""
+    """Print JSON: indented on a terminal, elsewhere on one line."""
     text = _encoder.encode(value)
     if is_shown():
         text = msgspec.json.format(text, indent=2)
@@ -39,17 +39,17 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a text from a model as it came; on a terminal, in whole lines."""
+    """Print a model's text unchanged; on a terminal, end its last line."""
     if is_shown():  # a progress bar draws over its line again and again
         text = "".join(f"{line}\n" for line in text.splitlines())
     write(text)
 
 
 def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
-    """Print the ten fields, and the files by their shortest path; on a terminal, long values in short."""
+    """Print the response's fields, and the shortest path of each file. On a terminal long values are cut."""
     response = _response(result)
     if is_shown():
-        from replicate_job.cli.brief import brief  # noqa: PLC0415 - for those who see it
+        from replicate_job.cli.brief import brief  # noqa: PLC0415 - only for a terminal
 
         response = brief(result, response, schema)
     print_json(response)
@@ -66,7 +66,7 @@ def _response(result: Result) -> dict[str, Any]:
 
 def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
     """Print the output alone: its text, a line for each of its files, or JSON. No output prints nothing."""
-    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - for --output-only alone
+    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - only for --output-only
 
     if result.output is None:
         return
@@ -89,7 +89,7 @@ def name_damaged(journal: Journal) -> None:
 
 
 def shorten(file: Kept) -> str:
-    """Relative to the working directory where it lies below it."""
+    """The file's path, relative to the working directory if the file is below it."""
     try:
         return str(file.relative_to(Path.cwd()) if isinstance(file, Path) else file)
     except ValueError:
@@ -97,7 +97,7 @@ def shorten(file: Kept) -> str:
 
 
 class Text:
-    """Text that is streamed to stdout. ``whole`` is all of it so far."""
+    """Text that is streamed to stdout. ``whole`` is the text so far."""
 
     def __init__(self) -> None:
         self.whole = ""
@@ -120,7 +120,7 @@ class Text:
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """How a result is printed. ``text`` is what was streamed; ``schema`` is the model's, None where it is not known."""
+    """How a result is printed. ``text`` was streamed before; ``schema`` is the model's, None if it is not known."""
 
     text: Text | None = None
     alone: bool = False
@@ -133,7 +133,7 @@ class Shown(msgspec.Struct, frozen=True):
         return is_unclear and self.schema is None
 
     def report(self, result: Result) -> None:
-        """Print the response, or the output alone. After streamed text, only the rest is printed, to stderr."""
+        """Print the response, or only the output. After streamed text, the response goes to stderr."""
         if self.text and self.text.whole:
             self.text.close()
             is_over = result.status not in {"starting", "processing"}
@@ -147,8 +147,8 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it is frozen
-    """Print the result that an error carries: a prediction that was paid for is shown, whatever failed after it."""
+def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - the default is immutable
+    """Print the result that an error carries, so that a paid prediction is shown even if something failed after it."""
     try:
         yield
     except ReplicateJobError as error:
@@ -157,7 +157,7 @@ def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it 
         raise
 
 
-def conclude(  # noqa: PLR0913 - by name
+def conclude(  # noqa: PLR0913 - most are passed by name
     result: Result,
     job: Job,
     *,
@@ -169,8 +169,8 @@ def conclude(  # noqa: PLR0913 - by name
 ) -> int:
     """Say on stderr why a prediction or a training is not a success, and give the exit code.
 
-    ``line`` writes a command for a hint. The prediction of an ``ephemeral`` API has ended with its server. With
-    ``quiet`` nothing is said of one that was not to be waited for; ``saves``: its outputs are to be kept. ``key`` is
+    ``line`` makes the command line of a hint. ``ephemeral``: the API's server has ended, and its predictions with it.
+    ``quiet``: say nothing of a prediction that goes on because of ``--no-wait``. ``saves``: outputs are to be kept. ``key`` is
     the one that the user gave.
     """
     with about(known(result)):
@@ -186,7 +186,7 @@ def conclude(  # noqa: PLR0913 - by name
 
 
 def known(result: Result) -> Known:
-    """What the lines about a result are about."""
+    """The facts that lines about a result get in a log of JSON."""
     return Known(key=result.key, prediction=result.prediction_id, model=result.model)
 
 
@@ -211,9 +211,9 @@ def _explain_status(result: Result, job: Job, line: Callable[..., str], *, ephem
 
 
 class LineReporter:
-    """Writes lines to stderr: warnings, and what a stand-in ignored; only errors with ``quiet``.
+    """Writes warnings, and the inputs that a stand-in ignored, to stderr. With ``quiet``, only errors.
 
-    With ``verbose`` it also writes notes, the model's logs, and a line after ``every`` seconds without one.
+    With ``verbose`` it also writes notes, the model's logs, and a line whenever ``every`` seconds passed without one.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class LineReporter:
     ) -> None:
         self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
         self._status, self._told = "", -every
-        self._shown: dict[str, int] = {}  # by prediction: the characters of its logs
+        self._shown: dict[str, int] = {}  # by prediction: how many characters of its logs were shown
         self._warned: set[str] = set()
 
     def error(self, line: str) -> None:
@@ -246,7 +246,7 @@ class LineReporter:
             self.line(line, "debug")
 
     async def beat(self) -> None:
-        """Note how long the job has waited: a blocking wait brings no news until its end."""
+        """Note how long the job has waited, since a blocking wait reports nothing until its end."""
         start = self._told = self._now()
         while True:
             await asyncio.sleep(max(0.0, self._told + self._every - self._now()))
@@ -255,9 +255,9 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the lines that are new since the last time; what a stand-in left out is told in any case.
+        """Note the new lines of the logs. A stand-in's ignored inputs are always written.
 
-        That it is one is a warning, once for each model.
+        That a model is a stand-in is a warning, once for each model.
         """
         logs, shown = prediction.logs or "", self._shown.get(prediction.id, 0)
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)

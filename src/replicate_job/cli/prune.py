@@ -22,15 +22,15 @@ from replicate_job.journal.open import open_journal
         "replicate-job prune --older-than 1w --forget  # their keys may be used, and paid for, again",
     ),
 )
-@click.option("--older-than", type=Age(), required=True, metavar="AGE", help="Such as 30d, 2w or 12h.")
-@click.option("--forget", is_flag=True, help="Leave nothing of them: the same keys may pay again.")
-@click.option("--dry-run", is_flag=True, help="Count, and change nothing.")
+@click.option("--older-than", type=Age(), required=True, metavar="AGE", help="The age of a job: 30d, 2w, 12h.")
+@click.option("--forget", is_flag=True, help="Delete their keys too: the same keys may pay again.")
+@click.option("--dry-run", is_flag=True, help="Only count, and delete nothing.")
 @common
 async def command(shared: Common, older_than: int, *, forget: bool, dry_run: bool) -> int:
-    """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
+    """Delete the data of finished jobs: inputs, outputs as the API returned them, logs, and cached schemas.
 
-    Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again. Files
-    that were kept are not touched, and jobs that are not over stay as they are.
+    The key, prediction id and status of each job stay, so that the same key never pays again. Saved files and
+    unfinished jobs stay.
     """
     settings, before = shared.settings, time.time() - older_than
     async with open_journal(settings.journal) as journal:

@@ -23,7 +23,7 @@ from replicate_job.flow.resolve import find_schema
 from replicate_job.wire.target import Target, parse_target
 
 NAMED = 5
-"""How many expired predictions the line about them names."""
+"""The most expired predictions that one message names."""
 _WORDS = {
     "kept": "kept",
     "known": "kept before",
@@ -43,27 +43,29 @@ _WORDS = {
     ),
 )
 @click.argument("names", nargs=-1, metavar="[ID]...")
-@click.option("--since", type=Age(), metavar="AGE", help="Those that are at most 1h, 2d or 2w old; default 2h.")
-@click.option("--model", metavar="MODEL", shell_complete=models, help="Those of a model, a version or a deployment.")
+@click.option("--since", type=Age(), metavar="AGE", help="Only those of the last 1h, 2d, 2w; default 2h.")
+@click.option(
+    "--model", metavar="MODEL", shell_complete=models, help="Only those of this model, version or deployment."
+)
 @click.option(
     "--save",
     metavar="DIR|URL",
     shell_complete=folders,
-    help=f"As for run: DIR/<prediction id>/, or a template; default {OUTPUTS}, or where their own job has them.",
+    help=f"As for run: DIR/<prediction id>/, or a template; default {OUTPUTS}, or the folder of their job.",
 )
 @output_only
 @fetching
 @common
-async def command(  # noqa: PLR0913 - an argument an option
+async def command(  # noqa: PLR0913 - one argument an option
     shared: Common, names: tuple[str, ...], since: int | None, model: str | None, save: str | None, *, output_only: bool
 ) -> int:
     """Keep the outputs of predictions that were made on the web page or by other programs, each once.
 
-    Without ID these are all of the account's that are at most 2 hours old: the API deletes outputs an hour after the
-    end. What is kept already is not fetched again.
+    Without ID, all predictions of the account's last 2 hours are meant: the API deletes outputs an hour after the
+    end. Outputs that are kept already are not fetched again.
     """
     if names and (since is not None or model):
-        raise click.UsageError("--since and --model are for predictions that are not named by ID")
+        raise click.UsageError("--since and --model choose predictions, and IDs name them: give only one")
     target = parse_target(model) if model else None
     stopped = f"stopped; what is kept stays: {shared.line('pull', *names)} goes on"
     report = _Report(shared, Shown(alone=output_only), is_named=bool(names))
@@ -82,7 +84,7 @@ def _select(
 
 
 class _Report:
-    """Prints what was kept as it comes, and says in the end what was not. ``is_named``: the user named each."""
+    """Prints each kept prediction, and at the end the expired ones. ``is_named``: the user named them by ID."""
 
     def __init__(self, shared: Common, shown: Shown, *, is_named: bool) -> None:
         self._shared, self._shown, self._is_named = shared, shown, is_named
@@ -109,7 +111,7 @@ class _Report:
             self._code = max(self._code, status_code(result.status))
 
     def end(self) -> int:
-        """Say how many met which fate, and give the exit code."""
+        """Write how many predictions had which fate, and return the exit code."""
         if self._expired:
             rest = f" and {len(self._expired) - NAMED} more" if len(self._expired) > NAMED else ""
             names = f"{', '.join(self._expired[:NAMED])}{rest}"

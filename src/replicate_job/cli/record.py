@@ -1,4 +1,4 @@
-"""``replicate-job record``: what a program asks of Replicate, and is answered, as a file."""
+"""``replicate-job record``: a program's requests to Replicate, and the responses, as a file."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @partial(common, loop=new_loop)
 async def command(shared: Common, file: Path, command: tuple[str, ...]) -> int:
-    """Run COMMAND, and write to FILE what it asks of Replicate and is answered; files go to a folder beside it.
+    """Run COMMAND, and record its requests to Replicate and their responses in FILE, and files in a folder beside it.
 
-    COMMAND asks a server on this machine, which asks the API. The token, secret inputs and signatures in addresses are
-    not recorded. The exit code is COMMAND's. Where it is interrupted, nothing is written.
+    The requests go to a server on this machine, which passes them to the API. The token, secret inputs and signatures
+    in URLs are not recorded. The exit code is COMMAND's. If it is interrupted, nothing is written.
     """
     try:
         from replicate_job.testing.recording.recorder import recording  # noqa: PLC0415 - an extra that may be missing

@@ -19,7 +19,7 @@ from replicate_job.quantity import count
 from replicate_job.wire.prediction import Prediction
 
 NEWEST = 100
-"""Predictions that are listed where neither their age nor their number is said."""
+"""How many predictions are listed without ``--since`` and ``--limit``."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "SOURCE", "PREDICT", "FILES")
 
 _Listed = tuple[Prediction, Entry | None]

@@ -1,4 +1,4 @@
-"""Warnings that thousands of jobs may repeat: a minute shows one of each kind, and the number of the others."""
+"""Warnings that thousands of jobs may repeat: one of each kind a minute, with the number of the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 import msgspec
 
 MINUTE = 60.0
-"""Seconds in which one line of a kind is shown."""
+"""The least seconds between two shown lines of a kind."""
 KINDS = 20
 """The most kinds that are shown in a minute."""
 
 _BEGINNING = 300
-"""Characters that decide the kind: the rest may be a page that a server sent."""
+"""How many leading characters decide the kind. The rest may be a whole page that a server sent."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`]).*?\1(?!\w)""")
 _DIGIT = re.compile(r"\d")
 
@@ -24,7 +24,7 @@ def kind_of(line: str) -> str:
 
 
 class _Kind(msgspec.Struct):
-    """``shown_at`` is when the last line was shown; since then ``more`` lines came, the latest being ``line``."""
+    """A kind of warning, last shown at ``shown_at``. ``more`` lines came since then, the latest is ``line``."""
 
     line: str
     shown_at: float
@@ -32,14 +32,14 @@ class _Kind(msgspec.Struct):
 
 
 class Repeats:
-    """Every ``now`` is in seconds, of a clock that only grows."""
+    """Decides which warnings to show. Each ``now`` is in seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
         self._crowded, self._others = 0.0, 0
 
     def is_new(self, line: str, now: float) -> bool:
-        """Whether to show the line now. Otherwise it is counted, and ``due`` later."""
+        """Whether to show the line now. If not, it is counted, and ``due`` returns it later."""
         kind = kind_of(line)
         if known := self._kinds.get(kind):
             known.line, known.more = line, known.more + 1
@@ -52,7 +52,7 @@ class Repeats:
         return False
 
     def due(self, now: float) -> list[str]:
-        """The lines for the kinds that were last shown a minute ago and have come again since."""
+        """One line for each kind that was last shown a minute ago and came again since."""
         lines = []
         for name, kind in list(self._kinds.items()):
             if now - kind.shown_at < MINUTE:
@@ -63,6 +63,6 @@ class Repeats:
             else:
                 del self._kinds[name]
         if self._others and now - self._crowded >= MINUTE:
-            lines.append(f"{self._others:,} more, of other kinds: -v tells each")
+            lines.append(f"{self._others:,} more, of other kinds: -v shows each")
             self._others = 0
         return lines

@@ -20,7 +20,7 @@ from replicate_job.local.extra import missing
 from replicate_job.quantity import count
 
 _MOST = 5
-"""Requests that are told one by one."""
+"""The most unmatched requests that are named one by one."""
 
 
 @click.command(
@@ -32,14 +32,16 @@ _MOST = 5
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), shell_complete=files)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default 0, which takes a free one.")
-@click.option("--lenient", is_flag=True, help="Match the model alone, whatever the input, and any number of times.")
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="The server's port; default 0, which takes a free one."
+)
+@click.option("--lenient", is_flag=True, help="Match by model, whatever the input, any number of times.")
 @partial(common, loop=new_loop)
 async def command(shared: Common, file: Path, command: tuple[str, ...], *, port: int, lenient: bool) -> int:
-    """Run COMMAND, which is answered from the recording FILE; without COMMAND, answer any program until Ctrl-C.
+    """Run COMMAND, and answer its requests from the recording FILE; without COMMAND, answer any program until Ctrl-C.
 
-    No network and no token is needed. A request that is not recorded is answered 400 and told, and the exit code is
-    then not 0; else it is COMMAND's.
+    No network and no token is needed. A request that FILE lacks gets a 400, is named on stderr, and makes the exit code
+    1. Otherwise the exit code is COMMAND's.
     """
     try:
         from replicate_job.testing.recording.replayer import replaying  # noqa: PLC0415 - an extra that may be missing

@@ -27,7 +27,7 @@ def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterato
 
 
 def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
-    """A live block on a terminal, plain lines elsewhere; to be entered."""
+    """A live block on a terminal, plain lines elsewhere. The caller enters it as a context manager."""
     if quiet or not can_draw():
         from replicate_job.cli.batch_progress import ProgressReporter  # noqa: PLC0415 - for batches only
 

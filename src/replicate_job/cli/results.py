@@ -1,4 +1,4 @@
-"""``replicate-job results``: what the rows of a fleet's batch gave."""
+"""``replicate-job results``: the results of a fleet's batch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @click.command("results", epilog=examples("replicate-job results prompts-1f0c2ab91d77 --follow > results.jsonl"))
 @click.argument("batch")
-@click.option("--follow", is_flag=True, help="Go on until all rows have ended.")
+@click.option("--follow", is_flag=True, help="Go on writing until all rows have ended.")
 @common
 async def command(shared: Common, batch: str, *, follow: bool) -> int:
-    """Write a line of JSON for each row of a fleet's BATCH that has ended, as the results file of `batch` has it."""
+    """Write a line of JSON for each ended row of a fleet's BATCH, as in the results file of `batch`."""
     async with shared.session(needs_token=False) as context:
         from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
         from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra

@@ -1,4 +1,4 @@
-"""``replicate-job resume``: finish what was interrupted."""
+"""``replicate-job resume``: finish interrupted jobs."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from replicate_job.job import Outcome, Result
     ),
 )
 @waiting
-@click.option("--save", metavar="DIR|URL", help="Keep outputs there, and not in each job's own folder.")
+@click.option("--save", metavar="DIR|URL", help="Save outputs here instead of in each job's own folder.")
 @fetching
 @local
 @common
 async def command(shared: Common, save: str | None, **given: Any) -> int:
-    """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
+    """Finish every unfinished job of the journal: create it if need be, wait for its prediction, and keep the outputs.
 
-    Each waits as long as it was made to, or as the options say; --timeout is for all together. Batches are not touched,
-    but named with what goes on with them.
+    Each job keeps its own limits for waiting, unless an option replaces them; --timeout is for all jobs together.
+    Batches are left alone, and the command that goes on with each is shown.
     """
     kept_in, timeout = place(save, no_save=save is None), given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}

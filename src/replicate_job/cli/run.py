@@ -1,4 +1,4 @@
-"""``replicate-job run``: a job file or a model, to its end."""
+"""``replicate-job run``: run a job file or a model to its end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class _Events(click.ParamType[tuple[str, ...]]):
-    """A webhook's events, with commas between them."""
+    """The events of a webhook, separated by commas."""
 
     name = "events"
 
@@ -58,7 +58,7 @@ class _Events(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(events))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
 
         before, comma, begun = incomplete.rpartition(",")
         return [CompletionItem(f"{before}{comma}{event}") for event in EVENTS if event.startswith(begun)]
@@ -81,22 +81,22 @@ class _Events(click.ParamType[tuple[str, ...]]):
 @inputs
 @click.option("--wait/--no-wait", "wait_for_completion", default=None, help="Whether to wait for the end; default yes.")
 @waiting
-@click.option("--cancel-after", metavar="TIME", help="Cancel if it takes longer: 30s, 5m, 1h30m.")
+@click.option("--cancel-after", metavar="TIME", help="Cancel the prediction if it takes longer: 30s, 5m, 1h30m.")
 @saving("outputs")
 @click.option("--stream", is_flag=True, help="Print the output's text as it comes.")
 @output_only
 @attempts
 @click.option("--key", metavar="KEY", help="The job's name: the same key never creates a second prediction.")
-@click.option("--retry-failed", is_flag=True, help="Of a chain: make a new prediction for each step that failed.")
+@click.option("--retry-failed", is_flag=True, help="Make a new prediction for each failed step of a chain.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
-@click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
-@click.option("--webhook", metavar="URL", help="Have the API post the prediction there.")
+@click.option("--dry-run", is_flag=True, help="Check the model and the input, and create nothing.")
+@click.option("--webhook", metavar="URL", help="The API posts the prediction to this URL.")
 @click.option(
     "--webhook-events",
     "webhook_events_filter",
     type=_Events(),
     metavar="EVENTS",
-    help=f"The events to post at: {','.join(EVENTS)}; default the API's own.",
+    help=f"The events to post at: {','.join(EVENTS)}; default those of the API.",
 )
 @fetching
 @local
@@ -144,7 +144,7 @@ def _start_chain(
 
     refuse_overrides(overrides)
     if given["stream"]:
-        raise click.UsageError("--stream is for one job: a chain has the text of its steps at their ends")
+        raise click.UsageError("--stream is for one job: a chain gets the text of a step at the step's end")
     kept_in = place(given["save"], no_save=given["no_save"])
     return start(shared, chain, given_input, convert(given | {"save": kept_in}, Options))
 
@@ -162,7 +162,7 @@ async def _run(shared: Common, job: Job, given: Given, options: Options, plan: P
             result = await _result(context, ask, plan, leave=lambda: shared.terminated.came)
             schema = resolved.schema if resolved else None
             if shown.lacks_schema(result):
-                with suppress(ExpiredError):  # without it, the result is shown all the same
+                with suppress(ExpiredError):  # without the schema the result is printed too
                     async with deadline(context.clock, ask.deadline):
                         schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
@@ -176,7 +176,7 @@ async def _result(context: Context, ask: Ask, plan: Plan | None, leave: Callable
     run = partial(run_or_cancel, context, leave=leave)
     if plan is None:
         return await run(ask)
-    from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only those who have one pay for it
+    from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only a job with a plan needs it
 
     return await run_plan(context, ask, plan, run)
 
@@ -186,7 +186,7 @@ async def _dry_run(context: Context, job: Job, save: str | None) -> int:
         await context.strategy.check_place(context, save)
     resolved = await resolve_and_check(context, job)
     if job.fallback:
-        from replicate_job.flow.plan import check_fallbacks  # noqa: PLC0415 - only those who have one pay for it
+        from replicate_job.flow.plan import check_fallbacks  # noqa: PLC0415 - only a job with a plan needs it
 
         await check_fallbacks(context, job)
     print_json(

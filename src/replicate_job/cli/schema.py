@@ -1,4 +1,4 @@
-"""``replicate-job schema``: what a model takes and gives."""
+"""``replicate-job schema``: a model's inputs and output."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from replicate_job.wire.target import parse_target
     ),
 )
 @click.argument("model", shell_complete=models)
-@click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
-@click.option("--example", is_flag=True, help="The input that the model's page shows, as a job file.")
-@click.option("--readme", is_flag=True, help="What the model's owner wrote about it, in Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print the OpenAPI schemas of the model, unchanged.")
+@click.option("--example", is_flag=True, help="Print the example on the model's page as a job file.")
+@click.option("--readme", is_flag=True, help="Print the model's readme, in Markdown.")
 @local
 @common
 async def command(shared: Common, model: str, *, as_json: bool, example: bool, readme: bool) -> int:
-    """Show what MODEL takes (name, type, bounds, default, meaning) and gives."""
+    """Show the inputs of MODEL (name, type, bounds, default, description) and its output."""
     if as_json + example + readme > 1:
         raise click.UsageError("--json, --example and --readme exclude each other")
     if example or readme:
@@ -57,7 +57,7 @@ async def command(shared: Common, model: str, *, as_json: bool, example: bool, r
 
 async def _show_page(shared: Common, model: str, *, readme: bool) -> int:
     """Print the readme of a model's page, or its example as a job file in JSON."""
-    from replicate_job.flow import holdings  # noqa: PLC0415 - the schema needs none of it
+    from replicate_job.flow import holdings  # noqa: PLC0415 - only --example and --readme need it
 
     async with shared.session() as context:
         if readme:
@@ -69,7 +69,7 @@ async def _show_page(shared: Common, model: str, *, readme: bool) -> int:
 
 
 def describe(document: dict[str, Any]) -> Iterator[str]:
-    """Lines for a person: each input with its meaning below it, then the output."""
+    """Lines for people: each input with its description below it, then the output."""
     schema = definition(document, "Input") or {}
     properties: dict[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []
@@ -86,7 +86,7 @@ def describe(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _type(document: dict[str, Any], schema: Any) -> str:
-    """A schema in a few words: ``integer 1..4``, ``webp | jpg | png``, ``list of file``."""
+    """The type that a schema describes, in a few words: ``integer 1..4``, ``webp | jpg | png``, ``list of file``."""
     return " or ".join(dict.fromkeys(_one(document, one) for one in alternatives(document, schema)))
 
 

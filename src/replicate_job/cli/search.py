@@ -1,4 +1,4 @@
-"""``replicate-job search``: public models by what they do."""
+"""``replicate-job search``: find public models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate_job.wire.holdings import ModelInfo
 )
 @click.argument("query", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1, MOST_FOUND), default=20, show_default=True, metavar="N")
-@click.option("--json", "as_json", is_flag=True, help="An array of objects.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @local
 @common
 async def command(shared: Common, query: tuple[str, ...], limit: int, *, as_json: bool) -> int:
@@ -37,7 +37,7 @@ async def command(shared: Common, query: tuple[str, ...], limit: int, *, as_json
 
 
 def show(models: list[ModelInfo], *, as_json: bool, none: str) -> None:
-    """Print models as a table or as JSON. ``none`` is said where there are none."""
+    """Print models as a table or as JSON. For an empty list, write ``none`` to stderr."""
     if as_json:
         print_json([facts(model) for model in models])
     elif models:

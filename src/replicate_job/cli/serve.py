@@ -48,7 +48,7 @@ class _Bytes(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number, unit = (value[:-1], value[-1].lower()) if value[-1:].lower() in _UNITS else (value, "")
         if not number.isdecimal() or not int(number):
-            self.fail(f"{value!r} is no size: write 800m or 4g", param, ctx)
+            self.fail(f"{value!r} is no size of memory: write it like 800m or 4g", param, ctx)
         return int(number) * _UNITS.get(unit, 1)
 
 
@@ -78,33 +78,42 @@ class _Faults(click.ParamType["Faults | None"]):
     multiple=True,
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of models, owner/name/cog.yaml; may be repeated. The same as FOLDER.",
+    help="The same as FOLDER; may be repeated.",
 )
-@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen; any but loopback needs a token.")
-@click.option("--port", default=PORT, type=click.IntRange(0, 65535), help=f"Default {PORT}; 0 takes a free one.")
+@click.option(
+    "--host", default="127.0.0.1", metavar="ADDRESS", help="The address to listen on; any but loopback needs --token."
+)
+@click.option(
+    "--port",
+    default=PORT,
+    type=click.IntRange(0, 65535),
+    help=f"The port to listen on; default {PORT}, 0 takes a free one.",
+)
 @click.option(
     "--token",
     metavar="TOKEN",
     envvar=TOKEN,
     callback=lambda *given: unquoted(given[-1] or ""),
-    help=f"Ask every client for this token. [env: {TOKEN}]",
+    help=f"The token that every client must send. [env: {TOKEN}]",
 )
-@click.option("--idle", default="10m", type=_Seconds(), help="Stop a model that was not used for so long; default 10m.")
-@click.option("--max-models", default=4, type=click.IntRange(1), help="Models that run at once; default 4.")
-@click.option("--memory", type=_Bytes(), help="The most that a model may take, as 4g; default 3/4 of the machine's.")
+@click.option("--idle", default="10m", type=_Seconds(), help="Stop a model after this long without use; default 10m.")
+@click.option("--max-models", default=4, type=click.IntRange(1), help="The most models that run at once; default 4.")
+@click.option("--memory", type=_Bytes(), help="The most memory of a model: 800m, 4g; default 3/4 of the machine's.")
 @click.option(
     "--fault",
     default="",
     type=_Faults(),
-    help="Fail on demand: create:drop-after=0.2,get:503=0.1,rate=600/min,expire=10s.",
+    help="Faults to inject: create:drop-after=0.2,get:503=0.1,rate=600/min,expire=10s.",
 )
-@click.option("--prepare", is_flag=True, help="Make the environments of all own models now, not at their first use.")
+@click.option(
+    "--prepare", is_flag=True, help="Build the environments of the models in FOLDER now, not at their first use."
+)
 @click.option("--allow-private", is_flag=True, help="Fetch inputs from private networks and this machine too.")
 @click.option(
     "--state",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where predictions and files are kept.",
+    help="The folder for predictions and files.",
 )
 @partial(common, loop=new_loop)
 async def command(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -120,7 +129,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> int:
     """Serve Replicate's API on this machine, running real models, until Ctrl-C.
 
-    FOLDER is a Cog project (a folder with a cog.yaml), or one that holds such as owner/name/. The page is at /.
+    FOLDER is a Cog project (a folder with a cog.yaml), or holds Cog projects as owner/name/. Its web page is at /.
     """
     if not token and not _is_loopback(host):
         raise click.UsageError(f"--host {host} opens this machine's models to others: choose a --token, or set {TOKEN}")
@@ -156,7 +165,7 @@ def _tell_request(access: LoggedRequest) -> None:
 
 
 def welcome(base_url: str, host: str, *, secured: bool) -> list[str]:
-    """The lines at the start: the address, how to point clients at it, and who can reach it."""
+    """The lines at the start: the address, the variables that point clients at it, and a warning if others reach it."""
     lines = [f"Replicate on this machine, until Ctrl-C. The page: {base_url}/"]
     token = "..." if secured else "local"
     lines.append(f"for clients: export REPLICATE_BASE_URL={base_url} REPLICATE_API_TOKEN={token}")

@@ -1,4 +1,4 @@
-"""``replicate-job show``: a prediction as the API has it now."""
+"""``replicate-job show``: a prediction's current state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def _observe(context: Context, name: str) -> Result:
     try:
         return await observe(context, name)
     except UnknownJobError:
-        from replicate_job.batches.chains.by_name import observe_chain  # noqa: PLC0415 - most names are those of jobs
+        from replicate_job.batches.chains.by_name import observe_chain  # noqa: PLC0415 - for chains only
 
         if chain := await observe_chain(context, name):
             return chain
@@ -35,14 +35,14 @@ async def _observe(context: Context, name: str) -> Result:
     ),
 )
 @click.argument("name", metavar="ID|KEY")
-@click.option("--logs", is_flag=True, help="Print what the model wrote to its logs, and nothing else.")
+@click.option("--logs", is_flag=True, help="Print only the model's logs.")
 @output_only
 @local
 @common
 async def command(shared: Common, name: str, *, logs: bool, output_only: bool) -> int:
     """Show a prediction by ID, or a job or a chain by KEY, as it is now.
 
-    What the API has deleted comes from the journal.
+    Data that the API has deleted is shown from the journal.
     """
     if logs and output_only:
         raise click.UsageError("--logs and --output-only exclude each other")

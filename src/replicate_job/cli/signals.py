@@ -13,9 +13,9 @@ from replicate_job.cli.streams import give_up, tell
 
 
 class Terminated:
-    """Whether SIGTERM has come: it leaves predictions running, while Ctrl-C cancels them.
+    """Whether SIGTERM has come. SIGTERM leaves predictions running, while Ctrl-C cancels them.
 
-    ``farewell`` is written at the first signal, by a command that needs some time to end; ``hurry`` is called then.
+    The first signal writes ``farewell``, which a command that needs time to end sets, and calls ``hurry``.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ def run_async(
 
     async def main() -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task  # noqa: S101 - this is one
+        assert task  # noqa: S101 - a coroutine runs in a task
 
         def stop() -> None:
             if terminated.farewell:

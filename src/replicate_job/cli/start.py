@@ -1,4 +1,4 @@
-"""The entry of the command. It imports next to nothing, so that Ctrl-C is quiet while all else is imported."""
+"""The command's entry point. It imports little, so that Ctrl-C shows no traceback while the rest is imported."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import signal
 
 _INTERRUPTED = 130
-"""As in ``exits``, which is not imported yet."""
+"""The same as in ``exits``, which is not imported yet."""
 
 
 def main() -> None:
     own = signal.getsignal(signal.SIGINT)
-    if own is signal.default_int_handler:  # not where it is ignored, as by nohup
+    if own is signal.default_int_handler:  # if SIGINT is ignored, as in a shell's background job, it stays so
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     from replicate_job.cli.main import main as run  # noqa: PLC0415 - see above
 

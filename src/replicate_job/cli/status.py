@@ -1,4 +1,4 @@
-"""``replicate-job status``: where the batches of a fleet stand."""
+"""``replicate-job status``: the progress of a fleet's batches."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WAITS = ": what is not over waits for one, `replicate-job worker`"
 
 @click.command("status", epilog=examples("replicate-job status", "replicate-job status prompts-1f0c2ab91d77 --json"))
 @click.argument("batch", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: of one batch an object, of all a list.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for one batch, a list for all.")
 @common
 async def command(shared: Common, batch: str | None, *, as_json: bool) -> int:
-    """Show the rows of a fleet's BATCH by state, the workers that live, the pace, and what went wrong.
+    """Show a fleet's BATCH: its rows by state, its live workers, its rate of creation, and its errors.
 
-    Without BATCH it shows all batches of the journal, the newest first. Nothing is asked of the API.
+    Without BATCH, show all batches of the journal, newest first. No request is sent to the API.
     """
     async with shared.session(needs_token=False) as context:
         from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
@@ -58,7 +58,7 @@ def _lines(status: BatchStatus) -> list[str]:
         lines.append(f"  {money(status.spent)} spent{aside}; the limit is {money(status.max_cost or 0)}")
     if not status.is_over:
         limit = "no limit" if status.rate is None else f"{status.rate:g} a minute allowed"
-        slowed = ", slowed down by answers 429" if status.throttled else ""
+        slowed = ", slowed down by 429 responses" if status.throttled else ""
         lines.append(f"  {status.created_last_minute:,} created in the last minute ({limit}{slowed})")
         lines.append(f"  {count(len(status.workers), 'worker')} alive{'' if status.workers else WAITS}")
         if status.oldest is not None:

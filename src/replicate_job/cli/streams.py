@@ -1,6 +1,6 @@
-"""Stdout and stderr, also where they are closed, full, or have lost their reader.
+"""Stdout and stderr, which may be closed, full, or a pipe without a reader.
 
-The linter lets no other module have them: what a terminal gets was made plain here.
+Only this module writes to them (the linter checks that), so that no text with control characters reaches a terminal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from replicate_job.terminal import plain
 
 
 class _Terminal(io.TextIOWrapper):
-    """A terminal whose state no text can change, whichever library writes it. ``bare`` is the stream below."""
+    """A terminal that shows control characters as text, whichever library writes them. ``bare`` is the stream below."""
 
     def __init__(self, bare: TextIO) -> None:
         super().__init__(bare.buffer, bare.encoding, "backslashreplace", line_buffering=True)
@@ -43,8 +43,8 @@ def open_missing() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
-            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is ``number``
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - a descriptor, open for the whole process
 
 
 def is_shown() -> bool:
@@ -74,7 +74,7 @@ _drawings: list[Drawing] = []
 
 @contextmanager
 def drawing(shown: Drawing) -> Iterator[None]:
-    """Within the block, output goes to lines of its own, and not into the drawing."""
+    """Within the block, ``shown`` is hidden while output is written, so that output does not mix with the drawing."""
     _drawings.append(shown)
     try:
         yield
@@ -84,7 +84,7 @@ def drawing(shown: Drawing) -> Iterator[None]:
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Hide the drawing while others write to the terminal."""
+    """Hide the drawing within the block, for other output on the terminal."""
     for shown in _drawings:
         shown.hide()
     try:
@@ -95,7 +95,7 @@ def aside() -> Iterator[None]:
 
 
 def can_draw() -> bool:
-    """Whether stderr is a terminal that a live line can be drawn on. A log of JSON has no such line."""
+    """Whether a live line can be drawn: stderr is a terminal that allows it, and the log is not JSON."""
     return is_watched() and not LOG.is_json and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
@@ -105,9 +105,9 @@ def bare_stderr() -> TextIO:
 
 
 def write(data: bytes | str) -> None:
-    """Write to stdout at once, as UTF-8 whatever the locale says; on a terminal plain, to others as it is.
+    """Write to stdout without buffering, as UTF-8 in any locale. On a terminal control characters are made visible.
 
-    Raises OSError where it takes no more.
+    A pipe without a reader is no error. Raises OSError if stdout cannot be written, as on a full disk.
     """
     if is_shown():
         data = plain(data if isinstance(data, str) else data.decode())
@@ -124,10 +124,10 @@ def write(data: bytes | str) -> None:
 
 
 def tell(line: str, level: str = "", **known: str) -> None:
-    """Write a line to stderr, in the form of the log. A closed stderr does not end a job.
+    """Write a line to stderr, as text or JSON. A closed stderr does not end a job.
 
-    ``level`` is ``error``, ``warning``, ``info`` or ``debug``; by default what the line begins with, else ``info``.
-    ``known`` are facts about its job, besides those of the current one.
+    ``level`` is ``error``, ``warning``, ``info`` or ``debug``; by default the word at the line's start, else ``info``.
+    ``known`` are facts for a log of JSON, besides those of the current job.
     """
     with suppress(OSError), aside():
         sys.stderr.write(f"{LOG.form(line, level, known)}\n")
@@ -137,7 +137,7 @@ def tell(line: str, level: str = "", **known: str) -> None:
 def leave(code: int) -> NoReturn:
     """End the process at once, without tearing the interpreter down.
 
-    Threads of the HTTP library may still be letting go of Python objects then, and that aborts the process (pyreqwest
+    Threads of the HTTP library may still release Python objects then, which aborts the process (pyreqwest
     0.15, "Fatal Python error: PyGILState_Release": seen 3 of 4 times after a connection that was refused).
     """
     for stream in (sys.stdout, sys.stderr):
@@ -147,7 +147,7 @@ def leave(code: int) -> NoReturn:
 
 
 def give_up(code: int) -> NoReturn:
-    """End the process at once, whatever is under way. A drawing is hidden first, which shows the cursor again."""
+    """End the process at once. A live drawing is hidden first, which shows the cursor again."""
     for shown in _drawings:
         shown.hide()
     leave(code)

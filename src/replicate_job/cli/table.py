@@ -1,4 +1,4 @@
-"""Tables in plain text: columns as wide as their widest cell, headings first."""
+"""Tables in plain text: headings first, each column as wide as its widest cell."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from replicate_job.cli.streams import is_shown
 
-_NARROWEST = 40  # columns that notes take at least
+_NARROWEST = 40  # the least width of notes, in characters
 
 Row = Sequence[str]
 
 
 def aligned(rows: Sequence[Row]) -> list[str]:
-    """A line for each row. A cell is one line, whatever a server wrote into it."""
+    """One line for each row. Line breaks within a cell are removed."""
     flat = [[" ".join(cell.split()) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*flat, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in flat]
@@ -25,9 +25,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def with_notes(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """A table whose last column is a longer text, headed by the first of the ``notes``.
+    """A table whose last column is a longer text. The first of the ``notes`` is that column's heading.
 
-    On a terminal each note is below its row, as wide as the terminal. A program gets one line for each row.
+    On a terminal each note is wrapped below its row. A pipe gets one line for each row.
     """
     return _stacked(rows, notes) if is_shown() else table([[*row, note] for row, note in zip(rows, notes, strict=True)])
 

@@ -1,4 +1,4 @@
-"""``replicate-job train``: a training, with the guarantees of a job."""
+"""``replicate-job train``: start a training, with the guarantees of a job."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from replicate_job.job import Job
 @inputs
 @click.option("--wait/--no-wait", "wait_for_completion", default=True, help="Whether to wait for the end; default yes.")
 @waiting
-@click.option("--key", metavar="KEY", help="Its name: the same key never starts a second training.")
+@click.option("--key", metavar="KEY", help="The training's name: the same key never starts a second training.")
 @click.option("--allow-unknown", is_flag=True, help="Send inputs that the model's schema lacks.")
-@click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
-@click.option("--webhook", metavar="URL", help="Have the API post the training there.")
+@click.option("--dry-run", is_flag=True, help="Check the model and the input, and create nothing.")
+@click.option("--webhook", metavar="URL", help="The API posts the training to this URL.")
 @common
 def command(
     shared: Common, model: str, destination: str, pairs: tuple[str, ...], file: str | None, **given: Any
 ) -> Coroutine[Any, Any, int]:
-    """Train MODEL (owner/name for its latest version, or owner/name:version). DESTINATION, the owner/name of a model
-    of yours, gets the version that comes of it.
+    """Train MODEL (owner/name for its latest version, or owner/name:version). The new version goes to DESTINATION, the
+    owner/name of a model of yours.
 
-    A training is created once, waited for and journaled as a job: show, wait, cancel and resume take its ID or key.
-    KEY=VALUE is as for run.
+    A training is created once, waited for and journaled like a job: show, wait and cancel take its ID or key, and
+    resume finishes it. KEY=VALUE is an input, as for run.
     """  # noqa: D205 - the first paragraph is the help's
     key, timeout, dry_run = given.pop("key"), given.pop("timeout"), given.pop("dry_run")
     job = Job(model, destination=destination, **given)

@@ -1,4 +1,4 @@
-"""``replicate-job trainings``: those of the account."""
+"""``replicate-job trainings``: the account's trainings."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def command() -> None:
 
 @command.command("list", epilog=examples("replicate-job trainings list --json | jq -r '.[].output.version'"))
 @click.option("--json", "as_json", is_flag=True, help="An array of the API's objects.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N; default all.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="List only the newest N; default all.")
 @common
 async def list_command(shared: Common, limit: int | None, *, as_json: bool) -> int:
-    """List the account's trainings, newest first, with the version that each has made."""
+    """List the account's trainings, newest first, with the version that each made."""
     found: list[TrainingInfo] = []
     async with shared.session() as context, aclosing(trainings(context)) as listed:
         async for each in listed:
@@ -54,7 +54,7 @@ async def list_command(shared: Common, limit: int | None, *, as_json: bool) -> i
 
 @command.command("show", epilog=examples("replicate-job trainings show zz4ibbonubfz7carwiefibzgga --logs"))
 @click.argument("training_id", metavar="ID")
-@click.option("--logs", is_flag=True, help="Print what the training wrote to its logs, and nothing else.")
+@click.option("--logs", is_flag=True, help="Print only the training's logs.")
 @common
 async def show_command(shared: Common, training_id: str, *, logs: bool) -> int:
     """Show a training by its ID, as it is now."""
@@ -71,7 +71,7 @@ async def show_command(shared: Common, training_id: str, *, logs: bool) -> int:
 @click.argument("training_id", metavar="ID")
 @common
 async def cancel_command(shared: Common, training_id: str) -> int:
-    """Cancel a training by its ID; one that has ended stays as it is."""
+    """Cancel a training by its ID. An ended training stays as it is."""
     async with shared.session() as context:
         shown = await cancel_training(context, training_id)
     if shown.status not in {"canceled", "aborted"} and not shared.quiet:

@@ -1,4 +1,4 @@
-"""``replicate-job wait``: a prediction that was created before, here or elsewhere."""
+"""``replicate-job wait``: wait for a prediction that was created before, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from replicate_job.flow.run import run_job
 @waiting
 @saving("the job's own, else outputs")
 @output_only
-@click.option("--key", metavar="KEY", help="Make it the prediction of the journal's job KEY, which has none yet.")
+@click.option("--key", metavar="KEY", help="Attach the prediction ID to the job KEY, which has no prediction.")
 @fetching
 @common
 async def command(shared: Common, name: str, save: str | None, key: str | None, **given: Any) -> int:
@@ -47,7 +47,7 @@ async def command(shared: Common, name: str, save: str | None, key: str | None, 
             ask = Ask(job, entry.key, keep, timeout=timeout, called=shared.called)
             result = await run_job(context, ask)
             if shown.lacks_schema(result):
-                with suppress(ExpiredError):  # without it, the result is shown all the same
+                with suppress(ExpiredError):  # without the schema the result is printed too
                     async with deadline(context.clock, ask.deadline):
                         shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
     shown.report(result)

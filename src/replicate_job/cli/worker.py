@@ -1,4 +1,4 @@
-"""``replicate-job worker``: one of a fleet."""
+"""``replicate-job worker``: a worker of a fleet."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
         "replicate-job worker --check",
     ),
 )
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Tasks of 20 rows at once; default 6.")
-@click.option("--check", is_flag=True, help="Do nothing but say whether a worker of this host lives: exit code 0 or 1.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), metavar="N", help="How many tasks of 20 rows run at once; default 6."
+)
+@click.option("--check", is_flag=True, help="Only check for a live worker on this host: exit code 0 or 1.")
 @health_port
 @fetching
 @common
 async def command(shared: Common, *, concurrency: int | None, check: bool, health_port: Address | None) -> int:
-    """Create, watch and collect what `batch --fleet` submits to the journal in PostgreSQL, until SIGTERM or Ctrl-C.
+    """Run the rows that `batch --fleet` submits to a journal in PostgreSQL, until SIGTERM or Ctrl-C.
 
     Any number of workers share the work. One that dies is replaced by the others within seconds. One that is stopped
     takes up nothing more, and has 20 s for requests that it sent and outputs that it is keeping; predictions run on,
@@ -46,7 +48,7 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
         "Ctrl-C leaves at once"
     )
     async with shared.session() as context:
-        from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an optional extra
 
         tables = open_tables(context)
         from replicate_job.fleet.worker import CONCURRENCY, work  # noqa: PLC0415 - an extra
@@ -72,23 +74,23 @@ async def _tell_left(tables: FleetTables, api: str) -> None:
 
 
 async def _check(shared: Common) -> int:
-    """Say what the journal knows of this host's workers; while it is away, what they show here."""
+    """Show which workers of this host are alive: by the journal, or by their heartbeat files if it is unreachable."""
     try:
         async with shared.session() as context:
-            from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
-            from replicate_job.fleet.status import workers_here  # noqa: PLC0415 - an extra
+            from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an optional extra
+            from replicate_job.fleet.status import workers_here  # noqa: PLC0415 - an optional extra
 
             found = {worker.pid: worker.age for worker in await workers_here(open_tables(context), context.api)}
     except JournalError as error:
-        from replicate_job.fleet.heartbeat_file import fresh_heartbeats  # noqa: PLC0415 - where it is needed
+        from replicate_job.fleet.heartbeat_file import fresh_heartbeats  # noqa: PLC0415 - only while the journal is unreachable
 
         settings = shared.settings
         found = fresh_heartbeats(settings.state, str(settings.journal))
         if not found:
             raise
         if not shared.quiet:
-            tell(f"{error}; a worker waits for it")
+            tell(f"{error}; workers wait until it is back")
     if not shared.quiet:
         ages = ", ".join(f"process {pid} was seen {age:.0f} s ago" for pid, age in found.items())
-        tell(ages or "no worker of this host lives")
+        tell(ages or "no worker is alive on this host")
     return SUCCEEDED if found else FAILED
