@@ -47,7 +47,7 @@ class Clock:
 
 
 def busy(**other: float | None) -> Tally:
-    """A batch that is well under way."""
+    """The tally of a batch that has run for a while."""
     usual = {"total": 10_000, "running": 430, "waiting": 8, "succeeded": 1_238, "failed": 12, "predict_time": 3_720}
     return Tally(**{**usual, **other})  # type: ignore[arg-type] # each field takes its own
 
@@ -56,14 +56,14 @@ def busy(**other: float | None) -> Tally:
 
 
 def run(speed: Speed, tally: Tally, *, since: int, seconds: int, each: float) -> None:
-    """Rows end at ``each`` a second, and the tally is read each second."""
+    """``each`` rows end a second, and ``speed`` is updated every second."""
     start = tally.succeeded
     for second in range(1, seconds + 1):
         tally.succeeded = start + int(second * each)
         speed.update(tally, since + second)
 
 
-def test_the_rate_is_from_the_start_while_the_run_is_young_and_then_of_the_last_minute() -> None:
+def test_the_rate_is_that_of_the_last_minute_or_of_a_shorter_run() -> None:
     speed, tally = Speed(0), Tally(total=10_000)
     run(speed, tally, since=0, seconds=30, each=2)
     assert speed.rate == pytest.approx(2)
@@ -73,7 +73,7 @@ def test_the_rate_is_from_the_start_while_the_run_is_young_and_then_of_the_last_
     assert speed.rate == pytest.approx(10, rel=0.02)
 
 
-def test_rows_that_were_over_before_the_run_are_no_speed() -> None:
+def test_rows_that_ended_before_the_run_do_not_count_for_the_rate() -> None:
     speed = Speed(0)
     tally = Tally(total=10_000, succeeded=5_000, failed=30, wrong=10, stored=5_000)
     speed.update(tally, 10)
@@ -84,13 +84,13 @@ def test_rows_that_were_over_before_the_run_are_no_speed() -> None:
     assert (speed.rate, speed.left) == (None, None)
 
 
-def test_nothing_is_said_of_the_first_moments() -> None:
+def test_there_is_no_rate_in_the_first_2_seconds() -> None:
     speed = Speed(0)
     speed.update(Tally(total=100, succeeded=5), 1)
     assert (speed.rate, speed.left) == (None, None)
 
 
-def test_slow_rows_are_measured_over_ten_of_them() -> None:
+def test_the_rate_of_slow_rows_is_that_of_the_last_ten() -> None:
     speed, tally = Speed(0), Tally(total=100)
     for minute in range(1, 41):  # a row every two minutes
         tally.succeeded = minute // 2
@@ -99,7 +99,7 @@ def test_slow_rows_are_measured_over_ten_of_them() -> None:
             assert speed.rate == pytest.approx(1 / 120, rel=0.1)
 
 
-def test_a_standstill_brings_the_rate_down() -> None:
+def test_the_rate_falls_while_no_row_ends() -> None:
     speed, tally = Speed(0), Tally(total=10_000)
     run(speed, tally, since=0, seconds=60, each=10)
     run(speed, tally, since=60, seconds=120, each=0)
@@ -111,13 +111,13 @@ def test_the_time_left_follows_from_the_rate() -> None:
     assert time_left(Tally(total=1_000, succeeded=350, failed=40, wrong=10), 2) == 300
 
 
-def test_the_time_left_is_unknown_where_the_total_or_the_rate_is_and_at_the_end() -> None:
+def test_the_time_left_is_unknown_without_a_total_or_a_rate_and_at_the_end() -> None:
     assert time_left(Tally(succeeded=400), 2) is None
     assert time_left(Tally(total=1_000, succeeded=400), None) is None
     assert time_left(Tally(total=1_000, succeeded=1_000), 2) is None
 
 
-def test_the_time_left_is_never_less_than_the_limit_allows() -> None:
+def test_the_time_left_is_never_less_than_the_rate_limit_takes() -> None:
     tally = Tally(total=1_000, succeeded=380, running=15, saving=5, waiting=10, pace=0.5, paused=12)
     assert shortest(tally) == 600 / 0.5 + 12
     assert time_left(tally, 100) == 1_212
@@ -128,7 +128,7 @@ def test_the_time_left_is_never_less_than_the_limit_allows() -> None:
     assert speed.left == 6_012
 
 
-def test_the_time_left_moves_smoothly_and_forgets_a_wrong_first_guess_within_a_minute() -> None:
+def test_a_wrong_first_estimate_of_the_time_left_is_corrected_smoothly_within_a_minute() -> None:
     speed, tally = Speed(0), Tally(total=10_000)
     tally.succeeded = 1
     speed.update(tally, 5)
@@ -144,7 +144,7 @@ def test_the_time_left_moves_smoothly_and_forgets_a_wrong_first_guess_within_a_m
     assert seen[-1] == pytest.approx((10_000 - 600) / 10, rel=0.2)
 
 
-def test_the_time_left_counts_down_steadily_where_the_rate_stays() -> None:
+def test_the_time_left_counts_down_at_a_constant_rate() -> None:
     speed, tally = Speed(0), Tally(total=10_000)
     for second in range(1, 500):
         tally.succeeded = 10 * second
@@ -156,24 +156,24 @@ def test_the_time_left_counts_down_steadily_where_the_rate_stays() -> None:
 # The line of a log
 
 
-def test_a_heartbeat_says_what_is_known() -> None:
+def test_a_heartbeat_has_every_known_number() -> None:
     assert heartbeat(busy(pace=10.0), 598 / 60, 870) == (
         "1,250 of 10,000 done, 12 failed, 430 running, 8,320 waiting, 598/min, 1h 2m predict time, about 15 min left"
     )
 
 
-def test_a_heartbeat_leaves_out_what_is_not() -> None:
+def test_a_heartbeat_leaves_out_unknown_numbers() -> None:
     assert heartbeat(Tally(waiting=3), None, None) == "0 done, 0 running, 3 waiting"
     assert heartbeat(Tally(total=0), None, None) == "0 of 0 done, 0 running, 0 waiting"
 
 
-def test_a_heartbeat_says_that_the_api_asked_to_wait() -> None:
+def test_a_heartbeat_says_that_the_api_throttles() -> None:
     assert heartbeat(busy(predict_time=0, paused=11.2), 10, 900).endswith(
         ", 600/min, about 15 min left, throttled, waiting 12 s"
     )
 
 
-def test_whatever_is_no_success_has_failed_and_whatever_has_begun_runs() -> None:
+def test_a_heartbeat_counts_wrong_rows_as_failed_and_saving_rows_as_running() -> None:
     line = heartbeat(Tally(total=100, succeeded=10, failed=2, wrong=3, running=4, saving=5, waiting=6), None, None)
     assert line == "15 of 100 done, 5 failed, 9 running, 76 waiting"
 
@@ -208,7 +208,7 @@ async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
     class Listening(ProgressReporter):
         every = 0.001
 
-        def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - as the base class has it
+        def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - the base class's parameters
             heard.put_nowait(text)
 
     beating = asyncio.create_task(Listening(tally, now=clock).beat())
@@ -238,7 +238,7 @@ def test_quiet_leaves_only_errors(capsys: pytest.CaptureFixture[str]) -> None:
         assert told(capsys) == ["error: c"]
 
 
-def test_verbose_tells_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_writes_each_line(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressReporter(busy(), verbose=True, now=Clock()) as reporter:
         for row in range(3):
             reporter.warn(f"row {row}: broken")
@@ -247,7 +247,7 @@ def test_verbose_tells_each_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys) == [line for row in range(3) for line in (f"warning: row {row}: broken", f"row {row}: looking")]
 
 
-def test_a_kind_of_warning_is_told_once_a_minute_with_how_many_more_there_were(
+def test_warnings_of_a_kind_are_one_line_a_minute_with_their_number(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = Clock()
@@ -290,7 +290,7 @@ def test_lines_that_differ_by_numbers_ids_and_keys_are_of_a_kind(line: str, othe
     assert kind_of(line) == kind_of(other)
 
 
-def test_lines_of_different_words_are_of_different_kinds() -> None:
+def test_lines_with_different_words_are_of_different_kinds() -> None:
     lines = ["row 1: refused", "row 1: reset", "the API's answer to row 1 isn't JSON", "the API's row 1 isn't there"]
     assert len(set(map(kind_of, lines))) == len(lines)
 
@@ -310,7 +310,7 @@ def test_kinds_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 40)), max_size=200))
-def test_no_line_is_lost_and_no_minute_has_more_than_twenty(steps: list[tuple[float, int]]) -> None:
+def test_every_line_is_counted_and_a_minute_shows_at_most_twenty(steps: list[tuple[float, int]]) -> None:
     heard, now = Repeats(), 0.0
     at: list[float] = []
     accounted = 0
@@ -333,15 +333,15 @@ def test_no_line_is_lost_and_no_minute_has_more_than_twenty(steps: list[tuple[fl
     assert accounted == len(steps)
 
 
-def test_a_long_page_of_a_server_is_read_at_its_beginning_only() -> None:
-    assert kind_of("refused: " + "x" * repeats._BEGINNING + "a") == kind_of("refused: " + "x" * 10**7)  # noqa: SLF001 - its length matters here
+def test_the_kind_of_a_long_line_depends_on_its_beginning_only() -> None:
+    assert kind_of("refused: " + "x" * repeats._BEGINNING + "a") == kind_of("refused: " + "x" * 10**7)  # noqa: SLF001 - the test needs its length
 
 
 # The block of a terminal
 
 
 def drawn(tally: Tally, width: int, *, age: float = 60.0, color: bool = True) -> list[str]:
-    """The lines of the block, as they come."""
+    """The lines of the block, with their control sequences."""
     speed = Speed(0)
     speed.update(tally, age)
     file = io.StringIO()
@@ -354,7 +354,7 @@ def bare(lines: list[str]) -> list[str]:
     return [CONTROL.sub("", line) for line in lines]
 
 
-def test_a_wide_terminal_has_room_for_all() -> None:
+def test_a_wide_terminal_shows_all_facts() -> None:
     bar, facts = bare(drawn(busy(pace=10.0), 120, age=125))
     assert re.fullmatch(r"[━╸╺]{40}  1,250/10,000  15 min left", bar)
     assert facts == "12 failed  430 running  8,320 waiting  600/min  limit 600/min  1h 2m predict time"
@@ -375,25 +375,25 @@ def test_a_narrow_terminal_drops_the_last_facts_first() -> None:
     assert bare(drawn(busy(), 20)) == ["1,250/10,000", "12 failed"]
 
 
-def test_facts_are_dropped_from_the_end_without_gaps_in_their_order() -> None:
+def test_a_fact_that_does_not_fit_drops_all_after_it() -> None:
     assert fit(["aaaa", "", "bbbb", "c"], 8) == ["aaaa"]
     assert fit(["aaaa", "", "bbbb", "c"], 10) == ["aaaa", "bbbb"]
 
 
-def test_an_unknown_total_has_no_bar() -> None:
+def test_without_a_total_there_is_no_bar() -> None:
     assert bare(drawn(busy(total=None), 80))[0] == "1,250 done"
 
 
-def test_a_batch_that_waits_at_the_apis_request_says_so_instead_of_its_limit() -> None:
+def test_a_throttled_batch_shows_the_wait_instead_of_the_rate_limit() -> None:
     assert "  throttled, 12 s  1h 2m" in bare(drawn(busy(pace=10.0, paused=11.5), 100))[1]
 
 
-def test_failures_are_red_and_only_when_there_are_any() -> None:
+def test_failures_are_red_and_left_out_if_there_are_none() -> None:
     assert drawn(busy(), 80)[1].startswith("\x1b[31m12 failed\x1b[0m  430 running")
     assert not COLOR.search(drawn(busy(failed=0), 80)[1])
 
 
-def test_without_colors_the_bar_keeps_its_place() -> None:
+def test_without_colors_the_bar_is_as_wide_as_with_them() -> None:
     lines = drawn(busy(pace=10.0), 80, age=125, color=False)
     assert not COLOR.search("".join(lines))
     assert bare(lines)[0] == "━" * 5 + " " * 35 + "  1,250/10,000  15 min left"
@@ -414,7 +414,7 @@ tallies = st.builds(
 
 
 @given(tallies, st.integers(1, 130), st.booleans())
-def test_the_block_is_two_lines_within_the_width_whatever_they_say(tally: Tally, width: int, color: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+def test_the_block_always_is_two_lines_within_the_width(tally: Tally, width: int, color: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     lines = bare(drawn(tally, width, color=color))
     assert len(lines) == 2
     assert all(len(line) <= width for line in lines)
@@ -445,7 +445,7 @@ asyncio.run(main())
 
 
 def on_terminal(width: int, *, quiet: bool = False, **environment: str) -> str:
-    """All that a terminal gets from a batch of 0.6 s on its stderr."""
+    """Run a batch of 0.6 s with its stderr on a terminal. Return what the terminal gets."""
     own, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     process = subprocess.Popen(
@@ -457,7 +457,7 @@ def on_terminal(width: int, *, quiet: bool = False, **environment: str) -> str:
     )
     os.close(side)
     shown = b""
-    with suppress(OSError):  # Linux says EIO at the end of a terminal
+    with suppress(OSError):  # Linux raises EIO at the end of a terminal
         while part := os.read(own, 65536):
             shown += part
     os.close(own)
@@ -466,7 +466,7 @@ def on_terminal(width: int, *, quiet: bool = False, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("width", [1, 40, 80])
-def test_a_terminal_shows_the_block_and_keeps_only_the_lines_above_it(width: int) -> None:
+def test_the_block_disappears_at_the_end_and_the_lines_above_it_stay(width: int) -> None:
     shown = on_terminal(width)
     kept = re.split(r"[\r\n]+", CONTROL.sub("", shown))
     assert "warning: row 0: broken; looking" in kept
@@ -478,7 +478,7 @@ def test_a_terminal_shows_the_block_and_keeps_only_the_lines_above_it(width: int
 
 
 @pytest.mark.long
-def test_no_color_is_heeded_on_a_terminal() -> None:
+def test_the_variable_no_color_turns_colors_off() -> None:
     assert COLOR.search(on_terminal(80))
     assert not COLOR.search(on_terminal(80, NO_COLOR="1"))
 
@@ -487,13 +487,13 @@ def test_quiet_draws_nothing() -> None:
     assert on_terminal(80, quiet=True) == "error: p could not be canceled\r\n"
 
 
-def test_a_terminal_that_cannot_draw_gets_lines() -> None:
+def test_a_dumb_terminal_gets_plain_lines() -> None:
     shown = on_terminal(80, TERM="dumb")
     assert "\x1b" not in shown
     assert shown.startswith("warning: row 0: broken; looking\r\n")
 
 
-def test_elsewhere_there_are_lines_and_rich_is_not_even_imported() -> None:
+def test_without_a_terminal_progress_is_plain_lines_without_rich() -> None:
     program = BATCH.format(quiet=False) + "import sys; print('rich' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert ended.stdout == "False\n"

@@ -38,7 +38,7 @@ def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
     assert exit_code(error) == code
 
 
-def test_every_error_of_the_tree_is_explained_by_its_own_line() -> None:
+def test_every_exception_class_of_ours_is_explained_by_its_message() -> None:
     kinds = [
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
@@ -50,18 +50,18 @@ def test_every_error_of_the_tree_is_explained_by_its_own_line() -> None:
     )
 
 
-def test_problems_of_an_input_are_told_a_line_each() -> None:
+def test_each_problem_of_an_input_has_a_line_of_its_own() -> None:
     assert explain(errors.InputError("a/b", ["x is required", "y: must be 1 or more"])) == (
         "error: the input does not fit a/b:\n  x is required\n  y: must be 1 or more"
     )
 
 
-def test_a_fault_of_the_system_names_its_file_and_no_number() -> None:
+def test_an_error_of_the_system_names_the_file_and_no_errno() -> None:
     assert explain(OSError(errno.EACCES, "Permission denied", "out/x")) == "error: out/x: Permission denied"
     assert explain(OSError("stdout cannot be written")) == "error: stdout cannot be written"
 
 
-def test_our_own_mistakes_are_not_explained_away() -> None:
+def test_an_unexpected_exception_has_no_message_for_the_user() -> None:
     assert explain(ZeroDivisionError()) is None
 
 

@@ -1,4 +1,4 @@
-"""The helps of the commands, and what a mistyped word is answered."""
+"""The help texts of the commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def examples(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_examples_that_it_understands(
+def test_each_commands_examples_are_valid_command_lines(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "models").mkdir()
@@ -34,8 +34,8 @@ def test_every_command_has_examples_that_it_understands(
         assert command == name
         found = cli.get_command(click.Context(cli), command)
         assert found
-        found.make_context(command, rest)  # raises for a word that the command does not know
+        found.make_context(command, rest)  # raises for an option that the command lacks
 
 
-def test_the_first_help_names_commands_that_there_are() -> None:
+def test_the_examples_of_the_main_help_name_existing_commands() -> None:
     assert {shlex.split(line)[1] for line in examples("")} - {"COMMAND"} <= set(COMMANDS)

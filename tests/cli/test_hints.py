@@ -1,4 +1,4 @@
-"""The commands that hints suggest have the options of this call, where there are such."""
+"""The command lines in hints keep the options of the current call that their command takes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_hint_is_a_command_line_that_its_command_understands(name: str) -> None:
+def test_a_hint_is_a_valid_command_line(name: str) -> None:
     words = ARGUMENTS.get(name, ["a"] if name in {"wait", "show", "cancel", "delete", "schema", "results"} else [])
     program, *rest = shlex.split(SHARED.line(name, *words).strip("`"))
     assert (program, rest[0]) == ("replicate-job", name)
     found = cli.get_command(click.Context(cli), name)
     assert found
-    found.make_context(name, rest[1:])  # raises for a word that the command does not know
+    found.make_context(name, rest[1:])  # raises for an option that the command lacks
     options = {option.name for option in found.params}
     for option in ("local", "allow-private-outputs", "journal"):
         assert (f"--{option}" in rest) == (option.replace("-", "_") in options)

@@ -26,7 +26,7 @@ def prediction(status: str, logs: str = "") -> Prediction:
     return Prediction(id="p", status=status, logs=logs)
 
 
-def test_a_status_is_told_when_it_changes_and_then_once_a_heartbeat(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_status_is_written_when_it_changes_and_then_once_a_heartbeat(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     reporter = LineReporter(verbose=True, now=clock)
     for status in ("starting", "starting", "processing", "processing"):
@@ -40,7 +40,7 @@ def test_a_status_is_told_when_it_changes_and_then_once_a_heartbeat(capsys: pyte
     assert capsys.readouterr().err == "|  40%|####      | 4/10 [00:01<00:02]\np processing 40%\n"
 
 
-def test_each_line_of_the_models_log_is_told_once_when_it_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_of_the_models_log_is_written_once_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = LineReporter(verbose=True, now=Clock())
     for status, logs in (("processing", "a\nb"), ("processing", "a\nbc\n"), ("succeeded", "a\nbc\nd")):
         reporter.observed(prediction(status, logs))
@@ -52,7 +52,7 @@ def test_each_line_of_the_models_log_is_told_once_when_it_is_whole(capsys: pytes
     ("verbose", "quiet", "told"),
     [(False, False, "Stand-in: b\n"), (True, False, "| a\n| Stand-in: b\n"), (False, True, "")],
 )
-def test_what_a_stand_in_left_out_is_told_once_unless_quiet(
+def test_the_inputs_that_a_stand_in_ignored_are_written_once_unless_quiet(
     *, verbose: bool, quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reporter = LineReporter(verbose=verbose, quiet=quiet, now=Clock())
@@ -61,11 +61,11 @@ def test_what_a_stand_in_left_out_is_told_once_unless_quiet(
     assert "".join(f"{line}\n" for line in capsys.readouterr().err.splitlines() if "p " not in line) == told
 
 
-async def test_a_silence_is_broken_once_a_heartbeat() -> None:
+async def test_while_a_job_waits_a_line_is_written_once_a_heartbeat() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     class Listening(LineReporter):
-        def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - as the base class has it
+        def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - the base class's parameters
             heard.put_nowait(text)
 
     beating = asyncio.create_task(Listening(verbose=True, every=0.01).beat())
@@ -73,7 +73,7 @@ async def test_a_silence_is_broken_once_a_heartbeat() -> None:
     beating.cancel()
 
 
-def test_warnings_and_news_are_for_everyone_and_notes_for_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_written_only_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     for reporter, told in (
         (LineReporter(), "warning: a\nc\n"),
         (LineReporter(verbose=True), "warning: a\nc\nb\np starting\n"),
@@ -88,7 +88,7 @@ def test_warnings_and_news_are_for_everyone_and_notes_for_who_asks(capsys: pytes
         assert captured.out == ""
 
 
-def test_a_path_below_the_working_directory_is_shown_from_there(
+def test_a_path_below_the_working_directory_is_shown_relative_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -103,13 +103,13 @@ def unfinished() -> Result:
 LIMITED = Job(MODEL, max_poll_attempts=60)
 
 
-def test_a_budget_that_is_over_has_its_hints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wait_that_ran_out_suggests_wait_and_cancel(capsys: pytest.CaptureFixture[str]) -> None:
     assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>") == 5
     told = "prediction p is still processing after 60 s and is left running: <wait p> goes on, <cancel p> ends it\n"
     assert capsys.readouterr().err == told
 
 
-def test_a_budget_that_is_over_promises_nothing_of_a_server_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wait_that_ran_out_on_the_local_server_suggests_resume(capsys: pytest.CaptureFixture[str]) -> None:
     assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>", ephemeral=True) == 5
     assert capsys.readouterr().err == (
         "prediction p is still processing after 60 s, and ended with the local server: "
@@ -118,7 +118,7 @@ def test_a_budget_that_is_over_promises_nothing_of_a_server_that_has_ended(capsy
 
 
 @pytest.mark.parametrize("kind", [OutputError, JournalError, JobTimeoutError])
-def test_an_error_of_a_prediction_that_exists_prints_it(kind: Any, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_an_error_with_a_result_prints_the_result(kind: Any, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     for result, start in ((unfinished(), b'{"prediction_id":"p","status":"processing"'), (None, b"")):
         with pytest.raises(kind, match="full"), print_carried():
             raise kind("full", result)
@@ -127,7 +127,7 @@ def test_an_error_of_a_prediction_that_exists_prints_it(kind: Any, capsysbinary:
         assert bool(shown) == bool(result)
 
 
-def test_an_error_that_carries_nothing_prints_nothing(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_an_error_without_a_result_prints_nothing(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     with pytest.raises(ReplicateJobError), print_carried():
         raise ReplicateJobError("no")
     assert capsysbinary.readouterr().out == b""

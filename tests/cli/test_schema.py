@@ -34,12 +34,12 @@ PIECES = {
         ({"type": "string", "default": "a"}, 'string, default "a"'),
     ],
 )
-def test_an_input_is_described_in_a_few_words(facts: dict[str, Any], shown: str) -> None:
+def test_an_input_is_described_by_its_type_bounds_and_default(facts: dict[str, Any], shown: str) -> None:
     lines = list(describe(openapi_schema({"x": facts})))
     assert lines == [f"x: {shown}", "-> string"]
 
 
-def test_inputs_come_in_the_order_of_the_model_each_with_its_meaning_below() -> None:
+def test_inputs_are_in_the_models_order_each_with_its_description_below() -> None:
     inputs = {
         "b": {"type": "string", "x-order": 1, "description": "Two\n  lines."},
         "a": {"type": "string", "x-order": 0},

@@ -63,19 +63,19 @@ def test_a_text_input_gets_the_text_of_the_file(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "text"), [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", ""), ("\n", "")]
 )
-def test_the_end_of_the_last_line_is_no_part_of_the_text(content: str, text: str) -> None:
+def test_the_newline_at_the_end_of_a_file_is_not_part_of_the_text(content: str, text: str) -> None:
     Path("a.txt").write_bytes(content.encode())
     assert read("prompt", "@a.txt") == text
 
 
 @pytest.mark.parametrize("text", ["@alice said", "@", "@.", "@none.txt", "@a\0b", "@" + "x" * 5000, "@~nobody-there/x"])
-def test_a_text_input_gets_the_text_as_typed_where_there_is_no_such_file(text: str) -> None:
+def test_a_text_input_gets_the_text_itself_if_there_is_no_such_file(text: str) -> None:
     assert read("prompt", text) == text
     assert read("words", [text, "x"]) == [text, "x"]
 
 
 @pytest.mark.parametrize("name", ["image", "choice", "any", "unknown", "both"])
-def test_an_input_that_takes_a_file_or_anything_gets_the_file(name: str) -> None:
+def test_an_input_that_takes_a_file_or_any_type_gets_the_file(name: str) -> None:
     assert read(name, "@cat.png") == Path("cat.png")
 
 
@@ -89,21 +89,21 @@ def test_two_at_signs_are_text_everywhere(name: str) -> None:
     "text", ["@", "@-", "@no-such-file", "@" + "x" * 5000, "@a\0b", "@~nobody-of-that-name/x", "@."]
 )
 @pytest.mark.parametrize("name", ["image", "any"])
-def test_a_file_that_is_not_there_is_one_line_that_says_how_to_write_text(name: str, text: str) -> None:
+def test_the_error_of_a_missing_file_says_how_to_write_text(name: str, text: str) -> None:
     with pytest.raises(JobError, match=rf"^{name}: .*\(text that starts with @ is written @@…\)$"):
         read(name, text)
 
 
-def test_what_takes_both_a_file_and_text_gets_the_text_where_there_is_no_file() -> None:
+def test_an_input_for_files_and_text_gets_the_text_if_there_is_no_file() -> None:
     assert read("both", "@alice") == "@alice"
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", "@5"), ("extra", {"a": "@cat.txt"}), ("prompt", "a@b"), ("n", 5)])
-def test_other_values_know_no_at_sign(name: str, value: Any) -> None:
+def test_an_at_sign_has_no_meaning_in_other_values(name: str, value: Any) -> None:
     assert read(name, value) is value
 
 
-def test_items_of_lists_are_read_as_values_are() -> None:
+def test_items_of_lists_are_read_like_values() -> None:
     assert read("words", ["@cat.txt", "@@x", "@y"]) == [TEXT, "@x", "@y"]
     assert read("images", ["@cat.png", "https://x"]) == [Path("cat.png"), "https://x"]
     assert read("any", ["@cat.png", "@@x", 4], None) == [Path("cat.png"), "@x", 4]
@@ -120,13 +120,13 @@ def test_a_tilde_is_the_home_directory(folder: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("name", ["image", "prompt"])
-def test_a_file_that_may_not_be_read_is_refused(name: str) -> None:
+def test_a_file_without_read_permission_is_refused(name: str) -> None:
     Path("secret").touch(mode=0o000)
     with pytest.raises(JobError, match=r"may not be read|cannot be read"):
         read(name, "@secret")
 
 
-def test_a_text_input_takes_no_picture_and_no_endless_file() -> None:
+def test_a_text_input_refuses_binary_and_endless_files() -> None:
     with pytest.raises(JobError, match=r"^prompt: cat\.png is not UTF-8 text \(byte 1\), and this input takes text"):
         read("prompt", "@cat.png")
     with Path("long.txt").open("wb") as file:
@@ -135,7 +135,7 @@ def test_a_text_input_takes_no_picture_and_no_endless_file() -> None:
         read("prompt", "@long.txt")
 
 
-def test_text_is_taken_from_below_the_folders_alone_where_they_are_named(folder: Path) -> None:
+def test_with_within_text_is_read_from_those_folders_only(folder: Path) -> None:
     inside, outside = folder / "in", folder / "secret.txt"
     (inside / "deep").mkdir(parents=True)
     outside.write_text("secret")
@@ -148,7 +148,7 @@ def test_text_is_taken_from_below_the_folders_alone_where_they_are_named(folder:
     assert read("image", "@cat.png", within=[inside]) == Path("cat.png")
 
 
-def test_what_each_was_taken_for_is_observed() -> None:
+def test_each_reading_is_observed() -> None:
     readings: list[Reading] = []
     given = {"prompt": "@cat.txt", "words": ["x", "@alice", "@@bob"], "image": "@cat.png"}
     AtPaths(DOCUMENT, observe=readings.append).read(given)
@@ -160,7 +160,7 @@ def test_what_each_was_taken_for_is_observed() -> None:
     ]
 
 
-def test_lists_and_schemas_without_end_are_left_as_they_are() -> None:
+def test_lists_and_schemas_that_contain_themselves_are_left_alone() -> None:
     deep: list[Any] = ["@cat.png"]
     for _ in range(5000):
         deep = [deep]
@@ -170,5 +170,5 @@ def test_lists_and_schemas_without_end_are_left_as_they_are() -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the folder never changes
 @given(st.text(), st.sampled_from(["prompt", "image", "any"]))
-def test_any_text_can_be_written(text: str, name: str) -> None:
+def test_any_text_can_be_escaped(text: str, name: str) -> None:
     assert read(name, "@" + text if text.startswith("@") else text) == text

@@ -90,7 +90,7 @@ DOCUMENT = {
         ("unknown=4", 4),
     ],
 )
-def test_a_value_takes_the_type_that_the_schema_gives(pair: str, value: Any) -> None:
+def test_a_value_gets_the_type_of_the_schema(pair: str, value: Any) -> None:
     (parsed,) = parse_pairs([pair], DOCUMENT).values()
 
     assert parsed == value
@@ -113,7 +113,7 @@ def test_a_value_takes_the_type_that_the_schema_gives(pair: str, value: Any) -> 
         ("a=[", "["),
     ],
 )
-def test_without_a_schema_a_value_is_what_it_says_in_json_or_text(pair: str, value: Any) -> None:
+def test_without_a_schema_a_value_is_json_or_else_text(pair: str, value: Any) -> None:
     assert parse_pairs([pair]) == {"a": value}
 
 
@@ -122,12 +122,12 @@ def test_a_list_is_given_item_by_item() -> None:
 
 
 @pytest.mark.parametrize("document", [DOCUMENT, None])
-def test_a_single_value_is_not_given_twice(document: dict[str, Any] | None) -> None:
+def test_giving_a_single_value_twice_is_an_error(document: dict[str, Any] | None) -> None:
     with pytest.raises(JobError, match=r"^n is given twice"):
         parse_pairs(["n=1", "n=2"], document)
 
 
-def test_an_at_sign_is_text_like_any_other_here() -> None:
+def test_an_at_sign_is_plain_text() -> None:
     assert parse_pairs(["prompt=@a", "images=@b", "images=@c", "any=@@d"], DOCUMENT) == {
         "prompt": "@a",
         "images": ["@b", "@c"],
@@ -135,7 +135,7 @@ def test_an_at_sign_is_text_like_any_other_here() -> None:
     }
 
 
-def test_every_problem_is_in_the_one_message() -> None:
+def test_one_message_names_every_problem() -> None:
     with pytest.raises(JobError) as caught:
         parse_pairs(["prompt", "=x", "n=1", "n=2"], DOCUMENT)
 
@@ -145,7 +145,7 @@ def test_every_problem_is_in_the_one_message() -> None:
     )
 
 
-def test_what_could_not_be_read_is_reported_by_the_check() -> None:
+def test_a_value_of_the_wrong_type_stays_text_and_the_check_reports_it() -> None:
     assert Checker(DOCUMENT).check(parse_pairs(["n=lots", "fast=2"], DOCUMENT)) == [
         'n: "lots" is not an integer',
         'fast: "2" is not true or false',
@@ -158,7 +158,7 @@ def test_text_reaches_a_text_input_unchanged(text: str) -> None:
 
 
 @given(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
-def test_printed_numbers_are_read_back(n: int, cfg: float, fast: bool) -> None:  # noqa: FBT001 - hypothesis passes it
+def test_printed_numbers_are_read_back(n: int, cfg: float, fast: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
     pairs = [f"n={n}", f"cfg={cfg!r}", f"fast={fast}"]
 
     assert parse_pairs(pairs, DOCUMENT) == {"n": n, "cfg": cfg, "fast": fast}

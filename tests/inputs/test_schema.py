@@ -82,9 +82,9 @@ FLUX = document(
                 ("http:a.png", "names no host"),
                 ("https://a/x y.png", "has blanks, which a URL has as %20"),
                 ("https://a/x.png ", "has blanks, which a URL has as %20"),
-                ("https://a/x.png https://a/y.png", "holds several URLs, and this takes one"),
-                ("https://a/x.png,https://a/y.png", "holds several URLs, and this takes one"),
-                ("https://a/x.png|HTTPS://a/y.png", "holds several URLs, and this takes one"),
+                ("https://a/x.png https://a/y.png", "holds several URLs, and this input takes one"),
+                ("https://a/x.png,https://a/y.png", "holds several URLs, and this input takes one"),
+                ("https://a/x.png|HTTPS://a/y.png", "holds several URLs, and this input takes one"),
                 ("data:", "is a data URL without data"),
             )
         ],
@@ -115,7 +115,7 @@ def test_a_problem_is_one_line_that_names_the_input(values: dict[str, Any], prob
         {"prompt": "x", "image": "https://[::1]/é.png"},
     ],
 )
-def test_what_fits_has_no_problem(values: dict[str, Any]) -> None:
+def test_a_valid_input_has_no_problem(values: dict[str, Any]) -> None:
     assert check(values, FLUX) == []
 
 
@@ -133,21 +133,21 @@ def test_every_problem_is_reported_at_once() -> None:
     ]
 
 
-def test_allowing_unknown_names_silences_nothing_else() -> None:
+def test_allowing_unknown_names_hides_no_other_problem() -> None:
     assert check({"hidden": 1, "num_outputs": 0}, FLUX, allow_unknown=True) == [
         "prompt is required",
         "num_outputs: 0 is below the minimum of 1",
     ]
 
 
-def test_a_mistyped_name_is_refused_also_where_unknown_ones_are_allowed() -> None:
+def test_a_mistyped_name_is_refused_even_if_unknown_names_are_allowed() -> None:
     said = ["go_fats is not an input of this model, did you mean go_fast?"]
 
     assert check({"prompt": "x", "go_fats": True}, FLUX, allow_unknown=True) == said
     assert check({"prompt": "x", "prompt_2": "y"}, FLUX, allow_unknown=True) == []
 
 
-def test_unknown_names_have_one_line_also_where_the_schema_forbids_them_itself() -> None:
+def test_an_unknown_name_is_one_line_even_if_the_schema_forbids_it_too() -> None:
     strict = document({"n": {"type": "integer"}})
     strict["components"]["schemas"]["Input"]["additionalProperties"] = False
 
@@ -155,7 +155,7 @@ def test_unknown_names_have_one_line_also_where_the_schema_forbids_them_itself()
     assert check({"m": 1}, strict, allow_unknown=True) == []
 
 
-def test_objects_are_checked_inside() -> None:
+def test_the_properties_of_objects_are_checked() -> None:
     schema = document(
         {
             "size": {
@@ -185,7 +185,7 @@ def test_an_input_may_be_named_like_a_keyword_of_the_schema_language() -> None:
         ({"maximum": 0, "exclusiveMaximum": True}, ["x: 0 is not below 0"]),
     ],
 )
-def test_exclusive_bounds_are_read_in_both_dialects(bounds: dict[str, Any], problem: list[str]) -> None:
+def test_exclusive_bounds_are_read_in_the_old_and_the_new_dialect(bounds: dict[str, Any], problem: list[str]) -> None:
     assert check({"x": 0}, document({"x": {"type": "number", **bounds}})) == problem
 
 
@@ -197,7 +197,7 @@ def test_exclusive_bounds_are_read_in_both_dialects(bounds: dict[str, Any], prob
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]},
     ],
 )
-def test_nullable_is_read_in_each_of_its_forms(seed: dict[str, Any]) -> None:
+def test_each_form_of_nullable_is_understood(seed: dict[str, Any]) -> None:
     schema = document({"seed": seed})
 
     assert check({"seed": None}, schema) == []
@@ -211,7 +211,7 @@ def test_a_nullable_choice_lists_its_choices() -> None:
     assert check({"f": "gif"}, schema) == ['f: "gif" is not one of webp, jpg, png']
 
 
-def test_a_union_says_what_every_alternative_wants() -> None:
+def test_the_error_of_a_union_lists_every_alternative() -> None:
     schema = document({"x": {"anyOf": [{"type": "integer"}, {"type": "string", "maxLength": 2}]}})
 
     assert check({"x": []}, schema) == ["x: [] is not an integer, and [] is not a string"]
@@ -224,7 +224,7 @@ def test_a_file_fits_where_any_alternative_takes_one() -> None:
     assert check({"x": Path("a.png"), "any": [Path("b.png")]}, schema) == []
 
 
-def test_a_value_as_long_as_a_file_is_cut_in_the_message() -> None:
+def test_a_very_long_value_is_cut_in_the_message() -> None:
     (problem,) = check({"prompt": "x", "output_format": "data:image/png;base64," + "A" * 100_000}, FLUX)
 
     assert len(problem) < 150
@@ -240,7 +240,7 @@ def test_a_value_as_long_as_a_file_is_cut_in_the_message() -> None:
         {"type": "wat"},
     ],
 )
-def test_a_schema_that_is_itself_broken_leaves_the_judgement_to_the_api(broken: dict[str, Any]) -> None:
+def test_only_the_api_checks_an_input_with_a_broken_schema(broken: dict[str, Any]) -> None:
     assert check({"x": 1}, document({"x": broken})) == []
     assert check({"xx": 1}, document({"x": broken})) == ["xx is not an input of this model, did you mean x?"]
     assert check({"x": 1, "n": "many"}, document({"x": broken, "n": {"type": "integer"}})) == [
@@ -248,7 +248,7 @@ def test_a_schema_that_is_itself_broken_leaves_the_judgement_to_the_api(broken: 
     ]
 
 
-def test_a_broken_definition_costs_only_the_inputs_that_name_it() -> None:
+def test_a_broken_definition_affects_only_the_inputs_that_refer_to_it() -> None:
     found = document({"n": {"type": "integer"}, "x": {"allOf": [{"$ref": "#/components/schemas/x"}]}})
     found["components"]["schemas"]["x"] = {"type": "wat"}
     found["components"]["schemas"]["Input"]["required"] = ["n"]
@@ -258,7 +258,7 @@ def test_a_broken_definition_costs_only_the_inputs_that_name_it() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, {}, {"components": {}}, {"components": {"schemas": {"Output": {}}}}])
-def test_without_an_input_schema_there_is_nothing_to_check(nothing: dict[str, Any] | None) -> None:
+def test_without_an_input_schema_nothing_is_checked(nothing: dict[str, Any] | None) -> None:
     assert check({"anything": object()}, nothing) == []
 
 
@@ -270,7 +270,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*FLUX["components"]["schemas"]["Input"]["properties"], "other"]), JSON))
-def test_any_json_input_gets_problems_of_one_line_each(values: dict[str, Any]) -> None:
+def test_every_problem_of_any_json_input_is_one_line(values: dict[str, Any]) -> None:
     problems = check(values, FLUX)
 
     assert all(problem and problem.isprintable() for problem in problems)
@@ -278,7 +278,7 @@ def test_any_json_input_gets_problems_of_one_line_each(values: dict[str, Any]) -
 
 
 @given(n=st.integers() | st.floats(allow_nan=False, allow_infinity=False))
-def test_bounds_agree_with_arithmetic(n: float) -> None:
+def test_bounds_are_checked_exactly(n: float) -> None:
     schema = document({"n": {"type": "number", "minimum": -5, "maximum": 1000}})
 
     assert (check({"n": n}, schema) == []) == (-5 <= n <= 1000)
@@ -305,7 +305,7 @@ SECRETS = document(
         ({"prompt": "\udcff"}, "prompt: '\\udcff' is not valid Unicode"),
     ],
 )
-def test_a_secret_that_does_not_fit_is_not_shown(values: dict[str, Any], problem: str) -> None:
+def test_the_problem_of_a_secret_does_not_show_it(values: dict[str, Any], problem: str) -> None:
     assert check(values, SECRETS) == [problem]
 
 
@@ -313,7 +313,7 @@ def test_a_secret_that_does_not_fit_is_not_shown(values: dict[str, Any], problem
     ("value", "meant"),
     [("17:9", "16:9"), ("3:5", "9:16"), ("100:1", "21:9"), ("wide", ""), ("16x9", "16:9"), ("0:9", "")],
 )
-def test_the_choice_that_is_meant_by_an_aspect_ratio_has_the_nearest_shape(value: str, meant: str) -> None:
+def test_for_a_wrong_aspect_ratio_the_nearest_shape_is_suggested(value: str, meant: str) -> None:
     choices = {"type": "string", "enum": ["1:1", "16:9", "21:9", "2:3", "9:16"]}
     (said,) = check({"aspect_ratio": value}, document({"aspect_ratio": choices}))
     assert said.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")

@@ -16,7 +16,7 @@ from replicate_job.inputs.upload import INLINE, MARGIN, FileInfo, send_files
 
 
 class Storage:
-    """Uploads in memory, which count."""
+    """Uploads in memory, which are counted."""
 
     def __init__(self, expires_at: float | None = 10_000.0) -> None:
         self.expires_at = expires_at
@@ -46,7 +46,7 @@ def file(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
-async def test_a_small_file_becomes_a_data_url_and_the_given_input_stays(tmp_path: Path) -> None:
+async def test_a_small_file_becomes_a_data_url_in_a_copy_of_the_input(tmp_path: Path) -> None:
     picture, storage = file(tmp_path, "cat.webp", b"RIFF1234WEBP"), Storage()
     values = {"prompt": "x", "image": picture, "nested": {"list": [picture, 4]}, "pair": (picture,)}
     before = deepcopy(values)
@@ -60,7 +60,7 @@ async def test_a_small_file_becomes_a_data_url_and_the_given_input_stays(tmp_pat
 
 
 @pytest.mark.parametrize(("size", "uploads"), [(0, 0), (INLINE, 0), (INLINE + 1, 1)])
-async def test_the_limit_of_a_data_url_is_exact(tmp_path: Path, size: int, uploads: int) -> None:
+async def test_a_data_url_has_at_most_256000_bytes_of_content(tmp_path: Path, size: int, uploads: int) -> None:
     content, storage = b"a" * size, Storage()
 
     sent = await send_files({"x": file(tmp_path, "a.txt", content)}, storage)
@@ -79,14 +79,14 @@ async def test_a_large_file_is_uploaded_with_its_name_type_and_hash(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.safetensors", "a.pt", "a.tar.gz", "a.srt", "a.what"])
-async def test_a_file_that_only_its_name_tells_is_uploaded_however_small(tmp_path: Path, name: str) -> None:
+async def test_a_file_whose_type_only_its_suffix_shows_is_uploaded_even_if_small(tmp_path: Path, name: str) -> None:
     storage = Storage()
 
     assert await send_files({"x": file(tmp_path, name, b"PK\x03\x04")}, storage) == {"x": "https://files.example/1"}
     assert [upload[1] for upload in storage.uploads] == [name]
 
 
-async def test_one_content_under_names_that_tell_different_things_keeps_both(tmp_path: Path) -> None:
+async def test_one_content_with_two_such_suffixes_is_uploaded_twice(tmp_path: Path) -> None:
     storage, names = Storage(), ["a.npz", "a.pt", "b.pt"]
 
     sent = await send_files({"x": [file(tmp_path, name, b"PK\x03\x04") for name in names]}, storage)
@@ -95,7 +95,7 @@ async def test_one_content_under_names_that_tell_different_things_keeps_both(tmp
     assert [upload[1] for upload in storage.uploads] == ["a.npz", "a.pt"]
 
 
-async def test_a_file_is_called_what_its_content_is(tmp_path: Path) -> None:
+async def test_a_file_gets_the_suffix_of_its_content(tmp_path: Path) -> None:
     small, large, storage = b"\xff\xd8\xff", b"\xff\xd8\xff" + bytes(INLINE), Storage()
 
     sent = await send_files({"x": file(tmp_path, "a.png", small), "y": file(tmp_path, "b.png", large)}, storage)
@@ -104,7 +104,7 @@ async def test_a_file_is_called_what_its_content_is(tmp_path: Path) -> None:
     assert [upload[1:3] for upload in storage.uploads] == [("b.jpg", "image/jpeg")]
 
 
-async def test_one_content_is_uploaded_once_whatever_its_names(tmp_path: Path) -> None:
+async def test_one_content_with_several_names_is_uploaded_once(tmp_path: Path) -> None:
     content, storage = b"c" * (INLINE + 1), Storage()
     first, second = file(tmp_path, "a.png", content), file(tmp_path, "b.png", content)
 
@@ -125,14 +125,14 @@ async def test_an_earlier_upload_is_used_again_while_it_lives_long_enough(tmp_pa
     assert await send(10_000.0 - MARGIN) == "https://files.example/2"
 
 
-async def test_an_upload_without_an_end_is_used_for_ever(tmp_path: Path) -> None:
+async def test_an_upload_that_never_expires_is_used_for_ever(tmp_path: Path) -> None:
     picture, storage = file(tmp_path, "a.png", b"d" * (INLINE + 1)), Storage(expires_at=None)
 
     for _ in range(2):
         assert await send_files({"x": picture}, storage) == {"x": "https://files.example/1"}
 
 
-async def test_all_files_that_cannot_go_are_named_before_any_request(tmp_path: Path) -> None:
+async def test_all_files_that_cannot_be_sent_are_named_before_any_request(tmp_path: Path) -> None:
     storage = Storage()
     huge = tmp_path / "huge.bin"
     with huge.open("wb") as sparse:
@@ -152,7 +152,7 @@ async def test_all_files_that_cannot_go_are_named_before_any_request(tmp_path: P
     assert storage.uploads == []
 
 
-async def test_the_largest_file_still_goes(tmp_path: Path) -> None:
+async def test_a_file_of_the_largest_size_is_sent(tmp_path: Path) -> None:
     largest, storage = tmp_path / "largest.bin", Storage()
     with largest.open("wb") as sparse:
         sparse.truncate(LARGEST)
@@ -171,7 +171,7 @@ async def test_the_largest_file_still_goes(tmp_path: Path) -> None:
     assert ticks > 100, "the loop went on while the file was hashed"
 
 
-async def test_what_the_uploader_raises_reaches_the_caller(tmp_path: Path) -> None:
+async def test_an_error_of_the_uploader_reaches_the_caller(tmp_path: Path) -> None:
     class Broken(Storage):
         async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's names
             raise ConnectionError("no route")
@@ -180,7 +180,7 @@ async def test_what_the_uploader_raises_reaches_the_caller(tmp_path: Path) -> No
         await send_files({"x": file(tmp_path, "a.png", b"f" * (INLINE + 1))}, Broken())
 
 
-def test_a_long_name_is_cut_to_what_the_api_takes_and_keeps_its_suffix() -> None:
+def test_a_long_name_is_cut_to_255_bytes_and_keeps_its_suffix() -> None:
     name = file_name("ü" * 200 + ".png")
 
     assert len(name.encode()) <= 255
@@ -188,7 +188,7 @@ def test_a_long_name_is_cut_to_what_the_api_takes_and_keeps_its_suffix() -> None
     assert file_name("bad\udcff.png") == "bad?.png"
 
 
-async def test_contents_of_the_same_bytes_under_names_of_other_types_are_sent_as_what_their_names_say() -> None:
+async def test_equal_bytes_with_names_of_different_types_are_sent_with_both_types() -> None:
     storage = Storage()
     values = {"x": [Content.of(b"a,b", "t.csv"), Content.of(b"a,b", "t.txt"), Content.of(b"a,b", "t.npz")]}
 
@@ -197,7 +197,7 @@ async def test_contents_of_the_same_bytes_under_names_of_other_types_are_sent_as
     assert sent == {"x": ["data:text/csv;base64,YSxi", "data:text/plain;base64,YSxi", "https://files.example/1"]}
 
 
-async def test_a_content_without_its_bytes_is_sent_by_an_upload_that_lives_and_else_refused() -> None:
+async def test_a_content_without_bytes_needs_an_upload_that_has_not_expired() -> None:
     storage, large = Storage(), Content.of(b"f" * (INLINE + 1), "a.bin")
     await send_files({"x": large}, storage, now=lambda: 0.0)
     gone = Content(large.name, large.media_type, large.size, large.sha256)

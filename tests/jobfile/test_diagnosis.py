@@ -1,4 +1,4 @@
-"""What a wrong run.xs file is told: where, what was found, what was expected, and the usual cause."""
+"""The errors of a wrong run.xs file: the place, the found text, the expected text, and the probable cause."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def refusal(text: str) -> JobFileError:
         ("a", 2, 'found the end of the line, expected ":"', ""),
     ],
 )
-def test_a_mistake_in_an_object(body: str, column: int, message: str, hint: str) -> None:
+def test_the_error_of_a_mistake_in_an_object(body: str, column: int, message: str, hint: str) -> None:
     error = refusal(f'run.job "t" {{\nmain = {{name: "f"\ninput: {{\n{body}\n}} }}\n}}\n')
     assert (error.line, error.column, error.message, error.hint) == (4, column, message, hint)
     assert str(error) == f"run.xs:4:{column}: {message}" + (f" ({hint})" if hint else "")
@@ -96,7 +96,7 @@ def test_a_mistake_in_an_object(body: str, column: int, message: str, hint: str)
         ("a: 1 // one\n\n, // two\n, b: 2", 7, 1, 'found ",", expected a key or "}"'),
     ],
 )
-def test_a_mistake_further_down(body: str, line: int, column: int, message: str) -> None:
+def test_the_error_of_a_mistake_on_a_later_line(body: str, line: int, column: int, message: str) -> None:
     error = refusal(f'run.job "t" {{\nmain = {{name: "f"\ninput: {{\n{body}\n}} }}\n}}\n')
     assert (error.line, error.column, error.message) == (line, column, message)
 
@@ -207,7 +207,7 @@ def test_a_mistake_further_down(body: str, line: int, column: int, message: str)
         ('run.job "t" {\n main = {name: "f"}\n description = 5\n}', 3, 2, "description must be a string, found 5", ""),
     ],
 )
-def test_a_mistake_outside_the_input(text: str, line: int, column: int, message: str, hint: str) -> None:
+def test_the_error_of_a_mistake_outside_the_input(text: str, line: int, column: int, message: str, hint: str) -> None:
     error = refusal(text)
     assert (error.line, error.column, error.message, error.hint) == (line, column, message, hint)
 
@@ -218,7 +218,7 @@ def test_a_byte_order_mark_and_carriage_returns_do_not_move_the_place() -> None:
     assert refusal('\ufefffunction "f" {}').column == 1
 
 
-def test_what_was_found_is_cut_short_and_stays_on_one_line() -> None:
+def test_a_long_found_text_is_cut_and_put_on_one_line() -> None:
     error = refusal('run.job "t" {\n main = {name: "f" "' + "long " * 40 + '"}\n}')
     assert error.message == 'found "long long long long long long…, expected a comma, a newline or "}"'
     assert "\n" not in str(refusal('run.job """\nt\n""" "u" {}'))

@@ -1,4 +1,4 @@
-"""The names and values of a job file: each is checked, in every format."""
+"""The checks of a job file's names and values, in every format."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_every_field_of_a_job_has_a_rule() -> None:
     assert {*fields.RULES, "title", "env"} == set(Job.__struct_fields__)  # a new field must not be forgotten here
 
 
-def test_left_out_names_take_the_defaults_of_a_job() -> None:
+def test_names_that_are_left_out_get_the_defaults_of_a_job() -> None:
     assert job_of('model: "a/b"') == Job("a/b", title="t")
 
 
-def test_every_name_is_taken_over() -> None:
+def test_every_name_of_a_job_file_becomes_a_field_of_the_job() -> None:
     assert job_of(
         'model: "deployments/a/b"',
         'input_data: {image: "@cat.png"}',
@@ -54,17 +54,17 @@ def test_every_name_is_taken_over() -> None:
 
 
 @pytest.mark.parametrize("model", ["stability-ai/sdxl", f"a/b:{VERSION}", VERSION, "deployments/acme/fast"])
-def test_models_versions_and_deployments_are_taken(model: str) -> None:
+def test_a_model_a_version_and_a_deployment_are_valid_targets(model: str) -> None:
     assert job_of(f'model: "{model}"').model == model
 
 
-def test_null_means_none_where_none_is_the_default() -> None:
+def test_null_is_none_for_fields_whose_default_is_none() -> None:
     nulls = [f"{name}: null" for name in ("poll_interval", "max_poll_attempts", "cancel_after", "webhook")]
     assert job_of('model: "a/b"', *nulls) == Job("a/b", title="t")
 
 
 @pytest.mark.parametrize("text", ["30", "5s", "5m", "24h", "1h30m45s", "90m"])
-def test_durations_are_those_of_the_api(text: str) -> None:
+def test_durations_of_the_api_are_valid(text: str) -> None:
     assert job_of('model: "a/b"', f'cancel_after: "{text}"').cancel_after == text
 
 
@@ -150,7 +150,7 @@ def test_a_wrong_name_or_value_is_an_error_at_its_key(line: str, message: str, h
         ('model: "a/b:v1"', "model: 'a/b:v1' names no model: write owner/name, "),
     ],
 )
-def test_a_model_that_names_none_is_an_error_at_its_key(line: str, message: str) -> None:
+def test_an_invalid_model_name_is_an_error_at_its_key(line: str, message: str) -> None:
     with pytest.raises(JobFileError) as caught:
         job_of(line)
     assert (caught.value.line, caught.value.column) == (3, 1)
@@ -163,7 +163,7 @@ def test_a_missing_model_is_an_error_at_the_input() -> None:
     assert str(caught.value) == "run.xs:2:43: model is missing (model names what to run, as owner/name)"
 
 
-def test_another_function_is_named_and_so_is_the_one_that_runs_here() -> None:
+def test_the_error_of_another_function_names_it_and_the_supported_one() -> None:
     with pytest.raises(JobFileError) as caught:
         job_of("anything: 1", name="send_mail")
     message = 'this file runs the function "send_mail", and this tool runs replicate_run_prediction'

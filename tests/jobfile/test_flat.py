@@ -1,4 +1,4 @@
-"""TOML and JSON job files: the same names, flat."""
+"""TOML and JSON job files: the names of a run.job, on one level."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_dates_and_times_of_toml_become_iso_8601_strings() -> None:
         ("title = 'x'", " model is missing (model names what to run, as owner/name)"),
     ],
 )
-def test_a_mistake_in_toml(text: str, message: str) -> None:
+def test_the_error_of_a_mistake_in_toml_names_the_place(text: str, message: str) -> None:
     assert toml_refusal(text) == f"job.toml:{message}"
 
 
@@ -139,7 +139,7 @@ def test_a_mistake_in_toml(text: str, message: str) -> None:
         ),
         (
             '{"model": "a/b", "input_data": {"x": "\\ud83c"}}',
-            "1:33: input_data.x must be text, found half of a surrogate pair",
+            "1:33: input_data.x must be valid Unicode, found half of a surrogate pair",
         ),
         ('{"title": "t", "input_data": {"title": "u"}, "model": 1}', "1:46: model must be a non-empty string, found 1"),
         ('{"function": ""}', '1:2: function must be a non-empty string, found ""'),
@@ -148,21 +148,21 @@ def test_a_mistake_in_toml(text: str, message: str) -> None:
         ("[" * 100_000, " objects and arrays are nested more than 200 deep"),
     ],
 )
-def test_a_mistake_in_json(text: str, message: str) -> None:
+def test_the_error_of_a_mistake_in_json_names_the_place(text: str, message: str) -> None:
     assert json_refusal(text) == f"job.json:{message}"
 
 
-def test_a_name_that_stands_twice_is_reported_without_a_place() -> None:
+def test_the_error_of_a_name_that_occurs_twice_has_no_place() -> None:
     text = '{"model": "a/b", "webhook": "x", "input_data": {"webhook": 1}}'
     assert json_refusal(text) == 'job.json: webhook must be an http or https URL, found "x"'
 
 
-def test_nesting_too_deep_names_the_field_and_stays_short() -> None:
+def test_the_error_of_too_deep_nesting_names_the_field_and_is_short() -> None:
     message = json_refusal('{"model": "a/b", "input_data": {"x": ' + "[" * 300 + "]" * 300 + "}}")
     assert message.startswith("job.json:1:33: input_data.x[0][0]")
     assert message.endswith("… is nested more than 200 deep")
     assert len(message) < 140
 
 
-def test_pairs_of_surrogates_in_json_are_one_character() -> None:
+def test_a_pair_of_surrogates_in_json_is_one_character() -> None:
     assert from_json('{"model": "a/b", "input_data": {"x": "\\ud83c\\udfd4"}}').input_data == {"x": "🏔"}

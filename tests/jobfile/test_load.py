@@ -20,7 +20,7 @@ def refusal(path: str | os.PathLike[str]) -> str:
     return str(caught.value)
 
 
-def test_the_seed_is_a_job() -> None:
+def test_the_original_run_job_is_loaded() -> None:
     job = load_job(RUN_XS)
     assert (job.model, job.title) == ("black-forest-labs/flux-schnell", "Replicate Run AI Model")
     assert job.input_data["output_quality"] == 80
@@ -37,7 +37,7 @@ def test_the_seed_is_a_job() -> None:
         ("job.json", '{"model": "a/b", "input_data": {"x": "é"}}'),
     ],
 )
-def test_the_ending_of_the_name_is_the_format(tmp_path: Path, name: str, text: str) -> None:
+def test_the_suffix_of_the_file_decides_its_format(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     assert load_job(path) == load_job(str(path)) == Job("a/b", {"x": "é"})
@@ -53,7 +53,7 @@ def test_the_ending_of_the_name_is_the_format(tmp_path: Path, name: str, text: s
         ("poll_interval: null, max_poll_attempts: null", (None, None)),
     ],
 )
-def test_a_run_xs_file_waits_as_the_original_run_job_does_unless_it_says_otherwise(
+def test_a_run_xs_file_has_the_waiting_defaults_of_the_original_run_job(
     tmp_path: Path, line: str, wait: tuple[float | None, int | None]
 ) -> None:
     path = tmp_path / "job.xs"
@@ -72,7 +72,7 @@ def test_a_run_xs_file_waits_as_the_original_run_job_does_unless_it_says_otherwi
         ("job.json", '{"model": "a/b", "poll_interval": 0.5}', (0.5, None)),
     ],
 )
-def test_other_files_limit_the_wait_only_where_they_say_so(
+def test_toml_and_json_files_have_no_default_limit_for_the_wait(
     tmp_path: Path, name: str, text: str, wait: tuple[float | None, int | None]
 ) -> None:
     path = tmp_path / name
@@ -88,32 +88,32 @@ def test_an_error_names_the_file_and_the_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["job", "job.yaml", ".xs", "xs"])
-def test_another_ending_is_refused_with_those_that_there_are(tmp_path: Path, name: str) -> None:
+def test_the_error_of_another_suffix_lists_the_valid_ones(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("")
     assert refusal(path) == f"{path}: the name of a job file ends in .xs, .toml or .json"
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "none.xs"
     assert refusal(path) == f"{path}: cannot read this file: no such file or directory"
 
 
-def test_a_directory(tmp_path: Path) -> None:
+def test_a_directory_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "folder.xs"
     path.mkdir()
     assert refusal(path).startswith(f"{path}: cannot read this file: ")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "job.xs"
     path.write_text("")
     path.chmod(0)
     assert refusal(path) == f"{path}: cannot read this file: permission denied"
 
 
-def test_a_name_that_no_file_can_have() -> None:
+def test_an_impossible_file_name_is_an_error() -> None:
     assert refusal("a\0b.xs").endswith("cannot read this file: its name has a NUL character")
 
 
@@ -124,7 +124,7 @@ def test_a_name_that_no_file_can_have() -> None:
         ("run.job".encode("utf-16"), "1:1: not UTF-8 text (save it as UTF-8, not UTF-16)"),
     ],
 )
-def test_a_file_in_another_encoding(tmp_path: Path, data: bytes, rest: str) -> None:
+def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path, data: bytes, rest: str) -> None:
     path = tmp_path / "job.xs"
     path.write_bytes(data)
     assert refusal(path) == f"{path}:{rest}"

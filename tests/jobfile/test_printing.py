@@ -55,30 +55,30 @@ JOBS = st.builds(
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equality that tells 1, 1.0 and true apart, and 0.0 from -0.0."""
+    """Whether two values are equal and of the same types: 1, 1.0 and true differ, and so do 0.0 and -0.0."""
     return repr(left) == repr(right)
 
 
 @pytest.mark.long
 @given(RUN_JOBS)
 @settings(max_examples=200, deadline=None)
-def test_a_run_job_that_is_written_reads_back_the_same(run_job: RunJob) -> None:
+def test_a_written_run_job_reads_back_the_same(run_job: RunJob) -> None:
     assert same(parse(to_xanoscript(run_job)), run_job)
 
 
 @pytest.mark.long
 @given(JOBS)
 @settings(max_examples=150, deadline=None)
-def test_a_job_that_is_written_reads_back_the_same(job: Job) -> None:
+def test_a_written_job_reads_back_the_same(job: Job) -> None:
     source = Source(to_xanoscript(job), "run.xs")
     assert same(to_job(read(source), source, ORIGINAL), job)
 
 
-def test_the_seed_is_written_byte_for_byte() -> None:
+def test_the_original_run_job_is_written_byte_for_byte() -> None:
     assert to_xanoscript(load_job(RUN_XS)).encode() == RUN_XS.read_bytes()
 
 
-def test_a_short_job_is_written_with_its_defaults_and_nothing_empty_around() -> None:
+def test_a_short_job_is_written_with_its_defaults_and_without_empty_attributes() -> None:
     assert to_xanoscript(Job("a/b")) == (
         'run.job "Replicate Run AI Model" {\n'
         "  main = {\n"
@@ -95,7 +95,7 @@ def test_a_short_job_is_written_with_its_defaults_and_nothing_empty_around() -> 
     )
 
 
-def test_arrays_of_plain_values_stand_on_one_line_and_others_on_many() -> None:
+def test_only_arrays_of_plain_values_are_written_on_one_line() -> None:
     run_job = RunJob("t", "f", {"plain": [1, "b", None, []], "of.objects": [{"a-b": 1}, {}], "empty": []})
     assert to_xanoscript(run_job) == (
         'run.job "t" {\n'
@@ -130,7 +130,7 @@ def test_arrays_of_plain_values_stand_on_one_line_and_others_on_many() -> None:
         ((1, 2), "[1, 2]"),
     ],
 )
-def test_literals(value: object, text: str) -> None:
+def test_literals_of_values_are_written(value: object, text: str) -> None:
     assert f"      x: {text}\n" in to_xanoscript(RunJob("t", "f", {"x": value}))
 
 
@@ -149,25 +149,25 @@ def nested(depth: int) -> object:
         ({"y": b"z"}, "input_data.x.y is a bytes: a run.xs file holds only what JSON does"),
         ({1: 2}, "input_data.x has the key 1: keys are strings"),
         (Path("cat.png"), "input_data.x is a local file: a run.xs file can hold only its URL"),
-        ("\ud800", "input_data.x has half of a surrogate pair: it is no text that a file can hold"),
-        ({"\ud800": 1}, "a key of input_data.x has half of a surrogate pair: it is no text that a file can hold"),
+        ("\ud800", "input_data.x has half of a surrogate pair, which is not valid Unicode"),
+        ({"\ud800": 1}, "a key of input_data.x has half of a surrogate pair, which is not valid Unicode"),
         pytest.param(10**5000, "input_data.x has too many digits to write", id="digits"),
     ],
 )
-def test_what_cannot_be_written_is_an_error_that_names_the_field(value: object, message: str) -> None:
+def test_the_error_of_a_value_without_a_literal_names_the_field(value: object, message: str) -> None:
     with pytest.raises(JobError) as caught:
         to_xanoscript(Job("a/b", {"x": value}))
     assert str(caught.value) == message
 
 
-def test_what_is_nested_deepest_is_written_and_read_and_one_more_is_an_error() -> None:
+def test_the_deepest_nesting_is_written_and_read_and_one_more_level_is_an_error() -> None:
     run_job = RunJob("t", "f", {"x": nested(MAX_DEPTH - 1)})
     assert parse(to_xanoscript(run_job)) == run_job
     with pytest.raises(JobError, match="more than 200 deep"):
         to_xanoscript(RunJob("t", "f", {"x": nested(MAX_DEPTH)}))
 
 
-def test_a_value_that_holds_itself_is_an_error() -> None:
+def test_a_value_that_contains_itself_is_an_error() -> None:
     loop: list[object] = []
     loop.append(loop)
     with pytest.raises(JobError, match="more than 200 deep"):
@@ -179,10 +179,10 @@ def test_a_value_that_holds_itself_is_an_error() -> None:
     [
         (RunJob("t", ""), "main.name is empty: a run.job names a function"),
         (RunJob("t", "f", env=("A", "")), "env has an empty name: it lists names of environment variables"),
-        (RunJob("\udfff", "f"), "title has half of a surrogate pair: it is no text that a file can hold"),
+        (RunJob("\udfff", "f"), "title has half of a surrogate pair, which is not valid Unicode"),
     ],
 )
-def test_a_run_job_that_no_file_can_say_is_an_error(run_job: RunJob, message: str) -> None:
+def test_a_run_job_that_no_file_can_hold_is_an_error(run_job: RunJob, message: str) -> None:
     with pytest.raises(JobError) as caught:
         to_xanoscript(run_job)
     assert str(caught.value) == message

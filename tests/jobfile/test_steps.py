@@ -1,4 +1,4 @@
-"""Files with steps."""
+"""Job files with steps."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_steps_are_read_from_toml_and_json(tmp_path: Path) -> None:
         ("[[step]]", "[step]", ":7:6: not valid TOML: cannot declare ('step',) twice"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
+def test_the_error_of_a_mistake_names_its_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
     path = write(tmp_path, POSTER.replace(old, new))
     with pytest.raises(JobFileError) as raised:
         load_chain(path)
     assert str(raised.value).startswith(f"{path}{problem}")
 
 
-def test_a_job_is_no_chain_and_a_chain_no_job(tmp_path: Path) -> None:
+def test_load_chain_refuses_a_job_and_load_job_a_chain(tmp_path: Path) -> None:
     with pytest.raises(JobFileError, match="this file is a chain of steps, and no job"):
         load_job(write(tmp_path, POSTER))
     with pytest.raises(JobFileError, match="this file is a job, and no chain of steps"):
@@ -77,7 +77,7 @@ def test_a_job_is_no_chain_and_a_chain_no_job(tmp_path: Path) -> None:
         load_chain(write(tmp_path, 'step = "draw"'))
 
 
-def test_a_step_may_run_for_each_of_a_list(tmp_path: Path) -> None:
+def test_a_step_may_run_for_each_item_of_a_list(tmp_path: Path) -> None:
     text = POSTER.replace('cancel_after = "5m"', 'for_each = "{draw.output}"').replace("{draw.output[0]}", "{each}")
     assert load_chain(write(tmp_path, text)).steps[1].for_each == "{draw.output}"
     with pytest.raises(JobFileError, match=r'step "enlarge": for_each must be a non-empty string, found 7'):

@@ -1,4 +1,4 @@
-"""The grammar of run.job: what is read, and as which value."""
+"""The grammar of run.job, and the values that its literals have."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refusal(text: str) -> JobFileError | None:
     return None
 
 
-def test_the_seed_is_read_in_full() -> None:
+def test_the_original_run_job_is_read_in_full() -> None:
     assert parse(SEED) == RunJob(
         title="Replicate Run AI Model",
         function="replicate_run_prediction",
@@ -51,7 +51,7 @@ def test_the_seed_is_read_in_full() -> None:
     )
 
 
-def test_any_function_is_read_with_a_bare_title_and_no_input() -> None:
+def test_a_run_job_may_have_any_function_a_bare_title_and_no_input() -> None:
     assert parse("run.job nightly_sum { main = {name: 'sum_up'} }") == RunJob(title="nightly_sum", function="sum_up")
 
 
@@ -78,7 +78,7 @@ def test_a_description_is_kept_and_attributes_come_in_any_order() -> None:
         SEED.replace(": 60\n", ": 60,\n").replace(": 80\n", ": 80\n,\n").replace('"]', '"\n,]'),
     ],
 )
-def test_layout_does_not_change_what_a_file_says(text: str) -> None:
+def test_the_layout_of_a_file_does_not_matter(text: str) -> None:
     assert parse(text) == parse(SEED)
 
 
@@ -112,7 +112,7 @@ def test_layout_does_not_change_what_a_file_says(text: str) -> None:
         ("{_a: 1, B2: 2}", {"_a": 1, "B2": 2}),
     ],
 )
-def test_values_and_keys(text: str, value: object) -> None:
+def test_literals_of_values_and_keys_are_read(text: str, value: object) -> None:
     found = value_of(text)
     assert found == value
     assert type(found) is type(value)
@@ -136,7 +136,7 @@ def test_values_and_keys(text: str, value: object) -> None:
         ('""', ""),
     ],
 )
-def test_strings_and_their_escapes(text: str, value: str) -> None:
+def test_escapes_in_strings_are_read(text: str, value: str) -> None:
     assert value_of(text) == value
 
 
@@ -168,7 +168,7 @@ def test_deep_nesting_is_read(depth: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("depth", [MAX_DEPTH, 1_000, 20_000])
-def test_nesting_too_deep_is_an_error_at_the_bracket_that_is_too_many(depth: int) -> None:
+def test_the_error_of_too_deep_nesting_is_at_the_bracket_that_exceeds_the_limit(depth: int) -> None:
     with pytest.raises(JobFileError, match="more than 200 deep") as caught:
         value_of("[" * depth + "]" * depth)
     assert (caught.value.line, caught.value.column) == (5, len("      x: ") + MAX_DEPTH)
@@ -176,7 +176,7 @@ def test_nesting_too_deep_is_an_error_at_the_bracket_that_is_too_many(depth: int
         value_of("{a: " * depth + "1" + "}" * depth)
 
 
-def test_env_and_description_too_deep_are_errors_with_their_place() -> None:
+def test_too_deep_nesting_in_env_or_description_is_an_error_with_its_place() -> None:
     with pytest.raises(JobFileError, match="more than 200 deep") as caught:
         parse('run.job "t" {\n main = {name: "f"}\n env = ' + "[" * 300 + "]" * 300 + "\n}")
     assert caught.value.line == 3
@@ -223,7 +223,7 @@ def laid_out(draw: st.DrawFn) -> tuple[object, str]:
 @pytest.mark.long
 @given(laid_out())
 @settings(max_examples=150, deadline=None)
-def test_every_layout_of_a_value_gives_the_value(case: tuple[object, str]) -> None:
+def test_a_value_is_the_same_in_every_layout(case: tuple[object, str]) -> None:
     value, text = case
     assert repr(value_of(text)) == repr(value)
 
@@ -232,7 +232,7 @@ def test_every_layout_of_a_value_gives_the_value(case: tuple[object, str]) -> No
     st.integers(0, len(SEED)), st.integers(0, 12), st.text(st.sampled_from("{}[]\"'\\,:=\n \t.-0e$é/a\x00"), max_size=4)
 )
 @settings(max_examples=300, deadline=None)
-def test_a_damaged_file_is_read_or_refused_with_a_place_inside_it(at: int, length: int, instead: str) -> None:
+def test_the_error_of_a_damaged_file_has_a_place_inside_the_file(at: int, length: int, instead: str) -> None:
     text = SEED[:at] + instead + SEED[at + length :]
     error = refusal(text)
     if error is not None:

@@ -1,4 +1,4 @@
-"""What a prediction cost."""
+"""The cost of a prediction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("0.001/second", Usage("aborted"), "0"),
     ],
 )  # fmt: skip
-def test_a_cost_is_the_price_times_what_was_used(text: str, usage: Usage, cost: str) -> None:
+def test_a_cost_is_the_price_times_the_usage(text: str, usage: Usage, cost: str) -> None:
     found = charge(Price(parse_terms(text), "user"), usage)
     assert found
     assert found.cost == Decimal(cost)
@@ -68,7 +68,7 @@ def test_a_cost_is_the_price_times_what_was_used(text: str, usage: Usage, cost: 
         ("0.05/run", Usage("error")),
     ],
 )
-def test_what_is_not_known_is_none_and_never_0(text: str, usage: Usage) -> None:
+def test_an_unknown_cost_is_none_and_never_0(text: str, usage: Usage) -> None:
     assert charge(Price(parse_terms(text), "user"), usage) is None
 
 
@@ -94,20 +94,20 @@ def result(**facts: Any) -> Result:
     return Result("id", "succeeded", FLUX, {}, ["https://a/1", "https://a/2"], **facts)
 
 
-def test_a_result_has_its_cost_the_prices_source_and_its_date() -> None:
+def test_a_result_has_a_cost_with_the_source_and_date_of_the_price() -> None:
     found = result(price=FLUX)
     assert (found.cost, found.cost_source, found.price_date) == (Decimal("0.006"), "table", date(2026, 10, 7))
     assert "cost" not in found.to_dict()
     assert len(found.to_dict()) == 10
-    assert pickle.loads(pickle.dumps(found)).cost == Decimal("0.006")  # noqa: S301 - our own
+    assert pickle.loads(pickle.dumps(found)).cost == Decimal("0.006")  # noqa: S301 - pickled in this line
 
 
-def test_a_result_without_a_price_or_of_a_stand_in_has_no_cost() -> None:
+def test_a_result_has_no_cost_without_a_price_or_from_a_stand_in() -> None:
     for found in (result(), result(price="acme/unknown"), result(price=FLUX, stand_in="a painter")):
         assert (found.cost, found.cost_source, found.price_date) == (None, None, None)
 
 
-def test_a_deployments_cost_says_what_it_leaves_out() -> None:
+def test_the_cost_of_a_deployment_says_that_it_excludes_idle_time() -> None:
     found = result(price="deployments/acme/x@gpu-t4", metrics={"predict_time": 2})
     assert found.charge == Charge(
         Decimal("0.00045"), "learned", date(2026, 10, 7), "setup and idle time of its instances"

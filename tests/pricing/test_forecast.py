@@ -1,4 +1,4 @@
-"""What is known of a cost beforehand."""
+"""Estimates of a cost before the prediction is created."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MANY = openapi_schema({"prompt": {}}, FILES)
         ("1/1k input tokens", SINGLE, {"prompt": "é" * 7}, "0.002", "0.015"),
     ],
 )
-def test_a_cost_is_told_by_the_input_as_far_as_it_tells(
+def test_the_input_gives_the_expected_and_the_highest_cost(
     price: str, schema: Any, values: dict[str, Any], expected: str | None, most: str | None
 ) -> None:
     forecast = Forecast(Price(parse_terms(price), "user"), schema, None)
@@ -48,13 +48,13 @@ def test_a_cost_is_told_by_the_input_as_far_as_it_tells(
     assert forecast.most(values) == (None if most is None else Decimal(most))
 
 
-def test_a_job_that_is_canceled_after_a_time_costs_no_more_than_that() -> None:
+def test_cancel_after_bounds_the_cost() -> None:
     forecast = Forecast(Price(parse_terms("0.001/second"), "user"), None, "1m")
     assert forecast.most({}) == Decimal("0.06")
 
 
 @given(st.lists(st.decimals(0, 100, places=3), min_size=1, max_size=30), st.floats(0, 1), st.integers(1, 40))
-def test_a_quantile_is_that_of_the_newest(costs: list[Decimal], part: float, times: int) -> None:
+def test_quantiles_are_those_of_the_newest_costs(costs: list[Decimal], part: float, times: int) -> None:
     learned = Learned()
     every = costs * times
     for cost in every:
@@ -67,5 +67,5 @@ def test_a_quantile_is_that_of_the_newest(costs: list[Decimal], part: float, tim
     assert sum(cost < found for cost in newest) < max(1, math.ceil(part * len(newest)))
 
 
-def test_nothing_is_learned_of_nothing() -> None:
+def test_without_costs_there_is_no_quantile() -> None:
     assert Learned().quantile(0.5) is None

@@ -1,4 +1,4 @@
-"""How a price is written, and the tables of prices."""
+"""The notation of prices, and the price tables."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ AMOUNTS = st.decimals("0.0000000001", "99999", allow_nan=False, places=10)
         ("1/2 Seconds", "0.5", "second"),
     ],
 )
-def test_a_price_is_an_amount_for_so_many_units(text: str, amount: str, unit: str) -> None:
+def test_a_price_is_an_amount_for_a_number_of_units(text: str, amount: str, unit: str) -> None:
     assert parse_terms(text) == (Term(Decimal(amount), unit),)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.builds(Term, AMOUNTS, st.sampled_from(UNITS)), min_size=1, max_size=4))
-def test_a_price_that_is_shown_is_read_as_the_same(terms: list[Term]) -> None:
+def test_a_printed_price_reads_back_the_same(terms: list[Term]) -> None:
     assert parse_terms(str(Price(tuple(terms), "user"))) == tuple(terms)
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "0.003", "/image", "0/image", "1/0 images", "-1/image", "1/cat", "1e9/image"]
 )
-def test_what_is_no_price_is_an_error_that_shows_one(text: str) -> None:
+def test_the_error_of_a_text_that_is_no_price_shows_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"like 0\.003/image|above 0"):
         parse_terms(text)
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_a_price_or_a_value_error(text: str) -> None:
+def test_any_text_is_a_price_or_raises_value_error(text: str) -> None:
     with suppress(ValueError):
         assert all(term.amount > 0 for term in parse_terms(text))
 
@@ -72,7 +72,7 @@ def test_the_packages_table_names_its_prices_and_the_day_they_were_read(tmp_path
     assert all(price.date and price.terms for price in [*prices.models.values(), *prices.hardware.values()])
 
 
-def test_the_users_file_wins_and_the_rest_stays(tmp_path: Path) -> None:
+def test_the_users_file_replaces_the_packages_prices_that_it_names(tmp_path: Path) -> None:
     text = """
         date = 2026-11-02
         [hardware]
@@ -91,14 +91,14 @@ def test_the_users_file_wins_and_the_rest_stays(tmp_path: Path) -> None:
     assert flux.source == "table"
 
 
-def test_a_changed_file_counts_at_once(tmp_path: Path) -> None:
+def test_a_changed_price_file_is_read_again(tmp_path: Path) -> None:
     environment = write(tmp_path, '[models]\n"a/b" = "1/image"')
     assert read_prices(environment).find("a/b")
     write(tmp_path, '[models]\n"a/ccc" = "1/image"')
     assert read_prices(environment).find("a/b") is None
 
 
-def test_a_deployment_with_hardware_is_learned_unless_the_user_names_it(tmp_path: Path) -> None:
+def test_a_deployments_price_follows_from_its_hardware_unless_the_user_gives_one(tmp_path: Path) -> None:
     prices = read_prices(write(tmp_path, '[models]\n"deployments/acme/named" = "1/run"'))
     learned = prices.find("deployments/acme/x@gpu-t4")
     assert learned
@@ -112,7 +112,7 @@ def test_a_deployment_with_hardware_is_learned_unless_the_user_names_it(tmp_path
     ("text", "says"),
     [
         ("[models", "prices.toml cannot be read: "),
-        ("[model]", "there is no 'model': there are date, hardware and models"),
+        ("[model]", "'model' is unknown: only date, hardware and models are known"),
         ("date = 7", "date is a day like 2026-10-07"),
         ("models = 1", "hardware and models are tables"),
         ("[hardware]\ngpu-t4 = 'x'", "gpu-t4 needs a number of USD a second"),
@@ -124,14 +124,14 @@ def test_a_deployment_with_hardware_is_learned_unless_the_user_names_it(tmp_path
         ("[models]\n'a/b' = {price = '1/run', day = 1}", "'a/b' needs a price"),
     ],
 )
-def test_a_file_that_is_wrong_is_one_error_that_names_the_place(tmp_path: Path, text: str, says: str) -> None:
+def test_the_error_of_a_wrong_price_file_names_the_place(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(JobError, match=r"prices\.toml cannot be read") as caught:
         read_prices(write(tmp_path, text))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_named_file_that_is_missing_is_an_error_and_a_default_one_is_not(tmp_path: Path) -> None:
+def test_a_missing_price_file_is_an_error_only_if_the_user_named_it(tmp_path: Path) -> None:
     assert prices_place({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "replicate-job" / "prices.toml"
     with pytest.raises(JobError, match="REPLICATE_JOB_PRICES: there is no file"):
         read_prices({"REPLICATE_JOB_PRICES": str(tmp_path / "no.toml")})

@@ -17,18 +17,19 @@ from replicate_job.inputs.pairs import input_schemas, type_name
 from replicate_job.wire.openapi import Schema, alternatives, secret_inputs
 
 LARGEST_TEXT = 4 * 1024**2
-"""Bytes of a file whose text becomes an input: more than any model reads, and less than its request may have."""
+"""The most bytes of a file whose text becomes an input: more than a model reads, less than a request may have."""
 
 _ESCAPE = "(text that starts with @ is written @@…)"
 _END = re.compile(r"\r?\n\Z")
-_LONGEST = 40  # characters of a text that a message repeats
+_LONGEST = 40  # the most characters of a text that a message repeats
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What an ``@`` was taken for. ``where`` is the input, as ``images[1]``; ``text`` is what was given, whole.
+    """How an ``@`` was read. ``where`` is the input, like ``images[1]``; ``text`` is the user's whole text.
 
-    ``file``: a file to send. ``text``: the text of a file. ``typed``: there is no such file, so the text as given.
-    ``escaped``: ``@@``, so the text without its first ``@``. ``is_secret``: the text is not to be shown.
+    ``kind`` is ``file`` (a file to send), ``text`` (the text of a file), ``typed`` (there is no such file, so the text
+    is sent as it is) or ``escaped`` (``@@``, so the text is sent without its first ``@``). The text of a secret
+    (``is_secret``) is not shown.
     """
 
     where: str
@@ -46,14 +47,14 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Readings:
-    """Counts how the ``@`` of many inputs were read, by input."""
+    """Counts how the ``@`` of many rows were read, by input."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._seen: set[tuple[str, str]] = set()
 
     def add(self, reading: Reading) -> bool:
-        """Whether it is the first reading of its kind for that input."""
+        """Count the reading. Return whether it is the first of its kind for its input."""
         kind = (reading.where.partition("[")[0], reading.kind)
         is_first = kind not in self._seen
         self._seen.add(kind)
@@ -61,7 +62,7 @@ class Readings:
         return is_first
 
     def restart(self) -> None:
-        """Count again from zero, for the same inputs come again."""
+        """Count from zero again, before the same rows are read again."""
         self._counts.clear()
 
     def lines(self) -> list[str]:
@@ -83,14 +84,14 @@ _COUNTED = {
 class AtPaths:
     """Reads the texts that start with ``@`` in the inputs of one model.
 
-    - Where the input takes a file, or anything, ``@path`` is that file, a ``pathlib.Path``, which must be there.
-    - Where it takes text, ``@path`` is the text of that file (UTF-8, without the end of its last line) if there is such
-      a file, else the text as given.
-    - ``@@name`` is the text ``@name`` in both. Other inputs, as numbers, know no ``@``.
+    - For an input that takes a file or any type, ``@path`` is that file as a ``pathlib.Path``. It must exist.
+    - For an input that takes text, ``@path`` is the text of that file (UTF-8, without the newline at its end). If there
+      is no such file, the text stays as it is.
+    - ``@@name`` is the text ``@name`` in both. In other inputs, such as numbers, ``@`` has no meaning.
 
-    A path is relative to the working directory; ``~`` is the home directory. Items of lists are read as values are.
-    ``document`` is the model's OpenAPI document, None where it is not known. With ``within``, a text comes from files
-    in or below these folders only. ``observe`` gets what was taken for what.
+    A path is relative to the working directory; ``~`` is the home directory. Items of lists are read like values.
+    ``document`` is the model's OpenAPI document, None if it is not known. With ``within``, text is read only from
+    files in or below these folders. ``observe`` gets each reading.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class AtPaths:
         self._observe = observe
 
     def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of the input. Raises JobError, with every problem in its one line."""
+        """A copy of the input with every ``@`` read. Raises one JobError that names every problem."""
         problems: list[str] = []
         read = {name: self._read_input(name, value, problems) for name, value in values.items()}
         if problems:
@@ -119,7 +120,7 @@ class AtPaths:
         try:
             schemas = list(alternatives(self._document, self._inputs.get(name)))
             return self._read(name, value, schemas, problems)
-        except RecursionError:  # a schema or a list without an end
+        except RecursionError:  # a schema or a list that contains itself
             return value
 
     def _read(self, where: str, value: Any, schemas: list[Schema], problems: list[str]) -> Any:
@@ -170,7 +171,7 @@ class AtPaths:
 
 
 def has_at(value: Any) -> bool:
-    """Whether it is a text that starts with ``@``, or a list that holds one."""
+    """Whether the value is a text that starts with ``@``, or a list with such a text."""
     if isinstance(value, list):
         try:
             return any(map(has_at, value))
@@ -180,7 +181,7 @@ def has_at(value: Any) -> bool:
 
 
 def existing_file(text: str) -> Path | None:
-    """The file of that name, None where there is none: a text that starts with ``@`` may be any text."""
+    """The file of that name; None if there is none, since any text may start with ``@``."""
     try:
         path = expand(text)
         return path if text and path.is_file() else None
@@ -189,7 +190,7 @@ def existing_file(text: str) -> Path | None:
 
 
 def local_file(text: str) -> Path:
-    """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
+    """The file that ``@text`` names. Raises JobError unless the file exists and can be read."""
     try:
         path = expand(text)
         if not text or not path.exists():

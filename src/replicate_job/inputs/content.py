@@ -1,4 +1,4 @@
-"""A file of an input that has no path: what a program held in memory, or had open."""
+"""A file of an input that has no path: bytes in a program's memory, or a file that it had opened."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LARGEST = 100 * 1024**2
-"""Bytes that the API takes in one file. Its "100 MB" read the large way: a file in between is for the API to judge, and
-its 413 comes before anything is paid for."""
+"""The most bytes of one file that are sent to the API. The API's limit is "100 MB", read here as mebibytes: if it means
+megabytes, it refuses a file in between with a 413, before anything is paid for."""
 
-UNNAMED = "file"  # as the official client calls it
-_NAME = 255  # bytes of UTF-8 that the API takes as a file name
+UNNAMED = "file"  # the name that the official client gives
+_NAME = 255  # the most bytes of UTF-8 in a file name that the API takes
 _HOLDERS = (dict, list, tuple)
 
 
 class Content:
-    """What is sent. Equal to any other with the same bytes, whatever their names.
+    """A file to send. Two are equal if their bytes are, whatever their names.
 
-    ``size`` is in bytes, ``sha256`` in hex. ``data`` is None in a job that comes from the journal, which stores no
-    content. It is a plain class, for msgspec would write a Struct into JSON with its data.
+    ``size`` is in bytes, ``sha256`` in hex. ``data`` is None in a job from the journal, which stores no
+    file content. Not a msgspec Struct, whose JSON would contain the data.
     """
 
     __slots__ = ("data", "media_type", "name", "sha256", "size")
@@ -35,7 +35,7 @@ class Content:
 
     @classmethod
     def of(cls, data: bytes, name: str = "") -> Content:
-        """The bytes, with a name and a media type that say what they are. A file without a name is ``file.png``."""
+        """Make one of bytes. Suffix and media type follow from their start: a PNG without a name is ``file.png``."""
         head = data[:LONGEST]
         sniffed = sniff(head)
         name = file_name(name, head) if name else UNNAMED + ((sniffed and extension(sniffed)) or "")
@@ -55,7 +55,7 @@ class Content:
 
 
 def file_name(name: str, head: bytes = b"") -> str:
-    """The name as UTF-8 of at most 255 bytes that keeps its suffix, which is what the first bytes say."""
+    """The name, cut to 255 bytes of UTF-8, with the suffix of the type that ``head``, the first bytes, shows."""
     name = right_name(name.encode(errors="replace").decode(), head)
     if len(name.encode()) <= _NAME:
         return name
@@ -64,7 +64,7 @@ def file_name(name: str, head: bytes = b"") -> str:
 
 
 def contents(values: Any) -> Iterator[Content]:
-    """Every one in an input."""
+    """Every ``Content`` in an input, at any depth."""
     for value in values.values() if isinstance(values, dict) else values:
         if isinstance(value, Content):
             yield value
@@ -73,7 +73,7 @@ def contents(values: Any) -> Iterator[Content]:
 
 
 def carried(values: Any) -> Iterator[Content]:
-    """What the data URLs of a create request's input carry."""
+    """The decoded content of every data URL in a create request's input."""
     match values:
         case str() if values[:5].lower() == "data:":
             try:
@@ -86,7 +86,7 @@ def carried(values: Any) -> Iterator[Content]:
 
 
 def fill(values: Any, data: Mapping[str, bytes]) -> Any:
-    """The input with these bytes, by their SHA-256, where a content has none."""
+    """The input in which each ``Content`` without bytes has got its bytes from ``data``, which is keyed by SHA-256."""
     match values:
         case Content(data=None) if values.sha256 in data:
             return Content(values.name, values.media_type, values.size, values.sha256, data[values.sha256])

@@ -1,4 +1,4 @@
-"""Finds parts of an input that neither a request nor the journal can carry, whatever the model."""
+"""Finds the parts of an input that JSON cannot carry, so that neither a request nor the journal can."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 DEEPEST = 200
-"""Objects and lists inside each other: far more than inputs have, and less than Python's recursion can follow."""
+"""The most levels of nested objects and lists: far more than inputs have, and within Python's recursion limit."""
 HUGE = 10**300
-"""The first number that is not sent: JSON readers refuse such numbers, and Python refuses to write longer ones."""
+"""The least number that is too large to send: JSON readers refuse it, and Python writes no longer ones."""
 MOST = 10
-"""The most lines about one input: every item of a list may be wrong."""
+"""The most lines about one input, since every item of a list may be wrong."""
 
 _Place = tuple["_Place", str | int] | None
-"""The holder's own place, and the step from there; None for the whole."""
+"""Where a part is: its container's place, and its key or index in it. None is the whole input."""
 
 
 def are_plain(values: Mapping[str, Any]) -> bool:
-    """A quick check, enough for most rows of a batch: True if the values and their names certainly have no flaw."""
+    """A quick check for most rows of a batch. True: there is no flaw. False: ``flaws`` has to look."""
     for name, value in values.items():
         if type(name) is not str or not (name.isascii() or is_unicode(name)):
             return False
@@ -45,10 +45,10 @@ def are_plain(values: Mapping[str, Any]) -> bool:
 
 
 def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:
-    """A line for each part that JSON cannot carry, naming the input. Files to send are let pass.
+    """One line for each part that JSON cannot carry, naming its input. Files to send are no flaws.
 
-    Ends at the first part that is nested too deep, for one that holds itself has no end. Of ``secrets``, which are
-    names of inputs, nothing is shown.
+    Stops at the first part that is nested too deep, since a list that contains itself never ends. ``secrets`` are
+    names of inputs whose values are not shown.
     """
     if are_plain(values):
         return []
@@ -84,14 +84,14 @@ def _fault_of_name(name: object) -> str:
 
 
 def _fault(value: Any) -> str:
-    """What is wrong with a single value; empty if nothing is."""
+    """The reason why JSON cannot carry a single value; empty if it can."""
     match value:
         case str() if not is_unicode(value):
             return f"{value!a} is not valid Unicode"
         case float() if not isfinite(value):
             return f"{value} is not a number that JSON can carry"
         case int() if not -HUGE < value < HUGE:
-            return "a number of more than 300 digits is none that JSON can carry"
+            return "a number of more than 300 digits is not one that JSON can carry"
         case Path() | Content() | None | bool():
             return ""
         case str() | int() | float() if isinstance(value, Enum) or type(value) in {str, int, float}:
@@ -100,7 +100,7 @@ def _fault(value: Any) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text has lone surrogates, as a command-line word has that is not UTF-8: JSON cannot carry them."""
+    """False for a text with lone surrogates, as of a command-line word that is not UTF-8: JSON cannot carry them."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

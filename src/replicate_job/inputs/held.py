@@ -1,6 +1,6 @@
-"""What a program holds in its hands as an input: bytes, an open file, a picture, values of numpy.
+"""Python objects as inputs: bytes, open files, Pillow's pictures, numpy's values.
 
-The libraries are not imported for it: their values are known by their methods and their class.
+The libraries are not imported for this. Their objects are recognised by their methods and the name of their class.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from replicate_job.errors import InputError
 from replicate_job.inputs.content import LARGEST, Content
 from replicate_job.inputs.plain import native
 
-_ALONE = {str, int, float, bool, type(None)}  # what most inputs are
+_ALONE = {str, int, float, bool, type(None)}  # the types of most inputs, which hold no file
 _HOLDERS = (dict, list, tuple)
 _BYTES = (bytes, bytearray, memoryview)
 
 
 class _Unreadable(ValueError):  # noqa: N818 - control flow within this module
-    """The reason, as the rest of a line that names the input."""
+    """Its message follows the input's name in a line."""
 
 
 def holds(values: Any) -> bool:
-    """Whether something in an input has to be read, which may take a while: see ``take``."""
+    """Whether an input has bytes, open files or pictures, which ``take`` reads. Reading may take a while."""
     try:
         return _holds(values)
-    except RecursionError:  # what is nested so deep, or holds itself, is no input: ``flaws`` tells it
+    except RecursionError:  # nested too deep, or a list that contains itself: ``flaws`` reports it
         return False
 
 
@@ -40,19 +40,19 @@ def _holds(values: Any) -> bool:
 
 
 def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
-    """An input as a job has it, at any depth: numpy's values as Python's own, and a ``Content`` for each file held.
+    """Convert an input at any depth: numpy's values to Python's own, and each file object to a ``Content``.
 
-    Such a file is one of these:
+    A file object is one of these:
 
     - bytes, a ``bytearray`` or a ``memoryview``;
     - a file that is open for reading bytes, or anything else with a ``read`` that returns them. It is read from its
-      beginning, as the official client does, and then stands where it stood; what cannot go back (a pipe, an answer of
-      a server) is read from where it stands. Its name is the last part of ``filename`` or ``name``;
-    - a picture of Pillow, as it is in memory and without EXIF data. One that was opened from a JPEG file is written as
-      JPEG with the file's own quality, any other as PNG, which loses nothing.
+      beginning, as the official client does, and its position is restored. One that cannot seek (a pipe, a response
+      of a server) is read from its position. Its name is the last part of ``filename`` or ``name``;
+    - a picture of Pillow, without EXIF data. A picture that was opened from a JPEG file is written as JPEG with that
+      file's quality, any other as PNG, which is lossless.
 
-    An object that occurs twice is read once. Raises InputError, which names everything that cannot be read: a file that
-    is open as text or closed, has more than ``LARGEST`` bytes, or whose ``read`` is a coroutine.
+    An object that occurs twice is read once. Raises an InputError that names everything that cannot be read: a file
+    that is closed, is open as text, has more than ``LARGEST`` bytes, or whose ``read`` is a coroutine.
     """
     plain: dict[str, Any] = native(dict(values))
     if not holds(plain):
@@ -68,11 +68,11 @@ def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads what one input holds."""
+    """Reads the file objects of one input."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self._read: dict[int, Content] = {}  # by the object's id: the input keeps it alive
+        self._read: dict[int, Content] = {}  # by the object's id, which stays unique while the input holds the object
 
     def read(self, value: Any, where: str) -> Any:
         if isinstance(value, dict):
@@ -109,7 +109,7 @@ def _content(value: Any) -> Content:
     elif _is_picture(value):
         data = _write_picture(value)
     else:
-        # FastAPI's UploadFile reads in a coroutine, and has the file itself beside it.
+        # FastAPI's UploadFile has an asynchronous read, and the plain file as its attribute ``file``.
         file = value.file if iscoroutinefunction(value.read) and hasattr(value, "file") else value
         data = _read_file(file, name or f"a {type(value).__name__}")
     if len(data) > LARGEST:
@@ -118,11 +118,11 @@ def _content(value: Any) -> Content:
 
 
 def _name(value: Any) -> str:
-    """The file's own name without its folder; empty where it has none: a number, or ``<stdin>``."""
+    """The file's name without its folder; empty if it has none, or only a number or ``<stdin>``."""
     for attribute in ("filename", "name"):
         given = getattr(value, attribute, None)
         if isinstance(given, str | bytes | os.PathLike) and given:
-            name = os.path.basename(os.fsdecode(given).replace("\\", "/"))  # noqa: PTH119 - it may be no path of this system
+            name = os.path.basename(os.fsdecode(given).replace("\\", "/"))  # noqa: PTH119 - a name, which need not be a path here
             return "" if name.startswith("<") else name
     return ""
 
@@ -168,19 +168,19 @@ def _can_seek(file: Any) -> bool:
 
 
 def _read_on(file: Any, name: str) -> bytes:
-    """The rest of the file, up to a byte more than ``LARGEST``: a read may give less than it is asked for."""
+    """The rest of the file, up to ``LARGEST`` and one byte. Several reads: one may return less than it is asked for."""
     blocks: list[bytes] = []
     left, is_whole = LARGEST + 1, False
     while left > 0 and not is_whole:
         try:
             block = file.read(left)
-        except TypeError:  # it takes no size, as of an output of the official client: then it gives all
+        except TypeError:  # its read takes no size, like that of the official client's outputs, and returns all
             block, is_whole = file.read(), True
         if isinstance(block, str):
             raise _Unreadable(f"{name} is open as text: open it in binary mode, open(…, 'rb')")
         if not isinstance(block, _BYTES):
             if iscoroutine(block):
-                block.close()  # or Python warns that it was never awaited
+                block.close()  # else Python warns that the coroutine was never awaited
             raise _Unreadable(f"{name} gives a {type(block).__name__} when it is read: give the bytes themselves")
         if not block:
             break

@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
-_SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # where nothing but true and false can be meant
-_SHORT = 15  # digits of an integer that a float can name exactly
-_EXACT = 2**53  # a float beyond it no longer names one integer
+_SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # for inputs that are boolean only
+_SHORT = 15  # a float holds every integer of so many digits exactly
+_EXACT = 2**53  # above it, a float may stand for several integers
 
 
-class _Unfit(ValueError):  # noqa: N818 - control flow between the readers below; nobody else sees it
+class _Unfit(ValueError):  # noqa: N818 - control flow within this module
     """The text cannot be read as that type."""
 
 
 def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` words; ``document`` is the model's OpenAPI document, None where it is not known.
+    """Read ``KEY=VALUE`` words; ``document`` is the model's OpenAPI document, None if it is not known.
 
     - A value takes the type that the schema gives its input. Text stays text; ``true``, ``yes``, ``1`` and their
       opposites are booleans, an integer may be written ``4.0`` or ``1e3``, objects are JSON, ``null`` is null where
-      the schema allows it. A list is JSON, or its items one by one: ``KEY=a KEY=b``. What cannot be read so stays
-      text, for ``check`` to report with the rest.
-    - Without a schema, and for a name that it lacks, a value is what it says in JSON, else text, as in Replicate's
-      own CLI; ``KEY='"4"'`` is the text ``4``.
+      the schema allows it. A list is JSON, or its items one by one: ``KEY=a KEY=b``. A value that
+      cannot be read as its type stays text, and ``check`` reports it with the other problems.
+    - Without a schema, and for a name that it lacks, a value is read as JSON, or is text if it is no JSON, as in
+      Replicate's own CLI; ``KEY='"4"'`` is the text ``4``.
     - An ``@`` has no meaning here; see ``at_path``.
 
-    Raises JobError, with every problem in its one line.
+    Raises one JobError that names every problem.
     """
     properties = input_schemas(document)
     values: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
             continue
         try:
             value = typed_text(text, list(alternatives(document or {}, properties.get(name))), document or {})
-        except RecursionError:  # a schema that contains itself says nothing
+        except RecursionError:  # a schema that contains itself gives no type
             value = _any(text)
         if name not in values:
             values[name] = value
@@ -61,7 +61,7 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
 
 
 def input_schemas(document: Mapping[str, Any] | None) -> dict[str, Schema]:
-    """The schema of each input by its name; empty where the document has none."""
+    """The schema of each input by its name; empty if the document has none."""
     return (definition(document, "Input") or {}).get("properties") or {}
 
 
@@ -74,7 +74,7 @@ def split_pair(pair: str) -> tuple[str, str]:
 
 
 def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> Any:
-    """The first reading that succeeds, text last, so that ``4`` is a number where both are allowed.
+    """Read the text as the first type that fits. Text is tried last: ``4`` is a number if both are allowed.
 
     Raises RecursionError for a schema that contains itself.
     """
@@ -82,7 +82,7 @@ def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any]) ->
 
 
 def text_reader(schemas: list[Schema], document: Mapping[str, Any]) -> Callable[[str], Any]:
-    """What reads any number of texts as ``typed_text`` does."""
+    """A function that reads each text as ``typed_text`` does."""
     by_type = {type_name(schema): schema for schema in schemas}
     if "" in by_type:
         return _any
@@ -116,7 +116,7 @@ def _items(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> lis
 
 
 def type_name(schema: Schema) -> str:
-    """The type that the schema names, or its choices show; empty for any type."""
+    """The type that the schema names, or that all its choices have; empty for any type."""
     if isinstance(schema.get("type"), str):
         return str(schema["type"])
     choices = schema.get("enum")
@@ -145,7 +145,7 @@ def _boolean(text: str) -> bool:
 
 
 def _number(text: str) -> int | float:
-    if len(text) <= _SHORT and text.isascii() and text.isdecimal():  # as most are
+    if len(text) <= _SHORT and text.isascii() and text.isdecimal():  # the usual case
         return int(text)
     if not _NUMBER.fullmatch(text):
         raise _Unfit

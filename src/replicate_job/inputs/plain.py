@@ -1,4 +1,4 @@
-"""Values of Python's libraries (pyarrow, numpy, pandas) as JSON has them."""
+"""Converts values of pyarrow, numpy and pandas to JSON's types."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _EXACT = {str, int, bool, type(None)}
-_MISSING = {"NAType", "NaTType"}  # of pandas, which is not imported for this
+_MISSING = {"NAType", "NaTType"}  # names of pandas' classes: pandas is not imported for this
 
 
 def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The values that exist: None, NaN, NaT and NA stand for missing values.
+    """The values without the missing ones, which are None, NaN, NaT and NA.
 
-    Times are ISO 8601 text (to the microsecond), durations are seconds, decimals are numbers, bytes are text where they
-    are UTF-8, and a ``pathlib.Path`` or ``Content`` is itself. Raises ValueError, with every reason in one line.
+    Times are ISO 8601 text (to the microsecond), durations are seconds, decimals are numbers, bytes are text if they
+    are UTF-8, and a ``pathlib.Path`` or ``Content`` stays. Raises one ValueError that names every problem.
     """
     plain: dict[str, Any] = {}
     problems: list[str] = []
     for name, original in values.items():
-        if type(original) is str:  # as most are
+        if type(original) is str:  # the usual case
             plain[str(name)] = original
             continue
         try:
             value = _native(original)
             if value is not None and not (isinstance(value, float) and isnan(value)):
                 plain[str(name)] = plain_value(value)
-        except RecursionError:  # it is nested too deep, which ``flaws`` tells
+        except RecursionError:  # nested too deep: ``flaws`` reports it
             plain[str(name)] = original
         except ValueError as error:
             problems.append(f"{name}: {error}")
@@ -44,9 +44,9 @@ def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def native(value: Any) -> Any:
-    """The value with Python's own in place of those of numpy and pandas, however deep; all others as they are.
+    """The value with those of numpy and pandas converted to Python's own, at any depth. All others stay.
 
-    So is a value that is nested too deep, or holds itself: ``flaws`` tells it.
+    A value that is nested too deep, or contains itself, stays too: ``flaws`` reports it.
     """
     try:
         return _own(value)
@@ -65,16 +65,16 @@ def _own(value: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """The value as JSON has it. Raises ValueError, with a reason that can be shown."""
+    """The value in JSON's types. Raises ValueError, with a reason that can be shown to the user."""
     if type(value) in _EXACT:
         return value
     match value := _native(value):
-        case [(_, _), *_] if isinstance(value, list) and isinstance(value[0], tuple):  # a map, as pyarrow gives it
+        case [(_, _), *_] if isinstance(value, list) and isinstance(value[0], tuple):  # pyarrow's form of a map
             return {str(key): plain_value(item) for key, item in value if item is not None}
         case list() | tuple():
             return [plain_value(item) for item in value]
         case dict():
-            # A name that is no text stays, for ``flaws`` to tell.
+            # A name that is no text stays: ``flaws`` reports it.
             return {
                 str(key) if isinstance(key, str) else key: plain_value(item)
                 for key, item in value.items()
@@ -87,10 +87,10 @@ def plain_value(value: Any) -> Any:
 
 
 def _native(value: Any) -> Any:
-    """Python's own value for one of numpy, and None for what pandas has where nothing is."""
+    """Python's own value for one of numpy, and None for pandas' missing values."""
     kind = type(value)
     if kind.__module__ == "numpy":
-        return value.tolist()  # of a scalar its value, of an array a list
+        return value.tolist()  # a scalar's value, or an array's list
     return None if kind.__name__ in _MISSING else value
 
 
@@ -125,7 +125,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     int: _itself,
     float: _finite,
     Decimal: _number,
-    datetime: datetime.isoformat,  # before date, which it is too
+    datetime: datetime.isoformat,  # before date, of which it is a subclass
     date: date.isoformat,
     time: time.isoformat,
     timedelta: timedelta.total_seconds,

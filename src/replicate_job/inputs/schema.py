@@ -1,4 +1,4 @@
-"""Checking an input against the model's schema, before anything is paid for."""
+"""Checks an input against the model's schema, before anything is paid for."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
-_FILE = "\0file:"  # stands for a file inside the validator, which knows JSON only; no input can type it
+_FILE = "\0file:"  # marks a file for the validator, which takes JSON only; with its NUL no user's text
 _HOST = re.compile(r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*")
 _SEVERAL = re.compile(r"[\s,;|]https?://", re.IGNORECASE)
 _RATIO = re.compile(r"([1-9]\d{0,5}):([1-9]\d{0,5})", re.ASCII)
-_REMEMBERED = 1000  # unknown names of which the one that is like it is kept
-_SHOWN = 60  # characters of a value that a message repeats
+_REMEMBERED = 1000  # the most unknown names whose closest input is cached
+_SHOWN = 60  # the most characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
-_RENAMED = {"oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
+_RENAMED = {"oneOf": "anyOf"}  # oneOf would refuse 3, which is both an integer and a number
 _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
 class Checker:
     """Checks any number of inputs against a model version's ``openapi_schema``, which it compiles once.
 
-    Where the document has no ``Input``, or a broken one, only what can be known is checked. No line shows the value of
-    one of the ``secrets``, which are names of inputs.
+    If the document has no ``Input``, nothing is checked; of a broken one, only the intact parts. ``secrets`` are names
+    of inputs, whose values no line shows.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, secrets: Collection[str] = ()) -> None:
@@ -49,13 +49,13 @@ class Checker:
     def check(
         self, values: Mapping[str, Any], *, allow_unknown: bool = False, later: Collection[str] = ()
     ) -> list[str]:
-        """One line for each thing that is wrong, naming the input; empty when all fits.
+        """One line for each problem, naming the input; empty if the input fits.
 
-        ``allow_unknown`` lets names pass that the schema does not have, but for those that look like one of its own:
-        what was mistyped would be paid for as a default. Of names that come ``later`` no value is known yet.
+        ``allow_unknown`` accepts names that the schema lacks, except those that look like a mistyped input: the user
+        would pay for that input's default. ``later`` are names of inputs whose values are not known yet.
 
-        A ``pathlib.Path`` or a ``Content`` is a file to send: it fits where the schema says ``format: uri`` or says no
-        type at all, and nowhere else, since a text input would receive the file's address and not its words.
+        A ``pathlib.Path`` or a ``Content`` is a file to send. It fits an input with ``format: uri`` or without a type.
+        It does not fit a text input, which would get the file's URL and not its text.
         """
         if not self._knows:
             return []
@@ -70,7 +70,7 @@ class Checker:
             problems += self._judge_unknown(unknown, instance, allow_unknown=allow_unknown)
         if self._validator is None:
             return [_printable(problem) for problem in problems]
-        # A value that is not JSON is reported already; what stands in for it would be reported twice.
+        # A value that is not JSON is reported already. The null in its place must not be reported too.
         wrong = {problem.partition(":")[0] for problem in problems}
         found = (line for error in self._validator.iter_errors(instance) for line in _explain(error, self._secrets))
         missing = {f"{name} is required" for name in later}
@@ -78,9 +78,9 @@ class Checker:
         return [_printable(problem) for problem in problems]
 
     def _judge_unknown(self, unknown: Sequence[str], given: Mapping[str, Any], *, allow_unknown: bool) -> list[str]:
-        """A line for each name that is not let pass: with ``allow_unknown``, what looks like a known one mistyped.
+        """A line for each name that is refused. With ``allow_unknown`` that is a name that looks mistyped.
 
-        Beside the known one that it looks like, which is ``given``, it is another.
+        A name does not count as mistyped if the input that it looks like is ``given`` too.
         """
         lines = []
         for name in unknown:
@@ -93,7 +93,7 @@ class Checker:
         return lines
 
     def _close(self, name: str) -> str:
-        """The input that is most like the name, as every row of a batch may ask for it again; empty for none."""
+        """The input whose name is closest; empty for none. Cached, since all rows of a batch may have that name."""
         if name not in self._likes:
             if len(self._likes) >= _REMEMBERED:
                 self._likes.clear()
@@ -101,14 +101,14 @@ class Checker:
         return self._likes[name]
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
-        """A quick check, enough for most rows of a batch: True if all names are known and all values plain."""
+        """A quick check for most rows of a batch. True: the input fits. False: ``check`` has to look."""
         if self._validator is None or not values.keys() <= (self._properties or {}).keys():
             return False
         return are_plain(values) and self._validator.is_valid(values)
 
 
 def _json(value: Any) -> Any:
-    """The value as JSON types, files as marked strings; null where it has no JSON form."""
+    """The value in JSON's types: files are marked strings, and a value without a JSON form is null."""
     match value:
         case Path() | Content():
             return f"{_FILE}{value}"
@@ -124,14 +124,14 @@ def _json(value: Any) -> Any:
 
 
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
-    """Compile the schema. What is broken in it, only the API checks; None if that is all."""
-    import jsonschema_rs  # noqa: PLC0415 - paid for only when there is something to check
+    """Compile the schema without its broken parts, which only the API can check. None if nothing is left."""
+    import jsonschema_rs  # noqa: PLC0415 - imported only when there is something to check
 
     adapted = json_schema(document, _checked)
     adapted["components"]["schemas"]["Input"].pop("additionalProperties", None)  # unknown names have their own message
 
     def build(root: Schema) -> Draft202012Validator:
-        # offline: a schema comes from whoever wrote the model, and must not make us fetch anything.
+        # offline: the model's author wrote the schema, and its references must not cause requests.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_uri}, validate_formats=True, mask="it", offline=True
         )
@@ -140,7 +140,7 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _checked(schema: Schema) -> Schema:
-    """A part of the schema with what is checked here: no format but ``uri``, and no file for a text."""
+    """A part of the schema, as it is checked here: only the format ``uri`` stays, and a text takes no file."""
     checked = {_RENAMED.get(key, key): value for key, value in schema.items() if key not in _ANNOTATIONS}
     if checked.get("format") != "uri":
         checked.pop("format", None)  # no server checks the others
@@ -154,14 +154,14 @@ def _is_uri(text: str) -> bool:
 
 
 def _uri_problem(text: str) -> str:
-    """Why the text is not an address that a model can read."""
+    """Why a model cannot read the text as a URL; empty if it can."""
     scheme, _, rest = text.partition(":")
     if scheme.lower() == "data":
         return "" if "," in rest else "is a data URL without data"
     if scheme.lower() not in {"http", "https"}:
         return "is neither an http(s) nor a data URL; a local file is @path (in Python a pathlib.Path)"
     if _SEVERAL.search(text):
-        return "holds several URLs, and this takes one"
+        return "holds several URLs, and this input takes one"
     if any(map(str.isspace, text)):
         return "has blanks, which a URL has as %20"
     return "" if _HOST.match(rest) else "names no host"
@@ -187,7 +187,7 @@ def _explain(error: ValidationError, secrets: Collection[str]) -> Iterator[str]:
 
 
 def _closest(error: ValidationError, where: str, secrets: Collection[str]) -> Iterator[str]:
-    """The errors of the one alternative that was meant, or one line with what all of them say."""
+    """The errors of the alternative that was probably meant, or one line that joins those of all alternatives."""
     branches = [branch for branch in error.kind.as_dict()["context"] if not _wants_null(branch)]
     typed = [branch for branch in branches if all(problem.kind.name != "type" for problem in branch)] or branches
     if len(typed) == 1:
@@ -236,7 +236,7 @@ def _not_choice(value: Any, kind: Mapping[str, Any]) -> str:
 
 
 def _closest_choice(text: str, choices: Sequence[str]) -> str:
-    """Of aspect ratios the one of the nearest shape, else the choice that reads most like the text; empty for none."""
+    """The choice that was probably meant: the nearest shape of aspect ratios, else the closest word; empty for none."""
     ratios = {choice: ratio for choice in choices if (ratio := _ratio(choice))}
     if ratios and (wanted := _ratio(text)):
         return min(ratios, key=lambda choice: abs(log(ratios[choice] / wanted)))

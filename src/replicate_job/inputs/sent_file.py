@@ -1,4 +1,4 @@
-"""The files of an input after they were sent: by name, in place of the data URLs that carried them."""
+"""The files of an input after they were sent: their names and hashes, in place of their data URLs."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def file_names(values: Any) -> dict[str, str]:
-    """The name of each file (``pathlib.Path`` or ``Content``) in an input by its place, as ``images[1]``."""
+    """The name of each file (``pathlib.Path`` or ``Content``) in an input, by its place, like ``images[1]``."""
     if not has_files(values):
         return {}
     return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path | Content)}
 
 
 def name_files(values: dict[str, Any], names: Mapping[str, str], *, texts: bool = False) -> dict[str, Any]:
-    """A copy of an input in which every ``Content`` and data URL in base64 is a ``SentFile``; the rest is as it was.
+    """A copy of an input in which every ``Content`` and every data URL in base64 is a ``SentFile``.
 
-    ``texts``: data URLs that can be read as they stand are named too.
+    ``names`` are the files' names by place. ``texts``: replace also data URLs of plain text.
     """
     try:
         return {name: _named(value, names, name, texts=texts) for name, value in values.items()}
-    except RecursionError:  # what is nested so deep holds no files
+    except RecursionError:  # an input that is nested so deep is refused elsewhere
         return values
 
 
@@ -58,7 +58,7 @@ def _named(value: Any, names: Mapping[str, str], place: str, *, texts: bool) -> 
 
 
 def sent_file(url: str, name: str | None = None, *, texts: bool = False) -> SentFile | None:
-    """None for a broken data URL, and without ``texts`` for one that is not in base64."""
+    """Describe the file in a data URL. None for a broken one, and without ``texts`` for one that is not in base64."""
     head = data_url.read_head(url)
     if head is None or not (texts or head.is_base64):
         return None

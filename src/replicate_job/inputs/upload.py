@@ -1,4 +1,4 @@
-"""Files of an input, as URLs that a model can read: those with a path, and those that a program holds."""
+"""Turns the files of an input into URLs that a model can read."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 INLINE = 256_000
-"""Bytes up to which a file travels as a data URL. The API's "256 kB" read the small way: a file in between is
-uploaded, which always works."""
+"""The most bytes of a file that is sent as a data URL. The API's limit is "256 kB", read here as 256,000 bytes: a file
+between that and 256 KiB is uploaded, which always works."""
 
 MARGIN = 15 * 60
-"""Seconds before its expiry until which an upload is used again: the job may queue before it reads its files."""
+"""An upload is used again only if it lives for this many seconds more: a job may queue before it reads its files."""
 
 _BLOCK = 1024**2
-_ALONE = {str, int, float, bool, type(None)}  # what most inputs are
+_ALONE = {str, int, float, bool, type(None)}  # the types of most inputs, which hold no file
 _HOLDERS = (dict, list, tuple)
 _FILES = (Path, Content)
 
 
 class FileInfo(msgspec.Struct, frozen=True):
-    """An uploaded file. ``expires_at`` is a Unix time in seconds; None for a file that stays."""
+    """An uploaded file. ``expires_at`` is a Unix time in seconds; None for a file that never expires."""
 
     url: str
     expires_at: float | None = None
 
 
 class Uploads(Protocol):
-    """Uploads of one API. ``sha256`` is of the content, in hex; a suffix follows if only the name tells the type."""
+    """Uploads of one API. ``sha256`` is the content's hash in hex, plus the suffix if only that shows its type."""
 
     def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
-        """Wait until no other job uploads this content: then ``find`` knows it."""
+        """Wait until no other job uploads this content, so that ``find`` then returns its upload."""
 
     async def find(self, sha256: str) -> FileInfo | None:
         """An earlier upload of this content, which may have expired; None without one."""
 
     async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
-        """Send the file. ``find`` knows it from now on."""
+        """Upload the file. ``find`` returns it from now on."""
 
     async def read(self, content: Content) -> bytes | None:
-        """The bytes of a content that has none; None where they are lost."""
+        """The bytes of a content that does not hold them itself; None if they are lost."""
 
 
 async def send_files(
@@ -63,14 +63,14 @@ async def send_files(
     model: str = "the model",
     now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
-    """A copy of the input in which every ``pathlib.Path`` and ``Content`` is a URL; the given input is left as it is.
+    """A copy of the input in which every ``pathlib.Path`` and ``Content`` is a URL.
 
-    A file of up to ``INLINE`` bytes becomes a data URL, which has a media type and no name. One that is larger, or
-    whose suffix the media type does not give back (``.npz``, ``.safetensors``), is uploaded, once for each content,
-    unless an earlier upload lives for another ``MARGIN``; ``now`` gives Unix time. Types and suffixes are what the
-    first bytes say. Raises InputError, before any request, naming every file that cannot be sent (missing, not a file,
-    unreadable, larger than ``LARGEST``); for a content without its bytes of which no upload lives; and whatever
-    ``uploads`` raises.
+    A file of up to ``INLINE`` bytes becomes a data URL, which has a media type and no name. A larger file is uploaded,
+    and so is one whose suffix does not follow from its media type (``.npz``, ``.safetensors``). Each content is
+    uploaded once, unless an earlier upload lives for ``MARGIN`` seconds more. ``now`` returns Unix time. Types and
+    suffixes follow from the first bytes. Raises InputError before any request, naming every file that
+    cannot be sent (missing, not a file, unreadable, larger than ``LARGEST``). Raises InputError also for a content
+    whose bytes are lost and whose upload has expired. Errors of ``uploads`` pass through.
     """
     await asyncio.to_thread(check_files, values, model=model)
     urls: dict[object, str] = {}
@@ -99,7 +99,7 @@ async def send_files(
 
 
 async def _upload_once(content: Content, source: Path | bytes | None, uploads: Uploads, *, until: float) -> str | None:
-    """The URL of an upload that lives until that Unix time; None if there is none, and nothing to upload."""
+    """The URL of an upload that lives until the Unix time ``until``; None without one, and without a ``source``."""
     identity = _identity(content)
     async with uploads.one_at_a_time(identity):
         info = await uploads.find(identity)
@@ -127,7 +127,7 @@ def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
 
 
 def has_files(value: Any) -> bool:
-    """Whether there is a ``pathlib.Path`` or a ``Content`` in it."""
+    """Whether the value holds a ``pathlib.Path`` or a ``Content``, at any depth."""
     for item in value.values() if isinstance(value, dict) else value:
         if type(item) not in _ALONE and (isinstance(item, _FILES) or (isinstance(item, _HOLDERS) and has_files(item))):
             return True
@@ -135,9 +135,9 @@ def has_files(value: Any) -> bool:
 
 
 def by_content(values: Mapping[str, Any], known: dict[tuple[str, int, int], Content]) -> dict[str, Any]:
-    """A copy of an input in which every file is a ``Content`` without bytes: the same for the same content.
+    """A copy of an input in which every file is a ``Content`` without bytes. Equal files give equal copies.
 
-    ``known`` has the files that were read, by path, size and time of change; it grows. It blocks, and raises OSError.
+    ``known`` caches the files that were read, by path, size and time of change. Blocks while it reads. Raises OSError.
     """
     contents: dict[object, Any] = {}
     for file, _ in _files(dict(values)):
@@ -153,7 +153,7 @@ def without_bytes(
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """A copy of an input in which every file is a ``Content`` without bytes; and the paths of files, by their SHA-256.
 
-    ``known`` is as in ``by_content``. It blocks, and raises OSError.
+    ``known`` is as in ``by_content``. Blocks while it reads. Raises OSError.
     """
     found: dict[object, Content] = {}
     paths: dict[str, Path] = {}
@@ -179,7 +179,7 @@ def _identity(content: Content) -> str:
 
 
 def _files(value: Any, where: str = "") -> Iterator[tuple[Path | Content, str]]:
-    """Every file in an input, and the input that holds it."""
+    """Every file in an input, each with its place, like ``images[1]``."""
     match value:
         case Path() | Content():
             yield value, where
@@ -192,7 +192,7 @@ def _files(value: Any, where: str = "") -> Iterator[tuple[Path | Content, str]]:
 
 
 def _key(file: Path | Content) -> object:
-    """The same for two files that are sent alike. A content with another name may have another type."""
+    """A key that is equal for files that are sent as the same URL. A content's name counts: it may change the type."""
     return (file.sha256, file.name) if isinstance(file, Content) else file
 
 
@@ -224,7 +224,7 @@ def _problem(path: Path, where: str) -> str | None:
 
 
 def _read(path: Path) -> Content:
-    """Size and hash of one reading, so that both are of the same content. ``data`` is there if it can be inlined."""
+    """Read the file once, so that size and hash are of the same content. ``data`` is kept if it can be a data URL."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         head = file.read(INLINE + 1)

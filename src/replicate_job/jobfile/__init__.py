@@ -1,4 +1,4 @@
-"""Job files: reading one in any of three formats, and writing a job as a run.xs file."""
+"""Job files: read one in any of three formats, and write a job as a run.xs file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "load", "load_chain", "load_job", "to_xanoscript"]
 
 SUFFIXES = (".xs", ".toml", ".json")
-"""The endings of a job file's name; each is a format."""
+"""The suffixes of job files, one for each format."""
 ORIGINAL = {"poll_interval": POLL_INTERVAL, "max_poll_attempts": MAX_POLL_ATTEMPTS}
-"""What a run.xs file means that does not say how long to wait. The other formats have no such past."""
+"""Defaults for a run.xs file that does not say how long to wait, as the original run job has them. Only for run.xs."""
 
 
 def load_job(path: str | os.PathLike[str]) -> Job:
     """Read a job file: XanoScript's ``run.job`` (.xs), TOML or JSON.
 
-    A string that starts with ``@`` is that string, not a file. Raises JobFileError for a file that
+    A value that starts with ``@`` stays that string: it names no file to send. Raises JobFileError for a file that
     cannot be read, does not parse, or is not a job of ``replicate_run_prediction``.
     """
     source, found = _read(path)
@@ -58,7 +58,7 @@ def load(path: str | os.PathLike[str]) -> Job | Chain:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Source, Job | dict[str, Any]]:
-    """The job of a file, or the table of one that has steps. A format's reader is imported when it is needed."""
+    """The job of a file, or the whole table of a file with steps. Imports only the reader of the file's format."""
     file = os.fspath(path)
     suffix = Path(file).suffix.lower()
     if suffix not in SUFFIXES:

@@ -1,4 +1,4 @@
-"""RunJob -> Job: the names and values of a job file, whatever its format."""
+"""RunJob -> Job: checks the names and values of a job file of any format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _is_seconds(value: Any) -> bool:
-    """Whether a positive number that a float holds."""
+    """Whether the value is a positive number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -91,7 +91,7 @@ _NULLABLE = {"poll_interval", "max_poll_attempts", "cancel_after", "webhook", "d
 
 
 def to_job(run_job: RunJob, source: Source, defaults: Mapping[str, Any] = {}) -> Job:
-    """Check every name and value, and make the Job. ``defaults`` are for the names that the file leaves out.
+    """Check every name and value, and make the Job. ``defaults`` are the values of names that the file leaves out.
 
     Raises JobFileError for another function, an unknown name, a wrong type or range, and a missing model.
     """
@@ -132,7 +132,7 @@ def _check(name: str, value: Any, source: Source) -> None:
 
 
 def _advice(name: str, value: Any) -> str:
-    """What to write instead, where the value shows what was meant."""
+    """A hint on what to write instead; empty if the value does not show what was meant."""
     if isinstance(value, str):
         try:
             bare = msgspec.json.decode(value)

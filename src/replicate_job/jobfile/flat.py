@@ -1,8 +1,8 @@
-"""TOML and JSON job files: the names of a run.job, flat.
+"""TOML and JSON job files: the names of a run.job, on one level.
 
-``title``, ``env``, ``description`` and ``function`` (left out, it is the one that this tool runs) stand
-beside ``model``, ``input_data`` and the rest. A date or time of TOML becomes a string in ISO 8601, as a
-model's input has no other form for it.
+``title``, ``env``, ``description`` and ``function`` (by default the one that this tool runs) stand
+beside ``model``, ``input_data`` and the rest. A date or time of TOML becomes a string in ISO 8601, for
+a model's input has no other form for it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _OUTSIDE = ("title", "function", "env", "description")
 _SHOWN = 80
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 _TOML_KEY, _JSON_KEY = r"""(?m:^[ \t]*\[?|[{{,][ \t]*)(["']?{}["']?)[ \t]*[=\].]""", r'("{}")\s*:'
-"""The pattern of a key, with a place for its name."""
+"""The pattern of a key in each format; ``format`` inserts the key's name."""
 
 
 def parse(source: Source) -> dict[str, Any]:
-    """What the file holds, by its names. Raises JobFileError."""
+    """The table or object of the file. Raises JobFileError."""
     return _parse_toml(source) if _is_toml(source) else _parse_json(source)
 
 
@@ -52,7 +52,7 @@ def _parse_json(source: Source) -> dict[str, Any]:
         if len(found) < len(pairs):
             name = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
             places = list(re.finditer(rf'"{re.escape(name)}"\s*:', source.text))
-            at = places[1].start() if len(places) == 2 else None  # noqa: PLR2004 - these two, and no other of that name
+            at = places[1].start() if len(places) == 2 else None  # noqa: PLR2004 - only then the second match is certain
             raise source.error(f"found a second {shown(name)}, expected each key once", at)
         return found
 
@@ -70,7 +70,7 @@ def _syntax(form: str, error: Exception, source: Source) -> JobFileError:
         return source.error(f"objects and arrays are nested more than {MAX_DEPTH} deep")
     if isinstance(error, json.JSONDecodeError):
         return source.error(f"not valid JSON: {_lower(error.msg)}", error.pos)
-    if not isinstance(error, tomllib.TOMLDecodeError):  # Python's own limit on the digits of an integer
+    if not isinstance(error, tomllib.TOMLDecodeError):  # Python limits the digits of an integer
         return source.error(f"not usable {form}: a number has too many digits")
     found = _TOML_PLACE.fullmatch(str(error))
     if not found:
@@ -85,7 +85,7 @@ def _lower(message: str) -> str:
 
 
 def to_run_job(values: Mapping[str, Any], source: Source) -> RunJob:
-    """``values`` are what ``parse`` gave. Raises JobFileError; line and column as far as they are known."""
+    """Make a RunJob of what ``parse`` returned. Raises JobFileError, with line and column if they are known."""
     key = _TOML_KEY if _is_toml(source) else _JSON_KEY
     fields: dict[str, Any] = {"title": Job("").title, "function": FUNCTION, "input": {}}
     for name, value in values.items():
@@ -102,13 +102,13 @@ def to_run_job(values: Mapping[str, Any], source: Source) -> RunJob:
 
 
 def _place(name: str, source: Source, key: str) -> int | None:
-    """Where a key stands, if that can be told: the parsers give no positions, and a name can occur twice."""
+    """The offset of a key; None if its name occurs more than once, since the parsers give no positions."""
     found = list(re.finditer(key.format(re.escape(name)), source.text))
     return found[0].start(1) if len(found) == 1 else None
 
 
 def plain_json(value: Any, path: str, source: Source, key: str, depth: int = 2) -> Any:
-    """The value as JSON can carry it to the API. ``path`` names it in errors, like ``input_data.scale``."""
+    """The value in JSON's types. ``path`` names it in errors, like ``input_data.scale``."""
 
     def error(message: str) -> JobFileError:
         leaf = path.rsplit(".", 1)[-1].partition("[")[0]
@@ -132,7 +132,7 @@ def plain_json(value: Any, path: str, source: Source, key: str, depth: int = 2) 
         case float() if not math.isfinite(value):
             raise error(f"must be a finite number, found {value}")
         case str() if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise error("must be text, found half of a surrogate pair")
+            raise error("must be valid Unicode, found half of a surrogate pair")
         case dt.date() | dt.time():
             return value.isoformat()
     return value

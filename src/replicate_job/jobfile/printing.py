@@ -22,10 +22,10 @@ _ALWAYS = ("model", "input_data", "wait_for_completion", "poll_interval", "max_p
 
 
 def to_xanoscript(job: Job | RunJob) -> str:
-    """Write a job as a run.xs file, such that reading the text back gives an equal job.
+    """The job as the text of a run.xs file. Reading the text back gives an equal job.
 
-    Raises JobError, naming the field, for what XanoScript has no literal for: infinity, NaN, a local
-    file (``pathlib.Path``), and every other value that is not JSON's.
+    Raises a JobError that names the field for a value without a literal in XanoScript: infinity, NaN, a local
+    file (``pathlib.Path``), and every other value that JSON lacks.
     """
     run_job = _from_job(job) if isinstance(job, Job) else job
     if not run_job.function:
@@ -59,7 +59,7 @@ def _main(run_job: RunJob) -> str:
 
 
 def _value(value: Any, path: str, level: int, depth: int) -> str:
-    """``level`` counts indents, ``depth`` objects and arrays. ``path`` is the field, for errors."""
+    """The literal of a value. ``level`` is the indent, ``depth`` that of objects and arrays, ``path`` is for errors."""
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
@@ -89,7 +89,7 @@ def _object(value: dict[Any, Any], path: str, level: int, depth: int) -> str:
 
 
 def _array(value: list[Any] | tuple[Any, ...], path: str, level: int, depth: int) -> str:
-    """On one line, unless it holds objects or arrays."""
+    """The literal of an array: on one line, unless it holds objects or arrays."""
     items = []
     for index, item in enumerate(value):
         items.append(_value(item, f"{path}[{index}]", level + 1, depth + 1))
@@ -105,16 +105,16 @@ def _lines(opening: str, lines: list[str], closing: str, level: int) -> str:
 
 def _string(text: str, path: str) -> str:
     if _SURROGATE.search(text):
-        raise JobError(f"{path} has half of a surrogate pair: it is no text that a file can hold")
+        raise JobError(f"{path} has half of a surrogate pair, which is not valid Unicode")
     return '"' + _ESCAPED.sub(lambda found: _ESCAPES.get(found[0], f"\\x{ord(found[0]):02x}"), text) + '"'
 
 
 def _number(value: float, path: str) -> str:
-    """Digits without an exponent, which the language lacks; a float keeps its point."""
+    """The literal of a number, without an exponent, which XanoScript lacks. A float keeps its decimal point."""
     if isinstance(value, int):
         try:
             return int.__repr__(value)
-        except ValueError:  # Python's own limit on the digits of an integer
+        except ValueError:  # Python limits the digits of an integer
             raise JobError(f"{path} has too many digits to write") from None
     if not math.isfinite(value):
         raise JobError(f"{path} is {value}: a run.xs file has no literal for it")

@@ -1,4 +1,4 @@
-"""A job file as it is written: a function, and the values to call it with."""
+"""The content of a job file: a function, and the values to call it with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 40
 
 
 class RunJob(msgspec.Struct, frozen=True):
-    """The run job of any function. ``input`` holds JSON values; ``env`` names environment variables."""
+    """A run job of any function. ``input`` holds JSON values; ``env`` names environment variables."""
 
     title: str
     function: str
@@ -28,8 +28,8 @@ class RunJob(msgspec.Struct, frozen=True):
 
 
 def shown(value: object) -> str:
-    """A value as an error message names it, on one line and short."""
-    import json  # noqa: PLC0415 - only a mistake pays for it
+    """A value for an error message, on one line and cut if it is long."""
+    import json  # noqa: PLC0415 - only errors need it
 
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
@@ -41,18 +41,18 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A hint with the name that is nearest, empty when none is near."""
-    import difflib  # noqa: PLC0415 - only a mistake pays for it
+    """A hint with the most similar name; empty if none is similar."""
+    import difflib  # noqa: PLC0415 - only errors need it
 
     near = difflib.get_close_matches(name, list(names), n=1)
     return f"did you mean {near[0]}?" if near else ""
 
 
 def make_run_job(values: Mapping[str, Any], source: Source, called: Mapping[str, str]) -> RunJob:
-    """Check the types of what a parser read, and make the RunJob.
+    """Check the types of the values that a parser read, and make the RunJob.
 
-    ``values`` holds the fields of RunJob as far as the file has them; ``called`` maps a field to the name
-    that the file's format gives it, where that is another one. Raises JobFileError.
+    ``values`` holds the fields of RunJob that the file has. ``called`` maps a field to its name in the file's
+    format, if that differs. Raises JobFileError.
     """
     for field, value in values.items():
         match field:

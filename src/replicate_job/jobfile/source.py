@@ -1,4 +1,4 @@
-"""The text of a job file, and where in it each name stands."""
+"""The text of a job file, and the place of each name in it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from replicate_job.errors import JobFileError
 
 
 class Source:
-    """``text`` is without a byte order mark, and its lines end in newlines alone.
+    """A job file. ``text`` has no byte order mark, and only newlines at the ends of lines.
 
     ``marks`` gives the offset in ``text`` at which a name stands, for errors found after parsing: keys
     are ``title``, ``function``, ``env``, ``description``, ``input``, and ``input.NAME`` for each name in
-    the function's input. A name whose place is not known for certain is left out.
+    the function's input. A name whose place is uncertain is left out.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -19,7 +19,7 @@ class Source:
         self.marks: dict[str, int] = {}
 
     def error(self, message: str, at: int | None = None, hint: str = "") -> JobFileError:
-        """The error to raise for what stands at the offset ``at``."""
+        """The error to raise for the text at the offset ``at``."""
         if at is None:
             return JobFileError(message, file=self.file, hint=hint)
         line = self.text.count("\n", 0, at) + 1

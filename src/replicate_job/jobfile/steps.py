@@ -1,4 +1,4 @@
-"""A file with steps -> Chain."""
+"""The table of a file with steps -> Chain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADER = re.compile(r"(?m)^[ \t]*\[\[[ \t]*step[ \t]*\]\]")
 
 
 def to_chain(values: Mapping[str, Any], source: Source) -> Chain:
-    """Raises JobFileError, for a step with the line on which it begins."""
+    """Make the chain. Raises JobFileError, which names the line on which a wrong step begins."""
     for name in values:
         if name not in _FILE:
             raise source.error(f"unknown name {shown(name)} beside the steps", hint=did_you_mean(name, _FILE))

@@ -1,7 +1,7 @@
 r"""XanoScript's ``run.job``: text -> RunJob.
 
-The grammar is in ``xanoscript.lark``. This module gives its tokens their values, and refuses what a
-grammar cannot: duplicate keys, unknown attributes, ``\u`` escapes, numbers that do not fit.
+The grammar is in ``xanoscript.lark``. This module converts its tokens to values. It also refuses what a grammar
+cannot refuse: duplicate keys, unknown attributes, ``\u`` escapes, numbers that do not fit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FIELDS = {"name": "function", "input": "input"}
 _CALLED = {"function": "main.name", "input": "main.input"}
-_OUTSIDE = 2  # the braces of run.job and of main
+_OUTSIDE = 2  # the braces of run.job and of main, which do not count as nesting
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "v": "\v", "b": "\b", "f": "\f"}
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|([0-7]{3})|(.))", re.DOTALL)
@@ -34,14 +34,14 @@ _SINGLE_ESCAPE = re.compile(r"\\([\\'])")
 def parse(text: str, *, file: str = "<string>") -> RunJob:
     """Read the ``run.job`` of any function.
 
-    ``file`` is named in errors. Raises JobFileError, with line and column, for everything that is not
-    exactly one ``run.job`` with a ``main``.
+    Errors name ``file``. Raises JobFileError, with line and column, unless the text is exactly one ``run.job``
+    with a ``main``.
     """
     return read(Source(text, file))
 
 
 def read(source: Source) -> RunJob:
-    """Parse, and mark in ``source`` where the names stand."""
+    """Parse the text, and record the places of names in ``source.marks``."""
     parser = _parser()
     try:
         tree = parser.parse(source.text)
@@ -93,7 +93,7 @@ class _Reader:
             raise self.source.error(f"found objects and arrays more than {MAX_DEPTH} deep, expected fewer", at)
         if node.data == "array":
             items = []
-            for child in node.children:  # not a comprehension: each level of one is a Python frame more
+            for child in node.children:  # no comprehension: it would add a Python frame for each level
                 items.append(self.value(child, depth + 1))  # noqa: PERF401
             return items
         result = {}
@@ -102,7 +102,7 @@ class _Reader:
         return result
 
     def pairs(self, nodes: Iterable[Any]) -> dict[str, tuple[int, Any]]:
-        """Names, each with the offset of its key and the node of its value. Refuses a name given twice."""
+        """The pairs by name: the offset of the key and the node of the value. Refuses a duplicate name."""
         found: dict[str, tuple[int, Any]] = {}
         for key, value in (node.children for node in nodes):
             name = str(key) if key.type in {"KEY", "NAME"} else self.scalar(key)
@@ -112,7 +112,7 @@ class _Reader:
         return found
 
     def named(self, nodes: Iterable[Any], names: Collection[str], where: str) -> dict[str, tuple[int, Any]]:
-        """Pairs whose names are known; ``where`` they stand is for the error about another one."""
+        """The pairs by name, as in ``pairs``. Refuses a name that is not in ``names``; ``where`` is for that error."""
         found = self.pairs(nodes)
         for name, (at, _) in found.items():
             if name not in names:
@@ -146,7 +146,7 @@ class _Reader:
         return _LETTERS.get(found[3], found[3])
 
     def block(self, token: Token) -> str:
-        """The lines between the quotes, without the indent of the closing quotes and the newline before them."""
+        """The lines of a block, without the closing quotes' indent on each, and without the last newline."""
         *lines, indent = token[:-3].split("\n")[1:]
         at = (token.start_pos or 0) + len(token) - 3
         if indent.strip(" \t"):
@@ -160,9 +160,9 @@ class _Reader:
     def number(self, token: Token) -> int | float:
         try:
             number = float(token) if "." in token else int(token)
-        except ValueError:  # Python's own limit on the digits of an integer
+        except ValueError:  # Python limits the digits of an integer
             number = math.inf
-        if abs(number) == math.inf:  # math.isinf would turn a long integer into a float
+        if abs(number) == math.inf:  # math.isinf fails for an integer too long for a float
             raise self.source.error(
                 f"found a number of {len(token)} characters, expected one that fits", token.start_pos
             )

@@ -1,1 +1,1 @@
-"""What predictions cost: prices, what a prediction used, and both together. Without I/O, but for the price tables."""
+"""The cost of predictions: prices, usage, and charges that follow from both. Only the price tables need I/O."""

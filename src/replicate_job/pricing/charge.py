@@ -1,4 +1,4 @@
-"""What a prediction cost, by a price."""
+"""The cost of a prediction: its price times its usage."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from replicate_job.pricing.usage import Usage, units
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """``cost`` is in USD: an estimate, as the API names no price. ``source`` and ``date`` are the price's.
+    """The cost of one or more predictions, in USD. An estimate, since the API returns no prices.
 
-    ``excludes`` says what is billed besides; empty for nothing. ``source`` is None for several together that have
-    different ones.
+    ``source`` and ``date`` are those of the price; ``source`` is None for a sum of charges from different sources.
+    ``excludes`` names what is billed besides; empty for nothing.
     """
 
     cost: Decimal
@@ -27,7 +27,7 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 def total(charges: Sequence[Charge | None]) -> Charge | None:
-    """All together; None where one of them is not known, or there is none."""
+    """The sum of the charges; None if one of them is unknown, or the list is empty."""
     known = [charge for charge in charges if charge]
     if not known or len(known) < len(charges):
         return None
@@ -44,9 +44,9 @@ IDLE = "setup and idle time of its instances"
 
 
 def charge(price: Price, usage: Usage) -> Charge | None:
-    """None for a prediction that has not ended, and where it is not known what it used.
+    """The charge for a prediction. None if it has not ended, or if its usage is not known.
 
-    ``aborted`` ones ended before they began, and are free: https://replicate.com/docs/billing.
+    An ``aborted`` prediction ended before it began, and is free: https://replicate.com/docs/billing.
     """
     cost = Decimal(0)
     if usage.status not in {"succeeded", "failed", "canceled", "aborted"}:
@@ -61,7 +61,7 @@ def charge(price: Price, usage: Usage) -> Charge | None:
 
 
 def charge_by(price: Price | Charge | str, usage: Usage) -> Charge | None:
-    """The same by a price, or by a model's name in the tables (see ``Prices.find``). A charge stands for itself.
+    """The charge by a price, or by a model's name in the tables (see ``Prices.find``). A charge is returned as it is.
 
     Raises JobError for a file of prices that cannot be read.
     """

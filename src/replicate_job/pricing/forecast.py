@@ -1,4 +1,4 @@
-"""What a prediction will cost, by its price and what its input asks for, before it is made."""
+"""Estimates what a prediction will cost from its price and its input, before it is created."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RUN_LIMIT = 30 * 60
 
 _IMAGES = ("num_outputs", "num_images", "number_of_images", "n")
 _TOKENS = ("max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens")
-_CHARACTERS = 4  # of a token, about
+_CHARACTERS = 4  # a token has about so many
 _Bounds = tuple[Decimal | None, Decimal | None]
 
 
 class Forecast:
-    """``schema`` is the model's OpenAPI document, ``cancel_after`` the job's."""
+    """Estimates the costs of one model. ``schema`` is its OpenAPI document, ``cancel_after`` the job's limit."""
 
     def __init__(self, price: Price, schema: Mapping[str, Any] | None, cancel_after: str | None) -> None:
         self._price, self._schema = price, schema
@@ -29,11 +29,11 @@ class Forecast:
         self.longest = parse_cancel_after(cancel_after) if cancel_after else RUN_LIMIT
 
     def expected(self, values: Mapping[str, Any]) -> Decimal | None:
-        """In USD; None where the input does not tell, as of a price by the second."""
+        """The expected cost in USD. None if the input does not determine it, as with a price by the second."""
         return self._sum(values, 0)
 
     def most(self, values: Mapping[str, Any]) -> Decimal | None:
-        """The most that it can cost, if it makes what its input asks for; None where nothing bounds it."""
+        """The highest cost in USD, if the model makes what its input asks for. None if nothing bounds it."""
         return self._sum(values, 1)
 
     def _sum(self, values: Mapping[str, Any], which: int) -> Decimal | None:
@@ -46,7 +46,7 @@ class Forecast:
         return cost
 
     def _bounds(self, unit: Unit, values: Mapping[str, Any]) -> _Bounds:
-        """How many units it uses, as expected and at most."""
+        """How many units a prediction uses: the expected number, and the most."""
         match unit:
             case "second":
                 return None, Decimal(self.longest)
@@ -59,13 +59,13 @@ class Forecast:
                 return (self._asked(("duration",), values),) * 2
             case "input_token":
                 texts = [value for value in values.values() if isinstance(value, str)]
-                size = sum(len(text.encode(errors="replace")) for text in texts)  # a token has a byte at least
+                size = sum(len(text.encode(errors="replace")) for text in texts)  # a token has at least one byte
                 return Decimal(sum(map(len, texts)) // _CHARACTERS + 1), Decimal(size + 1)
             case "output_token":
                 return (self._asked(_TOKENS, values),) * 2
 
     def _asked(self, names: tuple[str, ...], values: Mapping[str, Any]) -> Decimal | None:
-        """What the input or else the schema's default says."""
+        """The number in the first of these inputs that has one, or whose default in the schema has one."""
         for name in names:
             declared = self._properties.get(name)
             default = declared.get("default") if isinstance(declared, dict) else None

@@ -1,4 +1,4 @@
-"""What the newest predictions cost: quantiles over a window."""
+"""Quantiles of the costs of the newest predictions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections import deque
 from decimal import Decimal
 
 WINDOW = 1000
-"""How many of the newest count."""
+"""How many of the newest costs count."""
 FEW = 20
-"""Under so many, the 95th percentile is the dearest, and the 5th is the cheapest."""
+"""With fewer costs, the 95th percentile is the highest and the 5th the lowest."""
 
 
 class Learned:
-    """Takes costs in the order in which they came."""
+    """Holds the newest ``WINDOW`` costs, which ``add`` gets in their order."""
 
     def __init__(self) -> None:
         self._newest: deque[Decimal] = deque()
@@ -34,7 +34,7 @@ class Learned:
             del self._sorted[bisect_left(self._sorted, self._newest.popleft())]
 
     def quantile(self, part: float) -> Decimal | None:
-        """The least cost that ``part`` (0 to 1) of all do not exceed: of few, the dearest. None of none."""
+        """The least cost that a share ``part`` (0 to 1) of the costs do not exceed. None without costs."""
         if not self._sorted:
             return None
         return self._sorted[max(1, math.ceil(part * len(self._sorted))) - 1]

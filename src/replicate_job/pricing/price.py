@@ -1,4 +1,4 @@
-"""A price, and how it is written: ``0.003/image``, ``3.75/1M input tokens + 0.01/1000 output tokens``."""
+"""A price, and its notation: ``0.003/image``, ``3.75/1M input tokens + 0.01/1000 output tokens``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNITS: dict[str, Unit] = {
     "run": "prediction",
 }
 _NAMES = {unit: name for name, unit in reversed(_UNITS.items())}
-_TERM = (  # compiled when a price is first read
+_TERM = (  # compiled when the first price is read
     r"\$?(?P<amount>\d{1,12}(?:\.\d{1,12})?) */ *(?:(?P<many>\d{1,3}(?:,\d{3})+|\d{1,12}) *(?P<power>[km]?) +"
     r"|(?P<short>\d{1,9})(?P<symbol>[km]) *)?(?P<unit>[a-z][a-z_ ]*)"
 )
@@ -34,17 +34,17 @@ _POWERS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
 class Term(msgspec.Struct, frozen=True):
-    """``amount`` USD for each unit."""
+    """A price of ``amount`` USD for each unit."""
 
     amount: Decimal
     unit: Unit
 
 
 class Price(msgspec.Struct, frozen=True):
-    """The sum of its terms. ``date`` is the day on which it was read, None where that is not known.
+    """The sum of its terms. ``date`` is the day on which the price was looked up, None if that is not known.
 
     ``source``: the package's ``table``, the ``user``, or ``learned`` from the hardware that the API names.
-    ``bills_idle``: instances that are online are billed too while they do nothing, which no prediction shows.
+    ``bills_idle``: idle instances are billed too, which no prediction shows.
     """
 
     terms: tuple[Term, ...]
@@ -57,7 +57,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 def parse_terms(text: str) -> tuple[Term, ...]:
-    """Raises ValueError for what is no price."""
+    """Read the terms of a price. Raises ValueError if the text is no price."""
     return tuple(_parse_term(part.strip()) for part in text.split("+"))
 
 
@@ -70,7 +70,7 @@ def _parse_term(text: str) -> Term:
     many = int((found["many"] or found["short"] or "1").replace(",", "")) * _POWERS[power]
     amount = Decimal(found["amount"])
     if not many or not amount:
-        raise ValueError(f"{text!r}: a price is above 0")
+        raise ValueError(f"{text!r}: a price must be above 0")
     return Term(amount / many, unit)
 
 
@@ -80,6 +80,6 @@ def _singular(words: str) -> str:
 
 
 def plain(amount: Decimal) -> str:
-    """The number without an exponent and without zeros at its end."""
+    """The number without an exponent and without trailing zeros."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,4 +1,4 @@
-"""The tables of prices: the package's own, and the user's file, which wins."""
+"""The tables of prices: the package's own, and the user's file, whose entries replace them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _OWN = Path(__file__).with_name(FILE)
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """``hardware`` is by the API's name, ``models`` by ``owner/name`` or ``deployments/owner/name``.
+    """Prices of ``hardware`` by the API's name, and of ``models`` by ``owner/name`` or ``deployments/owner/name``.
 
-    ``place`` is the user's file, whether it is there or not; None where there is no folder for it.
+    ``place`` is the path of the user's file, which need not exist; None if there is no folder for settings.
     """
 
     hardware: dict[str, Price]
@@ -34,7 +34,7 @@ class Prices(msgspec.Struct, frozen=True):
     place: Path | None = None
 
     def find(self, name: str) -> Price | None:
-        """The price of a model, or of a deployment with its hardware: ``deployments/owner/name@gpu-t4``."""
+        """The price of a model, or of a deployment on hardware: ``deployments/owner/name@gpu-t4``. None without one."""
         model, _, hardware = name.partition("@")
         if price := self.models.get(model):
             return price
@@ -42,7 +42,7 @@ class Prices(msgspec.Struct, frozen=True):
         return by_hardware and msgspec.structs.replace(by_hardware, source="learned", bills_idle=True)
 
     def read(self, text: str) -> Price:
-        """What a user says: a price, or the name of hardware. Raises ValueError."""
+        """Read a price that a user wrote, or the name of hardware. Raises ValueError for anything else."""
         if "/" not in text:
             if found := self.hardware.get(text.strip()):
                 return msgspec.structs.replace(found, source="user")
@@ -53,7 +53,7 @@ class Prices(msgspec.Struct, frozen=True):
 
 
 def read_prices(environment: Mapping[str, str] = os.environ) -> Prices:
-    """Both tables. Raises JobError for a user's file that cannot be read, or holds something else."""
+    """Read both tables. Raises JobError for a user's file that cannot be read or is wrong."""
     place = prices_place(environment)
     try:
         changed = place.stat().st_mtime_ns if place else 0
@@ -67,7 +67,7 @@ def read_prices(environment: Mapping[str, str] = os.environ) -> Prices:
 
 
 def prices_place(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The user's file: what ``REPLICATE_JOB_PRICES`` names, else ``prices.toml`` in the folder for settings."""
+    """The path of the user's file: ``REPLICATE_JOB_PRICES``, else ``prices.toml`` in the folder for settings."""
     if named := unquoted(environment.get(VARIABLE, "")):
         return expand(named)
     folder = config_folder(environment)
@@ -81,22 +81,22 @@ def _read_both(place: Path | None, changed: int) -> Prices:
         return own
     try:
         return _parse(place.read_text("utf-8"), "user", own)
-    except (OSError, ValueError) as error:  # tomllib's and Unicode's errors are ValueErrors
+    except (OSError, ValueError) as error:  # ValueError covers the errors of tomllib and of decoding
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise JobError(f"the prices in {place} cannot be read: {why}") from None
 
 
 def _parse(text: str, source: Source, below: Prices) -> Prices:
-    """The tables of a file over those ``below``. Raises ValueError."""
-    import tomllib  # noqa: PLC0415 - most who import this module never read a table
+    """The tables ``below``, with the entries of a file added or replaced. Raises ValueError."""
+    import tomllib  # noqa: PLC0415 - most processes never read a table
 
     values = tomllib.loads(text, parse_float=Decimal)
     if unknown := values.keys() - {"date", "hardware", "models"}:
-        raise ValueError(f"there is no {min(unknown)!r}: there are date, hardware and models")
+        raise ValueError(f"{min(unknown)!r} is unknown: only date, hardware and models are known")
     day = _day("the file", values.get("date"))
     hardware, models = values.get("hardware", {}), values.get("models", {})
     if not isinstance(hardware, dict) or not isinstance(models, dict):
-        raise ValueError("hardware and models are tables")  # noqa: TRY004 - all that is wrong with a file is one kind
+        raise ValueError("hardware and models are tables")  # noqa: TRY004 - every fault of a file is a ValueError
     own = {name: Term(_amount(name, value), "second") for name, value in hardware.items()}
     by_hardware = below.hardware | {name: Price((term,), source, day) for name, term in own.items()}
     prices = Prices(by_hardware, {}, below.place)
@@ -123,6 +123,6 @@ def _amount(name: str, value: Any) -> Decimal:
 
 
 def _day(name: str, value: Any) -> date | None:
-    if value is None or type(value) is date:  # a time of day is a date too
+    if value is None or type(value) is date:  # datetime is a subclass of date
         return value
     raise ValueError(f"{name}: date is a day like 2026-10-07")

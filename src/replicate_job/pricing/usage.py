@@ -1,4 +1,4 @@
-"""What a prediction used, in the units of prices: from its metrics, else from its output and input."""
+"""How much a prediction used, in the units of prices. From its metrics, else from its output and input."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _METRICS: dict[Unit, tuple[str, ...]] = {
     "output_token": ("output_token_count", "token_output_count"),
     "video_second": ("video_output_duration_seconds",),
 }
-"""Names in ``metrics``, as seen in predictions; models report ``image_output_count`` and the like for billing."""
+"""The metric that counts each unit, by the names seen in predictions. Models report some of them for billing."""
 _MOST = 10**12
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Of a prediction: what its bill follows from."""
+    """The parts of a prediction that its cost depends on."""
 
     status: str
     metrics: Mapping[str, Any] = {}
@@ -31,7 +31,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def units(unit: Unit, usage: Usage) -> Decimal | None:
-    """How many the prediction used; None where that is not known, as of one that failed and may have made some."""
+    """How many units the prediction used. None if not known: a failed prediction may have made some outputs."""
     if unit == "prediction":
         return Decimal(1)
     for name in _METRICS[unit]:
@@ -52,7 +52,7 @@ def _images(output: Any) -> Decimal | None:
 
 
 def number(value: Any) -> Decimal | None:
-    """A number that can be multiplied, as JSON has it; None for anything else."""
+    """A finite number of JSON, not negative and not absurdly large; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
         return None
     return Decimal(repr(value))
