@@ -115,6 +115,6 @@ def test_a_prompt_that_is_not_painted_is_said_to_be_a_card(command: Command, env
         env=environment,
     )  # fmt: skip
     assert outcome.code == 0
-    assert "Stand-in: a card, not a picture: it can't paint red, car\n" in outcome.err
+    assert "Stand-in: a card: it can't paint red, car\n" in outcome.err
     with Image.open(command.folder / outcome.response["files"][0]) as picture:
         assert picture.size == (768, 1344)

@@ -39,13 +39,16 @@ class StandIns:
                 self.left_out, self.line = left_out, result.line
 
     def lines(self, columns: int | None = None) -> list[str]:
-        """For the end of a command; nothing where no stand-in answered. ``columns`` as for the summary."""
+        """For the end of a command; nothing where no stand-in answered.
+
+        What was left out may take three lines of a terminal that is ``columns`` wide; None for all of it.
+        """
         if not self.rows:
             return []
         lines = [f"  a stand-in, {self.what}, answered {count(self.rows, 'row')}"]
         if self.lacking:
             before, after = f"  and left something out of {self.lacking:,}: ", f" (line {self.line})"
-            room = len(self.left_out) if columns is None else max(_ERROR, columns - len(before) - len(after))
+            room = len(self.left_out) if columns is None else 3 * columns - len(before) - len(after)
             lines.append(before + one_line(self.left_out, room) + after)
         return lines
 

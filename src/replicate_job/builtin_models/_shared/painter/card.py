@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageStat
 
 from painter.noise import rng
 from painter.typeset import fit, font, settable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 
+_SIGN = "stand-in"
 _MOST = 4000  # characters of a prompt that are used: no card has room for more
 _FINE = 2  # shapes are drawn this many times larger and averaged down
 
@@ -58,8 +60,7 @@ def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Ima
     image = image.reduce(_FINE)
     pen = ImageDraw.Draw(image)
     side = min(width, height)
-    margin = max(4, round(0.08 * side))
-    small = max(8, round(0.026 * (width * height) ** 0.5))
+    margin, small = _measures(image)
     rule = max(1, round(0.009 * side))
     pen.rectangle([margin, margin, margin + round(0.1 * side), margin + rule], fill=colours.mark)
     top = margin + rule + round(0.05 * side)
@@ -69,23 +70,34 @@ def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Ima
         place = margin, top + number * setting.leading
         pen.text(place, line, fill=colours.ink, font=font("Semibold", setting.size))
     foot = height - margin
-    pen.text((margin, foot), "stand-in", fill=colours.ink, font=font("Regular", small), anchor="ls")
     note = f"seed {seed}"
-    if font("Regular", small).getlength(f"stand-in   {note}") < box[0]:
+    if font("Regular", small).getlength(f"{_SIGN}   {note}") < box[0]:
         pen.text((width - margin, foot), note, fill=colours.ink, font=font("Regular", small), anchor="rs")
     return image, missing, max(0, len(prompt) - _MOST) + setting.left
 
 
+def sign(image: Image.Image) -> Image.Image:
+    """Return a copy with "stand-in" in its lower left corner, in small letters that stand out from what is there."""
+    signed = image.copy()
+    left, small = _measures(image)
+    foot = image.height - left
+    light = ImageStat.Stat(image.crop((left, foot - small, left + 4 * small, foot)).convert("L")).median[0] // 128
+    ink, edge = ("black", "white") if light else ("white", "black")
+    pen = ImageDraw.Draw(signed)
+    pen.text((left, foot), _SIGN, ink, font("Regular", small), "ls", stroke_width=small / 24, stroke_fill=edge)
+    return signed
+
+
+def _measures(image: Image.Image) -> tuple[int, int]:
+    """The margin of a picture and the size of its small type, in pixels."""
+    wide, high = image.size
+    return max(4, round(0.08 * min(wide, high))), max(8, round(0.026 * math.sqrt(wide * high)))
+
+
 def _shapes(pen: ImageDraw.ImageDraw, colours: Scheme, dice: np.random.Generator, width: int, height: int) -> None:
-    """Lay discs or rings over the paper."""
+    """Lay two discs over the paper."""
     side = min(width, height)
-    first, second = colours.shapes
     x, y = dice.uniform(0.45, 1.0) * width, dice.uniform(0.3, 1.0) * height
-    if dice.random() < 0.5:  # noqa: PLR2004 - half of the cards
-        for colour, size in ((first, dice.uniform(0.5, 0.8)), (second, dice.uniform(0.2, 0.4))):
-            pen.circle((x, y), size * side, fill=colour)
-            x, y = x - size * side * dice.uniform(0.7, 1.2), y - size * side * dice.uniform(-0.5, 0.8)
-        return
-    step = side * dice.uniform(0.07, 0.12)
-    for number in range(9, 0, -1):
-        pen.circle((x, y), step * number, fill=(first, second, colours.paper)[number % 3])
+    for colour, size in zip(colours.shapes, (dice.uniform(0.5, 0.8), dice.uniform(0.2, 0.4)), strict=True):
+        pen.circle((x, y), size * side, fill=colour)
+        x, y = x - size * side * dice.uniform(0.7, 1.2), y - size * side * dice.uniform(-0.5, 0.8)

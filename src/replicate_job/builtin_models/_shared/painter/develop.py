@@ -1,4 +1,4 @@
-"""Turns light into a picture: fog and rain, bloom, film curve, vignette, grain."""
+"""Turns light into a picture: fog and rain, bloom, film curve, grain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from painter.noise import Array, cover, fbm, ramp, rng, soften
+from painter.noise import Array, cover, fbm, rng, soften
 from painter.palette import LUMINANCE
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ def fog(canvas: Array, view: View) -> None:
     rows, cols = canvas.shape[:2]
     up = (np.arange(rows, dtype=np.float32) - view.horizon) / rows
     drift = 0.62 + 0.5 * fbm(rng(view.seed, "fog"), (rows, cols), (9, 5), 5)
-    veil = np.exp(-((up / 0.13) ** 2))[:, None] * drift * 0.75 + 0.09
-    cover(canvas, np.clip(veil, 0, 0.94), view.light.haze * 0.9 + 0.03)
+    veil = np.exp(-((up / 0.16) ** 2))[:, None] * drift * 0.75 + 0.12
+    lit = 0.1 if view.scene.hour == "night" else 0.03
+    cover(canvas, np.clip(veil, 0, 0.94), view.light.haze * 0.9 + np.float32(lit))
 
 
 def rain(canvas: Array, view: View) -> None:
@@ -41,7 +42,7 @@ def rain(canvas: Array, view: View) -> None:
 def develop(canvas: Array, view: View) -> Image.Image:
     """Finish a picture: linear light (rows, cols, 3) to an RGB image."""
     glow = 0.75 if view.scene.hour == "night" else 0.55
-    picture = _filmed(_bloomed(canvas * np.float32(view.light.exposure), glow) * _vignette(canvas.shape))
+    picture = _filmed(_bloomed(canvas * np.float32(view.light.exposure), glow))
     grey = (picture @ LUMINANCE)[..., None]
     picture = grey + (picture - grey) * np.float32(0.0 if "grey" in view.scene.shows else 1.1)
     picture += rng(view.seed, "grain").standard_normal(grey.shape, dtype=np.float32) * 0.004
@@ -61,10 +62,3 @@ def _filmed(light: Array) -> Array:
     x = np.maximum(light, 0) * np.float32(0.72)
     y = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
     return np.where(y <= 0.0031308, y * 12.92, 1.055 * np.power(np.maximum(y, 1e-8), 1 / 2.4) - 0.055)  # noqa: PLR2004 - the sRGB curve
-
-
-def _vignette(shape: tuple[int, ...]) -> Array:
-    """The factor of each pixel that darkens the picture towards its corners."""
-    y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
-    return (1 - 0.28 * ramp(0.45, 1.5, np.sqrt(x * x + y * y)))[..., None]

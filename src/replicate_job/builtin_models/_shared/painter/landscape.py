@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 
 _FINE = 2
 """Silhouettes are drawn this many times larger and averaged down."""
-STAGES = 4
-"""How many times :func:`paint` yields before its picture is ready."""
+STAGES = 5
+"""How many times :func:`paint` yields. The last is its picture."""
 _HORIZONS = {"sea": 0.52, "mountains": 0.54, "hills": 0.46, "forest": 0.6, "city": 0.66}
 _VEILS = {"rain": 0.6, "fog": 0.4, "cloudy": 0.3}
 _SNOW = "#eef3fa"
+_LEAVES = ("#2c4028", "#d8952a", "#b8481f", "#8a5524")
+"""Of conifers, and of other trees in autumn."""
 
 
 def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Generator[Image.Image | None]:
-    """Yield ``None`` as each stage ends, ``STAGES`` times, then the picture.
+    """Yield at the end of each stage: ``None``, and at the last one the picture.
 
     ``detail``, from 0 to 1, is how fine the details are. The same arguments give the same pixels.
     """
@@ -51,9 +53,9 @@ def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0)
             deep = linear("#1d6f86" if scene.hour == "day" else "#1c3a48")
             upward[: view.below] = water(view, air, rough=0.62, body=deep)[::-1]
         case "city":
-            skyline.stand(air, view, haze_colour(air, view).mean(axis=0))
-            upward[view.below :] = air
-            upward[: view.below] = water(view, air, rough=0.28, body=linear("#1c3a48"))[::-1]
+            skyline.stand(upward, view, haze_colour(air, view).mean(axis=0))
+            if "water" in scene.shows:
+                upward[: view.below] = water(view, upward[view.below :], rough=0.5, body=linear("#1c3a48"))[::-1]
         case "hills":
             _hills(canvas, view, air)
         case _:
@@ -124,23 +126,27 @@ def _forest(canvas: Array, view: View, air: Array) -> None:
     width, height, light = view.width, view.height, view.light
     haze = haze_colour(air, view).mean(axis=0)
     snow = linear(_SNOW) * (light.shade * 0.5 + light.sun * 0.05) if "snow" in view.scene.shows else None
-    leaf = linear("#2c4028") * (light.shade * 0.6 + light.sun * 0.09)
+    codes = _LEAVES if "autumn" in view.scene.shows else _LEAVES[:1]
+    leaves = [linear(code) * (light.shade * 0.6 + light.sun * 0.09) for code in codes]
     for row, depth in enumerate((1.0, 0.76, 0.55, 0.34, 0.16)):
         base = view.horizon + height * (0.4 * (1 - depth) ** 1.5 + 0.015)
         ground = base + line(dice, width, 4, 4) * height * 0.02
-        soil, pen = _Stencil(width, height), _Stencil(width, height)
+        soil, *pens = (_Stencil(width, height) for _ in range(1 + len(leaves)))
         soil.ground(ground)
-        for _ in range(int((46, 34, 22, 11, 5)[row] * width / 1344 * (1.0 if width > height else 1.5))):
+        for _ in range(int((70, 56, 40, 18, 7)[row] * width / 1344 * (1.0 if width > height else 1.5))):
             x = dice.uniform(-0.02, 1.02)
             if row < 2 or abs(x - 0.5) > 0.07 + 0.05 * row:  # noqa: PLR2004 - nearer rows leave a glade
                 tall = height * (0.17 + 0.8 * (1 - depth) ** 1.25) * dice.uniform(0.7, 1.2)
                 foot = float(ground[int(np.clip(x * width, 0, width - 1))]) + 4
-                _conifer(pen, dice, x * width, foot, tall)
-        tone = leaf * (1.5 - depth * 1.3) + haze * depth * 0.72
-        floor = tone if snow is None else snow * (1.2 - 0.5 * depth) + haze * depth * 0.72
+                kind = int(dice.integers(len(leaves)))
+                (_broadleaf if kind else _conifer)(pens[kind], dice, x * width, foot, tall)
+        air_before = haze * depth * 0.72
+        floor = leaves[-1] * (1.5 - depth * 1.3) if snow is None else snow * (1.2 - 0.5 * depth)
         down = np.clip((np.arange(height) - base + height * 0.2) / (height * 0.3), 0, 1)[:, None, None]
-        cover(canvas, soil.mask(), floor)
-        cover(canvas, pen.mask(), tone * (1 + 0.25 * depth * down) + haze * 0.1 * depth * down)
+        cover(canvas, soil.mask(), floor + air_before)
+        for pen, leaf in zip(pens, leaves, strict=True):
+            tone = leaf * (1.5 - depth * 1.3) + air_before
+            cover(canvas, pen.mask(), tone * (1 + 0.25 * depth * down) + haze * 0.1 * depth * down)
 
 
 class _Stencil:
@@ -160,6 +166,17 @@ class _Stencil:
 
     def mask(self) -> Array:
         return np.asarray(self._image.reduce(_FINE), dtype=np.float32) / 255
+
+
+def _broadleaf(pen: _Stencil, dice: np.random.Generator, x: float, base: float, tall: float) -> None:
+    """Draw a tree with a round crown: a trunk and clumps of leaves."""
+    tall *= 0.8
+    half = max(0.4, tall * 0.014)
+    pen.polygon([(x - half, base), (x + half, base), (x, base - tall * 0.9)])
+    for _ in range(170):
+        turn, away, size = dice.uniform(0, 2 * np.pi), dice.uniform() ** 0.5, tall * dice.uniform(0.01, 0.045)
+        middle = x + 0.22 * tall * away * np.cos(turn), base - tall * (0.64 + 0.3 * away * np.sin(turn))
+        pen.pen.circle([side * _FINE for side in middle], size * _FINE, fill=255)
 
 
 def _conifer(pen: _Stencil, dice: np.random.Generator, x: float, base: float, tall: float) -> None:

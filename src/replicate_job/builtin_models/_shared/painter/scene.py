@@ -21,6 +21,7 @@ WORDS: dict[str, str] = HOURS | {
     "sea": r"sea|ocean|seascape",
     "hills": r"rolling hill|hill|meadow|grassland|prairie|field",
     "forest": r"forest|pine forest|wood|woodland|taiga",
+    "autumn": r"(?:autumn|fall) (?:leaf|leaves|foliage|colou?r)|autumn|autumnal",
     "trees": r"tree|pine|spruce|fir|conifer",
     "city": r"city|cities|city skyline|skyline|cityscape|downtown|metropolis|skyscraper|building",
     "rain": r"rain|rainy|raining|drizzle|downpour",
@@ -36,7 +37,9 @@ WORDS: dict[str, str] = HOURS | {
     "stars": r"star|starry|starlit",
     "sun": r"sun|sunlight|sunny|sunshine",
     "grass": r"grass|grassy|green",
-    "windows": r"window|lit window",
+    "windows": r"window",
+    "lights": r"lit window|city light|lights",
+    "calm": r"calm|serene|tranquil|peaceful|quiet",
     "grey": r"black and white|monochrome|black-and-white|grayscale|greyscale",
 }
 """Things and looks that can be painted, each with the words of prompts that name it."""
@@ -44,11 +47,11 @@ WORDS: dict[str, str] = HOURS | {
 _ANYWHERE = frozenset(HOURS) | {"rain", "fog", "cloudy", "clear", "grey"}
 _OPEN = _ANYWHERE | {"moon", "stars"}
 GROUNDS: dict[str, frozenset[str]] = {
-    "mountains": _OPEN | {"sun", "mountains", "trees", "lake", "water", "valley", "snow"},
-    "sea": _OPEN | {"sun", "sea", "water", "waves"},
     "hills": _OPEN | {"sun", "hills", "grass", "snow"},
-    "forest": _OPEN | {"forest", "trees", "snow"},
-    "city": _ANYWHERE | {"city", "water", "windows"},
+    "mountains": _OPEN | {"sun", "mountains", "trees", "lake", "water", "calm", "valley", "snow"},
+    "sea": _OPEN | {"sun", "sea", "water", "waves"},
+    "forest": _OPEN | {"forest", "trees", "autumn", "snow"},
+    "city": _ANYWHERE | {"city", "water", "windows", "lights"},
 }
 """The places that can be painted, and everything that can be seen there. If several fit equally, the first is used."""
 
@@ -67,38 +70,33 @@ CLASHES: dict[str, set[str]] = {
     "sun": {"night", "dusk", "cloudy"} | _VEILS,
     "cloudy": _VEILS,
     "clear": _VEILS | {"cloudy"},
-    "grass": {"snow", "rain"} | set(HOURS) - {"day"},
+    "grass": {"snow", "rain", "grey"} | set(HOURS) - {"day"},
+    "autumn": {"snow", "grey", "night", "dusk"},
+    "lights": {"day", "sunrise"},
+    "calm": {"rain"},
 }
 """Names that are not painted together with certain others, because they would not be visible or recognizable."""
 
-SMALL = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        a an the of in on at with and or by to from over under near into for as is are it its very some this that
-        through above below behind across between along around up down during horizon
-        beautiful serene calm peaceful tranquil quiet gentle dramatic epic stunning majestic breathtaking scenic
-        photo photograph photography picture image painting landscape scenery view scene wallpaper
-        realistic photorealistic highly detailed 8k 4k hd cinematic wide shot light lights sky nature
-        award winning masterpiece high quality ultra resolution
-        """,
-    )
-)
-"""Words that name nothing to paint. The log does not list them as missed."""
+SMALL = frozenset(re.findall(r"\w+", """
+    a an the of in on at with and or by to from over under near into for as is are it its some this that
+    through above below behind across between along around up down during
+    picture image painting landscape scenery view scene wallpaper horizon sky light nature
+    """))  # fmt: skip
+"""Words that name nothing to paint, or what every picture has. The log does not list them as missed."""
 
-MANNERS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        style oil watercolor watercolour acrylic gouache sketch drawing illustration digital art concept artwork render
-        impressionist impressionism minimalist minimalism aerial drone panorama panoramic closeup telephoto bokeh film
-        35mm 50mm 85mm grain lens long exposure depth moody vintage retro golden pixel lush vast distant distance
-        foreground background atmospheric dreamy ethereal magical soft warm cold cool dark bright vivid vibrant
-        colorful colourful saturated
-        """,
-    )
-)
-"""Words for a picture's style or mood. They are not painted, but a prompt with them does not become a card."""
+MANNERS = frozenset(re.findall(r"\w+", """
+    photo photograph photography photorealistic realistic style oil watercolor watercolour acrylic gouache sketch
+    drawing illustration digital art artwork concept render rendered impressionist impressionism minimalist
+    minimalism vintage retro pixel raw hdr uhd trending artstation
+    cinematic wide shot aerial panorama panoramic closeup telephoto bokeh film grain lens long exposure depth
+    moody atmospheric dreamy ethereal magical soft warm cold cool dark bright vivid vibrant colorful colourful
+    saturated golden lush beautiful serene calm peaceful tranquil quiet gentle dramatic epic stunning majestic
+    breathtaking scenic award winning masterpiece high low quality ultra hyper resolution highly detailed intricate
+    sharp focus best very extremely slightly heavy thick dense thin deep strong big large huge vast small little
+    tall steep rugged distant distance foreground background
+    """))  # fmt: skip
+"""Words that say how, and not what: style, camera, mood, quality, degree. With numerals (``view 7``, ``35mm``), they
+are all that may be left out of a picture; the log lists them as missed. Every other unpainted word makes a card."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,9 @@ def read(prompt: str, negative: str = "") -> Request:
     found = {name: said for name, said in named.items() if name not in banned}
     unwanted = re.findall(r"[\w-]+", " ".join(said for name, said in named.items() if name in banned))
     key = zlib.crc32(given.text.encode())
-    if not found.keys() - {"grey"}:
-        return Request(prompt, None, (), given.missed(SMALL), key)
+    how = SMALL.union(MANNERS, unwanted, re.findall(r"\b\d+(?:k|mm)?\b", given.text))
+    if not found.keys() - {"grey", "calm"}:
+        return Request(prompt, None, (), given.missed(how), key)
     if elsewhere := _ELSEWHERE.search(given.text):
         return Request(prompt, None, (), (elsewhere[0],), key)
     places = found.keys() | ({"forest"} if "trees" in found else set())  # trees alone are a forest
@@ -146,10 +145,10 @@ def read(prompt: str, negative: str = "") -> Request:
     seen -= {name for name in seen if CLASHES.get(name, set()) & (seen | {hour})}
     for name in seen:
         given.did(found[name])
-    missed = given.missed(SMALL.union(unwanted))
-    if unpainted := tuple(word for word in missed if word not in MANNERS):
+    if unpainted := given.missed(how):
         return Request(prompt, None, (), unpainted, key)
-    return Request(prompt, Scene(ground, hour, frozenset(seen), key), given.done, missed, key)
+    scene = Scene(ground, hour, frozenset(seen), key)
+    return Request(prompt, scene, given.done, given.missed(SMALL.union(unwanted)), key)
 
 
 def is_known(word: str) -> bool:
@@ -159,7 +158,7 @@ def is_known(word: str) -> bool:
 
 def _hour(found: dict[str, str], key: int) -> str:
     """Choose the hour that a prompt leaves open."""
-    if {"stars", "moon", "windows"} & found.keys():
+    if {"stars", "moon", "windows", "lights"} & found.keys():
         return "night"
     if "grass" in found:  # green can only be seen by day
         return "day"

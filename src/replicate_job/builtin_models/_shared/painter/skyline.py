@@ -1,4 +1,4 @@
-"""A city across the water: rows of towers, nearer ones darker, with windows that are lit after sunset."""
+"""A city: rows of towers, nearer ones darker, with windows that are lit after sunset."""
 
 from __future__ import annotations
 
@@ -16,26 +16,31 @@ _LAMPS = np.stack([linear(code) for code in ("#ffcf8a", "#ffe6bf", "#cfe6ff", "#
 _LIT = {"night": 0.42, "dusk": 0.3, "sunset": 0.1}
 """The share of windows with light, by hour."""
 
+_ROWS = (
+    (1.0, 0.8, 1.0, 0.75), (1.0, 0.62, 1.0, 0.4), (0.9, 0.38, 1.1, 0.2), (0.5, 0.3, 1.4, 0.1), (0.0, 0.36, 1.9, 0.0)
+)  # fmt: skip
+"""Rows of towers: the foot (1 is the horizon, 0 the lower edge), height, width, haze. Water replaces the last two."""
 
-def stand(sky: Array, view: View, haze: Array) -> None:
-    """Stand three rows of towers on the horizon, higher towards the middle; ``sky`` has its rows upward from it."""
+
+def stand(upward: Array, view: View, haze: Array) -> None:
+    """Stand towers in a canvas whose rows go upward, on a shore at the horizon; without water, down to the viewer."""
     dice = rng(view.seed, "skyline")
     size = min(view.width, view.height)
     middle = dice.uniform(0.35, 0.65)
-    for depth, high in ((0.75, 0.8), (0.4, 0.62), (0.0, 0.38)):
+    shore = max(1, round(0.012 * view.height)) if "water" in view.scene.shows else 0
+    for foot, high, broad, depth in _ROWS[:3] if shore else _ROWS:
         column = -dice.uniform(0, 0.1) * size
         while column < view.width:
-            wide = size * dice.uniform(0.06, 0.13)
+            wide = size * broad * dice.uniform(0.06, 0.13)
             near = np.exp(-(((column / view.width - middle) / 0.3) ** 2))
             tall = view.horizon * high * (0.3 + 0.7 * near) * dice.uniform(0.45, 1.0)
-            _tower(sky, view, dice, (column, wide, tall, depth), haze)
+            _tower(upward, view, dice, (column, wide, foot * view.below + tall, depth), haze)
             column += wide * dice.uniform(0.85, 1.2)
-    quay = max(1, round(0.006 * view.height))
-    sky[:quay] = linear("#20242c") * (view.light.shade + view.light.sun * 0.1)
+    upward[view.below : view.below + shore] = linear("#20242c") * (view.light.shade + view.light.sun * 0.1)
 
 
-def _tower(sky: Array, view: View, dice: np.random.Generator, box: tuple[float, ...], haze: Array) -> None:
-    """Paint one tower: its column, width and height in pixels, and how much haze is before it, 0 to 1."""
+def _tower(upward: Array, view: View, dice: np.random.Generator, box: tuple[float, ...], haze: Array) -> None:
+    """Paint one tower: its column, width and highest row in pixels, and how much haze is before it, 0 to 1."""
     column, wide, tall = (round(side) for side in box[:3])
     depth = box[3]
     cell = max(3, round(min(view.width, view.height) * (0.016 - 0.006 * depth)))
@@ -51,6 +56,6 @@ def _tower(sky: Array, view: View, dice: np.random.Generator, box: tuple[float, 
     front = wall + np.kron(panes - wall, frame)
     left, right = max(0, column), min(view.width, column + front.shape[1])
     if left < right:
-        part = sky[: front.shape[0], left:right]
+        part = upward[: front.shape[0], left:right]
         seen = front[: part.shape[0], left - column : right - column]
         part[:] = seen * (1 - 0.75 * depth) + haze * 0.75 * depth

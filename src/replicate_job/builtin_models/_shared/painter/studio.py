@@ -47,7 +47,7 @@ def describe(request: Request) -> None:
     known = ", ".join(word for word in request.missed if is_known(word))
     reasons = [f"it can't paint {unknown}"] if unknown else []
     reasons += [f"it can't paint {known} together with the rest"] if known else []
-    left_out(f"a card, not a picture: {' and '.join(reasons) or 'the prompt names no place that it paints'}")
+    left_out(f"a card: {' and '.join(reasons) or 'the prompt names no place that it paints'}")
 
 
 def bounded(width: int, height: int) -> tuple[int, int]:
@@ -59,20 +59,21 @@ def bounded(width: int, height: int) -> tuple[int, int]:
 
 
 def pictures(request: Request, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
-    """Make ``count`` pictures with consecutive seeds. Progress counts to ``steps``; below 4, scenes are coarser."""
-    progress = Progress()
-    progress.show(0, steps)
+    """Make ``count`` pictures with consecutive seeds. With fewer ``steps`` than 4, scenes are coarser.
+
+    Progress counts the stages that are painted. A card has none.
+    """
+    progress, done = Progress(), 0
     for number in range(count):
         if request.scene is None:
-            picture = _card(request, size, seed + number, first=number == 0)
-        else:
-            for stage, part in enumerate(paint(request.scene, *size, seed + number, min(1.0, steps / 4)), 1):
-                if part is None:
-                    progress.show(steps * (number + stage / (STAGES + 1)) / count, steps)
-                else:
-                    picture = part
-        progress.show(steps * (number + 1) / count, steps)
-        yield picture
+            yield _card(request, size, seed + number, first=number == 0)
+            continue
+        progress.show(done, count * STAGES)
+        for part in paint(request.scene, *size, seed + number, min(1.0, steps / 4)):
+            done += 1
+            progress.show(done, count * STAGES)
+            if part:
+                yield part
 
 
 def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) -> Image.Image:
@@ -94,7 +95,7 @@ def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image
 
 
 def save(picture: Image.Image, name: str, quality: int) -> Path:
-    """Write a picture into a folder of its own; the suffix of ``name`` gives the format (webp, jpg, png)."""
+    """Sign a picture and write it into a folder of its own. ``name`` has the format's suffix (webp, jpg, png)."""
     path = Path(tempfile.mkdtemp(prefix="painter-")) / name
-    picture.save(path, quality=quality)  # a PNG ignores it
+    card.sign(picture).save(path, quality=quality)  # a PNG ignores it
     return path
