@@ -33,7 +33,8 @@ ORDINARY = [
     "green mountains", "a meadow with flowers", "a forest in falling snow", "the moon at noon", "stars over a city",
     "two lakes", "green hills in black and white", "a snowy autumn forest", "city lights at noon", "an autumn lake",
     "horses in a meadow",
-    "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "calm", "a drone over a lake", "夕日の海",
+    "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "calm",
+    "a drone over a lake", "夕日の海",
 ]  # fmt: skip
 """Prompts that ask for something that the painter can't paint."""
 INHERENT = {
