@@ -88,8 +88,8 @@ class Common(msgspec.Struct, frozen=True):
     ) -> AsyncIterator[Context]:
         """A session whose reporter is ``shown``, by default a live line. ``still``: no live line, beside streamed text.
 
-        ``rate`` is create requests a second. ``stopped`` is written to stderr if SIGINT or SIGTERM ends the session. Without ``needs_token`` the
-        command asks the API nothing, or calls ``check_token`` before.
+        ``rate`` is create requests a second. ``stopped`` is written to stderr if SIGINT or SIGTERM ends the session.
+        Without ``needs_token`` the command asks the API nothing, or calls ``check_token`` before.
         """
         try:
             with shown or open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:

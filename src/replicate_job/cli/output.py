@@ -170,8 +170,8 @@ def conclude(  # noqa: PLR0913 - most are passed by name
     """Say on stderr why a prediction or a training is not a success, and give the exit code.
 
     ``line`` makes the command line of a hint. ``ephemeral``: the API's server has ended, and its predictions with it.
-    ``quiet``: say nothing of a prediction that goes on because of ``--no-wait``. ``saves``: outputs are to be kept. ``key`` is
-    the one that the user gave.
+    ``quiet``: say nothing of a prediction that goes on because of ``--no-wait``. ``saves``: outputs are to be kept.
+    ``key`` is the one that the user gave.
     """
     with about(known(result)):
         if job.wait_for_completion or result.status not in {"starting", "processing"}:
