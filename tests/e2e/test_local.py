@@ -99,6 +99,17 @@ def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environme
         assert (picture.format, picture.size) == ("WEBP", (1344, 768))
 
 
+def test_a_job_that_ran_here_says_so_where_replicate_is_asked_for_it(
+    command: Command, environment: dict[str, str]
+) -> None:
+    command("run", HELLO, "text=you", "--local", "--key", "k", env=environment)
+    for name in ("show", "wait", "cancel"):
+        outcome = command(name, "k")
+        told = "the job of that key ran on this machine, without Replicate: `replicate-job show k --local` shows it"
+        assert (outcome.code, told in outcome.error) == (2, True), outcome
+    assert command("show", "k", "--local", env=environment).response["output"] == "hello you"
+
+
 def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environment: dict[str, str]) -> None:
     outcome = command("run", "replicate/hello-wrld", "text=x", "--local", env=environment)
     assert outcome.code == 2

@@ -40,7 +40,7 @@ async def observe(context: Context, name: str) -> Result:
     Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
     """
     try:
-        entry = await find(context, name)
+        entry = await _find_here(context, name)
     except DamagedError as error:
         context.reporter.warn(str(error))
         entry = None
@@ -75,7 +75,7 @@ async def cancel(context: Context, name: str) -> Result | None:
 
     Raises UnknownJobError, UncertainError.
     """
-    entry = await find(context, name)
+    entry = await _find_here(context, name)
     context = of_job(context, entry.job) if entry else context
     if entry and entry.step == "done" and entry.prediction:
         return result_of(entry.prediction, entry, entry.files)
@@ -118,7 +118,7 @@ async def take_up(  # noqa: PLR0913 - the name, the key and place to use, and th
 async def _take_up(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
     if key is not None:
         check_key(key)
-    elif entry := await find(context, name):
+    elif entry := await _find_here(context, name):
         return entry
     try:
         return await take_over(context, read_prediction_id(name), key=key, save=save)
@@ -130,8 +130,17 @@ async def unknown(context: Context, name: str) -> JobError:
     """The error for a name at this API; it says where the journal has a job of that key."""
     advice = "`replicate-job list` has those of this machine"
     if (entry := await context.journal.get(name)) and entry.api != context.api:
-        is_local = entry.api == LOCAL
-        made = "ran on this machine, without Replicate" if is_local else f"is at {entry.api}"
-        shows = f"{context.line('show', name)} --local" if is_local else f"REPLICATE_BASE_URL={entry.api}"
-        advice = f"the job of that key {made}: {shows} shows it"
+        if entry.api == LOCAL:
+            shows = context.line("show", name, "--local")
+            advice = f"the job of that key ran on this machine, without Replicate: {shows} shows it"
+        else:
+            advice = f"the job of that key is at {entry.api}: REPLICATE_BASE_URL={entry.api} shows it"
     return UnknownJobError(f"no prediction {name} at {context.client.base_url}: {advice}")
+
+
+async def _find_here(context: Context, name: str) -> Entry | None:
+    """``find``, which raises UnknownJobError for the key of a job at another API: this one is not asked for it."""
+    entry = await find(context, name)
+    if entry is None and await context.journal.get(name):
+        raise await unknown(context, name)
+    return entry
