@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageStat
+from PIL import Image, ImageDraw
 
 from painter.noise import rng
 from painter.typeset import fit, font, settable
@@ -77,14 +77,12 @@ def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Ima
 
 
 def sign(image: Image.Image) -> Image.Image:
-    """Return a copy with "stand-in" in its lower left corner, in small letters that stand out from what is there."""
-    signed = image.copy()
-    left, small = _measures(image)
-    foot = image.height - left
-    light = ImageStat.Stat(image.crop((left, foot - small, left + 4 * small, foot)).convert("L")).median[0] // 128
-    ink, edge = ("black", "white") if light else ("white", "black")
-    pen = ImageDraw.Draw(signed)
-    pen.text((left, foot), _SIGN, ink, font("Regular", small), "ls", stroke_width=small / 24, stroke_fill=edge)
+    """Return a copy with "stand-in" on a small dark tag in its lower left corner."""
+    signed, (margin, small) = image.copy(), _measures(image)
+    pen, place, kind = ImageDraw.Draw(signed), (margin, image.height - margin), font("Regular", small)
+    left, top, right, foot = pen.textbbox(place, _SIGN, kind, "ls")
+    pen.rectangle([left - small * 0.4, top - small * 0.25, right + small * 0.4, foot + small * 0.35], fill="#1a1a1a")
+    pen.text(place, _SIGN, "white", kind, "ls")
     return signed
 
 
