@@ -192,7 +192,16 @@ def test_a_negative_prompt_that_names_an_essential_thing_makes_a_card() -> None:
     assert read.missed == ("a place without lake", "a place without snow")
 
 
-@pytest.mark.parametrize("prompt", ["a city above the clouds", "a mountain range on the moon", "a city under the sea"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a city above the clouds",
+        "a mountain range on the moon",
+        "a city under the sea",
+        "a sea of clouds",
+        "a green sky over the hills",
+    ],
+)
 def test_a_place_in_unusual_surroundings_is_a_card(prompt: str) -> None:
     assert scene.read(prompt).scene is None
 

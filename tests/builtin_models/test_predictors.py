@@ -137,7 +137,7 @@ print(*(path.name for path in paths))
     assert ignored == "Stand-in: without effect here: go_fast"
     assert seed.startswith("Using seed: ")
     assert names == "out-0.jpg out-1.jpg"
-    assert "100%|██████████| 1/1" in done.stderr
+    assert "100%|██████████| 10/10 [" in done.stderr
 
 
 def test_sdxl_blends_over_an_image_and_logs_ignored_inputs(tmp_path: Path) -> None:

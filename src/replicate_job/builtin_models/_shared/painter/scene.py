@@ -58,9 +58,10 @@ GROUNDS: dict[str, frozenset[str]] = {
 _OPTIONAL = _OPEN - {"cloudy"}
 """Things that are painted only if the prompt asks for them. The others may be in a place without being asked for."""
 _ELSEWHERE = re.compile(
-    r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves))\b"
+    r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves)"
+    r"|(?:sea|ocean|lake|mountain|city|field)s? of|green (?:sky|skies|light|sun|moon))\b"
 )
-"""Phrases for unusual positions, such as "above the clouds", which the painter cannot paint."""
+"""Phrases of words that it paints for what it cannot paint: unusual positions ("above the clouds"), "a sea of fog"."""
 
 _VEILS = {"rain", "fog"}
 _LIGHT = {"day", "sunrise", "sunset", "dusk"}
