@@ -16,7 +16,7 @@ from replicate_job.journal.sqlite import SQLiteJournal
 
 
 class Now:
-    """A clock that stands still until it is moved; ``set_by`` is by how much its wall clock was set."""
+    """A clock that stands still until it is moved. ``set_by`` is how far its wall time was moved."""
 
     def __init__(self) -> None:
         self._seconds, self.set_by, self.boot = 1_000_000.0, 0.0, "this boot"
@@ -45,7 +45,7 @@ class Now:
 
 
 class Place(Protocol):
-    """Where a journal is. Each ``open`` is as of another process."""
+    """The place of a journal. Each ``open`` acts as another process."""
 
     @property
     def address(self) -> str: ...
@@ -71,7 +71,7 @@ class FilePlace:
 
 
 class DatabasePlace:
-    """Its leases are over by the server's clock, which is moved by moving the leases."""
+    """A journal in a database. Its leases end by the server's clock, so the test moves the leases instead."""
 
     def __init__(self, server: Postgres, name: str, now: Now) -> None:
         self.server, self.name, self.address = server, name, server.url(name)
@@ -88,7 +88,7 @@ class DatabasePlace:
 
     def dump(self) -> str:
         tables = ("jobs", "holders", "batches", "uploads", "accounts", "rates")
-        return "\n".join(str(self.execute(f"SELECT * FROM replicate_job.{table}")) for table in tables)  # noqa: S608 - our own tables
+        return "\n".join(str(self.execute(f"SELECT * FROM replicate_job.{table}")) for table in tables)  # noqa: S608 - the names are the test's own
 
     def _move(self, seconds: float) -> None:
         self.execute("UPDATE replicate_job.holders SET lease_until = lease_until - %s", seconds)

@@ -1,4 +1,4 @@
-"""What holds for a journal in any database: facts, who may write them, and which prediction is whose."""
+"""The rules for a journal in any database: its facts, who may write them, and which prediction belongs to which job."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def intended(journal: SQLJournal, key: str, request: CreateRequest = REQUE
     return await journal.intend(await claim(journal, key), request, SENT)
 
 
-async def test_a_jobs_life_is_written_down_fact_by_fact(journal: SQLJournal, now: Any, place: Place) -> None:
+async def test_each_fact_of_a_jobs_life_is_recorded(journal: SQLJournal, now: Any, place: Place) -> None:
     held = await claim(journal)
     assert (held.entry.state, held.entry.job, held.entry.save, held.entry.sends) == ("claimed", JOB, "/out", 0)
     now.seconds += 1
@@ -101,7 +101,7 @@ async def test_a_jobs_life_is_written_down_fact_by_fact(journal: SQLJournal, now
     )  # fmt: skip
 
 
-async def test_the_step_of_a_chain_is_written_down_from_the_start(journal: SQLJournal, place: Place) -> None:
+async def test_the_step_of_a_chain_is_recorded_with_the_claim(journal: SQLJournal, place: Place) -> None:
     await journal.claim("a/b/draw", API, JOB, None, chain_step="draw")
     await claim(journal, "a/b")
     async with place.open() as again:
@@ -124,7 +124,7 @@ async def test_lists_are_in_order_and_by_api(journal: SQLJournal) -> None:
 
 
 async def test_jobs_are_counted_by_batch_state_and_status(journal: SQLJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "COUNTED", 2)  # a few rows in each statement
+    monkeypatch.setattr(sql, "COUNTED", 2)  # few rows for each statement
     assert await journal.counts() == []
     batches = {"a": None, "b": None, "b1/1": "b1", "b1/2": "b1", "b1/3": "b1"}
     claims = {key: await journal.claim(key, API, JOB, None, batch=batch) for key, batch in batches.items()}
@@ -166,7 +166,7 @@ async def test_a_fact_of_an_older_claim_is_refused_and_changes_nothing(
     await FACTS[fact](journal, newer)
 
 
-async def test_letting_go_of_a_lost_claim_takes_nothing_from_the_new_holder(journal: SQLJournal, now: Any) -> None:
+async def test_releasing_a_lost_claim_does_not_release_the_new_one(journal: SQLJournal, now: Any) -> None:
     older = await claim(journal)
     now.seconds += journal.lease
     await claim(journal)
@@ -175,7 +175,7 @@ async def test_letting_go_of_a_lost_claim_takes_nothing_from_the_new_holder(jour
         await claim(journal)
 
 
-async def test_a_claim_holds_for_its_lease_and_as_long_as_it_is_renewed(journal: SQLJournal, now: Any) -> None:
+async def test_a_claim_lasts_as_long_as_its_lease_is_renewed(journal: SQLJournal, now: Any) -> None:
     held = await claim(journal)
     now.seconds += journal.lease - 1
     with pytest.raises(JobHeldError) as caught:
@@ -189,7 +189,7 @@ async def test_a_claim_holds_for_its_lease_and_as_long_as_it_is_renewed(journal:
     assert (await claim(journal)).fence == held.fence + 1
 
 
-async def test_a_claim_that_was_let_go_is_free_at_once(journal: SQLJournal) -> None:
+async def test_a_released_job_can_be_claimed_at_once(journal: SQLJournal) -> None:
     await journal.release(await claim(journal))
     await claim(journal)
 
@@ -206,7 +206,7 @@ async def test_the_claim_of_another_machine_holds_until_its_lease_ends(
     await claim(journal)
 
 
-async def test_a_key_names_one_job_whatever_it_says_about_waiting(journal: SQLJournal) -> None:
+async def test_a_key_belongs_to_one_job_and_its_waiting_options_may_differ(journal: SQLJournal) -> None:
     await journal.release(await claim(journal))
     same = Job("acme/model", {"prompt": "x"}, wait_for_completion=False, poll_interval=9, title="Other")
     await journal.release(await claim(journal, job=same))
@@ -225,7 +225,7 @@ async def test_the_key_of_a_refused_job_is_free_for_another(journal: SQLJournal)
     )  # fmt: skip
 
 
-async def test_a_finished_job_can_be_read_while_somebody_holds_it(journal: SQLJournal) -> None:
+async def test_a_finished_job_can_be_claimed_while_another_claim_is_held(journal: SQLJournal) -> None:
     held = await intended(journal, "job")
     await journal.created(held, Prediction("p1", "succeeded"))
     await journal.ended(held, Prediction("p1", "succeeded"))
@@ -233,7 +233,7 @@ async def test_a_finished_job_can_be_read_while_somebody_holds_it(journal: SQLJo
     assert (await claim(journal)).entry.state == "collected"
 
 
-async def test_the_first_id_of_a_job_stays_also_against_an_older_claim(journal: SQLJournal, now: Any) -> None:
+async def test_a_later_id_does_not_replace_a_jobs_first_one(journal: SQLJournal, now: Any) -> None:
     older = await intended(journal, "job")
     now.seconds += journal.lease
     newer = await claim(journal)
@@ -245,7 +245,7 @@ async def test_the_first_id_of_a_job_stays_also_against_an_older_claim(journal: 
     assert await journal.find("p2", API) is None
 
 
-async def test_an_older_claim_may_tell_the_id_that_nobody_knows(journal: SQLJournal, now: Any) -> None:
+async def test_a_lost_claim_can_record_the_first_id(journal: SQLJournal, now: Any) -> None:
     older = await intended(journal, "job")
     now.seconds += journal.lease
     newer = await claim(journal)
@@ -253,9 +253,7 @@ async def test_an_older_claim_may_tell_the_id_that_nobody_knows(journal: SQLJour
     assert (await journal.intend(newer, REQUEST, SENT)).entry.prediction_id == "p1"
 
 
-async def test_an_id_that_comes_late_does_not_land_on_a_different_job_of_the_same_key(
-    journal: SQLJournal, now: Any
-) -> None:
+async def test_a_lost_claim_cannot_record_its_id_for_a_new_job_with_the_same_key(journal: SQLJournal, now: Any) -> None:
     older = await intended(journal, "job")
     now.seconds += journal.lease
     await journal.refused(await claim(journal), "interrupted")
@@ -275,7 +273,7 @@ async def test_one_prediction_belongs_to_one_job_of_an_api(journal: SQLJournal) 
     assert await journal.created(local, Prediction("p1", "starting")) == "p1"
 
 
-async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLJournal) -> None:
+async def test_the_end_records_an_id_that_was_not_recorded_before(journal: SQLJournal) -> None:
     """The journal may have failed when the prediction was created, and work again at its end."""
     held = await intended(journal, "one")
     await journal.ended(held, Prediction("p1", "succeeded"))
@@ -286,7 +284,7 @@ async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLJou
     assert await journal.adopt(other, ["p1"]) == Adoption()
 
 
-async def test_adoption_takes_the_oldest_that_is_free(journal: SQLJournal) -> None:
+async def test_the_oldest_free_prediction_is_adopted(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
     two, three = await intended(journal, "two"), await intended(journal, "three")
     assert await journal.adopt(two, ["p1"]) == Adoption(rivals_sent=SENT)
@@ -298,10 +296,10 @@ async def test_adoption_takes_the_oldest_that_is_free(journal: SQLJournal) -> No
     assert (entry.state, entry.prediction_id) == ("created", "p3")
 
 
-async def test_a_rival_without_an_answer_counts_until_its_request_has_ended_and_been_listed(
+async def test_a_rival_without_an_answer_counts_until_its_request_has_ended_and_the_list_has_settled(
     journal: SQLJournal, now: Any
 ) -> None:
-    """A rival with an answer has its own prediction, and cannot take another's."""
+    """A rival that got an answer has its own prediction, and does not adopt another's."""
     await journal.created(await intended(journal, "answered"), Prediction("p0", "starting"))
     one, two = await intended(journal, "one"), await intended(journal, "two")
     assert await journal.adopt(one, []) == Adoption(rivals_sent=SENT)
@@ -317,7 +315,7 @@ async def test_a_rival_without_an_answer_counts_until_its_request_has_ended_and_
     assert await journal.adopt(one, ["p1"]) == Adoption(rivals_unanswered=(first,), rivals_sent=moment(now))
 
 
-async def test_more_predictions_than_jobs_that_wait_for_one_is_unclear(journal: SQLJournal) -> None:
+async def test_more_predictions_than_waiting_jobs_are_unclear(journal: SQLJournal) -> None:
     one = await intended(journal, "one")
     await intended(journal, "different", OTHER)
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
@@ -325,14 +323,14 @@ async def test_more_predictions_than_jobs_that_wait_for_one_is_unclear(journal: 
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption("p1")
 
 
-async def test_a_job_that_certainly_sent_nothing_does_not_make_it_clear(journal: SQLJournal) -> None:
+async def test_a_job_that_sent_nothing_is_no_rival(journal: SQLJournal) -> None:
     one, throttled, ended = [await intended(journal, key) for key in ("one", "throttled", "refused")]
     await journal.unsent(throttled)
     await journal.refused(ended, "out of credit")
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
 
 
-async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLJournal, now: Any) -> None:
+async def test_a_job_of_long_ago_is_no_rival(journal: SQLJournal, now: Any) -> None:
     await intended(journal, "old")
     now.seconds += 600
     one = await claim(journal, "one")
@@ -340,10 +338,10 @@ async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLJournal, now
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
 
 
-async def test_the_first_request_is_the_first_that_was_not_known_to_be_unsent(journal: SQLJournal, now: Any) -> None:
+async def test_the_first_request_is_the_first_one_that_may_have_been_sent(journal: SQLJournal, now: Any) -> None:
     one, first = await claim(journal, "one"), moment(now)
     await journal.unsent(await journal.intend(one, REQUEST, first))
-    await journal.unsent(one)  # as by a process that leaves while another one finds it out
+    await journal.unsent(one)  # as when a process ends while another one looks it up
     now.seconds += 400
     second = moment(now)
     await journal.intend(one, REQUEST, second)
@@ -353,7 +351,7 @@ async def test_the_first_request_is_the_first_that_was_not_known_to_be_unsent(jo
     assert await journal.get("one") == again.entry
 
 
-async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLJournal) -> None:
+async def test_almost_matching_predictions_are_never_adopted(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
     one = await intended(journal, "one")
     assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",))
@@ -362,7 +360,7 @@ async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLJourn
 
 
 async def test_uploads_are_remembered_by_content_until_they_expire(journal: SQLJournal, now: Any) -> None:
-    until = journal.time() + 60  # the database's may be another than the test's
+    until = journal.time() + 60  # the database's clock may differ from the test's
     assert await journal.find_upload(API, "aa") is None
     await journal.remember_upload(API, "aa", FileInfo("https://files/aa", until))
     await journal.remember_upload(API, "bb", FileInfo("https://files/bb"))
@@ -374,7 +372,7 @@ async def test_uploads_are_remembered_by_content_until_they_expire(journal: SQLJ
     assert await journal.find_upload(API, "bb") == FileInfo("https://files/b2")
 
 
-async def test_two_processes_write_one_journal(journal: SQLJournal, place: Place, now: Any) -> None:
+async def test_two_processes_can_write_to_one_journal(journal: SQLJournal, place: Place, now: Any) -> None:
     async with place.open(clock=now) as other:
         claims = await asyncio.gather(
             *(claim(journal if number % 2 else other, f"job-{number}") for number in range(40))
@@ -382,7 +380,7 @@ async def test_two_processes_write_one_journal(journal: SQLJournal, place: Place
     assert len({held.key for held in claims}) == len(await journal.entries()) == 40
 
 
-async def test_a_new_job_can_be_claimed_with_its_create(journal: SQLJournal, now: Any) -> None:
+async def test_a_new_job_can_be_claimed_with_its_create_request(journal: SQLJournal, now: Any) -> None:
     held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT, batch="b")
     assert held.intends
     entry = await journal.get("b/1")
@@ -396,7 +394,7 @@ async def test_a_new_job_can_be_claimed_with_its_create(journal: SQLJournal, now
     assert (again.sends, again.first_sent, again.last_sent) == (2, SENT, moment(now))
 
 
-async def test_a_job_that_is_known_already_is_claimed_without_sending_its_create_again(journal: SQLJournal) -> None:
+async def test_a_claim_on_a_known_job_does_not_intend_its_create_request_again(journal: SQLJournal) -> None:
     held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     await journal.release(held)
     again = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
@@ -406,7 +404,7 @@ async def test_a_job_that_is_known_already_is_claimed_without_sending_its_create
     assert not (await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)).intends
 
 
-async def test_a_refused_job_is_new_again_and_its_older_claim_is_lost(journal: SQLJournal) -> None:
+async def test_a_refused_job_can_be_claimed_as_new_and_its_older_claim_is_lost(journal: SQLJournal) -> None:
     first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     await journal.refused(first, "no credit")
     second = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
@@ -417,7 +415,7 @@ async def test_a_refused_job_is_new_again_and_its_older_claim_is_lost(journal: S
         await journal.ended(first, Prediction("p1", "succeeded"))
 
 
-async def test_a_claim_with_its_create_is_a_rival_of_the_same_request(journal: SQLJournal) -> None:
+async def test_a_claim_with_its_create_request_is_a_rival_of_an_equal_request(journal: SQLJournal) -> None:
     first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     assert await journal.adopt(first, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
     await journal.claim("b/2", API, JOB, None, request=REQUEST, sent=SENT)
@@ -433,7 +431,7 @@ async def test_a_claim_with_its_create_is_a_rival_of_the_same_request(journal: S
         ("succeeded", True, "collected"),
     ],
 )
-async def test_what_a_create_answers_is_written_down_at_once_as_far_as_it_goes(
+async def test_the_state_after_a_create_request_follows_from_its_answer(
     journal: SQLJournal, place: Place, status: str, *, collected: bool, state: str
 ) -> None:
     held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
@@ -443,16 +441,14 @@ async def test_what_a_create_answers_is_written_down_at_once_as_far_as_it_goes(
     assert entry
     assert (entry.state, entry.prediction_id, entry.prediction) == (state, "p1", prediction)
     async with place.open(clock=Still()) as other:
-        if collected:  # it is over: nobody has to wait for who did it
+        if collected:  # the job is finished, so a new claim need not wait for the old one
             assert (await other.claim("b/1", API, JOB, None)).entry.state == "collected"
         else:
             with pytest.raises(JobHeldError):
                 await other.claim("b/1", API, JOB, None)
 
 
-async def test_an_older_claim_records_what_it_created_but_not_that_the_job_is_over(
-    journal: SQLJournal, now: Any
-) -> None:
+async def test_a_lost_claim_can_record_its_prediction_but_not_finish_the_job(journal: SQLJournal, now: Any) -> None:
     older = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     now.seconds += journal.lease
     newer = await journal.claim("b/1", API, JOB, None)
@@ -465,7 +461,7 @@ async def test_an_older_claim_records_what_it_created_but_not_that_the_job_is_ov
         await journal.claim("b/1", API, JOB, None)
 
 
-async def test_many_keys_are_looked_up_together_and_those_that_are_not_there_left_out(journal: SQLJournal) -> None:
+async def test_a_look_up_of_many_keys_leaves_out_unknown_ones(journal: SQLJournal) -> None:
     keys = [f"b/{number}" for number in range(1200)]
     await asyncio.gather(*(claim(journal, key) for key in keys[::3]))
     found = await journal.look_up(keys)
@@ -475,7 +471,7 @@ async def test_many_keys_are_looked_up_together_and_those_that_are_not_there_lef
     assert await journal.look_up(["b/0", "b/0"]) == {"b/0": found["b/0"]}
 
 
-async def test_whether_there_are_keys_that_start_so(journal: SQLJournal) -> None:
+async def test_the_api_of_a_key_with_a_given_beginning_is_found(journal: SQLJournal) -> None:
     assert await journal.api_of("b") is None
     for key in ("a/1", "bc/1", "b%/2", "ü/1"):
         await claim(journal, key)
@@ -483,7 +479,7 @@ async def test_whether_there_are_keys_that_start_so(journal: SQLJournal) -> None
     assert {start: await journal.api_of(start) == API for start in starts} == starts
 
 
-async def test_a_clock_that_is_set_ends_no_lease_of_this_boot(journal: SQLJournal, now: Any, place: Place) -> None:
+async def test_setting_the_wall_clock_ends_no_lease_of_this_boot(journal: SQLJournal, now: Any, place: Place) -> None:
     await claim(journal)
     now.set_by = 3600.0
     async with place.open(clock=now) as other:
@@ -491,8 +487,8 @@ async def test_a_clock_that_is_set_ends_no_lease_of_this_boot(journal: SQLJourna
             await claim(other)
 
 
-async def test_a_lease_that_lapsed_sends_nothing_though_it_is_renewed(journal: SQLJournal, now: Any) -> None:
-    """A process that was stopped renews when it wakes: what it held may be another's by then."""
+async def test_a_lapsed_lease_may_not_send_even_after_a_renewal(journal: SQLJournal, now: Any) -> None:
+    """A process that was stopped renews when it wakes up, but its job may be another's by then."""
     held = await intended(journal, "job")
     assert held.lease.may_send
     now.seconds += journal.lease
@@ -501,13 +497,13 @@ async def test_a_lease_that_lapsed_sends_nothing_though_it_is_renewed(journal: S
     assert (await journal.intend(held, REQUEST, SENT)).lease.may_send
 
 
-async def test_a_claim_that_shares_the_first_transaction_with_one_that_fails_is_held(
+async def test_a_claim_is_held_if_other_work_in_its_first_transaction_fails(
     journal: SQLJournal, place: Place, now: Any
 ) -> None:
-    """The transaction is rolled back and done again: the lease that it wrote the first time is gone."""
+    """The transaction is rolled back and repeated, so the lease that it wrote first is gone."""
     other = msgspec.structs.replace(JOB, input_data={"prompt": "y"})
     both = await asyncio.gather(claim(journal), claim(journal, job=other), return_exceptions=True)
-    held, failed = both if isinstance(both[0], Claim) else reversed(both)  # in a database either may be the first
+    held, failed = both if isinstance(both[0], Claim) else reversed(both)  # a database may run either one first
     assert isinstance(held, Claim)
     assert isinstance(failed, KeyInUseError)
     assert held.lease.may_send
@@ -516,8 +512,8 @@ async def test_a_claim_that_shares_the_first_transaction_with_one_that_fails_is_
             await claim(second, job=held.entry.job)
 
 
-async def test_a_lease_that_only_failed_work_wrote_does_not_count(journal: SQLJournal, place: Place, now: Any) -> None:
-    """The first work of the process takes a lease, and fails after it: the next has to write it again."""
+async def test_a_lease_written_by_failed_work_does_not_count(journal: SQLJournal, place: Place, now: Any) -> None:
+    """The process's first work writes a lease and then fails. The next work has to write the lease again."""
     async with place.open(clock=now) as first:
         held = await claim(first)
         await first.release(held)
@@ -530,7 +526,7 @@ async def test_a_lease_that_only_failed_work_wrote_does_not_count(journal: SQLJo
 
 
 @pytest.mark.parametrize("moved", ["seconds", "set_by"])
-async def test_nothing_is_sent_once_either_clock_says_that_the_lease_is_nearly_over(
+async def test_a_lease_that_is_nearly_over_by_either_clock_may_not_send(
     journal: SQLJournal, now: Any, moved: str
 ) -> None:
     held = await intended(journal, "job")
@@ -538,7 +534,7 @@ async def test_nothing_is_sent_once_either_clock_says_that_the_lease_is_nearly_o
     assert not held.lease.may_send
 
 
-async def test_what_an_earlier_fact_could_not_write_is_written_with_the_next(journal: SQLJournal) -> None:
+async def test_the_next_fact_also_writes_an_earlier_one_that_failed(journal: SQLJournal) -> None:
     end = Prediction("p1", "succeeded", output="x")
     for key, fact in {"one": journal.ended, "two": journal.collected}.items():
         prediction = msgspec.structs.replace(end, id=key)
@@ -548,7 +544,7 @@ async def test_what_an_earlier_fact_could_not_write_is_written_with_the_next(jou
         assert (entry.prediction_id, entry.status, entry.prediction) == (key, "succeeded", prediction)
 
 
-async def test_a_job_that_has_a_prediction_is_neither_refused_nor_uncertain(journal: SQLJournal) -> None:
+async def test_a_job_with_a_prediction_cannot_become_refused_or_uncertain(journal: SQLJournal) -> None:
     held = await intended(journal, "job")
     await journal.created(held, Prediction("p1", "starting"))
     for fact in (journal.refused(held, "no"), journal.uncertain(held, "perhaps"), journal.unsent(held)):
@@ -556,13 +552,13 @@ async def test_a_job_that_has_a_prediction_is_neither_refused_nor_uncertain(jour
             await fact
 
 
-async def test_a_prediction_of_another_job_finishes_none(journal: SQLJournal) -> None:
+async def test_a_job_cannot_be_finished_with_another_jobs_prediction(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
     with pytest.raises(JournalError, match="p1 is the prediction of another job"):
         await journal.ended(await intended(journal, "two"), Prediction("p1", "succeeded"))
 
 
-async def test_rivals_that_differ_in_what_the_list_cannot_show_are_not_told_apart(journal: SQLJournal) -> None:
+async def test_rivals_that_look_the_same_in_the_list_make_a_match_unclear(journal: SQLJournal) -> None:
     one, other = (
         msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"x","key":"%s"}}' % key, secrets=("key",))
         for key in (b"a", b"b")
@@ -573,12 +569,12 @@ async def test_rivals_that_differ_in_what_the_list_cannot_show_are_not_told_apar
     await journal.adopt(await intended(journal, "three", OTHER), ["p2"])
 
 
-async def test_the_token_is_kept_as_a_keyed_hash_alone(place: Place, now: Any) -> None:
-    async with place.open(clock=now, token="r8_secret") as journal:  # noqa: S106 - no token of anyone
+async def test_only_a_keyed_hash_of_the_token_is_stored(place: Place, now: Any) -> None:
+    async with place.open(clock=now, token="r8_secret") as journal:  # noqa: S106 - not a real token
         held = await intended(journal, "job")
         assert journal.uses_token(held.entry) or journal.uses_token(await journal.get("job"))  # type: ignore[arg-type]
         await journal.note_account(API, "alice")
-    async with place.open(clock=now, token="r8_other") as other:  # noqa: S106 - no token of anyone
+    async with place.open(clock=now, token="r8_other") as other:  # noqa: S106 - not a real token
         entry = await other.get("job")
         assert entry
         assert not other.uses_token(entry)
@@ -594,7 +590,7 @@ async def finished(journal: SQLJournal, key: str = "job", job: Job = JOB) -> Non
     await journal.collected(taken, done, [Path("/kept/secret.png")])
 
 
-async def test_a_forgotten_job_leaves_its_key_its_id_and_its_status(journal: SQLJournal, place: Place) -> None:
+async def test_a_forgotten_job_keeps_its_key_its_id_and_its_status(journal: SQLJournal, place: Place) -> None:
     await finished(journal)
     await journal.forget("job")
     assert await journal.entries() == []
@@ -605,7 +601,7 @@ async def test_a_forgotten_job_leaves_its_key_its_id_and_its_status(journal: SQL
     assert "secret" not in place.dump()
 
 
-async def test_the_key_of_a_forgotten_job_names_the_same_job_still(journal: SQLJournal) -> None:
+async def test_the_key_of_a_forgotten_job_still_belongs_to_the_same_job(journal: SQLJournal) -> None:
     await finished(journal)
     await journal.forget("job")
     with pytest.raises(KeyInUseError):
@@ -613,7 +609,7 @@ async def test_the_key_of_a_forgotten_job_names_the_same_job_still(journal: SQLJ
     assert (await claim(journal, "job")).entry.prediction_id == "id-job"
 
 
-async def test_what_is_unfinished_is_not_forgotten_and_what_was_refused_goes_whole(journal: SQLJournal) -> None:
+async def test_an_unfinished_job_cannot_be_forgotten_and_a_refused_one_is_deleted(journal: SQLJournal) -> None:
     with pytest.raises(JobError, match="there is no job 'job'"):
         await journal.forget("job")
     taken = await claim(journal)
@@ -624,7 +620,7 @@ async def test_what_is_unfinished_is_not_forgotten_and_what_was_refused_goes_who
     assert await journal.get("job") is None
 
 
-async def test_a_row_of_a_batch_is_not_forgotten_alone(journal: SQLJournal) -> None:
+async def test_a_row_of_a_batch_cannot_be_forgotten(journal: SQLJournal) -> None:
     taken = await journal.claim("b/1", API, JOB, None, batch="b")
     done = Prediction(id="p", status="succeeded")
     await journal.created(taken, done)
@@ -633,19 +629,19 @@ async def test_a_row_of_a_batch_is_not_forgotten_alone(journal: SQLJournal) -> N
         await journal.forget("b/1")
 
 
-async def test_a_journal_that_is_closed_leaves_no_holder_behind(place: Place, now: Any) -> None:
+async def test_a_closed_journal_leaves_no_holder(place: Place, now: Any) -> None:
     done = Prediction(id="p", status="succeeded")
     async with place.open(clock=now) as journal:
         await journal.collected(await claim(journal, "collected"), done)
-        await claim(journal, "collected")  # to read its result
+        await claim(journal, "collected")  # a claim that only reads the result
         await journal.created(await claim(journal, "at once"), msgspec.structs.replace(done, id="q"), collected=True)
         await journal.release(await claim(journal, "released"))
         assert len(place.holders()) == 1
     assert place.holders() == []
 
 
-async def test_a_claim_that_was_never_let_go_lasts_as_long_as_its_lease(place: Place, now: Any) -> None:
-    """Also where an older claim on the same job was."""
+async def test_a_claim_that_was_never_released_lasts_until_its_lease_ends(place: Place, now: Any) -> None:
+    """That holds even after an earlier claim on the same job."""
     async with place.open(clock=now) as journal:
         older = await claim(journal)
         now.seconds += journal.lease
@@ -658,20 +654,20 @@ async def test_a_claim_that_was_never_let_go_lasts_as_long_as_its_lease(place: P
         await claim(other)
 
 
-async def test_the_state_of_a_rate_limit_is_swapped_only_for_one_that_was_seen(place: Place, now: Any) -> None:
-    """Each account, API and kind of request has its own."""
-    async with place.open(clock=now, token="a") as journal, place.open(clock=now, token="a") as other:  # noqa: S106 - not a secret
+async def test_the_state_of_a_rate_limit_is_swapped_only_if_it_is_unchanged(place: Place, now: Any) -> None:
+    """Each account, API and kind of request has its own state."""
+    async with place.open(clock=now, token="a") as journal, place.open(clock=now, token="a") as other:  # noqa: S106 - not a real token
         assert await journal.swap_rate(API, "create", "", "1") is None
         assert await other.swap_rate(API, "create", "", "2") == "1"
         assert await other.swap_rate(API, "create", "1", "2") is None
         assert await journal.swap_rate(API, "create", "1", "3") == "2"
         assert await journal.swap_rate(API, "other", "1", "3") == ""
         assert await journal.swap_rate("https://other.example.com/v1", "create", "", "1") is None
-    async with place.open(clock=now, token="b") as stranger:  # noqa: S106 - not a secret
+    async with place.open(clock=now, token="b") as stranger:  # noqa: S106 - not a real token
         assert await stranger.swap_rate(API, "create", "", "1") is None
 
 
-async def test_of_many_that_claim_at_once_one_holds_each_job(place: Place) -> None:
+async def test_of_many_tasks_that_claim_a_job_at_once_one_holds_it(place: Place) -> None:
     keys = [f"job-{number}" for number in range(20)]
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open()) for _ in range(3)]
@@ -703,7 +699,7 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_of_many_processes_that_claim_at_once_one_holds_each_job(place: Place) -> None:
+async def test_of_many_processes_that_claim_a_job_at_once_one_holds_it(place: Place) -> None:
     async with place.open() as journal:
         await journal.entries()
         command = [sys.executable, "-c", RACER, place.address]
@@ -725,7 +721,7 @@ async def test_of_many_processes_that_claim_at_once_one_holds_each_job(place: Pl
         assert sorted(int(number) for numbers in won for number in numbers) == list(range(30))
 
 
-async def test_of_many_jobs_that_adopt_at_once_each_gets_a_prediction_of_its_own(place: Place, now: Any) -> None:
+async def test_many_jobs_that_adopt_at_once_get_different_predictions(place: Place, now: Any) -> None:
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
         claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
@@ -745,7 +741,7 @@ async def test_a_prediction_that_could_not_be_written_is_recorded_with_the_relea
         assert (held.entry.state, held.entry.prediction_id) == expected
 
 
-async def test_of_many_that_record_one_prediction_one_job_has_it(place: Place, now: Any) -> None:
+async def test_of_many_jobs_that_record_one_prediction_one_has_it(place: Place, now: Any) -> None:
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
         claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
@@ -756,7 +752,7 @@ async def test_of_many_that_record_one_prediction_one_job_has_it(place: Place, n
         assert sorted(owners) == ["", "", "", "p1"]
 
 
-async def test_a_claim_that_nobody_waits_for_any_more_is_let_go(journal: SQLJournal, place: Place, now: Any) -> None:
+async def test_a_claim_whose_task_was_cancelled_is_released(journal: SQLJournal, place: Place, now: Any) -> None:
     await claim(journal, "another")
     waiting = asyncio.ensure_future(journal.claim("job", API, JOB, None, request=REQUEST, sent=SENT))
     await asyncio.sleep(0)
@@ -771,7 +767,7 @@ def sends(number: int) -> CreateRequest:
     return msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"%d"}}' % number)
 
 
-async def test_of_many_claims_at_once_each_has_its_own_job(journal: SQLJournal) -> None:
+async def test_many_claims_at_once_hold_different_jobs(journal: SQLJournal) -> None:
     claims = await asyncio.gather(
         *(journal.claim(f"job-{number}", API, JOB, None, request=sends(number), sent=SENT) for number in range(300))
     )
@@ -786,13 +782,13 @@ async def test_of_many_claims_at_once_each_has_its_own_job(journal: SQLJournal) 
     assert [entries[held.key].prediction for held in claims] == made
 
 
-async def test_of_claims_to_one_key_at_once_one_has_it(journal: SQLJournal) -> None:
+async def test_of_many_claims_on_one_key_at_once_one_holds_it(journal: SQLJournal) -> None:
     claims = [journal.claim("job", API, JOB, None, request=REQUEST, sent=SENT) for _ in range(5)]
     outcomes = await asyncio.gather(*claims, return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Claim", *["JobHeldError"] * 4]
 
 
-async def test_of_jobs_that_are_answered_with_one_prediction_at_once_one_has_it(journal: SQLJournal) -> None:
+async def test_of_many_jobs_answered_with_one_prediction_at_once_one_has_it(journal: SQLJournal) -> None:
     claims = [await intended(journal, f"job-{number}") for number in range(5)]
     one, others = Prediction("p", "starting"), [Prediction(f"p{number}", "starting") for number in range(5)]
     both = zip(claims, [one, others[1], one, others[3], one], strict=True)
@@ -801,7 +797,7 @@ async def test_of_jobs_that_are_answered_with_one_prediction_at_once_one_has_it(
     ]
 
 
-async def test_a_lost_claim_among_others_does_not_hold_them_up(journal: SQLJournal) -> None:
+async def test_a_lost_claim_does_not_fail_other_writes_in_its_transaction(journal: SQLJournal) -> None:
     claims = [await intended(journal, f"job-{number}") for number in range(3)]
     await journal.created(claims[1], Prediction("mine", "starting"))
     made = [Prediction(f"p{number}", "starting") for number in range(3)]
@@ -809,7 +805,7 @@ async def test_a_lost_claim_among_others_does_not_hold_them_up(journal: SQLJourn
     assert owners == ["p0", "mine", "p2"]
 
 
-async def test_a_text_may_hold_any_character(journal: SQLJournal) -> None:
+async def test_stored_text_can_have_any_character(journal: SQLJournal) -> None:
     job = Job("acme/model", {"prompt": "a\0b ü \U0001f98a"})
     held = await claim(journal, "ü/\U0001f98a", job)
     await journal.created(held, Prediction("p1", "succeeded", output="x\0y", logs="\0"))
@@ -821,11 +817,11 @@ async def test_a_text_may_hold_any_character(journal: SQLJournal) -> None:
     assert entry.problem == "not \0 ␀ ␀0 kept"
 
 
-async def test_what_is_over_is_pruned(journal: SQLJournal) -> None:
+async def test_finished_jobs_are_pruned(journal: SQLJournal) -> None:
     await finished(journal, "old")
     await journal.refused(await claim(journal, "refused"), "no")
     await claim(journal, "runs")
-    later = journal.time() + 60  # the database's may be another than the test's
+    later = journal.time() + 60  # the database's clock may differ from the test's
     assert await journal.prune(0) == Pruned(0, 0)
     assert await journal.prune(later, dry_run=True) == Pruned(2, 0)
     assert await journal.prune(later) == Pruned(2, 0)
@@ -851,13 +847,13 @@ async def test_batches_are_listed_newest_first_with_their_unfinished_rows(journa
 async def test_a_lease_is_renewed_while_the_event_loop_is_busy(place: Place) -> None:
     async with place.open(lease=0.6) as journal, place.open(lease=0.6) as other:
         held = await claim(journal)
-        time.sleep(0.9)  # noqa: ASYNC251 - it is busy
+        time.sleep(0.9)  # noqa: ASYNC251 - it blocks the event loop on purpose
         with pytest.raises(JobHeldError):
             await claim(other)
         assert held.lease.left > 0
 
 
-async def test_the_rows_of_a_batch_are_scanned_and_nobody_elses(journal: SQLJournal, monkeypatch: Any) -> None:
+async def test_a_scan_of_a_batch_gives_its_rows_only(journal: SQLJournal, monkeypatch: Any) -> None:
     monkeypatch.setattr("replicate_job.journal.sql.LOOKED_UP", 2)
     keys = ["b/1", "b/2", "b/3", "b~2/1", "b~10/x"]
     others = [("b2/1", "b2"), ("b", None), ("b/4", None), ("a/1", "a")]
@@ -901,7 +897,7 @@ async def success(journal: SQLJournal, key: str, request: CreateRequest, now: An
 
 
 async def test_stored_successes_of_a_request_are_found_newest_first(journal: SQLJournal, now: Any) -> None:
-    """The first use of the journal is one too: it reads the key that fingerprints are made with."""
+    """Even as the first use of the journal: it reads the key for the fingerprints."""
     assert await journal.successes(API, [REQUEST], 0) == [[]]
     for key in ("one", "two"):
         await success(journal, key, REQUEST, now)
@@ -919,7 +915,9 @@ async def test_stored_successes_of_a_request_are_found_newest_first(journal: SQL
     assert await journal.successes("https://other.example.com/v1", [REQUEST], 0) == [[]]
 
 
-async def test_requests_with_secrets_are_told_apart_and_uploads_count_by_content(journal: SQLJournal, now: Any) -> None:
+async def test_stored_successes_are_compared_with_their_secrets_and_the_content_of_uploads(
+    journal: SQLJournal, now: Any
+) -> None:
     def with_secret(secret: str) -> CreateRequest:
         body = msgspec.json.encode({"input": {"prompt": "x", "code": secret}})
         return msgspec.structs.replace(REQUEST, body=body, secrets=("code",))
@@ -938,7 +936,7 @@ async def test_requests_with_secrets_are_told_apart_and_uploads_count_by_content
     assert [[entry.key for entry in entries] for entries in found] == [["secret"], [], ["file"], []]
 
 
-async def test_a_jobs_print_is_of_the_journals_own_key_from_the_first_use_on(journal: SQLJournal, place: Place) -> None:
+async def test_a_jobs_fingerprint_uses_the_journals_key_from_the_first_use(journal: SQLJournal, place: Place) -> None:
     made = (await journal.printer())(JOB)
     async with place.open() as other:
         assert (await other.printer())(JOB) == made

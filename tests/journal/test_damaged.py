@@ -1,4 +1,4 @@
-"""A row that a fault of the disk has changed: it is left out of lists and named, and nothing is done for it."""
+"""A row damaged by a fault of the disk: lists leave it out and name it, and nothing is done for its job."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ async def fill(journal: SQLiteJournal, key: str) -> None:
 
 
 def write(column: str, value: Any) -> Any:
-    """A statement as none of ours is."""
+    """A write that no code of ours would make."""
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
     taken = "CAST(? AS TEXT)" if isinstance(raw, bytes) else "?"
 
     def work(db: sqlite3.Connection) -> None:
-        db.execute(f"UPDATE jobs SET {column} = {taken} WHERE key = 'b'", (raw,))  # noqa: S608 - the test's own words
+        db.execute(f"UPDATE jobs SET {column} = {taken} WHERE key = 'b'", (raw,))  # noqa: S608 - the test's own names
 
     return work
 
@@ -79,7 +79,7 @@ async def test_a_damaged_row_is_left_out_and_named(journal: SQLiteJournal, colum
 
 
 @pytest.mark.parametrize("forget", [False, True])
-async def test_a_damaged_row_holds_up_no_pruning(journal: SQLiteJournal, *, forget: bool) -> None:
+async def test_a_damaged_row_does_not_stop_pruning(journal: SQLiteJournal, *, forget: bool) -> None:
     for key in ("a", "b", "c"):
         await fill(journal, key)
     await journal._store.run(write("job", "{"))  # noqa: SLF001 - the store's own connection

@@ -31,24 +31,24 @@ REQUEST = CreateRequest(
 
 
 @given(_INPUTS, st.booleans(), st.none() | st.just("5m"))
-def test_a_job_reads_back_local_files_included(given_: dict[str, Any], wait: bool, after: str | None) -> None:  # noqa: FBT001 - hypothesis calls it
+def test_a_stored_job_reads_back_with_its_local_files(given_: dict[str, Any], wait: bool, after: str | None) -> None:  # noqa: FBT001 - hypothesis calls it
     job = Job("a/b", given_, wait_for_completion=wait, cancel_after=after, env=("X",), webhook_events_filter=("start",))
     assert decode_job(encode_job(job)) == job
     assert fingerprint(decode_job(encode_job(job))) == fingerprint(job)
 
 
 @given(_INPUTS)
-def test_the_order_of_names_and_the_waiting_do_not_change_what_is_asked(given_: dict[str, Any]) -> None:
+def test_a_fingerprint_ignores_the_order_of_names_and_the_waiting_options(given_: dict[str, Any]) -> None:
     turned = dict(reversed(given_.items()))
     assert fingerprint(Job("a/b", given_)) == fingerprint(Job("a/b", turned, poll_interval=7, title="T"))
     assert fingerprint(Job("a/b", given_)) != fingerprint(Job("a/c", given_))
 
 
-def test_a_relative_file_is_kept_as_the_place_it_means() -> None:
+def test_a_relative_path_is_stored_as_an_absolute_one() -> None:
     assert decode_job(encode_job(Job("a/b", {"image": Path("cat.png")}))).input_data["image"] == Path.cwd() / "cat.png"
 
 
-def test_a_file_of_an_earlier_version_is_read_as_it_was_written() -> None:
+def test_a_job_stored_by_an_earlier_release_is_read() -> None:
     text = b'{"model":"a/b","input_data":{"image":{"replicate-job:file":"/its/path"},"n":{"replicate-job:file":1}}}'
     assert decode_job(text).input_data == {"image": Path("/its/path"), "n": {"replicate-job:file": 1}}
 
@@ -60,7 +60,7 @@ OLD = (
 )
 
 
-def test_a_job_of_an_earlier_version_still_waits_a_minute_and_is_the_same_job_as_one_without_a_limit() -> None:
+def test_a_job_stored_by_an_earlier_release_keeps_its_limit_and_its_fingerprint() -> None:
     old, new = decode_job(OLD), Job("a/b", {"n": 1})
     assert (old.budget, old.interval, new.budget, new.interval) == (60, 1, None, None)
     assert fingerprint(old) == fingerprint(new)
@@ -68,12 +68,12 @@ def test_a_job_of_an_earlier_version_still_waits_a_minute_and_is_the_same_job_as
     assert decode_job(encode_job(new)) == new
 
 
-def test_data_that_looks_like_a_file_is_another_job_than_the_file() -> None:
+def test_data_that_looks_like_a_file_has_another_fingerprint() -> None:
     data, file = Job("a/b", {"x": {"replicate-job:file": "/a"}}), Job("a/b", {"x": Path("/a")})
     assert fingerprint(data) != fingerprint(file)
 
 
-def test_a_content_is_kept_by_its_facts_and_never_by_its_bytes() -> None:
+def test_a_content_is_stored_without_its_bytes() -> None:
     content = Content.of(b"hush", "a.txt")
     text = encode_job(Job("a/b", {"x": [content]}))
     (read,) = decode_job(text).input_data["x"]
@@ -84,7 +84,7 @@ def test_a_content_is_kept_by_its_facts_and_never_by_its_bytes() -> None:
     assert b"aHVzaA" not in text
 
 
-def test_a_content_under_another_name_is_the_same_job_and_another_content_is_not() -> None:
+def test_a_content_counts_by_its_bytes_and_not_by_its_name() -> None:
     jobs = [Job("a/b", {"x": Content.of(*given_)}) for given_ in ((b"1", "a"), (b"1", "tmp7"), (b"2", "a"))]
     prints = [fingerprint(job) for job in jobs]
     assert prints[0] == prints[1] != prints[2]
@@ -92,11 +92,11 @@ def test_a_content_under_another_name_is_the_same_job_and_another_content_is_not
 
 
 @pytest.mark.parametrize("value", [object(), 1j])
-def test_what_is_no_json_is_named(value: Any) -> None:
+def test_the_error_names_a_value_that_is_not_json(value: Any) -> None:
     with pytest.raises(JobError, match="an input cannot hold"):
         encode_job(Job("a/b", {"x": value}))
 
 
-def test_a_request_knows_its_input_and_version_and_is_kept_whole() -> None:
+def test_a_stored_request_reads_back_with_its_input_and_version() -> None:
     assert (REQUEST.input, REQUEST.version) == ({"n": 1}, "abc")
     assert msgspec.json.decode(msgspec.json.encode(REQUEST), type=CreateRequest) == REQUEST

@@ -1,4 +1,4 @@
-"""Fingerprints that tell whether two jobs are the same, and cannot be tried out without the journal's key."""
+"""Fingerprints tell whether two jobs are the same. Without the journal's key no input can be tested against them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def request(
         ({"text": "1.0"}, {"text": "1"}, False),
     ],
 )
-def test_jobs_and_requests_that_compare_equal_have_the_same_prints(
+def test_equal_jobs_and_requests_have_equal_fingerprints(
     one: dict[str, Any], other: dict[str, Any], *, is_same: bool
 ) -> None:
     assert (print_job(KEY, Job("a/b", one)) == print_job(KEY, Job("a/b", other))) is is_same
     assert (print_request(KEY, request(one)) == print_request(KEY, request(other))) is is_same
 
 
-def test_another_journals_key_gives_another_print() -> None:
+def test_another_key_gives_another_fingerprint() -> None:
     assert print_job(KEY, Job("a/b")) != print_job(b"other", Job("a/b"))
     assert print_request(KEY, request({})) != print_request(b"other", request({}))
 
@@ -49,13 +49,13 @@ def test_another_model_or_place_is_another_request() -> None:
     assert print_request(KEY, request({})) == print_request(KEY, request({}, path="/models/A/B/predictions"))
 
 
-def test_requests_that_differ_in_their_secrets_look_alike_in_the_list() -> None:
+def test_requests_that_differ_in_secrets_have_equal_fingerprints_of_the_listed_part() -> None:
     one, other = (request({"n": 1, "key": key}, secrets=("key",)) for key in ("hush", "husher"))
     (whole, shown), (other_whole, other_shown) = print_request(KEY, one), print_request(KEY, other)
     assert shown == other_shown
     assert whole != other_whole
 
 
-def test_files_inside_a_request_are_told_apart_by_their_content_however_it_is_written() -> None:
+def test_data_urls_are_compared_by_their_content() -> None:
     text, base64, other = (request({"file": url}) for url in ("data:,hi", "data:;base64,aGk=", "data:,ho"))
     assert print_request(KEY, text)[1] == print_request(KEY, base64)[1] != print_request(KEY, other)[1]

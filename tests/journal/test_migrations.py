@@ -23,14 +23,14 @@ def version(path: Path) -> int:
     return int(found)
 
 
-async def test_a_new_journal_gets_the_newest_tables_and_an_old_one_keeps_its_rows(path: Path) -> None:
+async def test_a_migrated_journal_has_the_newest_tables_and_keeps_its_rows(path: Path) -> None:
     for _ in range(2):
         async with SQLiteJournal(path) as journal:
             await journal.entries()
         assert version(path) == len(MIGRATIONS)
 
 
-async def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+async def test_a_newer_releases_journal_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     database = sqlite3.connect(path)
     database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -41,7 +41,7 @@ async def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> Non
     assert version(path) == len(MIGRATIONS) + 1
 
 
-async def test_the_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
+async def test_another_programs_database_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE bookmarks (url)")
@@ -54,8 +54,8 @@ async def test_the_database_of_something_else_is_left_alone(tmp_path: Path) -> N
     database.close()
 
 
-def test_one_that_another_process_makes_at_the_same_moment_is_no_stranger(tmp_path: Path) -> None:
-    """The other one's tables appear right after this one has looked at the version."""
+def test_a_journal_that_another_process_creates_at_the_same_time_is_accepted(tmp_path: Path) -> None:
+    """The other process's tables appear just after this one has read the version."""
     path = str(tmp_path / "journal.db")
 
     class Slow(sqlite3.Connection):
@@ -93,7 +93,7 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_processes_that_open_a_new_journal_together_all_can(path: Path) -> None:
+async def test_several_processes_can_open_a_new_journal_at_the_same_time(path: Path) -> None:
     pipes = {"stdin": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
     processes = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", OPENS, str(path), f"job-{number}", **pipes)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ OLD_ROWS = {
 }
 
 
-async def test_an_old_row_that_lacks_a_fact_is_doubtful_and_not_absent(tmp_path: Path) -> None:
+async def test_an_old_row_that_lacks_a_fact_is_looked_up_and_not_sent_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for statement in MIGRATIONS[0].split(";"):
@@ -139,7 +139,7 @@ async def test_an_old_row_that_lacks_a_fact_is_doubtful_and_not_absent(tmp_path:
         await journal.claim("sent", "api", Job("a/b"), None)
 
 
-async def test_the_key_of_an_old_job_that_was_pruned_is_still_known_to_be_the_same_job(tmp_path: Path) -> None:
+async def test_the_key_of_an_old_pruned_job_still_belongs_to_the_same_job(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for statement in MIGRATIONS[0].split(";"):

@@ -1,4 +1,4 @@
-"""What can happen to a journal in PostgreSQL: connections that break, servers that restart, and wrong databases."""
+"""A journal in PostgreSQL when connections break, servers restart, and databases are wrong."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DONE = Prediction("p1", "succeeded", output="x")
 
 
 class Relay:
-    """Between a journal and its server. It loses the answers to commits, or the commits themselves, when told to."""
+    """Relays between a journal and its server. On request it loses commits, or only the answers to them."""
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -74,7 +74,7 @@ class Relay:
                 if b"COMMIT" in data and self.lost_answers:
                     self.lost_answers -= 1
                     self.at_loss()
-                    client.shutdown(socket.SHUT_RDWR)  # the thread that returns answers cannot any more
+                    client.shutdown(socket.SHUT_RDWR)  # the thread that returns answers cannot do it any more
                     server.sendall(data)
                     server.settimeout(5)
                     while server.recv(65536):
@@ -102,7 +102,7 @@ def relay(database: DatabasePlace) -> Iterator[Relay]:
 @pytest.fixture
 async def journal(database: DatabasePlace, relay: Relay) -> AsyncIterator[PostgresJournal]:
     url = f"postgresql://postgres@127.0.0.1:{relay.port}/{database.name}?sslmode=disable&gssencmode=disable"
-    async with PostgresJournal(DatabaseURL(url), token="t") as journal:  # noqa: S106 - of nobody
+    async with PostgresJournal(DatabaseURL(url), token="t") as journal:  # noqa: S106 - not a real token
         yield journal
 
 
@@ -115,7 +115,7 @@ def lose(relay: Relay, what: str) -> None:
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_every_fact_is_written_once_though_its_connection_broke_at_the_commit(
+async def test_every_fact_is_written_once_if_the_connection_breaks_at_the_commit(
     journal: PostgresJournal, relay: Relay, lost: str
 ) -> None:
     async def check(state: str, sends: int) -> None:
@@ -168,7 +168,7 @@ async def test_a_claim_with_its_create_request_intends_once(journal: PostgresJou
 
 
 async def test_claims_and_predictions_of_many_tasks_share_transactions(database: DatabasePlace) -> None:
-    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - not a real token
         keys = [f"job-{number}" for number in range(100)]
         claims = await asyncio.gather(*(journal.claim(key, API, JOB, None, request=REQUEST) for key in keys))
         query = "SELECT count(DISTINCT xmin::text) AS n FROM replicate_job.jobs"
@@ -180,16 +180,16 @@ async def test_claims_and_predictions_of_many_tasks_share_transactions(database:
         assert database.execute(query)[0]["n"] <= 2
 
 
-async def test_predictions_whose_tasks_are_cancelled_are_written_all_the_same(database: DatabasePlace) -> None:
+async def test_a_prediction_is_written_even_if_its_task_is_cancelled(database: DatabasePlace) -> None:
     keys = [f"job-{number}" for number in range(5)]
-    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - not a real token
         claims = [await journal.claim(key, API, JOB, None, request=REQUEST) for key in keys]
         made = [Prediction(key, "starting") for key in keys]
         writes = list[asyncio.Task[str]]()
         for pair in zip(claims, made, strict=True):
             writes.append(asyncio.create_task(journal.created(*pair)))
             for _ in range(5):
-                await asyncio.sleep(0)  # the first is under way, and the others wait for it
+                await asyncio.sleep(0)  # the first write is under way, and the others wait for it
         for write in writes:
             write.cancel()
         await asyncio.wait(writes)
@@ -197,10 +197,10 @@ async def test_predictions_whose_tasks_are_cancelled_are_written_all_the_same(da
     assert [row["prediction_id"] for row in written] == keys
 
 
-async def test_a_cancelled_task_whose_claim_was_lost_leaves_the_prediction_to_the_one_who_has_it(
+async def test_a_cancelled_task_with_a_lost_claim_still_records_its_prediction(
     database: DatabasePlace,
 ) -> None:
-    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - not a real token
         older = await journal.claim("k", API, JOB, None, request=REQUEST)
         await journal.release(older)
         await journal.claim("k", API, JOB, None)
@@ -211,19 +211,19 @@ async def test_a_cancelled_task_whose_claim_was_lost_leaves_the_prediction_to_th
     assert database.execute("SELECT prediction_id FROM replicate_job.jobs") == [{"prediction_id": "p1"}]
 
 
-async def test_a_value_that_the_database_does_not_take_fails_its_own_job_alone(database: DatabasePlace) -> None:
-    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
-        too_long = "".join(uuid4().hex for _ in range(1000))  # for an index
+async def test_a_value_that_the_database_refuses_fails_only_its_own_job(database: DatabasePlace) -> None:
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - not a real token
+        too_long = "".join(uuid4().hex for _ in range(1000))  # longer than an index allows
         keys = ["a", "b", too_long, "c"]
         claims = [journal.claim(key, API, JOB, None, request=REQUEST) for key in keys]
         outcomes = await asyncio.gather(*claims, return_exceptions=True)
         assert [isinstance(outcome, Claim) for outcome in outcomes] == [True, True, False, True]
         with pytest.raises(JournalError, match="does not take this"):
-            raise outcomes[2]  # type: ignore[misc] # it is no claim
+            raise outcomes[2]  # type: ignore[misc] # it is an exception
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_claims_of_many_intend_once_though_their_connection_broke_at_the_commit(
+async def test_claims_in_one_transaction_intend_once_if_the_connection_breaks_at_the_commit(
     journal: PostgresJournal, relay: Relay, lost: str
 ) -> None:
     lose(relay, lost)
@@ -237,7 +237,7 @@ async def test_claims_of_many_intend_once_though_their_connection_broke_at_the_c
 
 
 async def cancelled_at_loss(relay: Relay, lost: str, work: Coroutine[Any, Any, object]) -> None:
-    """Cancel the task of this work once its connection breaks at the commit, and wait for its end."""
+    """Cancel this work's task once its connection breaks at the commit, and wait for the task's end."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
     relay.at_loss = lambda: loop.call_soon_threadsafe(task.cancel)
     lose(relay, lost)
@@ -247,7 +247,7 @@ async def cancelled_at_loss(relay: Relay, lost: str, work: Coroutine[Any, Any, o
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
 @pytest.mark.parametrize("options", [{}, {"request": REQUEST}], ids=["claimed", "intended"])
-async def test_a_claim_that_is_cancelled_while_its_connection_breaks_at_the_commit_is_let_go(
+async def test_a_claim_cancelled_while_its_connection_breaks_at_the_commit_is_released(
     journal: PostgresJournal, relay: Relay, lost: str, options: dict[str, Any]
 ) -> None:
     await cancelled_at_loss(relay, lost, claim(journal, **options))
@@ -260,7 +260,7 @@ async def test_a_claim_that_is_cancelled_while_its_connection_breaks_at_the_comm
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_a_submission_that_is_cancelled_while_its_connection_breaks_at_the_first_commit_leaves_nothing(
+async def test_a_submission_cancelled_while_its_connection_breaks_at_the_first_commit_leaves_no_draft(
     journal: PostgresJournal, relay: Relay, database: DatabasePlace, lost: str
 ) -> None:
     await cancelled_at_loss(relay, lost, Submission(journal.store).__aenter__())
@@ -270,7 +270,7 @@ async def test_a_submission_that_is_cancelled_while_its_connection_breaks_at_the
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_batch_is_submitted_once_though_its_connection_broke_at_each_commit(
+async def test_a_batch_is_submitted_once_if_the_connection_breaks_at_each_commit(
     journal: PostgresJournal, relay: Relay, database: DatabasePlace, lost: str, times: int
 ) -> None:
     lines = range(1, 2 * HELD + 6)
@@ -290,7 +290,7 @@ async def test_a_batch_is_submitted_once_though_its_connection_broke_at_each_com
     assert [row["args"]["first"] for row in spans] == list(lines[::CHUNK])
 
 
-async def test_a_rate_is_swapped_though_the_connection_broke_at_the_commit(
+async def test_a_rate_limit_is_swapped_if_the_connection_breaks_at_the_commit(
     journal: PostgresJournal, relay: Relay
 ) -> None:
     lose(relay, "lost_answers")
@@ -300,7 +300,7 @@ async def test_a_rate_is_swapped_though_the_connection_broke_at_the_commit(
     assert await journal.swap_rate(API, "create", "1", "3") == "2"
 
 
-async def test_connections_that_are_cut_are_opened_again(database: DatabasePlace) -> None:
+async def test_broken_connections_are_opened_again(database: DatabasePlace) -> None:
     async with database.open() as journal:
         claims = [asyncio.ensure_future(journal.claim(f"job-{n}", API, JOB, None, request=REQUEST)) for n in range(60)]
         while not all(held.done() for held in claims):
@@ -310,8 +310,8 @@ async def test_connections_that_are_cut_are_opened_again(database: DatabasePlace
         assert [entry.sends for entry in await journal.entries()] == [1] * 60
 
 
-async def test_a_server_that_is_restarted_loses_no_fact() -> None:
-    """As after a crash, while facts are being written."""
+async def test_no_fact_is_lost_in_a_crash_of_the_server() -> None:
+    """The server is killed as in a crash, while facts are written."""
     server = start(uuid4().hex, "own")
     try:
         url = DatabaseURL(server.url())
@@ -332,7 +332,7 @@ async def test_a_server_that_is_restarted_loses_no_fact() -> None:
         server.stop()
 
 
-async def test_a_database_that_stays_away_is_one_clear_error(database: DatabasePlace) -> None:
+async def test_an_unreachable_database_is_an_error_of_one_line(database: DatabasePlace) -> None:
     async with PostgresJournal(DatabaseURL(database.address), patience=0.5) as journal:
         held = await claim(journal)
         database.server.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
@@ -343,7 +343,7 @@ async def test_a_database_that_stays_away_is_one_clear_error(database: DatabaseP
         assert (await journal.intend(held, REQUEST, SENT)).entry.sends == 1
 
 
-async def test_a_process_that_was_stopped_inside_a_transaction_holds_nobody_up(database: DatabasePlace) -> None:
+async def test_a_transaction_of_a_stopped_process_is_ended_by_the_server(database: DatabasePlace) -> None:
     async with database.open() as journal:
         limit = await journal._store.read(lambda db: db.execute("SHOW idle_in_transaction_session_timeout").fetchone())  # noqa: SLF001 - the store's own connection
     assert limit == {"idle_in_transaction_session_timeout": "5s"}
@@ -367,14 +367,14 @@ async def test_a_database_without_tables_or_with_newer_ones_is_refused(postgres:
     async with PostgresJournal(DatabaseURL(url)) as journal:
         assert await journal.entries() == []
         postgres.execute("INSERT INTO replicate_job.migrations (number) VALUES (99)", database=name)
-        await claim(journal)  # what runs goes on
+        await claim(journal)  # an open journal still works
     assert "a newer release of replicate-job: update this one" in await opening(url)
     with pytest.raises(JournalError, match="newer release"):
         await migrate_database(DatabaseURL(url))
     postgres.drop(name)
 
 
-async def test_processes_that_migrate_at_once_do_it_once(postgres: Postgres) -> None:
+async def test_several_processes_can_migrate_at_the_same_time(postgres: Postgres) -> None:
     name = postgres.empty()
     url = DatabaseURL(postgres.url(name))
     results = await asyncio.gather(*(migrate_database(url) for _ in range(4)))
@@ -388,14 +388,14 @@ async def test_a_database_with_another_encoding_is_refused(postgres: Postgres) -
     postgres.drop(name)
 
 
-async def test_a_commit_is_on_the_disk_whatever_the_servers_default(database: DatabasePlace) -> None:
+async def test_commits_are_synced_even_if_the_servers_default_is_off(database: DatabasePlace) -> None:
     database.server.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
     async with database.open() as journal:
         found = await journal._store.read(lambda db: db.execute("SHOW synchronous_commit").fetchone())  # noqa: SLF001 - the store's own connection
     assert found == {"synchronous_commit": "on"}
 
 
-async def test_a_server_that_is_not_there_is_one_clear_error_without_the_password() -> None:
+async def test_a_missing_server_is_an_error_of_one_line_without_the_password() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     text = await opening(f"postgresql://me:s3cret@127.0.0.1:{port}/jobs")
@@ -403,14 +403,14 @@ async def test_a_server_that_is_not_there_is_one_clear_error_without_the_passwor
     assert "s3cret" not in text
 
 
-async def test_a_server_that_does_not_answer_is_given_up_in_seconds() -> None:
+async def test_a_server_that_does_not_answer_is_an_error_after_seconds() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         async with asyncio.timeout(30):
             text = await opening(f"postgresql://me:s3cret@127.0.0.1:{server.getsockname()[1]}/jobs?sslmode=disable")
     assert "cannot be reached" in text
 
 
-async def test_a_server_of_ones_own_is_started_migrated_and_ended() -> None:
+async def test_a_local_server_is_started_migrated_and_stopped() -> None:
     folder = Path(tempfile.mkdtemp()) / "pg"
     url = DatabaseURL(f"postgres-local:{folder}")
     async with PostgresJournal(url) as journal:
@@ -422,7 +422,7 @@ async def test_a_server_of_ones_own_is_started_migrated_and_ended() -> None:
     shutil.rmtree(folder.parent)
 
 
-async def test_a_server_that_does_not_start_says_in_its_own_words_why() -> None:
+async def test_the_error_for_a_server_that_does_not_start_has_postgresqls_own_message() -> None:
     folder = Path(tempfile.mkdtemp()) / "pg"
     folder.mkdir()
     (folder / "somebodys.txt").write_text("mine", encoding="utf-8")

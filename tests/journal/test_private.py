@@ -1,4 +1,4 @@
-"""What a journal holds of people's data, and what goes, and when."""
+"""Private data in a journal: which are stored, and when they are deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicate_job.wire.target import Target
 
 API = "https://api.example.com/v1"
 PICTURE = b64encode(b"\x89PNG the picture of somebody" * 40).decode()
-SECRET = "hush-hush-0123456789"  # noqa: S105 - nobody's
+SECRET = "hush-hush-0123456789"  # noqa: S105 - not a real secret
 INPUT = {
     "prompt": "x",
     "image": f"data:image/png;base64,{PICTURE}",
@@ -36,7 +36,7 @@ END = Prediction("p1", "succeeded", input=INPUT, output="done")
 
 
 def holds(path: Path, *texts: str) -> list[str]:
-    """Which of these are anywhere in the journal's files."""
+    """Those of the texts that are anywhere in the journal's files."""
     content = b"".join(file.read_bytes() for file in path.parent.iterdir())
     return [text for text in texts if text.encode() in content]
 
@@ -49,7 +49,7 @@ async def begin(journal: SQLiteJournal, *, at_once: bool) -> Claim:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_secrets_and_contents_of_files_go_with_the_end_of_their_job(path: Path, *, at_once: bool) -> None:
+async def test_secrets_and_file_contents_are_deleted_at_the_end_of_their_job(path: Path, *, at_once: bool) -> None:
     async with SQLiteJournal(path) as journal:
         claim = await begin(journal, at_once=at_once)
         assert holds(path, SECRET, PICTURE[:60]) == [SECRET, PICTURE[:60]]
@@ -68,7 +68,7 @@ async def test_secrets_and_contents_of_files_go_with_the_end_of_their_job(path: 
     assert entry.prediction.input["prompt"] == entry.job.input_data["prompt"] == "x"
 
 
-async def test_the_same_job_is_known_again_when_its_data_are_gone(path: Path) -> None:
+async def test_the_same_job_is_recognized_after_its_data_were_deleted(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.created(await begin(journal, at_once=True), END, collected=True)
         entry = (await journal.claim("job", API, JOB, None)).entry
@@ -78,13 +78,13 @@ async def test_the_same_job_is_known_again_when_its_data_are_gone(path: Path) ->
         assert not journal.is_same(entry, other)
 
 
-async def test_the_data_of_a_refused_job_go_too(path: Path) -> None:
+async def test_the_private_data_of_a_refused_job_are_deleted(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.refused(await begin(journal, at_once=True), "no credit")
     assert holds(path, SECRET, PICTURE[:60]) == []
 
 
-async def test_what_can_still_be_needed_stays(path: Path) -> None:
+async def test_data_that_a_job_may_still_need_are_kept(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.uncertain(await begin(journal, at_once=True), "several could be it")
         entry = await journal.get("job")
@@ -92,7 +92,7 @@ async def test_what_can_still_be_needed_stays(path: Path) -> None:
     assert (entry.job, entry.request) == (JOB, REQUEST)
 
 
-async def test_of_a_pruned_job_its_key_id_and_status_are_left(path: Path, now: Any) -> None:
+async def test_a_pruned_job_keeps_its_key_id_and_status(path: Path, now: Any) -> None:
     plain = Job("acme/model", {"prompt": "a prompt of somebody"})
     async with SQLiteJournal(path, clock=now) as journal:
         for key in ("old", "open", "new"):
@@ -115,7 +115,7 @@ async def test_of_a_pruned_job_its_key_id_and_status_are_left(path: Path, now: A
         assert {entry.key for entry in await journal.entries()} == {"open", "new"}
 
 
-async def test_what_was_pruned_is_not_in_the_file_any_more(path: Path) -> None:
+async def test_pruned_data_are_no_longer_in_the_file(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         claim = await journal.claim("old", API, Job("acme/model", {"prompt": "a prompt of somebody"}), None)
         await journal.created(claim, Prediction("p", "succeeded", output="an answer"), collected=True)

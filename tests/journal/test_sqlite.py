@@ -1,4 +1,4 @@
-"""What holds for a journal in a file alone: its processes are on one machine."""
+"""Rules for a journal in a file, whose processes are all on one machine."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ asyncio.run(main())
 """
 
 
-async def test_the_claim_of_a_process_that_lives_holds_and_of_one_that_died_does_not(path: Path) -> None:
+async def test_a_live_process_keeps_its_claim_and_a_dead_one_loses_it(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.entries()
         with start(HOLDER, path) as process:
@@ -80,7 +80,7 @@ _OUTCOMES = st.sampled_from(["answered", "made, not answered", "not made", "thro
 
 
 class _Account:
-    """The predictions that exist, oldest first."""
+    """The existing predictions, oldest first."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -93,7 +93,7 @@ class _Account:
 async def _life(
     journal: SQLiteJournal, key: str, account: _Account, outcome: Callable[[], str]
 ) -> AsyncGenerator[None, None]:
-    """One job, as the flow drives it; it stops wherever another may come in between."""
+    """One job as the flow drives it. It yields wherever another job may run in between."""
     held = await claim(journal, key)
     while True:
         yield
@@ -110,7 +110,7 @@ async def _life(
             return
         yield
         adoption = await journal.adopt(held, account.ids)
-        assert not adoption.unclear  # all these predictions are theirs, so it is never a guess
+        assert not adoption.unclear  # all these predictions belong to these jobs, so there is no doubt
         if adoption.prediction_id:
             return
 
@@ -118,7 +118,7 @@ async def _life(
 @pytest.mark.long
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 6), st.lists(_OUTCOMES, max_size=20), st.lists(st.integers(0, 5), max_size=120))
-def test_any_number_of_identical_jobs_get_one_prediction_each_and_make_no_more(
+def test_any_number_of_identical_jobs_make_exactly_one_prediction_each(
     count: int, outcomes: list[str], turns: list[int]
 ) -> None:
     account, left, order = _Account(), list(outcomes), list(turns)
@@ -140,7 +140,7 @@ def test_any_number_of_identical_jobs_get_one_prediction_each_and_make_no_more(
     assert sorted(map(str, ids)) == sorted(account.ids)
 
 
-async def test_what_was_written_can_be_read_with_sqlite_alone(journal: SQLiteJournal, path: Path) -> None:
+async def test_the_journal_can_be_read_with_plain_sqlite(journal: SQLiteJournal, path: Path) -> None:
     await journal.created(await intended(journal, "job"), Prediction("p1", "starting"))
     with sqlite3.connect(path) as database:
         row = database.execute("SELECT key, state, prediction_id FROM jobs").fetchone()
@@ -149,7 +149,7 @@ async def test_what_was_written_can_be_read_with_sqlite_alone(journal: SQLiteJou
 
 
 def await_renewal(path: Path, until: float) -> None:
-    """Wait until the only lease of the journal goes as far as that. The event loop is busy with it."""
+    """Block the event loop until the journal's only lease lasts until that time."""
     given_up = time.monotonic() + 20
     with closing(sqlite3.connect(path, timeout=10)) as database:
         while database.execute("SELECT lease_until FROM holders").fetchall() != [(until,)]:
@@ -157,7 +157,7 @@ def await_renewal(path: Path, until: float) -> None:
             time.sleep(0.01)
 
 
-async def test_what_was_claimed_stays_claimed_while_its_journal_lives_and_no_longer(path: Path, now: Any) -> None:
+async def test_a_claim_lasts_as_long_as_its_open_journal(path: Path, now: Any) -> None:
     async with SQLiteJournal(path, lease=0.3, clock=now) as other:
         async with SQLiteJournal(path, lease=0.3, clock=now) as journal:
             await claim(journal)
@@ -182,7 +182,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells a zombie from the living")
-async def test_a_process_that_was_killed_and_not_yet_reaped_holds_nothing(path: Path, now: Any) -> None:
+async def test_a_zombie_process_holds_no_claim(path: Path, now: Any) -> None:
     with start(ZOMBIE, path) as parent:
         assert parent.stdout
         zombie = int(parent.stdout.readline())
@@ -200,10 +200,10 @@ async def test_a_process_that_was_killed_and_not_yet_reaped_holds_nothing(path: 
         parent.kill()
 
 
-async def test_a_container_with_the_same_host_name_is_not_taken_for_dead(
+async def test_a_process_in_a_container_with_the_same_host_name_does_not_count_as_dead(
     journal: SQLiteJournal, now: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process numbers are of another namespace: there may be no process of that number here."""
+    """Its process ids belong to another namespace, so a missing process with that id proves nothing."""
     elsewhere = msgspec.structs.replace(Process.current(now), pid=2**22 + 1, namespace="pid:[1]", started="1")
     monkeypatch.setattr(Process, "current", classmethod(lambda *_: elsewhere))
     async with SQLiteJournal(path, clock=now) as other:
@@ -212,7 +212,7 @@ async def test_a_container_with_the_same_host_name_is_not_taken_for_dead(
         await claim(journal)
 
 
-async def test_a_number_that_was_given_to_another_process_since_holds_nothing(
+async def test_a_reused_process_id_holds_no_claim(
     journal: SQLiteJournal, now: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier = msgspec.structs.replace(Process.current(now), started="1")
@@ -222,7 +222,7 @@ async def test_a_number_that_was_given_to_another_process_since_holds_nothing(
     await claim(journal)
 
 
-async def test_the_store_takes_no_state_without_its_facts(journal: SQLiteJournal, path: Path) -> None:
+async def test_the_database_refuses_a_state_without_its_facts(journal: SQLiteJournal, path: Path) -> None:
     held = await intended(journal, "job")
     with pytest.raises(JournalError, match="without the prediction's end"):
         await journal.ended(held, Prediction("p1", "processing"))
@@ -232,7 +232,7 @@ async def test_the_store_takes_no_state_without_its_facts(journal: SQLiteJournal
                 database.execute("UPDATE jobs SET state = ?", (state,))
 
 
-async def test_a_new_journal_and_its_folder_are_its_owners_alone(journal: SQLiteJournal, path: Path) -> None:
+async def test_only_the_owner_can_read_a_new_journal_and_its_folder(journal: SQLiteJournal, path: Path) -> None:
     await claim(journal)
     assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
     assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}
@@ -243,9 +243,7 @@ def holders(path: Path) -> list[str]:
         return [row[0] for row in database.execute("SELECT holder FROM holders")]
 
 
-async def test_holders_whose_processes_were_killed_are_deleted_by_the_next_once_their_leases_are_over(
-    path: Path, now: Any
-) -> None:
+async def test_holders_of_killed_processes_are_deleted_after_their_leases(path: Path, now: Any) -> None:
     async with SQLiteJournal(path, clock=now) as journal:
         await claim(journal)
     process = msgspec.json.encode(Process.current(now)).decode()
@@ -255,4 +253,4 @@ async def test_holders_whose_processes_were_killed_are_deleted_by_the_next_once_
         database.executemany("INSERT INTO holders VALUES (?, ?, ?, ?)", [*ended, *alive])
     async with SQLiteJournal(path, clock=now) as journal:
         await claim(journal, "another")
-        assert len(holders(path)) == 2 + 1 + 1  # and the first one, whose claim was never let go
+        assert len(holders(path)) == 2 + 1 + 1  # and the first one, whose claim was never released

@@ -1,4 +1,4 @@
-"""One connection, shared transactions, and one clear line for everything that can be wrong with a file."""
+"""One connection, shared transactions, and an error of one line for every fault of the file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from replicate_job.journal.sqlite_thread import SHARED, SQLiteThread
 
 
 def insert(key: str) -> str:
-    return f"INSERT INTO uploads VALUES ('api', '{key}', 'url', NULL)"  # noqa: S608 - our own keys
+    return f"INSERT INTO uploads VALUES ('api', '{key}', 'url', NULL)"  # noqa: S608 - the keys are the test's own
 
 
 async def count(writer: SQLiteThread) -> int:
     return int(await writer.run(lambda db: db.execute("SELECT count(*) FROM uploads").fetchone()[0]))
 
 
-async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> None:
+async def test_a_thousand_writes_at_once_share_a_few_transactions(path: Path) -> None:
     writer, transactions = SQLiteThread(path, lambda _: None, every=60), []
 
     def watch(database: sqlite3.Connection) -> None:
@@ -43,7 +43,7 @@ async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> 
     await writer.close()
 
 
-async def test_work_that_fails_is_undone_alone(path: Path) -> None:
+async def test_only_failed_work_is_undone(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
 
     def half(database: sqlite3.Connection) -> None:
@@ -59,7 +59,7 @@ async def test_work_that_fails_is_undone_alone(path: Path) -> None:
     await writer.close()
 
 
-async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
+async def test_a_cancelled_task_does_not_cancel_the_others(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     tasks = [asyncio.ensure_future(writer.run(lambda db, n=n: db.execute(insert(str(n))))) for n in range(3)]  # type: ignore[misc]
     await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
     await writer.close()
 
 
-async def test_a_closed_writer_has_written_everything_and_can_be_closed_again(path: Path) -> None:
+async def test_a_closed_thread_has_written_everything_and_can_be_closed_again(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     task = asyncio.ensure_future(writer.run(lambda db: db.execute(insert("a")).rowcount))
     await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_a_closed_writer_has_written_everything_and_can_be_closed_again(pa
 
 
 async def fail(path: Path) -> str:
-    """The line about a journal that cannot be used."""
+    """The error about a journal that cannot be used."""
     async with SQLiteJournal(path, busy_timeout=0.2) as journal, asyncio.timeout(10):
         with pytest.raises(JournalError) as caught:
             await journal.claim("job", "api", Job("a/b"), None)
@@ -106,7 +106,7 @@ sys.stdin.read()
 """
 
 
-async def test_a_journal_that_another_process_holds(path: Path) -> None:
+async def test_a_journal_locked_by_another_process_is_named(path: Path) -> None:
     async with SQLiteJournal(path, busy_timeout=0.2) as journal:
         await journal.entries()
         with start(LOCKER, path) as process:
@@ -120,7 +120,7 @@ async def test_a_journal_that_another_process_holds(path: Path) -> None:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that any user may enter, while this process is an ordinary user: root could write anywhere."""
+    """A folder that any user may enter, with root's rights dropped: root could write anywhere."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -134,17 +134,17 @@ def public() -> Iterator[Path]:
             yield folder
 
 
-async def test_a_read_only_file(public: Path) -> None:
+async def test_a_read_only_journal_is_named(public: Path) -> None:
     path = public / "journal.db"
     async with SQLiteJournal(path) as journal:
         await journal.entries()
     path.chmod(0o444)
     assert "is read-only" in await fail(path)
     async with SQLiteJournal(path) as journal:
-        assert await journal.entries() == []  # reading goes on
+        assert await journal.entries() == []  # reading still works
 
 
-async def test_a_folder_that_cannot_be_written(public: Path) -> None:
+async def test_a_journal_in_a_read_only_folder_is_named(public: Path) -> None:
     folder = public / "locked"
     folder.mkdir()
     folder.chmod(0o555)
@@ -153,20 +153,20 @@ async def test_a_folder_that_cannot_be_written(public: Path) -> None:
     folder.chmod(0o755)
 
 
-async def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+async def test_a_folder_in_place_of_the_journal_is_named(tmp_path: Path) -> None:
     assert "cannot be used" in await fail(tmp_path)
 
 
-async def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+async def test_a_file_in_place_of_the_journals_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "cannot be used" in await fail(tmp_path / "file" / "journal.db")
 
 
-async def test_a_name_that_no_file_has() -> None:
+async def test_an_impossible_file_name_is_named() -> None:
     assert "cannot be used" in await fail(Path("a\0b"))
 
 
-async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"this is a text, and long enough to be read as the header of a page" * 9)
     assert "is damaged (file is not a database)" in await fail(tmp_path / "journal.db")
 
@@ -176,14 +176,14 @@ def tear(path: Path) -> None:
     path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
 
 
-async def test_a_journal_with_a_torn_page(path: Path) -> None:
+async def test_a_journal_with_a_damaged_page_is_named(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.entries()
     tear(path)
     assert "is damaged" in await fail(path)
 
 
-async def test_a_full_disk_undoes_the_fact_and_the_next_one_works_once_there_is_room(path: Path) -> None:
+async def test_a_full_disk_fails_one_write_and_later_writes_work(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     size = await writer.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {size}").fetchone())
@@ -196,7 +196,7 @@ async def test_a_full_disk_undoes_the_fact_and_the_next_one_works_once_there_is_
     await writer.close()
 
 
-async def test_a_journal_that_fails_to_open_is_opened_again_for_the_next_fact(tmp_path: Path) -> None:
+async def test_a_journal_that_failed_to_open_is_opened_for_the_next_write(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "journal.db"
     (tmp_path / "folder").write_text("in the way")
     async with SQLiteJournal(path) as journal:
@@ -225,7 +225,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("lines", [1, 30, 200])
-async def test_what_was_acknowledged_before_a_kill_is_there_after_it(path: Path, lines: int) -> None:
+async def test_acknowledged_writes_survive_a_kill(path: Path, lines: int) -> None:
     with start(WRITES, path) as process:
         assert process.stdout
         told = [process.stdout.readline() for _ in range(lines)]
@@ -239,22 +239,22 @@ async def test_what_was_acknowledged_before_a_kill_is_there_after_it(path: Path,
     database.close()
 
 
-async def test_the_beat_is_done_however_busy_or_idle_the_writer_is_and_not_after_the_end(path: Path) -> None:
+async def test_the_beat_runs_while_the_thread_is_busy_or_idle_and_not_after_it_was_closed(path: Path) -> None:
     beats: queue.Queue[None] = queue.Queue()
     writer = SQLiteThread(path, lambda _: beats.put(None), every=0.05)
     await writer.run(lambda _: None)
     await asyncio.sleep(0.2)
-    assert beats.empty()  # nothing needs it yet
+    assert beats.empty()  # no claim needs it yet
     writer.beats = True
     for _ in range(3):
-        beats.get(timeout=20)  # the event loop is busy with something else
+        beats.get(timeout=20)  # it blocks the event loop
     idle = beats.qsize()
 
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
     def work(_: sqlite3.Connection) -> None:
         loop.call_soon_threadsafe(begun.set)
-        time.sleep(0.01)  # meanwhile the next comes: there is always one that waits
+        time.sleep(0.01)  # so that the next work always waits already
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         while beats.qsize() < idle + 3:
@@ -267,7 +267,7 @@ async def test_the_beat_is_done_however_busy_or_idle_the_writer_is_and_not_after
     assert beats.qsize() == ended
 
 
-async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) -> None:
+async def test_a_failed_beat_is_repeated_and_fails_no_work(path: Path) -> None:
     beats = 0
 
     def beat(_: sqlite3.Connection) -> None:
@@ -283,7 +283,7 @@ async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) ->
     await writer.close()
 
 
-async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> None:
+async def test_an_idle_thread_keeps_to_the_interval_of_the_beat(path: Path) -> None:
     beats: queue.Queue[float] = queue.Queue()
     writer = SQLiteThread(path, lambda _: beats.put(time.monotonic()), every=0.1)
     writer.beats = True
@@ -295,7 +295,7 @@ async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> N
 
 
 def commits(database: sqlite3.Connection) -> queue.Queue[str]:
-    """How each of its transactions is committed from now on: ``FULL``, which syncs it and all before, or ``NORMAL``."""
+    """Records the sync mode of each later commit: ``FULL`` syncs it and all earlier ones, ``NORMAL`` does not."""
     seen, mode = queue.Queue[str](), "NORMAL"
 
     def note(line: str) -> None:
@@ -309,7 +309,7 @@ def commits(database: sqlite3.Connection) -> queue.Queue[str]:
     return seen
 
 
-async def test_work_for_the_disk_soon_waits_for_no_sync_and_gets_there_with_a_beat(path: Path) -> None:
+async def test_work_with_sync_soon_is_synced_by_a_beat(path: Path) -> None:
     writer = SQLiteThread(path, lambda db: db.execute(insert("beat")).close(), every=600)
     writer.beats = True
     seen = await writer.run(commits)
@@ -320,10 +320,10 @@ async def test_work_for_the_disk_soon_waits_for_no_sync_and_gets_there_with_a_be
     assert first == ["NORMAL", "FULL", "NORMAL", "NORMAL"]
     assert await asyncio.to_thread(seen.get, timeout=20) == "FULL"
     await writer.close()
-    assert seen.get_nowait() == "NORMAL"  # nothing is owed any more
+    assert seen.get_nowait() == "NORMAL"  # nothing is left to sync
 
 
-async def test_work_for_the_disk_soon_gets_there_with_other_work_that_is_synced(path: Path) -> None:
+async def test_work_with_sync_soon_is_synced_with_other_synced_work(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=600)
     writer.beats = True
     seen = await writer.run(commits)
@@ -333,7 +333,7 @@ async def test_work_for_the_disk_soon_gets_there_with_other_work_that_is_synced(
     assert [seen.get_nowait() for _ in range(seen.qsize())] == ["NORMAL", "NORMAL", "FULL", "NORMAL"]
 
 
-async def test_work_for_the_disk_soon_is_there_once_the_writer_is_closed(path: Path) -> None:
+async def test_work_with_sync_soon_is_synced_when_the_thread_is_closed(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=600, closing=lambda db: db.execute(insert("end")).close())
     seen = await writer.run(commits)
     await writer.run(lambda db: db.execute(insert("soon")), sync="soon")
@@ -341,7 +341,7 @@ async def test_work_for_the_disk_soon_is_there_once_the_writer_is_closed(path: P
     assert [seen.get_nowait() for _ in range(seen.qsize())] == ["NORMAL", "NORMAL", "FULL"]
 
 
-async def test_a_fact_that_is_too_large_for_sqlite_fails_alone(path: Path) -> None:
+async def test_a_value_too_large_for_sqlite_fails_only_its_own_work(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     await writer.run(lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
     outcomes = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""A job in the journal: its row, its create request, and the claim to it."""
+"""The journal's records of a job: its row, its create request, and a claim on it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 _FILE, _CONTENT = _MARKS = ("replicate-job:file", "replicate-job:content")
-_MARK = b"replicate-job:"  # as all of them begin
+_MARK = b"replicate-job:"  # the common beginning of these marks
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
-class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):  # dict: for what is decoded once
+class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):  # `dict` is for the cached property
     """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
-    ``secrets`` are the names of inputs that the API never gives back. ``files`` are the addresses of its uploads, with
-    the SHA-256 of each content. ``hardware`` is a deployment's at that time: what it costs follows from it.
+    ``secrets`` are the names of inputs that the API never returns. ``files`` maps the URLs of uploads to the SHA-256 of
+    their contents. ``hardware`` is a deployment's at that time, which the price depends on.
     """
 
     target: Target
@@ -41,7 +41,7 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """The body, decoded. Not to be changed."""
+        """The decoded body. It must not be changed."""
         body: dict[str, Any] = msgspec.json.decode(self.body)
         return body
 
@@ -52,22 +52,22 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
 
     @property
     def version(self) -> str:
-        """The version in the body, without its ``owner/name:``; empty for official models and deployments.
+        """The version in the body, without its ``owner/name:``. Empty for official models and deployments.
 
-        The path of a training names it.
+        For a training it is the version in the path.
         """
         return str(self.values.get("version", "") or self.target.version).rpartition(":")[2]
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One job's row. ``claimed_at`` is Unix seconds; ``api`` is the base URL it belongs to.
+    """A job's row. ``claimed_at`` is Unix time. ``api`` is the base URL of the job's API.
 
-    ``save`` is where outputs go (see ``outputs.place``), None if they are not saved. ``files`` were kept.
-    ``batch`` is the id of the batch that has the job as a row. ``sends`` counts the create requests that were sent or
-    were about to be; ``first_sent`` and ``last_sent`` are the moments of the first and the latest of them, and
-    ``token`` is the keyed hash of the token of the latest (empty: none was sent with it; None: not known). ``status``
-    is the prediction's as last seen. ``job_print`` is the job's keyed fingerprint. ``chain_step`` is the step that the
-    job is of a chain, whose key is this one up to ``/<step>``.
+    ``save`` is the place for outputs (see ``outputs.place``), None if they are not saved. ``files`` are the saved
+    files. ``batch`` is the id of the batch that the job is a row of. ``sends`` counts the create requests that were
+    sent or were about to be; ``first_sent`` and ``last_sent`` are the times of the first and the last of them.
+    ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
+    is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. ``chain_step`` is the name of
+    the job's step in a chain: then ``key`` is the chain's key and ``/<step>``.
     """
 
     key: str
@@ -97,9 +97,9 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class BatchEntry(msgspec.Struct, frozen=True):
-    """A batch: the file of its rows (empty for rows from Python), and the command that goes on with it.
+    """A batch: the file with its rows (empty for rows from Python), and the command that continues it.
 
-    ``started_at`` is Unix time; ``unfinished`` counts its rows that were taken up and have not come to an end.
+    ``started_at`` is Unix time. ``unfinished`` counts the rows that were claimed and are not over.
     """
 
     id: str
@@ -111,9 +111,9 @@ class BatchEntry(msgspec.Struct, frozen=True):
 
 
 class JobCount(msgspec.Struct, frozen=True):
-    """How many jobs of a batch are in a state; ``batch`` is None for jobs alone.
+    """How many jobs of a batch are in a state. ``batch`` is None for jobs without a batch.
 
-    ``status`` is that of their predictions, empty before the end.
+    ``status`` is their predictions' status, empty before the end.
     """
 
     batch: str | None
@@ -130,9 +130,9 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to act for a job. ``fence`` grows with every claim; facts with an older fence are refused.
+    """The right to act for a job. ``fence`` grows with every claim; a fact with an older fence is refused.
 
-    ``intends``: the create request was recorded and is to be sent now, as long as ``lease.may_send``.
+    ``intends``: the create request is recorded and is to be sent now, as long as ``lease.may_send``.
     """
 
     entry: Entry
@@ -148,10 +148,10 @@ class Claim(msgspec.Struct, frozen=True):
 class Adoption(msgspec.Struct, frozen=True):
     """The result of comparing the account's list with the journal: one id, none, or several ``unclear`` ones.
 
-    A rival is another job whose request the list cannot tell from this one's. Jobs whose requests had no answer can
-    take each other's predictions: this job has none only when the list has had time to show all of them.
-    ``rivals_unanswered`` is when such requests of rivals had ended, ``rivals_sent`` when the latest that may still be
-    under way was sent. ``surplus`` are the predictions of further requests of this job.
+    A rival is another job whose request looks the same in the list. Jobs whose requests got no answer may adopt each
+    other's predictions. So this job has none only if the list has had time to show the predictions of all rivals.
+    ``rivals_unanswered`` are the moments by which such requests had ended. ``rivals_sent`` is when the latest request
+    that may still be under way was sent. ``surplus`` are further predictions of this job.
     """
 
     prediction_id: str | None = None
@@ -162,7 +162,7 @@ class Adoption(msgspec.Struct, frozen=True):
 
 
 def check_entry(entry: Entry) -> Entry:
-    """The entry itself. Raises ValueError, TypeError or KeyError for one that no release can have written."""
+    """Return the entry. Raises ValueError, TypeError or KeyError for an entry that no release can have written."""
     if entry.state not in get_args(State):
         raise ValueError(f"its state is {entry.state!a}")
     sent = [time for moment in (entry.first_sent, entry.last_sent) if moment for time in (moment.wall, moment.best)]
@@ -170,7 +170,7 @@ def check_entry(entry: Entry) -> Entry:
         if not 0 <= time < _LATEST:
             raise ValueError(f"one of its times is {time:g}")
     if entry.request:
-        entry.request.input  # noqa: B018 - a body that cannot be read raises here
+        entry.request.input  # noqa: B018 - it raises if the body cannot be decoded
     for text in (
         entry.key,
         entry.api,
@@ -186,7 +186,7 @@ def check_entry(entry: Entry) -> Entry:
 
 
 def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedError:
-    """The error for a row that cannot be read, because of ``error``."""
+    """Make the error for a row that cannot be read because of ``error``."""
     advice = (
         f"`replicate-job show {prediction_id}` shows its prediction" if prediction_id else "to run it, name it anew"
     )
@@ -196,10 +196,10 @@ def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedErr
 
 
 def encode_job(job: Job) -> bytes:
-    """JSON of a Job; a local file (``pathlib.Path``) is stored as ``{"replicate-job:file": "/its/path"}``.
+    """Encode a Job as JSON. A local file (``pathlib.Path``) becomes ``{"replicate-job:file": "/its/path"}``.
 
-    A ``Content`` is ``{"replicate-job:content": …}``, with all but its bytes. An object of the input that looks the
-    same gets one more ``!`` in its name.
+    A ``Content`` becomes ``{"replicate-job:content": …}`` with all its fields but its bytes. An object in the input
+    that looks like one of these gets one more ``!`` in its name.
     """
     text = _stored.encode(job)
     if _MARK in text:
@@ -214,17 +214,17 @@ def decode_job(text: str | bytes) -> Job:
 
 
 def fingerprint(job: Job) -> str:
-    """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
+    """A hash that is equal for two jobs that ask for the same prediction. Options about waiting do not count."""
     return hashlib.sha256(encode_values(asked(job))).hexdigest()
 
 
 def asked(job: Job) -> list[Any]:
-    """What a job asks for."""
+    """The parts of a job that decide which prediction it asks for."""
     return [job.model, job.input_data, *([job.destination] if job.destination else [])]
 
 
 def encode_values(values: Any) -> bytes:
-    """JSON of what a job holds, with sorted names. A ``Content`` is its SHA-256 alone: its name may be a chance one."""
+    """Encode values of a job as JSON with sorted names. A ``Content`` is its SHA-256 only: its name may be random."""
     text = _sorted.encode(values)
     return _sorted.encode(_with_marks(values)) if _MARK in text else text
 
@@ -249,7 +249,7 @@ _sorted = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 
 def _is_marked(value: dict[str, Any]) -> bool:
-    """Whether it is a file's mark, or an object of the input that looks like one: with any number of ``!``."""
+    """Whether it is a mark of a file, or an object of the input that looks like one, with any number of ``!``."""
     return len(value) == 1 and str(next(iter(value))).rstrip("!") in _MARKS
 
 

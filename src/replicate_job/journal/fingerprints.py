@@ -1,6 +1,6 @@
-"""Keyed fingerprints: they show that two jobs are the same, without storing their inputs.
+"""Keyed fingerprints: equal ones show that two jobs are the same, without storing their inputs.
 
-The key is the journal's own. Without it, no one can test which secret or picture a fingerprint belongs to.
+The key is random for each journal. Without it, no one can test which secret or picture a fingerprint belongs to.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from replicate_job.journal.entry import CreateRequest
 
 _SIZE = 15
-"""Hex digits: 60 bits, which fit into an integer of SQLite."""
+"""Hex digits of a fingerprint: 60 bits, which fit into an integer of SQLite."""
 _DATA = b'"data:'
-_FLOAT = re.compile(rb"[:,\[]-?\d+(?:\.0|(?:\.\d+)?e)")  # a number that may be whole, or a text that looks like one
+_FLOAT = re.compile(rb"[:,\[]-?\d+(?:\.0|(?:\.\d+)?e)")  # a float that may be whole, or text that looks like one
 
 
 def print_text(key: bytes, text: bytes) -> str:
@@ -27,15 +27,15 @@ def print_text(key: bytes, text: bytes) -> str:
 
 
 def print_job(key: bytes, job: Job) -> str:
-    """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
+    """A fingerprint that is equal for two jobs that ask for the same prediction. Options about waiting do not count."""
     return print_text(key, _canonical(asked(job)))
 
 
 def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
-    """Two fingerprints: of the request as it is sent, and of the part that the API's list can show.
+    """Two fingerprints: of the request as it is sent, and of the part that the API's list shows.
 
-    The list shows no secrets, and at most the content of a file; one that was uploaded counts by its content too. Of a
-    training it does not show the destination.
+    The list never shows secrets. A file counts by its content in the second one, even if it was uploaded. The list of
+    trainings does not show the destination.
     """
     place = request.path.lower().encode() + b"\0"
     body = request.values
@@ -51,7 +51,7 @@ def _number(key: bytes, text: bytes) -> int:
 
 
 def _canonical(value: Any) -> bytes:
-    """JSON that is the same for values that compare equal: names sorted, 1.0 as 1."""
+    """JSON that is equal for equal values: names are sorted, and 1.0 is written as 1."""
     text = encode_values(value)
     return encode_values(_whole(value)) if _FLOAT.search(text) else text
 
@@ -81,8 +81,8 @@ def _by_content(value: Any, files: dict[str, str]) -> Any:
 
 
 def content_print(url: str) -> str | None:
-    """The SHA-256 of a data URL's content, in hex; None where it cannot be read."""
-    import hashlib  # noqa: PLC0415 - OpenSSL's, for those who send files
+    """The SHA-256 of a data URL's content, in hex. None if it cannot be decoded."""
+    import hashlib  # noqa: PLC0415 - it loads OpenSSL, and most jobs send no files
 
     digest = hashlib.sha256()
     try:

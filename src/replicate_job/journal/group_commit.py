@@ -1,4 +1,4 @@
-"""Writes of many tasks in one transaction: those that come while one is under way share the next."""
+"""Group commit: writes of many tasks share a transaction. Writes that come during a transaction share the next one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from replicate_job.errors import JournalError
 
 MOST = 200
-"""Writes in one transaction."""
+"""The most writes in one transaction."""
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -31,9 +31,9 @@ class _Write(Generic[Item, Outcome]):
 
 
 class GroupCommit(Generic[Item, Outcome]):
-    """``write`` writes any number of items, and gives an outcome for each, in their order.
+    """``write`` writes any number of items in one transaction, and returns an outcome for each, in their order.
 
-    A write alone waits for nothing. Many at once cost as much as the few transactions that they take together.
+    A single write starts at once. Many writes at the same time cost only a few transactions.
     """
 
     def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]]) -> None:
@@ -44,8 +44,8 @@ class GroupCommit(Generic[Item, Outcome]):
     async def add(self, item: Item, undo: Callable[[], Awaitable[object]] | None = None) -> Outcome:
         """Write the item, and return its outcome. Raises what ``write`` raises.
 
-        Where this task is cancelled once the write has begun, it is written all the same, and ``undo`` is called then:
-        it undoes what may be written, for an outcome can be lost with its connection.
+        If this task is cancelled before the transaction begins, the item is not written. If it is cancelled later,
+        ``undo`` is called after the write: it must undo a write even without knowing its outcome.
         """
         write = _Write[Item, Outcome](item)
         self._waiting.append(write)

@@ -1,4 +1,4 @@
-"""The lease of a process: its claims last while it renews the lease. Also whether another process has died."""
+"""The lease of a process: its claims last while it renews the lease. Also detects that another process has died."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from replicate_job.clock import Clock
 
 
 class Term(NamedTuple):
-    """When a lease ends: by the clock that only grows, and in Unix time."""
+    """The end of a lease: by the monotonic clock, and in Unix time."""
 
     until: float
     until_wall: float
 
 
 class Lease:
-    """The lease of this process. It is over until a first term is committed to the journal, and once a term has passed.
+    """The lease of this process. It is valid from the first term committed to the journal until a term has passed.
 
-    A lapsed lease is never renewed: other processes may have taken its jobs over.
+    A lapsed lease is never renewed, because other processes may have taken over its jobs.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -33,11 +33,11 @@ class Lease:
         self._term: Term | None = None
 
     def next_term(self) -> Term:
-        """The term to write to the journal now. It counts from ``renew`` on."""
+        """The term to write to the journal now. It holds once it is passed to ``renew``."""
         return Term(self._clock.now() + self._seconds, self._clock.time() + self._seconds)
 
     def renew(self, term: Term) -> bool:
-        """Take a term over that is committed to the journal; False if the lease has lapsed meanwhile."""
+        """Take over a term that was committed to the journal. False if the lease has lapsed meanwhile."""
         if self._term and self.left <= 0:
             return False
         self._term = term
@@ -45,7 +45,7 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """Seconds until it ends, by the clock that moved more: one of them may have stood still or been set."""
+        """Seconds until it ends, by the clock that advanced more: the other one may have stopped or been set back."""
         if self._term is None:
             return 0.0
         return min(self._term.until - self._clock.now(), self._term.until_wall - self._clock.time())
@@ -56,15 +56,15 @@ class Lease:
 
     @property
     def may_send(self) -> bool:
-        """Whether a request sent now reaches the API before another process may take over.
+        """Whether a request sent now reaches the API before another process may take over the job.
 
-        A third of the lease is left for the connection, which takes 5 seconds at most.
+        The last third of the lease is reserved for connecting, which takes 5 seconds at most.
         """
         return self.left > self._seconds / 3
 
 
 class Process(msgspec.Struct, frozen=True):
-    """Identifies a process for all time. ``namespace`` and ``started`` are empty where they are unknown."""
+    """Identifies a process uniquely. ``namespace`` and ``started`` are empty if they are unknown."""
 
     host: str
     pid: int
@@ -82,14 +82,14 @@ class Process(msgspec.Struct, frozen=True):
 
     @property
     def holder(self) -> str:
-        """A name for one opening of the journal by this process."""
+        """A unique name for this opening of the journal by this process."""
         return f"{self.host} {self.pid} {uuid.uuid4().hex[:8]}"
 
     def is_dead(self, other: Process) -> bool:
         """Whether the other process has certainly ended.
 
-        A process number is valid only in one namespace and until the machine restarts. Elsewhere, for example in
-        another container with the same folder and host name, only the lease decides.
+        A process id is valid only in its namespace and until the machine restarts. Elsewhere, as in another container
+        with the same folder and host name, only the lease decides.
         """
         if not self.boot or not self.namespace:
             return False
@@ -99,12 +99,12 @@ class Process(msgspec.Struct, frozen=True):
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since the machine did; empty for a process that does not exist or has died."""
+    """The start time of a process, in ticks since the machine's start. Empty if it does not exist or is dead."""
     if sys.platform != "linux":
         return ""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
     except OSError:
         return ""
-    # A zombie keeps its number until its parent has waited for it.
+    # A zombie keeps its process id until its parent has waited for it.
     return "" if fields[0] in {b"Z", b"X"} else fields[19].decode()

@@ -1,4 +1,4 @@
-"""The journal's tables, a numbered step at a time. A step that was released is never edited."""
+"""SQLite's tables as numbered migrations. A released migration is never edited."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MIGRATIONS = (
         PRIMARY KEY (api, sha256)
     ) STRICT, WITHOUT ROWID;
     """,
-    # 2: no state without its facts; times of sends as moments; what may be compared without keeping it
+    # 2: no state without its facts; times of sends as moments; fingerprints to compare requests whose data are deleted
     """
     CREATE TABLE facts (
         name  TEXT PRIMARY KEY,
@@ -141,16 +141,16 @@ MIGRATIONS = (
         PRIMARY KEY (token, api, kind)
     ) STRICT, WITHOUT ROWID
     """,
-    # 5: a random mark of the latest claim, which shows after a commit without an answer whose it was
+    # 5: a random mark of the latest claim, which shows whose claim was committed if the commit got no answer
     """
     ALTER TABLE jobs ADD COLUMN claim TEXT
     """,
-    # 6: the step of a chain, as the names before it in a key may hold anything
+    # 6: the step of a chain, because the part before it in a key may hold any characters
     """
     ALTER TABLE jobs ADD COLUMN chain_step TEXT
     """,
-    # 7: the moment at which the last create request had ended without an answer. A job whose prediction is known from
-    # an answer has none. Of earlier rows it is not known: those with a prediction get the moment of the request.
+    # 7: the moment by which the last create request had ended without an answer. It is NULL for a job that got its
+    # prediction from an answer. Earlier rows lack this fact: those with a prediction get the time of the request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered TEXT;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL
@@ -159,7 +159,7 @@ MIGRATIONS = (
 
 
 def migrate(database: sqlite3.Connection, path: str) -> None:
-    """Bring the tables up to date. Raises JournalError for a journal that a newer release wrote, or is not ours."""
+    """Bring the tables up to date. Raises JournalError for a newer release's journal, or for another program's file."""
     version = _version(database)
     if version > len(MIGRATIONS):
         raise JournalError(f"the journal {path} was written by a newer release of replicate-job: update this one")
@@ -168,7 +168,7 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
     database.create_function("print_job", 2, _print_job, deterministic=True)
     database.execute("BEGIN IMMEDIATE")
     with database:
-        # Another process may have done it while this one waited for the lock.
+        # Another process may have migrated while this one waited for the lock.
         if not _version(database) and database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise JournalError(
                 f"{path} is a database of something else: name another file with --journal (in Python journal=)"
@@ -181,7 +181,7 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
 
 
 def _print_job(key: bytes, job: str) -> str | None:
-    """The fingerprint of a stored job; None where a damaged row cannot be read."""
+    """The fingerprint of a stored job. None if its row is damaged."""
     try:
         return print_job(key, decode_job(job))
     except (ValueError, TypeError, KeyError, RecursionError):

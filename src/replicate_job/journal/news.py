@@ -1,4 +1,4 @@
-"""News of jobs that other processes write: what a waiter need not ask for again and again."""
+"""News of other processes' writes, so that a waiting process need not poll the journal."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from replicate_job.wire.prediction import Prediction
 
 
 class News(Protocol):
-    """News of one name: the key of a job that is let go, or the id of a prediction that has ended.
+    """News of one name: a job's key, when its claim is released, or a prediction's id, when it has ended.
 
-    ``is_live``: news come now. Otherwise there are none, and a waiter asks.
+    ``is_live``: news arrive now. While it is False, a waiting process has to poll.
     """
 
     @property
     def is_live(self) -> bool: ...
 
     async def wait(self) -> None:
-        """Wait for news: a reason to look, which may turn out to be none."""
+        """Wait for news. News are only a reason to look: there may be nothing new."""
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A prediction in the journal. ``is_watched``: a process of a fleet waits for its end; ``end`` once it is there."""
+    """A prediction in the journal. ``is_watched``: a fleet's watcher polls it. ``end`` is its end, if it has ended."""
 
     is_watched: bool
     end: Prediction | None = None

@@ -1,4 +1,4 @@
-"""From the place of a journal, a file or a database, to the journal."""
+"""Opens the journal in a file or a database."""
 
 from __future__ import annotations
 

@@ -28,11 +28,11 @@ from replicate_job.wire.prediction import Prediction
 
 NOW = "extract(epoch FROM clock_timestamp())::float8"
 WATCHER = "watcher"
-"""The role of the process that waits for all predictions."""
+"""The role of the process that polls all predictions of a fleet."""
 FORGOTTEN = 24 * 3600.0
-"""Seconds after the end of its lease at which a holder is deleted."""
+"""Seconds after the end of its lease at which a holder's row is deleted."""
 CANCELED, CANCELED_ROW = "canceled", "canceled before it was created"
-"""Why a batch that was canceled is stopped, and the problem of its rows that were not created."""
+"""The reason in a canceled batch's row, and the problem of its rows that were not created."""
 
 
 _INSERT_ALL = (
@@ -56,13 +56,13 @@ T = TypeVar("T")
 
 
 class PostgresJournal(SQLJournal):
-    """A ``Journal`` in a database. The lease alone says whether a holder lives, by the database's clock.
+    """A ``Journal`` in a database. Only the lease tells whether a holder is alive, by the database's clock.
 
-    Entering it raises JournalError for a database that cannot be reached within 3 s, or does not hold what the journal
-    promises. Later, every method waits ``patience`` seconds for a database that went away.
+    Entering it raises JournalError for a database that does not answer within 3 s, or is unsuitable for a journal.
+    Later, every method waits up to ``patience`` seconds while the database cannot be reached.
     """
 
-    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # of a fleet, whose rows may not have begun
+    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # a fleet's batches, which may not have started a row yet
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class PostgresJournal(SQLJournal):
         self._listener = Listener(self._database)
         self._new, self._made = GroupCommit(self._insert_all), GroupCommit(self._write_all)
         self._released = GroupCommit(self._release_all)
-        self._writing = set[asyncio.Task[str]]()  # predictions, also of tasks that were cancelled
+        self._writing = set[asyncio.Task[str]]()  # writes of predictions, even those of cancelled tasks
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
-            if self.url.folder is not None:  # the server is ours, as a file would be
+            if self.url.folder is not None:  # the server is started by us, and migrated as a file would be
                 migrate(connection, str(self.url))
             check_version(connection, str(self.url))
             self._read_key(connection)
@@ -131,7 +131,7 @@ class PostgresJournal(SQLJournal):
         return Seen(row["is_watched"], end if end and end.is_terminal else None)
 
     def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:
-        notify(db, [job.key for job in jobs if job.batch is None])  # nobody waits for one of many rows
+        notify(db, [job.key for job in jobs if job.batch is None])  # no process waits for a single row of a batch
 
     def _check_batch(self, db: Database, batch: str | None) -> None:
         if batch and _canceled(db, [batch]):
@@ -139,7 +139,7 @@ class PostgresJournal(SQLJournal):
 
     @property
     def store(self) -> PostgresStore:
-        """Where the fleet's tables are too."""
+        """The store, which holds the fleet's tables too."""
         return self._database
 
     @property
@@ -151,14 +151,14 @@ class PostgresJournal(SQLJournal):
         return await self._new.add(new, lambda: self._database.run(partial(self._let_lie, new=new)))
 
     async def _insert_all(self, jobs: Sequence[NewJob]) -> list[Claim | None]:
-        """Insert the rows of those that have none, and claim them."""
+        """Insert and claim the jobs whose keys have no row yet."""
         entries = [self._entry(new) for new in jobs]
         rows = [self._values(new, entry) for new, entry in zip(jobs, entries, strict=True)]
         columns = [list(column) for column in zip(*rows, strict=True)]
 
         def work(db: Database) -> list[Claim | None]:
             if _canceled(db, sorted({new.batch for new in jobs if new.batch})):
-                return [None] * len(jobs)  # each learns of its own batch
+                return [None] * len(jobs)  # each then claims alone, and finds out about its own batch
             inserted = {row["claim"] for row in db.execute(_INSERT_ALL, columns)}
             lease = self._hold(db)
             return [
@@ -172,13 +172,13 @@ class PostgresJournal(SQLJournal):
         writing = asyncio.create_task(super().created(claim, prediction, collected=collected))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        return await asyncio.shield(writing)  # it exists, whoever still waits
+        return await asyncio.shield(writing)  # the prediction exists, even if this task is cancelled
 
     async def _created_plainly(self, found: Made) -> bool:
         return not found.strips and await self._made.add(found)
 
     async def _write_all(self, found: Sequence[Made]) -> list[bool]:
-        """Write the predictions of those jobs that have none. Two with one id are not written together."""
+        """Write the predictions of jobs that have none. Of two with the same id, only the first is written here."""
         first = {each.prediction.id: each for each in reversed(found)}
         rows = [
             (
@@ -215,7 +215,7 @@ class PostgresJournal(SQLJournal):
         return [None] * len(claims)
 
     async def _run_shared(self, work: Work[T], otherwise: T) -> T:
-        """Run work for many; ``otherwise`` where the database does not take it: one value of one of them may be why."""
+        """Run work for many jobs. Returns ``otherwise`` if the database refuses it: one value may be the cause."""
         try:
             return await self._database.run(work)
         except JournalError as error:
@@ -223,7 +223,7 @@ class PostgresJournal(SQLJournal):
                 return otherwise
             raise
 
-    def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - it began before the database's does
+    def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - the database's clock ends it, a little later
         db.execute(
             f"INSERT INTO holders (holder, lease_until, process) VALUES (?, {NOW} + ?, ?) ON CONFLICT (holder)"  # noqa: S608 - our own clock
             " DO UPDATE SET lease_until = excluded.lease_until, process = excluded.process",
@@ -240,9 +240,9 @@ class PostgresJournal(SQLJournal):
 
 
 def _canceled(db: Database, batches: Sequence[str]) -> bool:
-    """Whether one of these batches of a fleet is canceled. Those that are not stay so until the transaction's end.
+    """Whether one of these batches of a fleet is canceled. The others stay uncanceled until the transaction's end.
 
-    Whoever cancels waits for that, and then sees what was claimed.
+    A process that cancels a batch waits for that, and then sees the jobs that were claimed.
     """
     if not batches:
         return False
@@ -251,7 +251,7 @@ def _canceled(db: Database, batches: Sequence[str]) -> bool:
 
 
 async def migrate_database(url: DatabaseURL) -> tuple[int, int]:
-    """Bring the tables up to date, and return their versions before and now. Raises JournalError."""
+    """Bring the tables up to date, and return their versions before and after. Raises JournalError."""
     store = PostgresStore(
         url, SystemClock(), lambda _: None, every=60, closing=lambda _: None, committed=lambda _: None
     )

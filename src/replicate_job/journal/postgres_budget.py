@@ -1,7 +1,7 @@
-"""What the batches of a fleet may spend: one account of each in the database, which all workers keep.
+"""The budgets of a fleet's batches: one account for each batch in the database, which all workers update.
 
-An account changes by compare-and-set in one statement. So no lock is held while a worker thinks, and one that dies
-between two statements leaves nothing half done: what it has set aside is there under the key of the job.
+An account is updated by compare-and-set in one statement. So no lock is held while a worker decides. A worker that dies
+between two statements leaves a consistent account: the amounts that it has set aside are stored by the jobs' keys.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from replicate_job.journal.store import Database
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Something is set aside for the job of this ``key``. It has no secrets."""
+    """An amount that is set aside for the job with this ``key``. ``job`` is without secrets."""
 
     key: str
     job: Job
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A hold, and what became of its job: its ``state``, None before there is one.
+    """A hold with the ``state`` of its job, which is None until the job is claimed.
 
-    ``has_ended``: its prediction has. ``is_wrong``: its row has a problem, and is over with that.
+    ``has_ended``: its prediction has ended. ``is_wrong``: its row has a problem, so it gets no prediction.
     """
 
     hold: Hold
@@ -38,7 +38,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A batch's account as it was ``seen``. ``spent`` is by predictions that have ended."""
+    """A batch's account. ``spent`` is the cost of ended predictions. ``seen`` is the account's version number."""
 
     spent: Decimal
     held: tuple[Held, ...]
@@ -46,7 +46,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class NewAccount(msgspec.Struct, frozen=True):
-    """What a batch's account is to be from its submit on. ``seen`` is of the one before; None: there was none."""
+    """The account that a batch gets at its submission. ``seen`` is the version that it replaces; None if it is new."""
 
     spent: Decimal
     holds: tuple[Hold, ...]
@@ -54,7 +54,7 @@ class NewAccount(msgspec.Struct, frozen=True):
 
 
 class AccountChangedError(Exception):
-    """Raised where a worker has changed the account since it was ``seen``."""
+    """A worker has changed the account since it was ``seen``."""
 
 
 class BudgetTables:
@@ -62,7 +62,7 @@ class BudgetTables:
         self._store = journal.store
 
     async def read(self, batch: str) -> Account | None:
-        """The account of the batch of this id; None for one without a limit so far."""
+        """The account of the batch with this id. None if the batch has no budget so far."""
         query = (
             "SELECT h.key, h.job, j.state, j.state IN ('ended', 'collected') IS TRUE AS has_ended,"
             " EXISTS (SELECT FROM batch_rows AS r WHERE r.key = h.key AND r.problem <> '') AS is_wrong"
@@ -81,13 +81,13 @@ class BudgetTables:
     async def change(
         self, batch: str, account: Account, spent: Decimal, *, released: Sequence[str], holds: Sequence[Hold]
     ) -> bool:
-        """Write what is spent, and what is set aside besides; False where another worker has changed the account."""
+        """Write the cost and the holds. False if another worker has changed the account since it was read."""
         values: tuple[Any, ...] = (str(spent), batch, account.seen, list(released), *_columns(holds))
         return await self._store.run(lambda db: db.execute(_CHANGE, values).fetchone()["n"] > 0)
 
 
 def open_account(db: Database, batch: str, account: NewAccount) -> None:
-    """Write the account of the batch of this id anew. Raises AccountChangedError."""
+    """Write the account of the batch with this id anew. Raises AccountChangedError."""
     query = (
         "INSERT INTO budgets AS b VALUES (?, ?, 1) ON CONFLICT (batch) DO UPDATE SET spent = excluded.spent,"
         " trips = b.trips + 1 WHERE b.trips = ?"

@@ -1,4 +1,4 @@
-"""A PostgreSQL from a wheel, for one machine: it runs as long as a process uses it."""
+"""A PostgreSQL server from a Python wheel, for one machine. It runs while a process uses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 
 class _Heard(logging.Handler):
-    """What a program of PostgreSQL gave as its error: the wheel only logs it, and its exception names the exit code."""
+    """Catches the error of a PostgreSQL program. The wheel only logs it, and raises just the exit code."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -39,14 +39,14 @@ class _Heard(logging.Handler):
 
 
 class LocalServer:
-    """The server of a folder; any number of processes may use it. The last one that closes it ends it."""
+    """The server for a folder. Any number of processes may use it, and the last one to close it stops it."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._server: PostgresServer | None = None
 
     def open(self) -> None:
-        """Start it, unless it runs. Raises JournalError without the wheel, and where the server does not start."""
+        """Start the server if it does not run. Raises JournalError if the wheel is missing or the start fails."""
         with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel warns of a missing XDG_RUNTIME_DIR
             try:
@@ -57,7 +57,7 @@ class LocalServer:
             try:
                 self._folder.parent.mkdir(parents=True, exist_ok=True)
                 self._server = get_server(self._folder, cleanup_mode="stop").__enter__()
-            except Exception as error:  # noqa: BLE001 - the wheel's, its subprocess's or the system's
+            except Exception as error:  # noqa: BLE001 - the wheel, its subprocess or the system may raise anything
                 line = heard.error or next(iter(str(error).splitlines()), type(error).__name__)
                 log = self._folder / "log"
                 more = f": its log is {log}" if log.exists() else ""
@@ -66,7 +66,7 @@ class LocalServer:
                 heard.close()
 
     def address(self) -> str:
-        assert self._server  # noqa: S101 - it is open
+        assert self._server  # noqa: S101 - for the type checker: `open` was called
         return str(self._server.get_uri())
 
     def close(self) -> None:
@@ -74,15 +74,15 @@ class LocalServer:
             server, self._server = self._server, None
             if server:
                 self._forget_dead(server)
-                with suppress(Exception):  # it ends with the next process
+                with suppress(Exception):  # the next process to close the server stops it
                     server.__exit__(None, None, None)
 
     def _forget_dead(self, server: PostgresServer) -> None:
-        """Strike killed processes off the list of the server's users: they would keep it running."""
-        import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - the wheel's
+        """Remove killed processes from the wheel's list of users, as these would keep the server running."""
+        import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - a dependency of the wheel
 
-        with server._lock:  # noqa: SLF001 - it has no other name
+        with server._lock:  # noqa: SLF001 - the wheel has no public name for it
             pids = server.global_process_id_list
-            for pid in pids.get_and_remove(0):  # there is none: it lists them
+            for pid in pids.get_and_remove(0):  # there is no process 0, so this only returns the list
                 if not psutil.pid_exists(pid):
                     pids.get_and_remove(pid)

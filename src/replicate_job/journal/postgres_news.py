@@ -1,4 +1,4 @@
-"""News by LISTEN and NOTIFY: one connection a process, opened when something is waited for first."""
+"""News by LISTEN and NOTIFY. Each process has one connection for it, opened at the first wait."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 CHANNEL = "replicate_job"
 AGAIN = 5.0
-"""Seconds after which a connection that was lost is opened again."""
+"""Seconds after which a lost connection is opened again."""
 DEAF = 300.0
-"""Seconds after which it is tried again where notifications do not arrive, as behind a pool of transactions."""
+"""Seconds until another try if notifications do not arrive, as behind a transaction pool."""
 PROBED = 2.0
-"""Seconds for a notification of our own to arrive."""
+"""Seconds that a test notification may take to arrive."""
 TOGETHER = 400
-"""Names of one notification, which has room for 8,000 bytes."""
+"""How many names a notification has. Its payload is limited to 8,000 bytes."""
 
 
 def notify(db: Database, names: Iterable[str]) -> None:
-    """Tell all processes of these, once the transaction is committed."""
+    """Notify all processes of these names once the transaction is committed."""
     marks = sorted({_mark(name) for name in names})
     for start in range(0, len(marks), TOGETHER):
         db.execute("SELECT pg_notify(?, ?)", (CHANNEL, ",".join(marks[start : start + TOGETHER])))
@@ -59,7 +59,7 @@ class Ear:
 
 
 class Listener:
-    """Passes notifications on to the ears of this process, from a thread of its own."""
+    """Passes notifications on to this process's waiters, in a thread of its own."""
 
     def __init__(self, store: PostgresStore) -> None:
         self._store, self.is_live = store, False
@@ -90,7 +90,7 @@ class Listener:
     async def close(self) -> None:
         self._is_over.set()
         if self._thread:
-            self._wakes.close()  # which the other end hears
+            self._wakes.close()  # this wakes the thread's `select`
             await asyncio.to_thread(self._thread.join, FAREWELL)
 
     def _serve(self) -> None:
@@ -115,7 +115,7 @@ class Listener:
         return connect(self._store.address(), self._store.url, 5)
 
     def _arrives(self, connection: Connection) -> bool:
-        """Whether a notification from another connection arrives here."""
+        """Whether a notification from another connection arrives on this one."""
         probe = f"probe {os.urandom(8).hex()}"
         with closing(self._connect()) as other:
             other.execute("SELECT pg_notify(%s, %s)", (CHANNEL, probe))
@@ -126,7 +126,7 @@ class Listener:
         return False
 
     def _receive(self, connection: Connection, seconds: float | None) -> list[str] | None:
-        """Pass on what has come. None where this is over."""
+        """Pass on the notifications that have arrived. None if the listener is closing."""
         ready, _, _ = select.select([connection.fileno(), self._awake.fileno()], [], [], seconds)
         if self._is_over.is_set():
             return None
@@ -144,7 +144,7 @@ class Listener:
             for ear in self._ears.get(mark, ()):
                 ear.event.set()
 
-    def _set_live(self, is_live: bool) -> None:  # noqa: FBT001 - as a loop calls it
-        """Everyone looks once: what was missed before is seen, and what cannot be heard is asked for."""
+    def _set_live(self, is_live: bool) -> None:  # noqa: FBT001 - `call_soon_threadsafe` passes it by position
+        """Wake every waiter once: news may have been missed before, and without live news the waiters have to poll."""
         self.is_live = is_live
         self._deliver(list(self._ears))

@@ -1,4 +1,4 @@
-"""The tasks of the queue, as they are written with the rows and the ends that need them."""
+"""Puts tasks into the queue, in the same transaction as the rows and ends that need them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from replicate_job.journal.store import Database
 
 CHUNK = 20
-"""Rows of one task."""
+"""How many rows a task has."""
 FEW = 5
-"""The same where jobs may follow one another: a row that waits for a dead worker's lease holds up the others of it."""
+"""The same for a batch whose rows have several jobs: a row that waits for a dead worker's lease delays its task."""
 COLLECTED = 10
-"""Jobs of one task whose outputs are to be kept."""
+"""How many jobs a task has whose outputs are to be kept."""
 
 
 def queue_of(api: str) -> str:
-    """The name of an API's queue: PostgreSQL's channels have names of 63 bytes."""
+    """The name of an API's queue. It is hashed, because PostgreSQL limits names of channels to 63 bytes."""
     return f"replicate-{blake2b(api.encode(), digest_size=6).hexdigest()}"
 
 
@@ -25,7 +25,7 @@ def parts_of(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def defer_rows(  # noqa: PLR0913 - what a task is, and when
+def defer_rows(  # noqa: PLR0913 - the fields of a task
     db: Database,
     api: str,
     batch: int,
@@ -34,9 +34,9 @@ def defer_rows(  # noqa: PLR0913 - what a task is, and when
     delay: float = 0.0,
     priority: int = 0,
 ) -> None:
-    """Put tasks into the queue; one that waits there gets these lines too. A row's chunk is the task's first line.
+    """Put tasks for rows into the queue. A task that waits there already is extended to these lines.
 
-    Of a batch with a plan, whose rows have several tasks, no two for the same rows run at once.
+    A row's chunk is its task's first line. In a batch with a plan, tasks with the same chunk never run at once.
     """
     db.execute(
         "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)"
@@ -56,7 +56,7 @@ def defer_rows(  # noqa: PLR0913 - what a task is, and when
 
 
 def defer_next(db: Database, api: str, places: Sequence[tuple[str, str]]) -> None:
-    """Put the tasks of open rows into the queue, by their batches' ids and their names, before those of new rows."""
+    """Put the tasks of these open rows into the queue, before new rows. ``places``: batch ids and row names."""
     if not places:
         return
     found = db.execute(

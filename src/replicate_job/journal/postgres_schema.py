@@ -1,7 +1,7 @@
-"""PostgreSQL's tables, a numbered step at a time. A step that was released is never edited.
+"""PostgreSQL's tables as numbered migrations. A released migration is never edited.
 
-A release only adds what the one before can live with: processes of both run side by side while a fleet is updated. What
-no release reads any more goes one release later.
+A migration only adds what the previous release can work with, because both run side by side while a fleet is updated.
+Columns that are not read any more are removed one release later.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     import psycopg
 
 SCHEMA = "replicate_job"
-"""The schema of all tables: the database may hold others' tables too."""
+"""The schema of all our tables, because the database may have other programs' tables too."""
 _LOCK = 7_202_610_411
-"""An advisory lock that is only this package's."""
+"""The number of the advisory lock for migrations."""
 
 
 class QueueStep(msgspec.Struct, frozen=True):
-    """The steps of the queue engine's own tables, after one of its files up to another."""
+    """Migrations of the queue engine's own tables: its files after ``after``, up to ``until``."""
 
     after: str
     until: str
 
     def scripts(self) -> Iterator[bytes]:
-        """Raises JournalError where the queue engine is not installed, or older."""
+        """Raises JournalError if the queue engine is missing or too old."""
         found = find_spec("procrastinate")
         if found is None or found.origin is None:
             raise JournalError(f"a journal in PostgreSQL needs a queue: {advice('fleet')}")
@@ -44,7 +44,7 @@ class QueueStep(msgspec.Struct, frozen=True):
 
 
 MIGRATIONS: tuple[str | QueueStep, ...] = (
-    # 1. COLLATE "C": keys are searched by how they begin, in the order of their characters.
+    # 1. COLLATE "C" sorts by character code, which a search by a key's beginning needs.
     """
     CREATE TABLE facts (
         name  text PRIMARY KEY,
@@ -116,8 +116,8 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
         PRIMARY KEY (token, api, kind)
     )
     """,
-    # 2. A fleet. batches.model is what was resolved at the submit. batch_rows.chunk is the first line of the task that
-    # has the row; job is kept until it is in jobs.
+    # 2. A fleet. batches.model is the model as resolved at the submission. batch_rows.chunk is the first line of the
+    # row's task. batch_rows.job is kept until the job is in jobs.
     """
     ALTER TABLE batches
         ADD COLUMN number  bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
@@ -161,14 +161,14 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
         account text NOT NULL
     )
     """,
-    # 3. The queue's.
+    # 3. The queue's tables.
     QueueStep(after="", until="03.04.00_50_post_add_retry_failed_job_procedure"),
-    # 4. The step of a chain, as the names before it in a key may hold anything.
+    # 4. The step of a chain, because the part before it in a key may hold any characters.
     """
     ALTER TABLE jobs ADD COLUMN chain_step text
     """,
-    # 5. A batch's depot of input files, and its submitter's trace. A depot is deleted once it is due and no batch needs
-    # it: see ``FleetTables.due_depots``.
+    # 5. A batch's depot of input files, and its submitter's trace. A depot is deleted when it is due and no batch needs
+    # it any more: see ``FleetTables.due_depots``.
     """
     ALTER TABLE batches ADD COLUMN depot text, ADD COLUMN trace text NOT NULL DEFAULT '';
     CREATE TABLE depots (
@@ -177,14 +177,14 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
         due_at  double precision NOT NULL
     )
     """,
-    # 6. Jobs alone are watched too.
+    # 6. Jobs without a batch are polled by the watcher too.
     """
     CREATE INDEX jobs_alone_to_watch ON jobs (api) WHERE state = 'created' AND batch IS NULL
     """,
-    # 7. Batches of a fleet with more than one prediction a row. batches.plan says which follow, and with what models.
-    # batch_rows.line counts combinations where rows have several, and combination says which one it is. A row that is
-    # open may get another job; name is in the keys of all its jobs, due_at is when the next one may be created.
-    # budgets have what batches with a limit of cost have spent (USD), holds what is set aside for jobs under way.
+    # 7. Batches of a fleet with several predictions for each row. batches.plan says which follow, and their models.
+    # batch_rows.line counts combinations if rows have several; combination says which one it is. An open row may get
+    # another job; name is part of all its jobs' keys; due_at is when the next one may be created.
+    # budgets has the USD that batches with a cost limit have spent; holds has the amounts set aside for jobs.
     """
     ALTER TABLE batches ADD COLUMN plan text;
     ALTER TABLE batch_rows
@@ -207,8 +207,8 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     );
     CREATE INDEX tasks_by_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing')
     """,
-    # 8. The moment at which a job's last create request had ended without an answer. A job whose prediction is known
-    # from an answer has none. Of earlier rows it is not known: those with a prediction get the moment of the request.
+    # 8. The moment by which a job's last create request had ended without an answer. It is NULL for a job that got its
+    # prediction from an answer. Earlier rows lack this fact: those with a prediction get the time of the request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered text;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL
@@ -217,7 +217,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
 
 
 def check_version(connection: psycopg.Connection[Any], name: str) -> None:
-    """Raise JournalError for tables that are not there, too old, or of a newer release."""
+    """Raise JournalError for tables that are missing, too old, or of a newer release."""
     version = _version(connection)
     if version > len(MIGRATIONS):
         raise JournalError(f"the journal {name} was migrated by a newer release of replicate-job: update this one")
@@ -227,7 +227,7 @@ def check_version(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def migrate(connection: psycopg.Connection[Any], name: str) -> tuple[int, int]:
-    """Bring the tables up to date, and return the versions before and now. Raises JournalError for newer ones."""
+    """Bring the tables up to date, and return the versions before and after. Raises JournalError for newer tables."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         version = _version(connection)

@@ -1,4 +1,4 @@
-"""Transactions in PostgreSQL: a few threads with a connection each, and what to do when one breaks."""
+"""Runs transactions in PostgreSQL: a few threads with a connection each, and retries when a connection breaks."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ from replicate_job.journal.postgres_schema import SCHEMA
 from replicate_job.journal.store import Rows, Sync, Work
 
 THREADS = 8
-"""The most connections of a journal, besides the heartbeat's. They are opened as they are needed."""
+"""The most connections of a journal, besides the heartbeat's. They are opened when needed."""
 FIRST_CONNECT = 3
-"""Seconds for the first connection: nobody wants to wait long for a wrong address."""
+"""Seconds for the first connection. It is short, because the address may be wrong."""
 CONNECT = 5
-"""The same for any other connection."""
+"""Seconds for any later connection."""
 PATIENCE = 60.0
-"""Seconds for which a transaction is tried again while PostgreSQL is away, or others are in its way."""
+"""Seconds for which a transaction is retried while PostgreSQL cannot be reached, or other transactions conflict."""
 HURRY = 3.0
-"""Seconds for the same, once the process is to end."""
+"""The same once the process is about to end."""
 ANSWER = 2.0
-"""Seconds more for a server that takes what is sent and does not answer."""
+"""Further seconds for a server that accepts data and does not answer."""
 FAREWELL = 1.0
-"""Seconds for the last word of a journal that is closed."""
+"""Seconds for the last writes of a closing journal."""
 OLDEST = 14
-"""The oldest release of PostgreSQL that is taken."""
+"""The oldest supported major version of PostgreSQL."""
 _LONGEST_PAUSE = 1.0
 _IN_THE_WAY = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation)
-"""Another transaction was quicker. Of two that insert the same, one gets UniqueViolation, and sees it next time."""
+"""Conflicts with another transaction. Of two equal inserts, one gets UniqueViolation, and sees the row on its retry."""
 _OF_VALUES = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.ProgrammingError,
     psycopg.errors.ProgramLimitExceeded,
 )
-"""Errors of one value: what else is written with it is not to fail for it."""
+"""Errors about one value. Other values in the same transaction must not fail for them."""
 _ESCAPE = "␀"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
-"""A transaction sees one state, and fails where another has written its row since. What several rows promise together
-(one prediction, one job) is a unique index. SERIALIZABLE had a third of all transactions done again, for neighbours in
-an index page alone."""
+"""A transaction sees one state, and fails if another has written its row since. A unique index guards the rules over
+several rows (one prediction, one job). SERIALIZABLE made a third of all transactions fail, only because they touched
+the same index page."""
 _SAME = 20
-"""How often UniqueViolation is tried again: then it is a fault of the statement, and no race."""
+"""How often UniqueViolation is retried. After that it is a faulty statement, and not a race."""
 _SESSION = (
     f"SET search_path = {SCHEMA}",
-    "SET idle_in_transaction_session_timeout = '5s'",  # of a process that was stopped, whose locks others wait for
+    "SET idle_in_transaction_session_timeout = '5s'",  # a stopped process must not hold locks that others wait for
     "SET default_transaction_isolation = 'read committed'",
-    # What is committed is on the disk, also where the server's default is another.
+    # Commits must be on the disk, even if the server's default is off.
     "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
 )
 _POOL_PROBES = 10
-"""How often two connections are asked for their sessions behind a pool. One of transactions mixes them at once."""
+"""How often two connections are compared behind a pool. A transaction pool mixes their sessions at once."""
 _FACTS = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
        current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
@@ -80,7 +80,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 
 class _Transaction:
-    """A connection inside a transaction, for statements that are the same for every database."""
+    """A connection inside a transaction, with the interface that all databases share."""
 
     __slots__ = ("_connection",)
 
@@ -91,7 +91,7 @@ class _Transaction:
         return self._connection.execute(_translate(sql), [_storable(value) for value in values])
 
     def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """``COPY … FROM STDIN`` of these rows."""
+        """Run ``COPY … FROM STDIN`` with these rows."""
         with self._connection.cursor().copy(sql.encode()) as copy:
             for row in rows:
                 copy.write_row([_storable(value) for value in row])
@@ -103,14 +103,14 @@ def _translate(sql: str) -> bytes:
 
 
 def _storable(value: Any) -> Any:
-    """Escape U+0000, which a text of PostgreSQL cannot hold. Ids come from an API's answer, and may have any."""
+    """Escape U+0000, which PostgreSQL's text cannot hold. Ids come from API responses, which may have any character."""
     if isinstance(value, str) and ("\0" in value or _ESCAPE in value):
         return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
     return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> RowMaker[dict[str, Any]]:
-    """Rows by their columns' names, as they were before ``_storable``."""
+    """Make rows as dicts by column name, with ``_storable`` undone."""
     make = dict_row(cursor)
 
     def row(values: Sequence[Any]) -> dict[str, Any]:
@@ -142,13 +142,13 @@ class _Task:
 
 
 class PostgresStore:
-    """Runs work in transactions, tried again until nothing is in the way, and when PostgreSQL is back.
+    """Runs work in transactions. They are retried until no other transaction conflicts and PostgreSQL is reachable.
 
-    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own; ``closing`` as the
-    last work; ``committed`` with the note of a transaction, from any thread.
+    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own. ``closing`` is called
+    as the last work. ``committed`` is called with a committed transaction's note, from any thread.
     """
 
-    def __init__(  # noqa: PLR0913 - what is done, and when
+    def __init__(  # noqa: PLR0913 - the database, and the callbacks of the journal
         self,
         url: DatabaseURL,
         clock: Clock,
@@ -163,15 +163,15 @@ class PostgresStore:
         self._server: LocalServer | None = None
         self._beat, self._every, self.beats = beat, every, False
         self._closing, self._committed = closing, committed
-        self._own = threading.local()  # the connection and the transaction of each thread
+        self._own = threading.local()  # each thread's connection and transaction
         self._offset = 0.0
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._heart: threading.Thread | None = None
         self._is_over, self._is_closed = threading.Event(), False
-        self._open: set[_Task] = set()  # tasks without an outcome
+        self._open: set[_Task] = set()  # the tasks that have no outcome yet
         self._deadline = math.inf
-        self._is_silent = False  # the server takes what is sent, and has not answered since
+        self._is_silent = False  # the server accepts data, but has not answered since
         self._owner = Owner()
 
     @property
@@ -191,7 +191,7 @@ class PostgresStore:
         return self._url
 
     def address(self) -> str:
-        """What PostgreSQL's own library takes, with its password."""
+        """The address for PostgreSQL's own library, with the password."""
         return self._server.address() if self._server else self._url.reveal()
 
     def time(self) -> float:
@@ -212,35 +212,35 @@ class PostgresStore:
             self._check_pool(connection)
             return opened(connection)
 
-        allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # a name may take long to look up
+        allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # the host's look-up may take long too
         try:
             async with asyncio.timeout(allowed):
                 result = await self._submit(lambda: self._explained(first))
         except TimeoutError:
-            self._threads = []  # it is not to be waited for
+            self._threads = []  # `close` must not wait for the stuck thread
             raise JournalError(unreachable(self._url, f"no answer for {FIRST_CONNECT} s")) from None
         self._heart = threading.Thread(target=self._beat_on, name="journal heartbeat", daemon=True)
         self._heart.start()
         return result
 
-    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:  # noqa: ARG002 - all is
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:  # noqa: ARG002 - every commit is synced
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience)), undo)
 
     async def read(self, work: Work[T]) -> T:
-        """Every statement for itself: it sees what is committed, and is in no transaction's way."""
+        """Run work without a transaction: each statement sees what is committed, and conflicts with none."""
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience, reads=True)))
 
     async def vacuum(self) -> None:
-        """PostgreSQL does so by itself."""
+        """Do nothing: PostgreSQL vacuums by itself."""
 
     def hurry(self, seconds: float = HURRY) -> None:
-        """Wait for a database that is away for so many seconds at most, in all: the process is to end."""
+        """From now on wait at most this long, in all, for an unreachable database: the process is about to end."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
         for task in self._open:
             self._bound(task)
 
     def _bound(self, task: _Task) -> None:
-        """Fail the task that has no answer in time: at once where an earlier one had none. Its thread may be stuck."""
+        """Fail the task without an answer in time, or at once if an earlier one got none: its thread may be stuck."""
         seconds = 0.0 if self._is_silent else max(0.0, self._deadline - time.monotonic()) + ANSWER
         task.loop.call_later(seconds, self._give_up, task)
 
@@ -256,7 +256,7 @@ class PostgresStore:
             with suppress(JournalError):
                 farewell = lambda: self._explained(lambda: self._insist(self._closing, FAREWELL))  # noqa: E731
                 await self._submit(farewell)
-        self._is_closed = True  # what came before is still done
+        self._is_closed = True  # earlier tasks are still done
         for _ in self._threads:
             self._tasks.put(None)
         threads = [*self._threads, *([self._heart] if self._heart else [])]
@@ -276,7 +276,7 @@ class PostgresStore:
         if self._deadline < math.inf:
             self._bound(task)
         if len(self._open) > len(self._threads) < THREADS:
-            # Daemons: a second Ctrl-C must be able to end the process while they wait for the database.
+            # Daemon threads let a second Ctrl-C end the process while they wait for the database.
             thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -302,9 +302,9 @@ class PostgresStore:
             value, error = None, None
             try:
                 value = task.run()
-            except Exception as failure:  # noqa: BLE001 - a task waits for the outcome
+            except Exception as failure:  # noqa: BLE001 - the waiting task gets any error
                 error = failure
-            with suppress(RuntimeError):  # the loop has been closed, and with it all that waited
+            with suppress(RuntimeError):  # the loop was closed, so no task waits any more
                 task.loop.call_soon_threadsafe(task.settle, value, error)
         self._disconnect()
 
@@ -322,9 +322,9 @@ class PostgresStore:
             raise explain(error, self._url) from None
 
     def _check_pool(self, connection: Connection) -> None:
-        """Raise JournalError behind a pool that gives each transaction another session: settings of ours are lost."""
+        """Raise JournalError behind a transaction pool: it changes sessions, and with them our settings are lost."""
         if connection.info.backend_pid == _session(connection):
-            return  # there is no pool between
+            return  # connected without a pool
         other = connect(self.address(), self._url, FIRST_CONNECT)
         try:
             sessions = [(_session(connection), _session(other)) for _ in range(_POOL_PROBES)]
@@ -337,7 +337,7 @@ class PostgresStore:
             )
 
     def _insist(self, work: Work[T], patience: float, *, reads: bool = False) -> T:
-        """Try until it is committed. psycopg's errors come out where that is hopeless, or took too long."""
+        """Retry until the work is committed. Raises psycopg's error if a retry cannot help, or the time is over."""
         until, tries = time.monotonic() + patience, 0
         self._own.may_be_done = False
         while True:
@@ -354,7 +354,7 @@ class PostgresStore:
                 if not (is_broken or is_in_the_way) or time.monotonic() >= latest:
                     raise
                 pause = min(0.002 * 2 ** min(tries, 10), 0.1 if is_in_the_way else _LONGEST_PAUSE)
-                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - so that they do not meet again
+                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - random so that transactions do not meet again
             except BaseException:
                 self._roll_back()
                 raise
@@ -381,13 +381,13 @@ class PostgresStore:
         return value
 
     def _is_broken(self, error: psycopg.Error) -> bool:
-        """Whether the connection is of no use any more: it is closed, or its server has become a replica."""
+        """Whether the connection is useless: it is closed, or its server has become a replica."""
         connection: Connection | None = getattr(self._own, "connection", None)
         is_replica = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
         return connection is None or connection.closed or is_replica
 
     def _roll_back(self) -> None:
-        """Leave the transaction; a connection on which that fails is closed."""
+        """Roll back the transaction. If that fails, close the connection."""
         connection: Connection | None = getattr(self._own, "connection", None)
         if connection is None:
             return
@@ -420,10 +420,10 @@ class PostgresStore:
 
 
 def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
-    """Connect within that many seconds, to tables of ours. Raises psycopg's errors, and JournalError."""
+    """Connect within that many seconds, and set the session up. Raises psycopg's errors, and JournalError."""
     try:
         found = psycopg.conninfo.conninfo_to_dict(address)
-    except psycopg.ProgrammingError:  # it would quote the address
+    except psycopg.ProgrammingError:  # its message would show the address with the password
         raise JournalError(f"the journal's URL {url} cannot be read: it has an option that PostgreSQL lacks") from None
     usual = {"tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
     options: dict[str, Any] = {"application_name": "replicate-job", **usual, **found, "connect_timeout": seconds}
@@ -439,12 +439,12 @@ def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
 
 def _session(connection: Connection) -> int:
     row = connection.execute("SELECT pg_backend_pid() AS number", prepare=False).fetchone()
-    assert row  # noqa: S101 - it always has one
+    assert row  # noqa: S101 - for the type checker: the query always returns a row
     return int(row["number"])
 
 
 def check_server(connection: Connection, name: str) -> None:
-    """Raise JournalError for a server on which the journal's promises do not hold."""
+    """Raise JournalError for a server that cannot keep the journal's promises."""
     facts = connection.execute(_FACTS).fetchone() or {}
     if facts["version"] < OLDEST * 10_000:
         raise JournalError(f"the journal {name} is on PostgreSQL {facts['release']}: it takes {OLDEST} or later")
@@ -466,7 +466,7 @@ def unreachable(url: DatabaseURL, why: str) -> str:
 
 
 def explain(error: psycopg.Error, url: DatabaseURL) -> JournalError:
-    """One line about what is wrong with the journal, and what to do."""
+    """Explain in one line what is wrong with the journal, and what to do."""
     text = error.diag.message_primary or next(iter(str(error).splitlines()), "") or type(error).__name__
     text = text.rpartition("failed: ")[2].removeprefix("FATAL:").strip()
     match error:
@@ -484,5 +484,5 @@ def explain(error: psycopg.Error, url: DatabaseURL) -> JournalError:
 
 
 def is_of_values(error: JournalError) -> bool:
-    """Whether the error that ``explain`` explained is of what was written, and not of the database."""
+    """Whether an error from ``explain`` is about a written value, and not about the database."""
     return isinstance(error.__context__, _OF_VALUES)

@@ -1,7 +1,7 @@
-"""A batch on its way into the journal. Its rows come in many transactions, and the last one makes the batch of them.
+"""Submits a batch to the journal. Its rows are written in many transactions, and the last one turns them into a batch.
 
-Until then they belong to a draft: a batch without an API, which nobody sees or works on. Where the process that submits
-dies, a draft is left, and a later submit deletes it.
+Until then they belong to a draft: a batch without an API, which no worker sees. If the submitting process dies, its
+draft stays, and a later submission deletes it.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from replicate_job.journal.postgres_queue import CHUNK, defer_rows
 from replicate_job.journal.postgres_store import PostgresStore
 
 MANY = 5000
-"""Rows of a batch from which PostgreSQL's statistics are brought up to date with it."""
+"""From this many rows on, PostgreSQL's statistics are updated after the submission."""
 HELD, HELD_BYTES = 5000, 4 * 1024**2
-"""Rows, and bytes of their jobs, that are written in one transaction. Twice as many are in memory at most."""
+"""The most rows, and bytes of their jobs, in one transaction. Twice as many are in memory at most."""
 LEFT = 24 * 3600.0
-"""Seconds without a new row, after which a draft is one of a process that died."""
+"""A draft without a new row for this many seconds was left by a process that died."""
 
 
 class Combination(msgspec.Struct, frozen=True):
-    """Which row it is, and the values of its combination, where a batch has a grid."""
+    """The row's line, and the values of its combination in a batch with a grid."""
 
     line: int
     grid: dict[str, Any]
 
 
 class NewRow(msgspec.Struct, frozen=True):
-    """A row to be submitted. ``line`` is the row's own number, in a grid that of its combination.
+    """A row to submit. ``line`` is the row's number; in a batch with a grid, the number of the combination.
 
-    ``job`` is the row's; ``problem`` says why there is nothing to create for it. ``reused``: the job of its key is that
-    of another row, or an earlier one. ``is_open``: others may follow its job; all have its ``name`` in their keys.
+    ``job`` is the encoded job. ``problem`` says why it is not created. ``reused``: the row uses the job of another row,
+    or an earlier result. ``is_open``: further jobs may follow, and all of them have ``name`` in their keys.
     """
 
     line: int
@@ -54,11 +54,11 @@ class NewRow(msgspec.Struct, frozen=True):
 
 
 class BatchFacts(msgspec.Struct, frozen=True):
-    """What is written of a batch besides its rows. ``model`` and ``plan`` are what every worker is to know of it.
+    """What is stored of a batch besides its rows. ``model`` and ``plan`` are for the workers.
 
-    ``rate`` is create requests a second, None for no limit. ``depot`` is where the files of its rows are, None where
-    they have none. ``trace`` continues the submitter's (see ``Telemetry``). ``plan`` says what follows a row's first
-    job; empty for most.
+    ``rate`` is in create requests a second, None for no limit. ``depot`` is the place of the rows' input files, None if
+    they have none. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which jobs follow a
+    row's first one; it is empty for most batches.
     """
 
     entry: BatchEntry
@@ -75,14 +75,14 @@ class BatchFacts(msgspec.Struct, frozen=True):
 class Submission:
     """Takes the rows of one batch, in the order of their lines. Without ``finish`` there is no batch.
 
-    ``size`` is how many rows a task has.
+    ``size`` is the number of rows in a task.
     """
 
     def __init__(self, store: PostgresStore, size: int = CHUNK) -> None:
         self._store, self._size = store, size
         self._draft, self.rows = 0, 0
-        self._parts: list[tuple[int, int]] = []  # of the tasks: their first and last lines
-        self._is_open = False  # whether the last task has rows to create already
+        self._parts: list[tuple[int, int]] = []  # the first and last line of each task
+        self._is_open = False  # the last task has a row to create
         self._held: list[tuple[Any, ...]] = []
         self._bytes = 0
         self._writing: asyncio.Task[None] | None = None
@@ -104,7 +104,7 @@ class Submission:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Delete what was not finished."""
+        """Delete an unfinished draft."""
         if self._writing:
             await asyncio.wait([self._writing])
         if self._draft:
@@ -113,7 +113,7 @@ class Submission:
                 await asyncio.shield(self._store.run(lambda db: db.execute(query, (self._draft,)).rowcount))
 
     async def add(self, rows: Sequence[NewRow]) -> None:
-        """Take these rows. Some are written while the caller makes the next ones, and an error is raised here later."""
+        """Take these rows. They are written in the background, and a failed write raises at a later call."""
         for row in rows:
             self._held.append(self._line(row))
             self._bytes += len(row.job)
@@ -147,7 +147,7 @@ class Submission:
         return self._draft, row.line, first, row.key, row.job.decode(), row.problem, *more
 
     def _close_task(self) -> None:
-        """Forget a task whose rows all have problems."""
+        """Drop the last task if all its rows have problems."""
         if self._parts and not self._is_open:
             self._parts.pop()
         self._is_open = False
@@ -164,7 +164,7 @@ class Submission:
         await self._store.run(work)
 
     def _touch(self, db: Any) -> None:
-        """Keep the draft from being taken for one of a process that died."""
+        """Update the draft's time, so that it does not look like one of a dead process."""
         query = f"UPDATE batches SET started_at = {NOW} WHERE number = ? AND api = ''"
         if not db.execute(query, (self._draft,)).rowcount:
             raise JournalError("the rows that were written so far have been pruned meanwhile: submit them again")
@@ -174,24 +174,24 @@ class Submission:
         return db.execute(query, (self._draft,)).fetchone() is not None
 
     async def finish(self, facts: BatchFacts, account: NewAccount | None = None) -> int:
-        """Make a batch of the rows, with their tasks and its account, and return its number.
+        """Turn the rows into a batch, with its tasks and its account, and return its number.
 
-        A batch of that name gets these rows in place of its own. What its jobs have done stays. Raises
-        AccountChangedError; then it may be called again.
+        If a batch with this id exists, its rows are replaced, and its finished jobs stay. Raises AccountChangedError;
+        then it may be called again.
         """
         if self._held:
             await self._flush()
         await self._written()
         number = await self._store.run(lambda db: self._finish(db, facts, account))
         self._draft = 0
-        if self.rows >= MANY:  # autovacuum looks too late: until then, upkeep would go through all tasks for each row
+        if self.rows >= MANY:  # autovacuum comes too late: until then, upkeep would read all tasks for each row
             await self._store.run(lambda db: db.execute("ANALYZE batch_rows, procrastinate_jobs").rowcount)
         return number
 
     def _finish(self, db: Any, facts: BatchFacts, account: NewAccount | None) -> int:
         entry, draft = facts.entry, self._draft
         known = db.execute("SELECT number FROM batches WHERE id = ?", (entry.id,)).fetchone()
-        if known and self._store.may_be_done and not self._has_draft(db):  # it is done
+        if known and self._store.may_be_done and not self._has_draft(db):  # an earlier try was committed
             return int(known["number"])
         self._touch(db)
         number = int(known["number"]) if known else draft

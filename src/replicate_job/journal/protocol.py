@@ -1,4 +1,4 @@
-"""The journal's interface. Another store can implement it."""
+"""The journal's interface, which every store implements."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from replicate_job.wire.prediction import Prediction
 class Journal(Protocol):
     """Records what happened to every job.
 
-    Facts (``intend``, ``created``, ...) survive the death of the process once awaited. They raise ClaimLostError where
-    another process has taken the job over. Every method raises JournalError where the store cannot be used.
+    A fact (``intend``, ``created``, ...) that was awaited survives the death of the process. Writing one raises
+    ClaimLostError if another process has taken over the job. Every method raises JournalError if the store fails.
     """
 
     @property
@@ -28,15 +28,15 @@ class Journal(Protocol):
 
     @property
     def damaged(self) -> dict[str, str]:
-        """The damaged rows that lists have left out so far: a line about each, by the job's key.
+        """A line about each damaged row that lists have left out so far, by the job's key.
 
-        Reading such a job alone, or claiming it, raises DamagedError: nothing is created for it.
+        Reading or claiming such a job raises DamagedError: nothing is created for it.
         """
 
     def time(self) -> float:
-        """Unix time by the clock that all users of this journal share: the database's where it has one."""
+        """Unix time by the clock that all users of this journal share: the database's, if it has one."""
 
-    async def claim(  # noqa: PLR0913 - what a row holds from the start
+    async def claim(  # noqa: PLR0913 - the first facts of a job's row
         self,
         key: str,
         api: str,
@@ -49,52 +49,52 @@ class Journal(Protocol):
         batch: str | None = None,
         chain_step: str | None = None,
     ) -> Claim:
-        """Take up a job: a new one, one left unfinished, or a finished one to read its result.
+        """Claim a job: a new one, an unfinished one, or a finished one to read its result.
 
-        A ``prediction`` that exists becomes the job's, unless the job has another, or another job has this one.
+        An existing ``prediction`` becomes the job's, unless the job has another, or another job has this one.
         With ``request``, the create request of a new job is recorded at once, as ``intend`` does, and the claim
-        ``intends``; ``sent`` is by default the time of the journal's clock.
-        ``chain_step`` is the step's name where the job is one of a chain, whose key ends in it.
-        Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job. With
-        ``request``, raises BatchCanceledError where the ``batch`` is a fleet's and canceled.
+        ``intends``. ``sent`` defaults to the journal's time.
+        ``chain_step`` is the name of the job's step in a chain; the key ends with it.
+        Raises JobHeldError while another live process holds the claim, and KeyInUseError if ``key`` belongs to a
+        different job. With ``request``, raises BatchCanceledError if ``batch`` is a fleet's and canceled.
         """
 
     def hurry(self) -> None:
-        """Wait no more than some seconds, in all, for a database that is away: the process is to end."""
+        """From now on wait some seconds at most, in all, for an unreachable database: the process is about to end."""
 
     def news(self, name: str) -> AbstractContextManager[News | None]:
-        """News of a job's key or a prediction's id, for the block; None where the journal has none: then ask again."""
+        """News of a job's key or a prediction's id, during the block. None if this journal has no news: then poll."""
 
     async def seen(self, prediction_id: str, api: str) -> Seen:
-        """What a fleet knows of a prediction whose end this process waits for."""
+        """What a fleet's processes have recorded about a prediction whose end this process waits for."""
 
     async def renew(self) -> None:
-        """Renew the lease of this process. The journal also does it by itself while the process lives."""
+        """Renew the lease of this process. The journal also does this by itself while the process lives."""
 
     async def release(self, claim: Claim, made: Prediction | None = None) -> None:
-        """End the claim, so that another process can take the job up at once.
+        """End the claim, so that another process can claim the job at once.
 
-        ``made`` is the job's prediction where ``created`` could not write it: it is recorded with the release.
+        ``made`` is a prediction of the job that ``created`` could not write: it is recorded too.
         """
 
     async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         """Record that this create request is about to be sent, and check the claim in the same transaction.
 
-        The record is on the disk when this returns: a power cut does not undo it. The returned claim ``intends``,
-        unless its job has got a prediction meanwhile: then nothing may be sent. Raises BatchCanceledError as ``claim``.
+        The record is on the disk when this returns, safe from a power cut. The returned claim ``intends``, unless the
+        job has got a prediction meanwhile: then nothing may be sent. Raises BatchCanceledError as ``claim`` does.
         """
 
     async def unsent(self, claim: Claim) -> None:
         """Record that neither the intended create request nor any before it made a prediction."""
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
-        """Record the prediction, and return the job's id: the first one that was recorded stays.
+        """Record the prediction, and return the job's prediction id: the id that was recorded first stays.
 
-        The state is ``ended`` for a terminal prediction, and ``collected`` if nothing of it is to be saved. The record
-        is on the disk when this returns; that of a terminal prediction, of which nothing more is asked, soon after.
+        The state becomes ``ended`` for a terminal prediction, and ``collected`` if nothing of it is to be saved. The
+        record is on the disk when this returns. That of a terminal prediction reaches the disk soon after.
 
         A lost claim may record too, unless the key was freed and given to a new job (ClaimLostError). The result is
-        empty when another job of this journal has that id.
+        empty if another job of this journal has that id.
         """
 
     async def adopt(
@@ -106,18 +106,18 @@ class Journal(Protocol):
         is_own_list: bool = True,
         unanswered: Moment | None = None,
     ) -> Adoption:
-        """Take one of these predictions for this job. ``same``, oldest first, match its request.
+        """Adopt one of these predictions for this job. ``same``, oldest first, match its request.
 
-        ``unanswered`` is a moment at which the request had ended; the first one stays, for rivals to see.
+        ``unanswered`` is a moment by which the request had ended. The first one is stored, for rivals to see.
 
-        Predictions of other jobs are skipped. The rest is unclear in four cases: there are more than jobs with the
-        same request and no prediction; one of these jobs differs in what the list cannot show; there is such a job, and
-        it is not known whether the list is of the account that sent this one's request (``is_own_list``); or only
-        ``almost`` ones remain, which may be this job's or another's.
+        Predictions of other jobs are skipped. The rest is unclear in four cases: there are more predictions than jobs
+        with an equal request and no prediction; one of these jobs differs in what the list does not show; there is such
+        a job, and the list may be another account's (``is_own_list``); or only ``almost`` matching predictions remain,
+        which may be another job's.
         """
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
-        """Record a terminal prediction, with its id where ``created`` could not be written."""
+        """Record a terminal prediction, with its id if ``created`` could not write it."""
 
     async def collected(
         self,
@@ -128,41 +128,41 @@ class Journal(Protocol):
         *,
         save: str | None = None,
     ) -> None:
-        """Record the saved files and their folder; ``problem`` says why other files can never be saved.
+        """Record the saved files and their place. ``problem`` says why other files can never be saved.
 
-        ``prediction`` is terminal. It is written with this fact, for earlier facts may have failed to write it.
+        ``prediction`` is terminal. It is written again, because earlier facts may have failed to write it.
         """
 
     async def refused(self, claim: Claim, problem: str) -> None:
-        """Record that the job certainly has no prediction: its key is free. Raises ClaimLostError if it has one."""
+        """Record that the job certainly has no prediction, which frees its key. Raises ClaimLostError if it has one."""
 
     async def uncertain(self, claim: Claim, problem: str) -> None:
         """Record that the job may have a prediction or not. Raises ClaimLostError if one is known."""
 
     async def restart(self, claim: Claim, problem: str) -> None:
-        """Free the key of a job whose prediction was lost with its local server; it cost nothing."""
+        """Free the key of a job whose prediction was lost with its local server. The prediction cost nothing."""
 
     def is_same(self, entry: Entry, job: Job) -> bool:
         """Whether the entry's job asks for the same prediction."""
 
     async def printer(self) -> Callable[[Job], str]:
-        """What makes a job's keyed fingerprint: the same for jobs that ask for the same prediction."""
+        """The function that makes a job's keyed fingerprint. Jobs that ask for the same prediction have equal ones."""
 
     async def successes(self, api: str, requests: Sequence[CreateRequest], since: float) -> list[list[Entry]]:
-        """For each request, the jobs that the same one made, that have succeeded and whose results are stored.
+        """For each request: jobs with an equal request that have succeeded and whose results are stored.
 
-        Newest first, a few of each, and none that was sent before that Unix time. The files of a request are told from
-        others by their contents (``CreateRequest.files``), and its webhook counts.
+        A few of each, newest first, none of them sent before ``since`` (Unix time). Input files are compared by their
+        contents (``CreateRequest.files``), and the webhook counts.
         """
 
     async def account(self, api: str, token: str | None = None) -> str | None:
-        """The account of this journal's token, or of another's keyed hash (``Entry.token``); None: not known."""
+        """The account of this journal's token, or that with this keyed hash (``Entry.token``). None: not known."""
 
     async def note_account(self, api: str, account: str) -> None:
-        """Record whose token this journal was opened with."""
+        """Record the account of the token that this journal was opened with."""
 
     def uses_token(self, entry: Entry) -> bool:
-        """Whether the entry's last create request was sent with the token that this journal was opened with."""
+        """Whether the entry's last create request was sent with this journal's token."""
 
     async def get(self, key: str) -> Entry | None: ...
 
@@ -170,63 +170,63 @@ class Journal(Protocol):
         """The jobs with these keys."""
 
     async def steps_of(self, key: str) -> list[Entry]:
-        """The steps of the chain of that key, oldest first, each by its first job."""
+        """The steps of the chain with this key, oldest first, each by its first job."""
 
     async def api_of(self, start: str) -> str | None:
-        """The API of a job whose key begins with ``start``; None without such a job."""
+        """The API of any job whose key begins with ``start``. None if there is no such job."""
 
     async def find(self, prediction_id: str, api: str) -> Entry | None: ...
 
     async def unfinished(self, api: str) -> list[Entry]:
-        """Oldest first, without the rows of batches."""
+        """Unfinished jobs, oldest first, without the rows of batches."""
 
     async def under_way(self, api: str) -> list[Entry]:
-        """Jobs whose create request has an unknown outcome so far, rows of batches included."""
+        """Jobs whose create request has no known outcome yet, including rows of batches."""
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
-        """Newest first, without the rows of batches."""
+        """Jobs, newest first, without the rows of batches."""
 
     def scan(self, *, batch: str | None = None, since: float = 0) -> AsyncGenerator[list[Entry], None]:
-        """All jobs that were claimed since that Unix time, or all rows of a batch, some at a time."""
+        """Jobs claimed since that Unix time, or all rows of a batch, in portions."""
 
     async def past(self, api: str, model: str, limit: int) -> list[Entry]:
-        """Jobs of that model (without a version) whose prediction has ended, rows of batches included, newest first.
+        """Ended jobs of that model (without a version), including rows of batches, newest first.
 
-        Of the newest ``SCANNED`` jobs of the journal.
+        Only the newest ``SCANNED`` jobs of the journal are searched.
         """
 
     async def forget(self, key: str) -> None:
         """Delete a finished job's data: its input, its prediction, and the paths of its files.
 
-        Its key, a fingerprint, the id and the status stay: the same key never creates a second prediction. ``entries``
-        leaves it out. A refused job is deleted as a whole. Raises JobError for an unfinished or unknown job, and for a
-        row of a batch.
+        Its key, fingerprint, prediction id and status stay, so that the key never creates a second prediction.
+        ``entries`` leaves it out. A refused job is deleted completely. Raises JobError for an unfinished or unknown
+        job, and for a row of a batch.
         """
 
     async def begin_batch(self, batch: BatchEntry) -> None:
-        """Record that a batch is run, and the command that continues it."""
+        """Record that a batch was started, and the command that continues it."""
 
     async def batches(self) -> list[BatchEntry]:
-        """Newest first."""
+        """All batches, newest first."""
 
     async def counts(self) -> list[JobCount]:
-        """How many jobs there are. It reads all rows, some thousand at a time, so that others can write between."""
+        """How many jobs there are in each state. Reads the rows in portions, so that others can write in between."""
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
-        """Delete the data of jobs that are over and were claimed before that Unix time, and make the file smaller.
+        """Delete the data of jobs that are over and were claimed before that Unix time, and shrink the file.
 
-        A job that ran leaves its key, its prediction's id and its status, so that the key pays for nothing again; with
-        ``forget`` it leaves nothing, and the key is free. ``dry_run`` counts only.
+        A job that ran keeps its key, its prediction's id and its status, so that the key is never paid for again. With
+        ``forget`` the whole row is deleted, and the key is free. ``dry_run`` only counts.
         """
 
     async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
-        """Write the state of a rate limit of this journal's token at this API, where it is still as it was ``seen``.
+        """Write the state of a rate limit of this journal's token at this API, if it is still as it was ``seen``.
 
-        None once it is written. Otherwise the state as another process has written it; empty where there is none. It is
-        not synced: a power cut may undo it.
+        Returns None if it was written, else the state that another process has written (empty if there is none). It is
+        not synced, so a power cut may undo it.
         """
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
-        """Find a file with this content that was uploaded to this API before; it may have expired."""
+        """Find an earlier upload of this content to this API. It may have expired."""
 
     async def remember_upload(self, api: str, sha256: str, info: FileInfo) -> None: ...

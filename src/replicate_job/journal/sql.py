@@ -1,4 +1,4 @@
-"""The journal's rules and statements, the same for every database."""
+"""The journal's rules and SQL statements, which all databases share."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ from replicate_job.wire.prediction import Prediction
 LEASE = 15.0
 """Seconds that a claim lasts without renewal."""
 RIVAL_SPAN = 120.0
-"""Seconds. The account's list tells two create requests apart that were sent further apart than this."""
+"""Seconds. Create requests sent further apart than this can be told apart by the times in the account's list."""
 _RIVALS = 100
-"""Of so many rivals at most is looked at when their requests ended; of the newest."""
+"""The most rivals, the newest ones, whose unanswered requests are looked at."""
 
 _ALL = 2**62
 LOOKED_UP = 500
-"""Keys in one statement; SQLite before 3.32 takes 999 values."""
+"""How many keys a statement has. SQLite before 3.32 allows 999 values."""
 SCANNED = 100_000
-"""The newest jobs among which a model's past ones are looked for."""
+"""How many of the newest jobs are searched for a model's past ones."""
 
 COUNTED = 10_000
-"""Rows that are counted in one statement, some ten milliseconds: in SQLite, writers wait for it."""
+"""How many rows a statement counts. It takes some ten milliseconds, in which SQLite lets no other process write."""
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM jobs"
 _COUNT = (
     "SELECT batch, state, status, count(*) AS number FROM jobs WHERE seq > ? AND seq <= ? GROUP BY batch, state, status"
@@ -63,7 +63,7 @@ _COUNT = (
 
 
 class NewJob(msgspec.Struct, frozen=True):
-    """What a new row is made of. ``encoded`` is the job's JSON, and ``mark`` names this claim among all.
+    """The values of a new row. ``encoded`` is the job as JSON. ``mark`` is a unique name of this claim.
 
     ``request`` is about to be sent, at the moment ``sent``.
     """
@@ -94,7 +94,7 @@ class Made(msgspec.Struct, frozen=True):
 
     @property
     def strips(self) -> bool:
-        """Whether what no further request needs is to be deleted with it."""
+        """Whether secrets and file contents are to be deleted with this write."""
         return self.collected and needs_strip(self.claim.entry.request)
 
 
@@ -102,18 +102,18 @@ COLUMNS = (
     "key, api, job, job_print, save, batch, state, claimed_at, request, request_hash, shown_hash, sends, first_sent,"
     " last_sent, sent_at, token, fence, holder, claim, chain_step"
 )
-"""Of the row of a new job."""
+"""The columns of a new job's row."""
 
 
 class SQLJournal(ABC):
-    """A ``Journal`` in tables, shared by any number of processes. Use it as an async context manager.
+    """A ``Journal`` in SQL tables, shared by any number of processes. Use it as an async context manager.
 
-    ``token`` is the API's. The journal stores a keyed hash of it, to know later whose list of predictions to read.
-    A store of its own has each database, and its own way to tell whether a lease is over.
+    ``token`` is the API's. The journal stores only a keyed hash of it, to know later whose list of predictions to read.
+    Each database has its own store, and its own way to tell whether a lease has ended.
     """
 
     kept_batches = "1 = 0"
-    """The batches that are kept even where they have no jobs."""
+    """The SQL condition for batches that are kept even if they have no jobs."""
 
     def __init__(self, store: Store, *, lease: float, clock: Clock, token: str | None) -> None:
         self.lease = lease
@@ -121,7 +121,7 @@ class SQLJournal(ABC):
         self._process = Process.current(clock)
         self._holder = self._process.holder
         self._held: Lease | None = None
-        self._claims: dict[str, int] = {}  # the fence of each
+        self._claims: dict[str, int] = {}  # the fence of each held claim, by the job's key
         self._mark, self._numbers = secrets.token_hex(8), count()
         self._key = b""
         self._token_print = ""
@@ -139,17 +139,17 @@ class SQLJournal(ABC):
 
     @abstractmethod
     def _write_term(self, db: Database, term: Term) -> None:
-        """Write until when this process holds its jobs."""
+        """Write the time until which this process holds its claims."""
 
     @abstractmethod
     def _forget_holders(self, db: Database) -> None:
-        """Delete the holders that hold nothing any more, however their processes ended."""
+        """Delete the rows of holders whose leases have ended, however their processes ended."""
 
     @abstractmethod
     def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
-        """The seconds after which a holder's lease ends unless it is renewed, and whose it is; None: it has none."""
+        """The seconds until a holder's lease ends unless it is renewed, and its process. None for no lease."""
 
-    async def claim(  # noqa: PLR0913 - what a row holds from the start
+    async def claim(  # noqa: PLR0913 - the first facts of a job's row
         self,
         key: str,
         api: str,
@@ -169,14 +169,14 @@ class SQLJournal(ABC):
         new = NewJob(key, api, job, save, batch, encoded, mark, chain_step, request, sent)
         claim = await self._claim_new(new) if request and not prediction else None
         claim = claim or await self._claim_alone(new, prediction)
-        if claim.entry.state != "collected":  # one that is over is free for all
+        if claim.entry.state != "collected":  # a finished job needs no claim
             self._claims[key] = claim.fence
         return claim
 
-    async def _claim_new(self, new: NewJob) -> Claim | None:  # noqa: ARG002 - for those that can
-        """Claim a job that nobody has claimed yet, and intend its request, in a transaction that many claims share.
+    async def _claim_new(self, new: NewJob) -> Claim | None:  # noqa: ARG002 - a subclass uses it
+        """Claim a job that has no row yet, and intend its request, in a transaction that many claims share.
 
-        None where that is not so, or not possible.
+        None if the job has a row, or the database has no such transactions.
         """
         return None
 
@@ -192,7 +192,7 @@ class SQLJournal(ABC):
         return await self._store.run(work, sync=sync, undo=partial(self._let_lie, new=new))
 
     def _let_lie(self, db: Database, new: NewJob) -> None:
-        """Free a job whose claim nobody waits for any more, if it was claimed. It would last as long as this process.
+        """Release a claim whose task was cancelled while it claimed: it would last as long as this process.
 
         Nothing was sent for it.
         """
@@ -208,15 +208,15 @@ class SQLJournal(ABC):
             self._check_goes_on(db, new)
             return Claim(entry, 1, self._hold(db), intends=new.request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
-        if row["claim"] in {new.mark, mark_of_row(new.mark)}:  # tried before: the commit's answer was lost
+        if row["claim"] in {new.mark, mark_of_row(new.mark)}:  # an earlier try was committed, but its answer was lost
             intends = row["claim"] == mark_of_row(new.mark) and row["state"] == "intended"
             return Claim(read_entry(row), row["fence"], self._hold(db), intends=intends)
         if row["state"] == "refused":
-            # The job certainly never ran, so that its key is free again, also for a corrected job.
+            # The job certainly never ran. So its key is free again, even for a different job.
             db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
             self._check_goes_on(db, new)
             entry = self._insert(db, new, fence=row["fence"] + 1)
-            assert entry  # noqa: S101 - there is none of that key
+            assert entry  # noqa: S101 - for the type checker: the row of that key was just deleted
             return Claim(entry, row["fence"] + 1, self._hold(db), intends=new.request is not None)
         entry = read_entry(row)
         self._check_same(entry, new)
@@ -230,15 +230,15 @@ class SQLJournal(ABC):
         return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
 
     def _check_goes_on(self, db: Database, new: NewJob) -> None:
-        """Raise BatchCanceledError where the new job is to be created at once, in a batch that is canceled."""
+        """Raise BatchCanceledError if the new job has a request and belongs to a canceled batch."""
         if new.request:
             self._check_batch(db, new.batch)
 
-    def _check_batch(self, db: Database, batch: str | None) -> None:  # noqa: B027 - not every database has fleets
-        """Raise BatchCanceledError for a batch that is canceled. None is until this transaction's end."""
+    def _check_batch(self, db: Database, batch: str | None) -> None:  # noqa: B027 - only PostgreSQL has fleets
+        """Raise BatchCanceledError if the batch is canceled. Otherwise it stays so until the transaction's end."""
 
     def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
-        """Insert the row of a new job; None where a job has that key."""
+        """Insert the row of a new job. None if another job has its key."""
         entry = self._entry(new)
         values = self._values(new, entry, fence)
         marks = ",".join("?" * len(values))
@@ -291,7 +291,7 @@ class SQLJournal(ABC):
         return entry.job_print == print_job(self._key, job)
 
     async def printer(self) -> Callable[[Job], str]:
-        await self._store.read(lambda _: None)  # the first use of the store reads the key
+        await self._store.read(lambda _: None)  # opening the store reads the key
         return partial(print_job, self._key)
 
     async def successes(self, api: str, requests: Sequence[CreateRequest], since: float) -> list[list[Entry]]:
@@ -305,7 +305,7 @@ class SQLJournal(ABC):
         return await self._store.read(work)
 
     def _read_key(self, db: Database) -> None:
-        """Read the journal's key for fingerprints, and make the token's fingerprint with it."""
+        """Read the journal's key for fingerprints, and compute the token's fingerprint with it."""
         self._key = bytes(db.execute("SELECT value FROM facts WHERE name = 'key'").fetchone()["value"])
         self._token_print = print_text(self._key, self._token.encode()) if self._token else ""
 
@@ -320,7 +320,7 @@ class SQLJournal(ABC):
         raise JobHeldError(running, until=self._clock.time() + left)
 
     def _hold(self, db: Database) -> Lease:
-        """Give the lease of this process, renewed where little of it is left: with this transaction's commit."""
+        """The lease of this process. If less than half of it is left, it is renewed with this transaction's commit."""
         if self._store.note is None:
             held = self._held
             if held and not held.is_short:
@@ -344,21 +344,21 @@ class SQLJournal(ABC):
         self._held = lease if lease.renew(term) else None
 
     def _leave(self, db: Database) -> None:
-        """Delete this holder, unless a claim of it was never let go: that one lasts as long as its lease."""
+        """Delete this holder's row, unless a claim was never released: that claim lasts until the lease ends."""
         if self._held and not self._claims:
             db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
 
-    def hurry(self) -> None:  # noqa: B027 - not every database needs it
-        """A file is not away."""
+    def hurry(self) -> None:  # noqa: B027 - only a remote database needs it
+        """Do nothing: a file can always be reached."""
 
-    def news(self, name: str) -> AbstractContextManager[News | None]:  # noqa: ARG002 - it has none
+    def news(self, name: str) -> AbstractContextManager[News | None]:  # noqa: ARG002 - a file sends no news
         return nullcontext()
 
-    async def seen(self, prediction_id: str, api: str) -> Seen:  # noqa: ARG002 - there is no fleet
+    async def seen(self, prediction_id: str, api: str) -> Seen:  # noqa: ARG002 - a file has no fleet
         return Seen(is_watched=False)
 
-    def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:  # noqa: B027 - not every database can
-        """Tell those who wait for the jobs that they are let go."""
+    def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:  # noqa: B027 - a file sends no news
+        """Notify the processes that wait for these jobs that their claims are released."""
 
     async def renew(self) -> None:
         await self._store.run(self._beat)
@@ -390,7 +390,7 @@ class SQLJournal(ABC):
                 return Claim(entry, claim.fence, lease, intends=True)
             self._check_batch(db, entry.batch)
             whole, shown = print_request(self._key, request)
-            is_first = entry.sends == 0  # those before, if any, were never sent: what was made then is not this job's
+            is_first = entry.sends == 0  # earlier requests, if any, were never sent, and can have made no prediction
             db.execute(
                 "UPDATE jobs SET state='intended', request=?, request_hash=?, shown_hash=?, sends=sends+1,"
                 " first_sent=CASE WHEN ? THEN ? ELSE first_sent END, last_sent=?, sent_at=?, token=?,"
@@ -420,10 +420,10 @@ class SQLJournal(ABC):
             self._let_go(claim)
         return owner
 
-    async def _created_plainly(self, found: Made) -> bool:  # noqa: ARG002 - for those that can
-        """Write a prediction of a job that has none, in a transaction that many share.
+    async def _created_plainly(self, found: Made) -> bool:  # noqa: ARG002 - a subclass uses it
+        """Write the prediction of a job that has none, in a transaction that many writes share.
 
-        False where nothing was written: the job has one, or its claim was lost, or more is to be written.
+        False if nothing was written: the job has a prediction, or its claim was lost, or more has to be written.
         """
         return False
 
@@ -431,7 +431,7 @@ class SQLJournal(ABC):
         claim, prediction = found.claim, found.prediction
 
         def work(db: Database) -> str:
-            # Usually nothing has changed since the claim, and one statement is enough.
+            # Usually nothing has changed since the claim, and this statement is enough.
             if _write_created(db, claim, prediction, found.encoded, collected=found.collected):
                 if found.strips:
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
@@ -446,11 +446,11 @@ class SQLJournal(ABC):
                 return str(row["prediction_id"])
             if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
-            # Another process has the claim now, and does not know of this prediction yet.
+            # Another process holds the claim now, and does not know this prediction yet.
             _write_created(db, claim, prediction, found.encoded, fenced=False)
             return prediction.id
 
-        # Nothing is asked for by the id of a prediction that is over. Lost in a power cut, it is looked up.
+        # If a power cut loses the id of an ended prediction, a look-up finds it. So this write need not be synced.
         return await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
 
     async def adopt(
@@ -471,7 +471,7 @@ class SQLJournal(ABC):
                 return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
             free, rivals = _not_owned(db, entry.api, same), _rivals(db, entry, shown)
-            if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent
+            if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent its request
                 return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
                 ended, sent = _rivals_unanswered(db, entry, shown)
@@ -505,7 +505,7 @@ class SQLJournal(ABC):
     async def _finish(
         self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
     ) -> None:
-        """Write a fact about the end, with the id and the prediction: an earlier fact may have failed to write them."""
+        """Write a fact about the end, with the prediction and its id, as an earlier write of these may have failed."""
         if missing := lacking("ended", prediction.id, prediction.status):
             raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
         encoded = msgspec.json.encode(prediction).decode()
@@ -548,7 +548,7 @@ class SQLJournal(ABC):
             if self._store.may_be_done and entry.state == state:
                 return
             query = "UPDATE jobs SET state = ?, problem = ?, sends = sends - ? WHERE key = ?"
-            is_unsent = state == "claimed" and entry.state != "claimed"  # one that was told before counts once
+            is_unsent = state == "claimed" and entry.state != "claimed"  # the same request is subtracted only once
             db.execute(query, (state, problem, int(is_unsent), claim.key))
             if state == "refused":
                 _strip(db, entry)
@@ -632,7 +632,7 @@ class SQLJournal(ABC):
         bounds: tuple[Any, ...] = (since,)
         if batch is None:
             where, place = "claimed_at >= ?", "seq"
-        else:  # a row's key begins with its batch, and then there is a / or a ~
+        else:  # a row's key begins with its batch's id, followed by "/" or "~"
             where, place, last = "batch = ? AND key < ?", "key", f"{batch}/"
             bounds = (batch, f"{batch}~\U0010ffff")
         query = f"SELECT * FROM jobs WHERE {place} > ? AND {where} ORDER BY {place} LIMIT {LOOKED_UP}"  # noqa: S608 - our own columns
@@ -647,7 +647,7 @@ class SQLJournal(ABC):
                 yield entries
 
     async def past(self, api: str, model: str, limit: int) -> list[Entry]:
-        starts = [f'{{"model":"{model}{end}' for end in ('"', ":")]  # a job's model is the first of its text
+        starts = [f'{{"model":"{model}{end}' for end in ('"', ":")]  # the model is the first field of a stored job
         return await self._select_sound(
             "SELECT * FROM jobs WHERE seq > (SELECT coalesce(max(seq), 0) FROM jobs) - ? AND api = ?"
             " AND status IS NOT NULL AND prediction IS NOT NULL AND state IN ('ended', 'collected')"
@@ -679,7 +679,7 @@ class SQLJournal(ABC):
             "SELECT id, api, source, command, started_at, coalesce(open, 0) AS unfinished FROM batches"
             " LEFT JOIN (SELECT batch, count(*) AS open"
             " FROM jobs WHERE state NOT IN ('collected', 'refused') GROUP BY batch) AS counted ON batch = id"
-            " WHERE api <> '' ORDER BY started_at DESC"  # without those that are being submitted
+            " WHERE api <> '' ORDER BY started_at DESC"  # without drafts, which are still being submitted
         )
         return await self._store.read(lambda db: [BatchEntry(**row) for row in db.execute(query)])
 
@@ -696,7 +696,7 @@ class SQLJournal(ABC):
         return await self._store.read(lambda db: [read_entry(row) for row in db.execute(query, values)])
 
     async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
-        """The entries, without damaged rows, which go to ``damaged``."""
+        """Read entries. Damaged rows are left out, and noted in ``damaged``."""
         return await self._store.read(lambda db: self._sound(db.execute(query, values)))
 
     def _sound(self, rows: Iterable[Any]) -> list[Entry]:
@@ -763,7 +763,7 @@ def _get(db: Database, key: str) -> Entry:
 
 
 def _needed_for(entry: Entry) -> str:
-    """Why a job cannot be forgotten; empty where it can."""
+    """Why a job cannot be forgotten; empty if it can."""
     if entry.batch is not None:
         return f"{entry.key!r} is a row of the batch {entry.batch}, which needs it to do nothing twice"
     if entry.state in UNFINISHED:
@@ -771,7 +771,7 @@ def _needed_for(entry: Entry) -> str:
     return ""
 
 
-def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
+def _write_created(  # noqa: PLR0913 - the values, and the conditions for the write
     db: Database,
     claim: Claim,
     prediction: Prediction,
@@ -808,12 +808,12 @@ def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
 
 
 def mark_of_row(mark: str) -> str:
-    """The mark in the row of a claim that made the row: where nothing was sent for it before."""
+    """The mark that a claim leaves in the row if it also inserted the row, so that nothing was sent before."""
     return f"{mark} new"
 
 
 def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Insert a row, or replace the one in its place. A later release may have given the table more columns."""
+    """Insert a row, or replace the one with the same key. Columns are named, as later releases may add some."""
     names, marks = ", ".join(values), ",".join("?" * len(values))
     changes = ", ".join(f"{name} = excluded.{name}" for name in values if name not in place)
     conflict = f"ON CONFLICT ({', '.join(place)}) DO UPDATE SET {changes}"
@@ -821,7 +821,7 @@ def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, An
 
 
 def _over(db: Database, before: float, *, forget: bool) -> dict[str, str | None]:
-    """Jobs that are over and were claimed before that time: their keys, and what is to be left of each, if anything."""
+    """The finished jobs claimed before that time: each key with the job text to keep, or None to delete the row."""
     query = "SELECT key FROM jobs WHERE state = 'refused' AND claimed_at < ?"
     over: dict[str, str | None] = {row["key"]: None for row in db.execute(query, (before,))}
     query = "SELECT key, job FROM jobs WHERE state = 'collected' AND claimed_at < ?"
@@ -851,7 +851,7 @@ class _Reduced(msgspec.Struct):
 
 
 def _reduced(job: str) -> str:
-    """A stored job without all but its model; empty for a damaged one, whose model cannot be read: it stays."""
+    """A stored job reduced to its model. Empty for a damaged one, which is not pruned."""
     try:
         return msgspec.json.encode(decode(job, _Reduced)).decode()
     except ValueError:
@@ -859,13 +859,13 @@ def _reduced(job: str) -> str:
 
 
 def _reduce(db: Database, key: str, reduced: str) -> None:
-    """Delete a finished job's data. Its fingerprint, id and status stay: its key never pays for another prediction."""
+    """Delete a finished job's data. Its fingerprint, id and status stay, so that its key is never paid for again."""
     rest = "request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
     db.execute(f"UPDATE jobs SET job=?, {rest} WHERE key = ?", (reduced, key))  # noqa: S608 - our own columns
 
 
 def _strip(db: Database, entry: Entry) -> None:
-    """Delete secrets and file contents, which no further request needs: the job is over, or certainly never ran."""
+    """Delete secrets and file contents. The job is over or certainly never ran, so no request needs them any more."""
     request = entry.request
     if request is None or not needs_strip(request):
         return
@@ -892,10 +892,10 @@ def _not_owned(db: Database, api: str, ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
-    """Other jobs whose prediction the account's list cannot tell from this one's.
+    """Other jobs whose predictions look the same in the account's list as this job's.
 
-    The result maps each whole fingerprint to the number of its requests sent at about the same time. A request that
-    differs in what the list cannot show counts whenever it was sent, for a clock may have been set since.
+    Maps the fingerprint of each whole request to the number of such requests sent at about the same time. A request
+    that differs in what the list does not show is included whenever it was sent, as a clock may have been set since.
     """
     if entry.first_sent is None:
         return {}
@@ -909,7 +909,7 @@ def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
 
 
 def _successes(db: Database, api: str, shown: int, whole: int | None, since: float) -> list[Entry]:
-    """``whole`` tells requests apart whose secrets may differ."""
+    """Stored successes with an equal request. ``whole`` also compares secrets, which the ``shown`` part lacks."""
     query = (
         "SELECT * FROM jobs WHERE shown_hash = ? AND sent_at >= ? AND api = ? AND state = 'collected'"
         " AND status = 'succeeded' AND problem = '' AND prediction IS NOT NULL ORDER BY sent_at DESC LIMIT 20"
@@ -923,7 +923,7 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
 
 
 def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[tuple[Moment, ...], Moment | None]:
-    """When requests of rivals had ended without an answer, and when the latest that may be under way was sent."""
+    """The moments by which rivals' requests ended without an answer, and when the last open one was sent."""
     of_rivals = "FROM jobs WHERE shown_hash = ? AND api = ? AND key != ?"
     values = (shown, entry.api, entry.key)
     ended = f"SELECT unanswered {of_rivals} AND unanswered IS NOT NULL ORDER BY sent_at DESC LIMIT {_RIVALS}"
@@ -942,7 +942,7 @@ def _count(db: Database, first: int) -> list[Any]:
 
 
 def read_entry(row: Any) -> Entry:
-    """Raises DamagedError for a row that no release can have written."""
+    """Read a row. Raises DamagedError for a row that no release can have written."""
     try:
         return check_entry(_read_entry(row))
     except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors

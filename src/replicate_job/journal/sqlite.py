@@ -14,7 +14,7 @@ from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, SQLiteThread
 from replicate_job.journal.store import Database
 
 FORGOTTEN = 24 * 3600.0
-"""Seconds after the end of its lease at which a holder is deleted."""
+"""Seconds after the end of its lease at which a holder's row is deleted."""
 
 
 class SQLiteJournal(SQLJournal):
@@ -51,10 +51,10 @@ class SQLiteJournal(SQLJournal):
         db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
 
     def _forget_holders(self, db: Database) -> None:
-        """Delete those whose leases are over by both clocks.
+        """Delete the rows of holders whose leases have ended by both clocks.
 
-        Of this boot the second one decides, and of any other the first one: nobody who asks whether a job is free
-        (``_left``) comes to another answer without the row.
+        The monotonic clock decides about leases of this boot, and the wall clock about others. So deleting these rows
+        never changes the answer of ``_left``.
         """
         over = "lease_until < ?1 AND boot_until < ?2 OR lease_until < ?3"
         now = self._clock.time()
@@ -72,7 +72,7 @@ class SQLiteJournal(SQLJournal):
         return min(row["lease_until"] - self._clock.time(), self._watch(holder, row["lease_until"])), process
 
     def _watch(self, holder: str, until: float) -> float:
-        """Seconds after which a lease ends unless it is renewed, measured by this process alone.
+        """Seconds until a lease ends unless it is renewed, measured by this process's own clock.
 
         The holder's clock may have been wrong, and this machine may have been restarted since.
         """

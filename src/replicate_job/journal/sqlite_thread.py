@@ -1,4 +1,4 @@
-"""A thread that owns the SQLite connection. Work that arrives while it writes shares the next transaction."""
+"""A thread that owns the SQLite connection. Work that arrives during a transaction shares the next one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from replicate_job.journal.store import Sync
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
 CHECKPOINT = 8000
-"""Pages of 4 KiB in the write-ahead log before they are moved to the file: the indexes of a million jobs are written at
-random, and a page that changes many times is moved once."""
+"""How many pages of 4 KiB the write-ahead log holds before they are moved to the file. With a million jobs, index pages
+are written at random, and a page that changes many times is moved only once."""
 MANY, GATHERING = 4, 0.002
-"""When so many pieces of work came together, the next transaction waits so many seconds for more."""
+"""After a transaction with at least this many pieces of work, the next one waits this many seconds for more work."""
 SOON = 0.5
-"""Seconds after which a beat puts work on the disk that is to be there soon, unless other work has."""
+"""Seconds after which work with the sync ``soon`` is put on the disk, unless other synced work has done that."""
 FAREWELL = 0.1
-"""Seconds to wait for another process's transaction before the connection is closed without a last word."""
+"""Seconds that a closing connection waits for another process's transaction before it skips its last writes."""
 SHARED = 256
 """The most pieces of work in one transaction."""
 
 OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
-"""Errors of one piece of work; SQLite's other errors are about the file. The last two mean that it is too large."""
+"""Errors of one piece of work. SQLite's other errors are about the file. The last two mean a value too large."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -58,7 +58,7 @@ class _Task:
 
 
 def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
-    """Wake each event loop once, however much of its work was in the transaction."""
+    """Set the outcomes. Each event loop is woken once, however many of its tasks were in the transaction."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Task, Outcome]]] = {}
     for task, outcome in zip(tasks, outcomes, strict=True):
         by_loop.setdefault(task.loop, []).append((task, outcome))
@@ -68,27 +68,27 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
             task.settle(*outcome)
 
     for loop, pairs in by_loop.items():
-        with suppress(RuntimeError):  # the loop has been closed, and with it all that waited
+        with suppress(RuntimeError):  # the loop was closed, so no task waits any more
             loop.call_soon_threadsafe(settle, pairs)
 
 
 class SQLiteThread:
-    """``await writer.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
+    """``await thread.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    The value comes back once the transaction is committed; with the sync ``now``, once it is on the disk, where a power
-    cut does not undo it. With ``soon``, it gets there with the next synced transaction, or with a beat, or at the end.
-    An exception of ``work`` undoes that work alone. Work may be called twice, the first time rolled back, when other
+    It returns once the transaction is committed. With the sync ``now``, the data are then on the disk, safe from a
+    power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end.
+    An exception of ``work`` undoes only that work. Work may be called twice, with the first call rolled back, if other
     work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with each new
-    connection, and ``closing`` before its end, where the file can be written at once. While ``beats`` is true, ``beat``
-    runs every ``every`` seconds, even if the event loop is busy.
+    connection. ``closing`` is called before the connection is closed, if the file can be written at once. While
+    ``beats`` is true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
 
-    Work may leave a ``note`` about what it has written. ``committed`` gets the last one once its transaction is
-    committed. A note is forgotten with the work that left it, when that is rolled back.
+    Work may set a ``note`` about what it has written. ``committed`` is called with the last note once its transaction
+    is committed. A note is dropped if its work is rolled back.
     """
 
-    may_be_done = False  # a commit to a file either happened or raised
+    may_be_done = False  # a commit to a file either succeeds or raises
 
-    def __init__(  # noqa: PLR0913 - what is done, and when
+    def __init__(  # noqa: PLR0913 - the file, and the callbacks of the journal
         self,
         path: Path,
         beat: Work[None],
@@ -113,7 +113,7 @@ class SQLiteThread:
     async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:
         self._owner.check()
         if self._thread is None:
-            # A daemon: a second Ctrl-C must be able to end the process while SQLite waits for a lock.
+            # A daemon thread lets a second Ctrl-C end the process while SQLite waits for a lock.
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
         task = _Task(work, sync)
@@ -127,7 +127,7 @@ class SQLiteThread:
         try:
             result: T = await task.done
         except asyncio.CancelledError:
-            if undo:  # the thread does the work in any case
+            if undo:  # the thread does the work even though the task was cancelled
                 await asyncio.shield(self.run(undo))
             raise
         return result
@@ -135,11 +135,11 @@ class SQLiteThread:
     read = run
 
     async def vacuum(self) -> None:
-        """Give the free pages of the file back to the disk. Raises JournalError, also while another process writes."""
+        """Return the file's free pages to the disk. Raises JournalError, as while another process writes."""
         await asyncio.to_thread(self._vacuum)
 
     def _vacuum(self) -> None:
-        """Use a connection of its own: VACUUM cannot run inside a transaction."""
+        """Use a separate connection, because VACUUM cannot run inside a transaction."""
         try:
             with closing(sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)) as database:
                 database.execute("VACUUM")
@@ -148,7 +148,7 @@ class SQLiteThread:
             raise explain(error, self._path, self._busy_timeout) from None
 
     def _hand_over(self) -> None:
-        """Give the thread all pending work at once: waking it costs more than the work itself."""
+        """Give all pending work to the thread at once, because waking the thread costs more than the work."""
         tasks, self._pending = self._pending, []
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)
@@ -182,7 +182,7 @@ class SQLiteThread:
                 outcomes = self._transact(database, works) if works else []
                 if works:
                     self._owes_sync = not self._is_synced and (self._owes_sync or "soon" in syncs)
-            except Exception as error:  # noqa: BLE001 - a task waits for the outcome
+            except Exception as error:  # noqa: BLE001 - the waiting tasks get any error
                 failure = explain(error, self._path, self._busy_timeout)
                 outcomes = [(None, failure)] * len(tasks)
             due = time.monotonic() + self._every if is_due else due
@@ -201,7 +201,7 @@ class SQLiteThread:
                 self._closing(database)
 
     def _gather(self, tasks: list[_Task]) -> list[_Task]:
-        """Add the work that has queued up. A request to close goes back to the end of the queue."""
+        """Add the work that has queued up. A request to close is put back at the end of the queue."""
         while len(tasks) < SHARED:
             try:
                 more = self._tasks.get_nowait()
@@ -221,7 +221,7 @@ class SQLiteThread:
             self._use_wal(database)
             self._is_synced = True
             self._set_synced(database, wanted=False)
-            database.execute("PRAGMA fullfsync = ON")  # macOS: also the disk's own cache
+            database.execute("PRAGMA fullfsync = ON")  # macOS: flushes the disk's own cache too
             database.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten in the file
             database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             migrate(database, str(self._path))
@@ -234,13 +234,13 @@ class SQLiteThread:
         return database
 
     def _set_synced(self, database: sqlite3.Connection, *, wanted: bool) -> None:
-        """In WAL mode a commit with FULL reaches the disk, together with all commits with NORMAL before it."""
+        """Set the sync mode. In WAL mode, a commit with FULL puts itself and all earlier commits on the disk."""
         if wanted != self._is_synced:
             database.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
             self._is_synced = wanted
 
     def _use_wal(self, database: sqlite3.Connection) -> None:
-        """Turn the write-ahead log on. SQLite does not wait by itself while another process does the same."""
+        """Turn on the write-ahead log. SQLite does not wait by itself while another process turns it on too."""
         given_up = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -253,7 +253,7 @@ class SQLiteThread:
                 return
 
     def _transact(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
-        """Do all work in one transaction. If one piece fails, which is rare, do each in a savepoint of its own."""
+        """Do all work in one transaction. If a piece fails, which is rare, repeat each in its own savepoint."""
         try:
             with self._transaction(database):
                 return [(work(database), None) for work in works]
@@ -262,10 +262,10 @@ class SQLiteThread:
         except sqlite3.OperationalError as error:
             if database.text_factory is not str or "decode to UTF-8" not in str(error):
                 raise
-            database.text_factory = _lenient  # a damaged row must not hide the others
+            database.text_factory = _lenient  # one damaged row must not hide the others
         except sqlite3.Error:
             raise
-        except Exception:  # noqa: BLE001, S110 - it is raised again below, for its own task
+        except Exception:  # noqa: BLE001, S110 - the repetition below raises it for its own task
             pass
         with self._transaction(database):
             return [self._apart(database, work) for work in works]
@@ -279,7 +279,7 @@ class SQLiteThread:
             outcome = None, explain(error, self._path, self._busy_timeout)
         except sqlite3.Error:
             raise
-        except Exception as error:  # noqa: BLE001 - it is raised for its own task
+        except Exception as error:  # noqa: BLE001 - the work's own task gets it
             outcome = None, error
         if outcome[1]:
             database.execute("ROLLBACK TO work")
@@ -310,9 +310,9 @@ def _lenient(data: bytes) -> str:
 
 
 def make_private(path: Path) -> list[Path]:
-    """Make an empty file that only its owner can read, and its folders. List the folders whose entries changed.
+    """Make an empty file that only its owner can read, and missing folders. Returns the folders whose entries changed.
 
-    A file or folder that exists stays as it is.
+    An existing file or folder is not changed.
     """
     if path.exists():
         return []
@@ -328,7 +328,7 @@ def make_private(path: Path) -> list[Path]:
 
 
 def is_readable_by_others(path: Path) -> bool:
-    """Whether other users of this machine may read the file; False for a missing file, and on Windows."""
+    """Whether other users of this machine may read the file. False for a missing file, and on Windows."""
     try:
         return os.name == "posix" and bool(path.stat().st_mode & 0o044)
     except OSError:
@@ -336,8 +336,8 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder's entries: after a power cut, a synced file can still be missing from its folder."""
-    with suppress(OSError):  # Windows, and file systems that cannot
+    """Sync a folder's entries. Otherwise a synced file may be missing from its folder after a power cut."""
+    with suppress(OSError):  # Windows and some file systems cannot sync a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -345,8 +345,8 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def explain(error: Exception, path: Path, waited: float) -> JournalError:  # noqa: PLR0911 - one for each thing that can be wrong
-    """One line about what is wrong with the journal and what to do."""
+def explain(error: Exception, path: Path, waited: float) -> JournalError:  # noqa: PLR0911 - one return for each kind of fault
+    """Explain in one line what is wrong with the journal, and what to do."""
     if isinstance(error, JournalError):
         return error
     if isinstance(error, sqlite3.DataError | OverflowError):

@@ -1,4 +1,4 @@
-"""What the journal needs of a database: transactions, which SQLite and PostgreSQL run each in their own way."""
+"""The interface of a database for the journal. SQLite and PostgreSQL each run transactions in their own way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Rows(Protocol):
-    """The result of a statement. A row is read by its columns' names: ``row["key"]``."""
+    """The result of a statement. Columns of a row are read by name: ``row["key"]``."""
 
     @property
     def rowcount(self) -> int: ...
@@ -19,33 +19,31 @@ class Rows(Protocol):
 
 
 class Database(Protocol):
-    """A connection inside a transaction. ``?`` stands for a value, in the order of ``values``."""
+    """A connection inside a transaction. Each ``?`` is replaced by a value, in the order of ``values``."""
 
     def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Rows: ...
 
 
 Work = Callable[[Database], T]
 Sync = Literal["now", "soon"]
-"""When work has to be where a power cut does not undo it; without one, it may come much later."""
+"""When written data must be safe from a power cut: at the commit, or soon after. None: it may be much later."""
 
 
 class Store(Protocol):
-    """Calls functions with the database, in transactions.
+    """Calls work in transactions.
 
-    Each sees one state of it, and no two write the same row. What is to hold between several rows that different
-    transactions write needs a unique index.
-
-    ``beats``: the holder of claims lives on, so that its heartbeat is written from time to time.
+    Each transaction sees one state, and two never write the same row at the same time. A rule over several rows that
+    different transactions write needs a unique index.
+    ``beats``: this process holds claims, so its heartbeat is written regularly.
     """
 
     beats: bool
 
     @property
     def note(self) -> Any:
-        """What the transaction that is under way has noted; None at its begin.
+        """The note of the current transaction, None at its start.
 
-        The journal gets it once the transaction is committed. It is forgotten with the work that left it, when that is
-        rolled back.
+        The journal gets it once the transaction is committed. It is dropped if the work that set it is rolled back.
         """
 
     @note.setter
@@ -53,21 +51,21 @@ class Store(Protocol):
 
     @property
     def may_be_done(self) -> bool:
-        """Whether the work under way was tried before, with a connection that broke at the commit."""
+        """Whether the current work may have been committed before, on a connection that broke at the commit."""
 
     async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:
         """Call the work in a transaction, and return its value once it is committed.
 
-        With the sync ``now``, it is on the disk then; with ``soon``, a moment later. An exception of the work undoes
-        it. The work may be called more than once, each time with what it did before rolled back, unless it
-        ``may_be_done``. Where nobody waits for it any more, ``undo`` is called after it, in a transaction of its own.
-        Raises JournalError for the database's errors.
+        With the sync ``now``, its data are then on the disk; with ``soon``, a moment later. An exception of the work
+        undoes it. The work may be called more than once. Its earlier calls were rolled back, unless it ``may_be_done``.
+        If the task is cancelled, ``undo`` is called after the work, in its own transaction. Raises JournalError for the
+        database's errors.
         """
 
     async def read(self, work: Work[T]) -> T:
-        """Call work that changes nothing."""
+        """Call work that writes nothing."""
 
     async def vacuum(self) -> None:
-        """Give the space of deleted rows back, where the database does not by itself."""
+        """Return the space of deleted rows to the disk, if the database does not do this by itself."""
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Removes secrets and the contents of sent files from a row, once no further request needs them."""
+"""Removes secrets and file contents from a row once no further request needs them."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def strip_prediction(prediction: Prediction, job: Job, request: CreateRequest) -
 
 
 def _strip(values: dict[str, Any], job: Job, request: CreateRequest) -> dict[str, Any]:
-    """A file keeps its name, media type, size and SHA-256."""
+    """Hide secrets, and replace each file by its name, media type, size and SHA-256."""
     return name_files(hide(values, request.secrets), file_names(job.input_data), texts=True)
