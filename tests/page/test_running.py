@@ -40,7 +40,7 @@ async def test_a_run_of_the_painter_shows_progress_and_then_a_picture(visit: Any
     await visit.text("prompt").fill("a mountain lake at sunset")
     await page.get_by_label("megapixels", exact=True).select_option("0.25")
     await visit.run()
-    await expect(page.get_by_test_id("progress")).to_contain_text("/4", timeout=60_000)
+    await expect(page.get_by_test_id("progress")).to_contain_text("/5", timeout=60_000)
     await visit.status("succeeded")
     picture = page.locator(".output img")
     await expect(picture).to_be_visible()
