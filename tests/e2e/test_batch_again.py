@@ -204,3 +204,33 @@ def test_a_dry_run_counts_what_is_done(command: Command) -> None:
     assert outcome.json == {"model": HELLO, "rows": 2, "done": 1, "to_run": 1, "wrong": 0}
     assert outcome.err.startswith(f"the price of {HELLO} is not known: give --price")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("saved", [[], ["--no-save"]])
+def test_a_dry_run_plans_no_prediction_for_rows_that_have_one(command: Command, saved: list[str]) -> None:
+    texts(command, "a", "b")
+    first = command(*WORDS, "--price", "0.01/run", "--no-save")
+    planned = command(*WORDS, "--price", "0.01/run", "--dry-run", *saved).json
+    assert (first.code, planned["done"], planned["to_run"], planned["cost"]["estimate"]) == (0, 2, 0, 0)
+    assert "2 rows had been done before: nothing was created" in command(*WORDS, *saved).err
+
+
+def test_a_dry_run_plans_no_prediction_for_rows_whose_prediction_runs(api: ScriptedAPI, command: Command) -> None:
+    process = start(api, command, "--price", "0.01/run")
+    process.interrupt()
+    process.end()
+    planned = command(*WORDS, "--price", "0.01/run", "--dry-run").json
+    assert (planned["done"], planned["running"], planned["to_run"], planned["cost"]["estimate"]) == (0, 3, 0, 0)
+
+
+def test_a_dry_run_prices_the_new_attempts_that_a_run_makes(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(end="failed", error="broken"))
+    texts(command, "a", "b")
+    assert command(*WORDS, "--concurrency", "1").code == 1
+    priced = [*WORDS, "--price", "0.01/run", "--dry-run"]
+    counted = [command(*priced, *words).json for words in ([], ["--retry-failed"], ["--retries", "1"])]
+    assert [(each["done"], each["to_run"], each["cost"]["estimate"]) for each in counted] == [
+        (2, 0, 0),
+        (1, 1, 0.01),
+        (1, 1, 0.01),
+    ]

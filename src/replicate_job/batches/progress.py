@@ -11,7 +11,8 @@ class Tally(msgspec.Struct):
     Rows: ``read`` so far, of ``total`` (None: not known). Every row that was read is ``waiting`` (for its turn to be
     created), ``running`` (from its create to its end), ``saving`` (its end is known, its files are on their way), or
     over: ``succeeded``, ``failed`` (also canceled and aborted), ``wrong`` (no prediction: a row that cannot be read,
-    does not fit, was refused), ``stored`` of which were over before this run began.
+    does not fit, was refused), ``stored`` of which were over before this run began. ``fetched`` had their prediction
+    before it, and lacked files.
 
     ``created`` counts predictions that this run made. ``pace`` is creates a second that are allowed as of now, None for
     no limit; ``paused`` is how many seconds the API has still asked to wait, ``throttled`` how many requests it
@@ -28,6 +29,7 @@ class Tally(msgspec.Struct):
     failed: int = 0
     wrong: int = 0
     stored: int = 0
+    fetched: int = 0
     created: int = 0
     pace: float | None = None
     paused: float = 0.0

@@ -174,6 +174,7 @@ class BatchRunner:
         """Check every row and create nothing: yield the failures.
 
         ``tally`` counts as ``waiting`` the predictions that a run would make: rows of one name and input share one.
+        Rows whose prediction is under way are ``running``, those that have one already ``stored``.
         """
         names = Names() if self._batch.id_column is not None else None
         await self._begin_estimates()
@@ -184,8 +185,12 @@ class BatchRunner:
             for item in others:
                 if problem := self._find_problem(item, entries.get(item.name)):
                     failures.append(item.failure(problem))
+                elif (entry := entries.get(item.name)) and self._is_made(item, entry):
+                    self.tally.stored += 1  # a run fetches its files alone
                 elif item.repeats or item.name in self._reusable:
                     self.tally.stored += not item.repeats
+                elif entry and self._runs(entry):
+                    self.tally.running += 1
                 elif names is None or (same := names.has_same(item)) is None:
                     self.tally.waiting += 1
                     self._estimate(item)
@@ -549,9 +554,18 @@ class BatchRunner:
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
         """Whether there is nothing to do. A name that another input has used is left to the claim, which refuses it."""
-        if entry.step != "done" or entry.prediction is None:
-            return False
-        if self._is_retried(entry) or lacks_files(entry, self._batch.save):
+        return self._is_made(item, entry) and not self._lacks_files(entry)
+
+    def _lacks_files(self, entry: Entry) -> bool:
+        return lacks_files(entry, self._batch.save)
+
+    def _runs(self, entry: Entry) -> bool:
+        """Whether the row's prediction is there and goes on to its end: nothing is created for it."""
+        return entry.prediction_id is not None and entry.step != "done"
+
+    def _is_made(self, item: RowJob, entry: Entry) -> bool:
+        """Whether the row has all its predictions, and they are over; files of theirs may be missing."""
+        if entry.step != "done" or entry.prediction is None or self._is_retried(entry):
             return False
         if self._policy and self._policy.next_model(item, entry) is not None:
             return False
@@ -591,6 +605,8 @@ class BatchRunner:
     ) -> None:
         """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
         made: list[Result] = []
+        if entry and self._is_made(item, entry):
+            self.tally.fetched += 1
         try:
             if same or item.repeats:
                 if same:

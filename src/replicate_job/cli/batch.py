@@ -619,7 +619,9 @@ class _Command:
                     self._add(result)
         tally = self._tally
         counts = {"rows": tally.read, "done": tally.stored, "to_run": tally.waiting, "wrong": tally.wrong}
-        if repeated := tally.read - tally.stored - tally.waiting - tally.wrong:
+        if tally.running:
+            counts["running"] = tally.running
+        if repeated := tally.read - tally.stored - tally.waiting - tally.running - tally.wrong:
             counts["repeated"] = repeated  # rows that share the prediction of another
         if self._grid:
             counts["combinations"] = len(self._grid)
@@ -640,8 +642,8 @@ class _Command:
             lines = lines[1:]  # the counts of a dry run are on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
-        elif stored := self._tally.stored:
-            lines.append(f"{count(stored, 'row')} had been done before: nothing was created for them in this run")
+        elif before := self._tally.stored + self._tally.fetched:
+            lines.append(f"{count(before, 'row')} had been done before: nothing was created for them in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # every run is another batch: none goes on

@@ -113,12 +113,16 @@ class ChainRunner(BatchRunner):
     def _row_key(self, item: RowJob, entry: Entry | None) -> str:  # noqa: ARG002 - its steps have their own
         return attempt_key(self._batch.id, item.name)
 
-    def _is_over(self, item: RowJob, entry: Entry) -> bool:
+    def _lacks_files(self, entry: Entry) -> bool:
+        return any(lacks_files(each, self._batch.save) for each in _steps(entry).values())
+
+    def _runs(self, entry: Entry) -> bool:  # noqa: ARG002 - its later steps are still to be created
+        return False
+
+    def _is_made(self, item: RowJob, entry: Entry) -> bool:
         """Whether every step is over, or as far as they come: one that failed ends the row."""
         steps = _steps(entry)
         if any(each.step != "done" or each.prediction is None or self._is_retried(each) for each in steps.values()):
-            return False
-        if any(lacks_files(each, self._batch.save) for each in steps.values()):
             return False
         known = self._known(item, steps)
         return known.is_same and (known.is_whole or not all(map(_succeeded, steps.values())))
