@@ -179,12 +179,12 @@ class Result(msgspec.Struct, frozen=True):
             from replicate_job.pricing.charge import total  # noqa: PLC0415 - only those who ask pay for it
 
             return total([each.charge for each in self.attempts if each.prediction_id])
-        if self.reused or not self.price or (self.stand_in and isinstance(self.price, str)):
-            return None  # a stand-in costs nothing, but its run may be priced as a rehearsal
+        if self.reused or not self.price:
+            return None
         from replicate_job.pricing.charge import charge_by  # noqa: PLC0415 - as above
         from replicate_job.pricing.usage import Usage  # noqa: PLC0415 - as above
 
-        return charge_by(self.price, Usage(self.status, self.metrics, self.output, self.input))
+        return charge_by(self.price, Usage(self.status, self.metrics, self.output, self.input), self.stand_in)
 
     @property
     def predictions(self) -> tuple[Result, ...]:

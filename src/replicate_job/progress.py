@@ -54,6 +54,8 @@ class CallReporter:
 
     def warn(self, line: str) -> None:
         if is_notice(line):
+            if line in self._notices:
+                return
             self._notices.add(line)
         _write(logging.WARNING, line)
 
@@ -67,8 +69,7 @@ class CallReporter:
         if _log.isEnabledFor(logging.DEBUG):
             _write(logging.DEBUG, f"{prediction.id} is {prediction.status}", prediction=prediction.id)
         for line in notices(prediction.logs):
-            if line not in self._notices:
-                self.warn(line)
+            self.warn(line)
         if self._on_progress:
             bar, text = read_bar(prediction.logs), as_text(prediction.output)
             fraction = bar.fraction if bar else None

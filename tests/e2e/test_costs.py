@@ -194,6 +194,9 @@ def test_runs_on_this_machine_are_not_listed_with_costs(api: ScriptedAPI, comman
     with closing(sqlite3.connect(command.journal)) as database, database:
         database.execute("UPDATE jobs SET api = 'local'")
     assert command("list", "--cost", "--json").json == []
+    assert command("list", "--cost").err == "no predictions, but for 1 that ran on this machine\n"
+    assert command("run", HELLO, "text=b").code == 0
+    assert command("list", "--cost").err.endswith("; 1 that ran on this machine is left out\n")
 
 
 def test_models_have_a_price_each_and_one_limit(api: ScriptedAPI, command: Command) -> None:

@@ -110,6 +110,18 @@ def test_a_job_that_ran_here_says_so_where_replicate_is_asked_for_it(
     assert command("show", "k", "--local", env=environment).response["output"] == "hello you"
 
 
+@pytest.mark.parametrize("more", [[], ["-v"]])
+def test_a_batch_with_done_rows_and_new_ones_tells_of_its_stand_in_once(
+    command: Command, environment: dict[str, str], more: list[str]
+) -> None:
+    words = ("batch", "black-forest-labs/flux-schnell", "rows.jsonl", "--results", "results.jsonl", "--local", *more)
+    for rows in ('{"prompt": "a lake"}\n', '{"prompt": "a lake"}\n{"prompt": "a car"}\n'):
+        (command.folder / "rows.jsonl").write_text(rows)
+        outcome = command(*words, env=environment)
+        assert outcome.code == 0
+        assert outcome.err.count("flux-schnell is a stand-in, not FLUX") == 1
+
+
 def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environment: dict[str, str]) -> None:
     outcome = command("run", "replicate/hello-wrld", "text=x", "--local", env=environment)
     assert outcome.code == 2

@@ -75,3 +75,32 @@ def test_a_batch_of_the_real_model_says_nothing_of_stand_ins(api: ScriptedAPI, c
     for text in (outcome.err, *((command.folder / name).read_text() for name in ("results.jsonl", "report.html"))):
         assert "tand-in" not in text
         assert "stand_in" not in text
+
+
+def test_a_stand_in_costs_nothing_in_a_run_a_batch_and_the_list_unless_it_rehearses(
+    api: ScriptedAPI, command: Command
+) -> None:
+    (command.folder / "prices.toml").write_text(f'[models]\n"{PRIVATE}" = "0.003/image"\n')
+    known = {"REPLICATE_JOB_PRICES": str(command.folder / "prices.toml")}
+    (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n')
+    words = ("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl")
+
+    def cost() -> object:
+        return msgspec.json.decode((command.folder / "results.jsonl").read_bytes())["cost"]
+
+    paint(api)
+    outcome = command(*words, env=known)
+    assert (cost(), "about $" in outcome.err) == (None, False)
+    listed = command("list", "--cost", env=known)
+    assert (listed.out, listed.err) == (b"", "no predictions, but for 1 that ran on this machine\n")
+    outcome = command(*words, "--price", "0.003/image", env=known)
+    assert (cost(), "about $0.003" in outcome.err) == (0.003, True)
+
+
+def test_a_limit_of_cost_by_a_known_price_is_not_spent_by_stand_ins(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "prices.toml").write_text(f'[models]\n"{PRIVATE}" = "0.003/image"\n')
+    (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n{"prompt": "a car"}\n{"prompt": "a fox"}\n')
+    paint(api, times=3)
+    words = ("--max-cost", "0.004", "--results", "results.jsonl")
+    outcome = command("batch", PRIVATE, "rows.jsonl", *words, env={"REPLICATE_JOB_PRICES": "prices.toml"})
+    assert (outcome.code, len(api.predictions)) == (0, 3)

@@ -17,6 +17,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
+from replicate_job.pricing.charge import is_free
 from replicate_job.pricing.forecast import Forecast
 from replicate_job.pricing.learned import Learned
 from replicate_job.pricing.price import Price
@@ -28,6 +29,14 @@ SHARE = 0.95
 LIMITED = "the limit is"
 """What the reason of a batch says that has spent what it may."""
 _NONE = Decimal(0)
+
+
+def _cost_of(result: Result) -> Decimal | None:
+    """None where it is not known."""
+    if is_free(result.price, result.stand_in):
+        return _NONE
+    charge = result.charge
+    return charge.cost if charge else None
 
 
 class Limit(ABC):
@@ -100,8 +109,7 @@ class Cost(Limit):
         self._is_told = True
 
     def used(self, result: Result, model: str = "") -> Decimal | None:  # noqa: ARG002 - there is one
-        charge = with_price(result, self._price).charge
-        return charge.cost if charge else None
+        return _cost_of(with_price(result, self._price))
 
     def spend(self, amount: Decimal, model: str = "") -> None:
         super().spend(amount, model)
@@ -167,8 +175,7 @@ class Costs(Limit):
     def used(self, result: Result, model: str = "") -> Decimal | None:
         if own := self._models.get(model):
             return own.used(result)
-        charge = result.charge  # of a model that an earlier run of the batch had
-        return charge.cost if charge else None
+        return _cost_of(result)  # of a model that an earlier run of the batch had
 
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
         self.held += number

@@ -30,7 +30,7 @@ def price_of(context: Context, batch: Batch, model: str, resolved: Resolved) -> 
         said = batch.prices.get("")
     if said is not None:
         try:
-            return prices.read(said)
+            return msgspec.structs.replace(prices.read(said), is_asked_for=True)
         except ValueError as error:
             raise JobError(f"--price (in Python price=): {error}") from None
     if context.ephemeral:

@@ -643,7 +643,8 @@ class _Command:
         elif not self._summary.rows and not is_whole:
             lines = []
         elif before := self._tally.stored + self._tally.fetched:
-            lines.append(f"{count(before, 'row')} had been done before: nothing was created for them in this run")
+            them = "it" if before == 1 else "them"
+            lines.append(f"{count(before, 'row')} had been done before: nothing was created for {them} in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # every run is another batch: none goes on

@@ -162,6 +162,8 @@ class ProgressReporter:
 
     def warn(self, line: str) -> None:
         if is_notice(line):
+            if line in self._notices:
+                return
             self._notices.add(line)
         if not self._quiet and (self._verbose or self._repeats.is_new(line, self._now())):
             self.line(f"warning: {line}")
@@ -180,8 +182,7 @@ class ProgressReporter:
     def answered(self, logs: str) -> None:
         """Warn of each stand-in once. The summary names the inputs that it ignored."""
         for line in notices(logs):
-            if line not in self._notices:
-                self.warn(line)
+            self.warn(line)
 
     async def beat(self) -> None:
         """Read the tally until canceled."""

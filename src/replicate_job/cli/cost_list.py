@@ -21,6 +21,7 @@ from replicate_job.journal.open import open_journal
 from replicate_job.pricing.price import CURRENCY
 from replicate_job.pricing.table import read_prices
 from replicate_job.quantity import count, duration, money, seconds
+from replicate_job.wire.stand_in import stand_in
 
 
 class _Spent:
@@ -72,10 +73,13 @@ async def list_costs(shared: Common, since: int | None, limit: int | None, *, as
     """List the cost of each job and each batch, newest first; with ``by_model`` that of each model, dearest first."""
     read_prices()  # a wrong price file is an error before anything is printed
     groups: dict[str, _Spent] = {}
-    total = _Spent("", "")
+    total, free = _Spent("", ""), 0
     async with open_journal(shared.settings.journal) as journal:
         async for entries in journal.scan(since=0 if since is None else time.time() - since):
-            for entry in filter(_is_paid, entries):
+            for entry in filter(_may_have_prediction, entries):
+                if _ran_here(entry):
+                    free += 1
+                    continue
                 model = entry.job.model.partition(":")[0]
                 name = model if by_model else entry.batch or _chain_of(entry) or entry.prediction_id or entry.key
                 groups.setdefault(name, _Spent(name, model)).add(entry)
@@ -84,7 +88,7 @@ async def list_costs(shared: Common, since: int | None, limit: int | None, *, as
     found = sorted(groups.values(), key=lambda spent: (spent.cost if by_model else 0, spent.latest), reverse=True)
     _print(found[:limit], as_json=as_json, by_model=by_model)
     if not as_json and not shared.quiet:
-        tell(_told(total))
+        tell(_told(total, free))
     return UNREACHABLE if journal.damaged else SUCCEEDED
 
 
@@ -95,9 +99,13 @@ def _chain_of(entry: Entry) -> str:
     return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # retries end in ~2, ~3
 
 
-def _is_paid(entry: Entry) -> bool:
-    """Whether the job has, or may have, a prediction at Replicate."""
-    return entry.api != LOCAL and (entry.prediction_id is not None or entry.state in {"intended", "uncertain"})
+def _may_have_prediction(entry: Entry) -> bool:
+    return entry.prediction_id is not None or entry.state in {"intended", "uncertain"}
+
+
+def _ran_here(entry: Entry) -> bool:
+    """Whether it cost nothing: it ran with ``--local``, or a local server's stand-in answered."""
+    return entry.api == LOCAL or bool(entry.prediction and stand_in(entry.prediction.logs))
 
 
 def _print(found: Iterable[_Spent], *, as_json: bool, by_model: bool) -> None:
@@ -110,9 +118,15 @@ def _print(found: Iterable[_Spent], *, as_json: bool, by_model: bool) -> None:
         write(table([("TIME", "JOB OR BATCH", *headings), *(spent.row() for spent in found)]))
 
 
-def _told(total: _Spent) -> str:
+def _told(total: _Spent, free: int) -> str:
+    """The last line. ``free`` are the predictions that ran on this machine."""
     if not total.predictions:
-        return "no predictions"
+        return "no predictions" + (f", but for {free:,} that ran on this machine" if free else "")
+    left_out = f"; {free:,} that ran on this machine {'is' if free == 1 else 'are'} left out" if free else ""
+    return f"{_sum(total)}{left_out}"
+
+
+def _sum(total: _Spent) -> str:
     known = total.predictions - total.unknown
     cost = f"about {money(total.cost)}" if known else "no cost is known"
     words = f"{count(total.predictions, 'prediction')}: {duration(total.predict_time)} predict time, {cost}"

@@ -227,13 +227,16 @@ class LineReporter:
         self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
         self._status, self._told = "", -every
         self._shown: dict[str, int] = {}  # by prediction: how many characters of its logs were shown
-        self._warned: set[str] = set()
+        self._notices: set[str] = set()  # of stand-ins
 
     def error(self, line: str) -> None:
         self.line(f"error: {line}")
 
     def warn(self, line: str) -> None:
-        self._warned.add(line)
+        if is_notice(line):
+            if line in self._notices:
+                return
+            self._notices.add(line)
         if not self._quiet:
             self.line(f"warning: {line}")
 
@@ -262,7 +265,7 @@ class LineReporter:
         logs, shown = prediction.logs or "", self._shown.get(prediction.id, 0)
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
         for line in logs[shown:whole].splitlines():
-            if is_notice(line) and line not in self._warned:
+            if is_notice(line) and line not in self._notices:
                 self.warn(line)
             elif line.startswith(LEFT_OUT) and not self._verbose:
                 self.tell(line)

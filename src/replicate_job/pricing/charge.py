@@ -60,12 +60,19 @@ def charge(price: Price, usage: Usage) -> Charge | None:
     return Charge(cost.normalize(), price.source, price.date, IDLE if price.bills_idle else "")
 
 
-def charge_by(price: Price | Charge | str, usage: Usage) -> Charge | None:
+def is_free(price: Price | Charge | str, stand_in: str) -> bool:
+    """Whether a stand-in answered, which costs nothing: but for a price that was asked for, to rehearse."""
+    return bool(stand_in) and not isinstance(price, Charge) and not (isinstance(price, Price) and price.is_asked_for)
+
+
+def charge_by(price: Price | Charge | str, usage: Usage, stand_in: str = "") -> Charge | None:
     """The charge by a price, or by a model's name in the tables (see ``Prices.find``). A charge is returned as it is.
 
-    Raises JobError for a file of prices that cannot be read.
+    ``stand_in`` says what answered in place of the model. Raises JobError for a file of prices that cannot be read.
     """
     if isinstance(price, Charge):
         return price
+    if is_free(price, stand_in):
+        return None
     found = price if isinstance(price, Price) else read_prices().find(price)
     return charge(found, usage) if found else None

@@ -45,12 +45,14 @@ class Price(msgspec.Struct, frozen=True):
 
     ``source``: the package's ``table``, the ``user``, or ``learned`` from the hardware that the API names.
     ``bills_idle``: idle instances are billed too, which no prediction shows.
+    ``is_asked_for``: the user gave it for this very batch, in which stand-ins cost it too: a rehearsal.
     """
 
     terms: tuple[Term, ...]
     source: Source
     date: date | None = None
     bills_idle: bool = False
+    is_asked_for: bool = False
 
     def __str__(self) -> str:
         return " + ".join(f"{plain(term.amount)}/{_NAMES[term.unit]}" for term in self.terms)
