@@ -88,6 +88,10 @@ def test_a_limit_of_cost_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, com
     assert (outcome.code, len(api.predictions)) == (5, 5)
     assert "$0.00 of $0.05 are spent; it is not exceeded" in outcome.err
     assert "stopped: $0.05 are spent, and one more costs about $0.01: the limit is $0.05" in outcome.err
+    assert "15 still to run: the same command with a larger --max-cost goes on with them" in outcome.err
+    outcome = batch(command, *words, "0.02")
+    assert "$0.05 of $0.02 are spent: nothing is created before the limit is larger" in outcome.err
+    assert "exceeded" not in outcome.err
     assert batch(command, *words, "$1").code == 0
     assert len(api.predictions) == 20
 
@@ -197,6 +201,14 @@ def test_runs_on_this_machine_are_not_listed_with_costs(api: ScriptedAPI, comman
     assert command("list", "--cost").err == "no predictions, but for 1 that ran on this machine\n"
     assert command("run", HELLO, "text=b").code == 0
     assert command("list", "--cost").err.endswith("; 1 that ran on this machine is left out\n")
+
+
+def test_what_a_limit_of_time_leaves_asks_for_a_larger_one(api: ScriptedAPI, command: Command) -> None:
+    answer(api, predict_time=10)
+    texts(command, 4)
+    outcome = batch(command, "--max-predict-time", "15s", "--concurrency", "1")
+    assert outcome.code == 5
+    assert "2 still to run: the same command with a larger --max-predict-time goes on with them" in outcome.err
 
 
 def test_models_have_a_price_each_and_one_limit(api: ScriptedAPI, command: Command) -> None:

@@ -42,8 +42,10 @@ def _cost_of(result: Result) -> Decimal | None:
 class Limit(ABC):
     """``spent`` is by predictions that have ended; ``held`` counts those for which something is set aside.
 
-    ``model`` is the job's: a limit for one model takes any.
+    ``model`` is the job's: a limit for one model takes any. ``option`` of the command line sets it.
     """
+
+    option = "--max-cost"
 
     def __init__(self, most: Decimal) -> None:
         self.most, self.spent, self.held = most, _NONE, 0
@@ -69,7 +71,8 @@ class Limit(ABC):
 
     def state(self, bound: str) -> str:
         """What is spent of a sum of money, and how far it may be exceeded."""
-        return f"{money(self.spent)} of {money(self.most)} are spent; {bound}"
+        state = f"{money(self.spent)} of {money(self.most)} are spent"
+        return f"{state}: nothing is created before the limit is larger" if self.is_spent else f"{state}; {bound}"
 
     @property
     def is_spent(self) -> bool:
@@ -78,6 +81,8 @@ class Limit(ABC):
 
 class PredictTime(Limit):
     """In seconds. Nothing is set aside: what is under way ends beyond it."""
+
+    option = "--max-predict-time"
 
     def used(self, result: Result, model: str = "") -> Decimal:  # noqa: ARG002 - one for all
         return Decimal(seconds(result.metrics.get("predict_time")) or 0)
@@ -273,8 +278,10 @@ def bound(models: Sequence[Asks], together: int) -> str:
 class Budget:
     """Admits predictions while no limit is reached. Without limits it does nothing.
 
-    ``stop`` is called with a reason once nothing more will be admitted.
+    ``stop`` is called with a reason once nothing more will be admitted; ``reached`` is the limit then.
     """
+
+    reached: Limit | None = None
 
     def __init__(self, limits: list[Limit], tally: Tally, stop: Callable[[str], None]) -> None:
         self._limits, self._tally, self._stop = limits, tally, stop
@@ -312,7 +319,12 @@ class Budget:
         """Stop once a limit is spent, but not before what earlier runs have left was taken up."""
         for limit in self._limits:
             if limit.is_spent and not self._awaits_rows:
-                self._stop(limit.reason())
+                self._reach(limit)
+
+    def _reach(self, limit: Limit) -> None:
+        if not self._is_off:
+            self.reached = limit
+        self._stop(limit.reason())
 
     def reading(self, *, goes_on: bool) -> None:
         """Note whether rows are being read: predictions of earlier runs may be among those that come."""
@@ -347,7 +359,7 @@ class Budget:
         async with self._queue:  # in the order of the rows
             while full := next((limit for limit in self._limits if not limit.admits(job.input_data, job.model)), None):
                 if not self._live and not self._awaits_rows:
-                    self._stop(full.reason())
+                    self._reach(full)
                 if self._is_off:
                     raise asyncio.CancelledError
                 self._changed.clear()

@@ -394,6 +394,11 @@ class BatchRunner:
         self._rate_queue.cancel()
         self._budget.cancel()
 
+    @property
+    def limited(self) -> str:
+        """The option of the limit that stopped it; empty for another reason, or none."""
+        return self._budget.reached.option if self._budget.reached else ""
+
     async def _begin_estimates(self) -> None:
         for model in self._models.values():
             await self._begin_estimate(model.name, model.name, model.resolved)

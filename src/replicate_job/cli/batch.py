@@ -660,9 +660,12 @@ class _Command:
         if is_whole and is_short and runner.stopped:
             tell(f"stopped: {runner.stopped}")
         left = [f"{count:,} {_LEFT[what]}" for what, count in runner.detached.items() if what in _LEFT]
-        left += [self._rest(runner)] if is_short else []
+        if is_short and not runner.limited:
+            left.append(self._rest(runner))
         if left:
             tell(f"{', '.join(left)}: {again}` goes on with them")
+        if is_short and runner.limited:  # as it is, the same command would stop at once
+            tell(f"{self._rest(runner)}: the same command with a larger {runner.limited} goes on with them")
         canceled = runner.detached["canceled"]
         if canceled:
             tell(f"{canceled:,} canceled")
