@@ -234,3 +234,41 @@ def test_a_dry_run_prices_the_new_attempts_that_a_run_makes(api: ScriptedAPI, co
         (1, 1, 0.01),
         (1, 1, 0.01),
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        ([], ["--id", "text"], "by their lines and not by a column: all would be paid for again. Leave --id "),
+        (["--id", "text"], [], "by a column and not by their lines: all would be paid for again. Give --id COLUMN "),
+        ([], ["--dedupe"], "by their lines and not by their inputs: all would be paid for again. Leave --dedupe "),
+        (["--dedupe"], ["--id", "text"], "by their inputs and not by a column: all would be paid for again. Give --de"),
+    ],
+)
+def test_a_batch_whose_rows_have_run_under_other_names_is_refused_before_it_pays(
+    api: ScriptedAPI, command: Command, before: list[str], now: list[str], says: str
+) -> None:
+    texts(command, "a", "b")
+    assert command(*WORDS, *before).code == 0
+    kept = lines(command)
+    other = ["batch", HELLO, "rows.jsonl", "--results", "other.jsonl"]
+    for words in ([*WORDS, *now], [*other, *now], [*WORDS, *now, "--dry-run"]):
+        refused = command(*words)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert says in refused.err
+    assert (lines(command), len(api.predictions)) == (kept, 2)
+    texts(command, "c", "a", "b", "d")
+    assert command(*WORDS, *before).code == 0
+
+
+def test_a_chain_whose_rows_have_run_under_other_names_is_refused(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "chain.toml").write_text(
+        f'[[step]]\nname = "one"\nmodel = "{HELLO}"\ninput = {{ text = "{{text}}" }}\n'
+    )
+    texts(command, "a", "b")
+    words = ["batch", "chain.toml", "rows.jsonl", "--results", "results.jsonl"]
+    first = command(*words)
+    assert first.code == 0, first.err
+    refused = command(*words, "--id", "text")
+    assert (refused.code, len(api.predictions)) == (2, 2)
+    assert "by their lines and not by a column" in refused.err

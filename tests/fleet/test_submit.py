@@ -213,3 +213,15 @@ async def test_a_folder_that_other_machines_may_lack_is_told_at_the_submit(
     assert await warnings() == [told]
     await submitted(fleet, rows(1), key="unsaved")
     assert heard.warnings == [told]
+
+
+async def test_a_batch_whose_rows_have_run_under_other_names_is_not_submitted(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    batch = await submitted(fleet, rows(2), key="b")
+    await create_rows(fleet, batch.number, 1, 2)
+    written = query("SELECT key FROM batch_rows ORDER BY key")
+    with pytest.raises(JobError, match="by their lines and not by a column: all would be paid for again"):
+        await submitted(fleet, rows(2), key="b", id="prompt")
+    assert query("SELECT key FROM batch_rows ORDER BY key") == written

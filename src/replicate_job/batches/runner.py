@@ -17,6 +17,7 @@ from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime, bound, limit_cost
 from replicate_job.batches.detach import detach
 from replicate_job.batches.estimate import Estimate
+from replicate_job.batches.naming import check_naming
 from replicate_job.batches.prices import advise, check_said, learn, price_of, with_price
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rate_queue import RateQueue
@@ -134,7 +135,7 @@ class BatchRunner:
         self._ended = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
-        self._is_finished = False
+        self._is_finished = self._is_named = False
         self.estimates: dict[str, Estimate] = {}
         self.advice = ""
         self._background = Background(self._fail)
@@ -313,6 +314,9 @@ class BatchRunner:
                     items = [await prepare(item) for item in items] if prepare else items
                     items = await names.rename(items) if names else items
                     entries = {} if is_new else await self._look_up(items)
+                    if not (is_new or entries or self._is_named):
+                        await check_naming(self._context, self._batch)
+                    self._is_named = True  # the first rows tell
                     await self._look_back(items, entries)
                     yield items, entries
                 left = None if left is None else left - len(taken)

@@ -647,8 +647,8 @@ class _Command:
             lines.append(f"{count(before, 'row')} had been done before: nothing was created for {them} in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
-        nameless = self._options.inputs == self._options.results == STDOUT  # every run is another batch: none goes on
-        if self._drive and not nameless:
+        nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
+        if self._drive and not nameless and (is_whole or self._tally.read):  # else it was refused as it is
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
     def _columns_of_terminal(self) -> int | None:

@@ -1,0 +1,48 @@
+"""What the rows of a batch are named by: a batch that names them otherwise than before finds none, and pays for all."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from replicate_job.batches.spec import Batch
+from replicate_job.errors import JobError
+from replicate_job.flow.context import Context
+
+Naming = Literal["line", "input", "column"]
+
+_FORMS: dict[Naming, re.Pattern[str]] = {
+    "line": re.compile(r"\d+-[0-9a-f]{8}(?![^+/])"),
+    "input": re.compile(r"same-[0-9a-f]{32}(?![^+/])"),
+}
+_WORDS = {"line": "their lines", "input": "their inputs", "column": "a column"}
+_BEFORE = {
+    "line": "leave {now} out",
+    "input": "give --dedupe (in Python dedupe=True) as before",
+    "column": "give --id COLUMN (in Python id=) as before",
+}
+_NOW = {"input": "--dedupe (in Python dedupe=True)", "column": "--id (in Python id=)"}
+
+
+def naming(name: str) -> Naming:
+    """By the form of a row's name; what follows a ``+`` or a ``/`` is its combination or its step."""
+    return next((kind for kind, form in _FORMS.items() if form.match(name)), "column")
+
+
+async def check_naming(context: Context, batch: Batch) -> None:
+    """Raise JobError where the journal has rows of the batch, and names the first of them otherwise.
+
+    Called before anything is created, where none of the rows was found.
+    """
+    now: Naming = "input" if batch.dedupe else "line" if batch.id_column is None else "column"
+    async for entries in context.journal.scan(batch=batch.id):
+        found = {naming(entry.key.removeprefix(batch.id).partition("/")[2]) for entry in entries}
+        if found and now not in found:
+            before = min(found)
+            advice = _BEFORE[before].format(now=_NOW.get(now, ""))
+            raise JobError(
+                f"the rows of the batch {batch.id} have run under other names, by {_WORDS[before]} and not by "
+                f"{_WORDS[now]}: all would be paid for again. {advice[0].upper()}{advice[1:]}, or run a copy of the "
+                "file (in Python another key=) as a batch of its own"
+            )
+        return
