@@ -98,7 +98,7 @@ def test_a_header_is_checked_once_and_whole_with_the_way_out(api: ScriptedAPI, c
     assert refused.code == 2
     assert refused.error == (
         f"error: rows.tsv: Category, Note are not inputs of {FLUX}; {TAKES}."
-        " If one is an input: --rename Category=aspect_ratio. To leave out: --ignore-columns Category,Note."
+        " To leave out: --ignore-columns Category,Note."
         " (Columns are divided by tabs; --delimiter names another.)"
     )
     assert ignored.code == 0

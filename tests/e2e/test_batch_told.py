@@ -96,11 +96,22 @@ def test_results_of_another_batch_are_not_replaced(api: ScriptedAPI, command: Co
     assert len(api.predictions) == 1
 
 
-def test_no_rows_are_told_as_such(api: ScriptedAPI, command: Command) -> None:
+def test_a_file_without_rows_is_an_error_which_leaves_the_results_and_a_pipe_may_be_empty(
+    api: ScriptedAPI, command: Command
+) -> None:
+    texts(command, 1)
+    command(*WORDS)
+    before = (command.folder / "results.jsonl").read_bytes()
     texts(command, 0)
-    outcome = command(*WORDS)
+    for words in ([], ["--dry-run"]):
+        outcome = command(*WORDS, *words)
+        assert (outcome.code, outcome.error) == (2, "error: rows.jsonl has no rows: nothing was done")
+    assert (command.folder / "results.jsonl").read_bytes() == before
+    (command.folder / "rows.csv").write_text("text\n")
+    assert command("batch", HELLO, "rows.csv", "--results", "other.jsonl").code == 2
+    outcome = command("batch", HELLO, "-", "--results", "piped.jsonl", "--no-report")
     assert (outcome.code, outcome.error) == (0, "no rows")
-    assert not api.predictions
+    assert len(api.predictions) == 1
 
 
 def test_quiet_says_nothing_and_verbose_what_became_of_a_broken_connection(api: ScriptedAPI, command: Command) -> None:

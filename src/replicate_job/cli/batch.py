@@ -446,6 +446,8 @@ class _Command:
     async def _run(self) -> int:
         shared, options = self._shared, self._options
         rows = self._rows.count(options.limit)
+        if rows == 0:  # an export that went wrong, which nobody would notice; and its results would be replaced by none
+            raise JobError(f"{options.inputs} has no rows: nothing was done")
         self._tally.total = rows if rows is None or self._grid is None else rows * len(self._grid)
         model = self._chain.steps[0].model if self._chain else self._job.model
         async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterable
@@ -249,6 +250,22 @@ def test_impossible_times_are_ignored(make: Make, tmp_path: Path) -> None:
     parsed = page(tmp_path, [*results, *(make(n, completed_at=at(n)) for n in range(5, 30))])
 
     assert "Throughput over time" in "".join(parsed.all("svg", "aria-label"))
+
+
+def test_a_bin_tells_how_many_ended_in_it_and_no_pace_of_a_longer_time(make: Make, tmp_path: Path) -> None:
+    page(tmp_path, [make(n, completed_at=at(n * 7)) for n in range(1, 13)])
+    text = (tmp_path / "report.html").read_text()
+    assert "ended in 8 s" in text
+    assert "ended a minute" not in text
+    assert "1 in 8 s: 1 succeeded" in text
+
+
+def test_the_label_of_a_time_at_the_end_stays_within_its_card(make: Make, tmp_path: Path) -> None:
+    labels = []
+    for many in range(40, 64):
+        page(tmp_path, [make(n, completed_at=at(n)) for n in range(1, many)])
+        labels += re.findall(r'<text class="(time[^"]*)" x="([\d.]+)%"', (tmp_path / "report.html").read_text())
+    assert {("last" in kind, float(x) > 95) for kind, x in labels} == {(True, True), (False, False)}
 
 
 def test_a_report_that_cannot_be_written_or_has_no_results_is_an_error_of_one_line(make: Make, tmp_path: Path) -> None:

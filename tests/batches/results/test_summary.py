@@ -43,7 +43,7 @@ def test_a_summary_is_a_few_lines(make: Make, tmp_path: Path) -> None:
 
     assert summed(results).lines() == [
         "8 rows: 3 succeeded, 3 failed, 1 canceled, 1 error; 1h 23m predict time, 3 files (3.6 kB)",
-        "  2 × file abc123.png not found (line 4)",  # noqa: RUF001 - times
+        "  2 × file abc123.png not found (as in line 4)",  # noqa: RUF001 - times
         "  1 × CUDA out of memory (line 5)",  # noqa: RUF001 - times
         "  1 × prompt is missing (line 8)",  # noqa: RUF001 - times
     ]

@@ -44,8 +44,9 @@ def test_a_byte_order_mark_windows_line_ends_and_a_last_line_without_its_end(rea
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b'{"a":1', "broken JSON: it ends too early, or has half of a \\u pair"),
-        (b'{"a":"\\ud800"}', "broken JSON: it ends too early, or has half of a \\u pair"),
+        (b'{"a":1', "broken JSON: the line ends before its closing }"),
+        (b'{"a":"x', "broken JSON: the line ends before its closing }"),
+        (b'{"a":"\\ud800"}', "broken JSON: half of a \\u pair"),
         (b"{a:1}", "broken JSON: object keys must be strings at column 2"),
         (b'{"a":NaN}', "broken JSON: invalid character at column 6"),
         ('{"é":x}'.encode(), "broken JSON: invalid character at column 6"),

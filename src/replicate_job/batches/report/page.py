@@ -211,6 +211,6 @@ def _causes(causes: list[Cause]) -> Iterator[str]:
     )
     for cause in causes:
         lines = ", ".join(map(str, cause.lines)) + (", …" if cause.count > len(cause.lines) else "")
-        text = escape(one_line(cause.text, _CAUSE))
+        text = escape(one_line(cause.text, _CAUSE)) + ("" if cause.is_shared else f" ({cause.place})")
         yield f"<tr><td>{cause.count:,}</td><td>{text}{_logs(cause)}</td><td>{lines}</td></tr>\n"
     yield "</tbody></table></div></section>\n"

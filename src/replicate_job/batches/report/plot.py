@@ -18,6 +18,8 @@ from replicate_job.batches.report.series import Bin, Series
 from replicate_job.quantity import duration, per, rounded
 
 _SIDE = 1000
+_LAST = 0.95
+"""The part of the width after which the label of a time would run out of the plot."""
 
 _Point = tuple[float, float]
 
@@ -83,7 +85,9 @@ def plot_latency(series: Series) -> Plot | None:
 def plot_throughput(series: Series) -> Plot:
     """Predictions that ended in a unit of time: those that succeeded, and on top of them the others."""
     most = max(item.succeeded + item.other for item in series.bins.values()) / series.width
-    seconds, unit = per(most)
+    seconds, unit = float(per(most)[0]), per(most)[1]
+    if seconds > series.width:  # a bin tells nothing of a longer time: one prediction is no pace of 7.5 a minute
+        seconds, unit = series.width, f"in {duration(series.width)}"
     factor = seconds / series.width
     ticks = number_ticks(most * seconds)
     scale = _Scale(series, ticks[-1].value)
@@ -150,8 +154,10 @@ def _grid(ticks: Sequence[Tick]) -> Iterator[str]:
 def _times(series: Series) -> Iterator[str]:
     start, end = series.span.start * series.width, series.span.stop * series.width
     for number, tick in enumerate(time_ticks(start, end)):
-        x = f"{(tick.value - start) / (end - start) * 100:.2f}%"
+        part = (tick.value - start) / (end - start)
+        x = f"{part * 100:.2f}%"
         kind = "time odd" if number % 2 else "time"
+        kind += " last" if part > _LAST else ""
         yield f'<line class="mark" x1="{x}" x2="{x}" y1="100%" y2="102%"/>'
         yield f'<text class="{kind}" x="{x}" y="100%" dy="1.6em">{escape(tick.label)}</text>'
 

@@ -36,13 +36,20 @@ class Cause(msgspec.Struct):
     """``text`` is the first error of its kind; ``lines`` are the first few of ``count`` rows.
 
     ``logs`` is the end of the logs of the first of these rows that has any; ``logged`` is that row's line.
+    ``is_shared``: all have the very same error; else the text has the particulars of the first alone.
     """
 
     text: str
     count: int = 0
     lines: list[int] = []
+    is_shared: bool = True
     logs: str = ""
     logged: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where the text is from: ``line 4``, or ``as in line 4`` where other rows have other particulars."""
+        return f"line {self.lines[0]}" if self.is_shared else f"as in line {self.lines[0]}"
 
 
 class Causes:
@@ -64,6 +71,8 @@ class Causes:
             if cause is not self._other:
                 self._causes[kind] = cause
         cause.count += 1
+        if cause is not self._other:
+            cause.is_shared = cause.is_shared and cause.text == one_line(text, _LENGTH)
         if len(cause.lines) < _LINES:
             cause.lines.append(result.line)
         if result.logs and not cause.logs:

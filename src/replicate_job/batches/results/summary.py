@@ -160,7 +160,7 @@ class Summary:
         if self.reused:
             lines.append(f"  {count(self.reused, 'row')} took a prediction that there was, and paid for none")
         for cause in causes:
-            before, after = f"  {cause.count:>{width},} × ", f" (line {cause.lines[0]})"  # noqa: RUF001 - times
+            before, after = f"  {cause.count:>{width},} × ", f" ({cause.place})"  # noqa: RUF001 - times
             room = len(cause.text) if columns is None else max(_ERROR, columns - len(before) - len(after))
             lines.append(before + one_line(cause.text, room) + after)
         return lines

@@ -218,7 +218,6 @@ class ColumnMap:
         columns = _join([_quote(name) for name in refused])
         message = f"{header.source}: {columns} {are} of {self._model}; {self._listed()}."
         similar = [f"{name}={known}" for name in refused if (known := self._similar(name))]
-        free = [name for name in self._inputs if name not in self._column_of]
         if self.duplicates:
             message = "".join(
                 f"{header.source}: both {_quote(self._column_of[known])} and {_quote(name)} would be the input {known}."
@@ -226,8 +225,6 @@ class ColumnMap:
             )
         elif similar:
             message += f" Did you mean --rename {shlex.quote(','.join(similar))}?"
-        elif free:
-            message += f" If one is an input: --rename {shlex.quote(f'{refused[0]}={free[0]}')}."
         ignored = ",".join(refused) if len(refused) <= _SHOWN else OTHERS
         message += f" To leave out: --ignore-columns {shlex.quote(ignored)}."
         if header.is_named and any(map(str.isdecimal, refused)):

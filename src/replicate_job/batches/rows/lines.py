@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from itertools import islice
@@ -103,11 +104,20 @@ def problem_of(text: bytes, error: Exception) -> str:
         message = f"{message[0].lower()}{message[1:]}"
         return f"not a JSON object: {message}" if message.startswith("expected") else f"broken JSON: {message}"
     byte = _BYTE.search(message)
-    if byte is None:
-        return "broken JSON: it ends too early, or has half of a \\u pair"
+    if byte is None or not text[int(byte[1]) :].strip():
+        return "broken JSON: " + ("half of a \\u pair" if _is_whole(text) else "the line ends before its closing }")
     message, position = message[: byte.start()].removeprefix(_MALFORMED), int(byte[1])
     # msgspec 0.20 gives the byte after the first of the trailing characters.
     return f"broken JSON: {message} at column {_column(text, position - message.startswith('trailing'))}"
+
+
+def _is_whole(text: bytes) -> bool:
+    """Whether nothing is wrong for a reader that takes half of a surrogate pair: msgspec calls both truncated."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _column(text: bytes, position: int) -> int:
