@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from tests.docs.blocks import Block
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {
-    "prompts.csv": "prompt,seed\na fox,1\na lake,2\n",
-    "questions.txt": "Who invented the zip?\nHow deep is the sea?\n",
-    "question.txt": "Why is the sky blue?\n",
-    "input.json": '{"prompt": "a fox", "seed": 7}',
-    "names.jsonl": '{"text": "Ada"}\n{"text": "Grace"}\n{"text": "Mary"}\n',
-}
-"""What a page may take for granted in the folder of its reader."""
 STREAMED = {"x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
 TEXT = {"type": "array", "items": {"type": "string"}, **STREAMED}
 LLAMA = ScriptedModel(
@@ -222,8 +214,6 @@ def reader(tmp_path: Path, cache: Path, replicate_api: ScriptedAPI) -> Iterator[
     shutil.copy(ROOT / "run.xs", folder)
     shutil.copy(ROOT / "docs" / "demo.webp", folder / "docs")
     shutil.copy(ROOT / "docs" / "demo.webp", folder / "sketch.png")
-    for name, content in FILES.items():
-        (folder / name).write_text(content)
     schnell = replicate_api.models["black-forest-labs/flux-schnell"]
     dev = msgspec.structs.replace(schnell, name="black-forest-labs/flux-dev")
     replicate_api.models.update({LLAMA.name: LLAMA, dev.name: dev})
