@@ -110,6 +110,25 @@ def test_a_job_that_ran_here_says_so_where_replicate_is_asked_for_it(
     assert command("show", "k", "--local", env=environment).response["output"] == "hello you"
 
 
+def test_a_dry_run_needs_the_schema_alone_and_prepares_no_environment(
+    command: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    model = "meta/meta-llama-3-8b-instruct"
+    (command.folder / "rows.jsonl").write_text('{"prompt": "a"}\n')
+    (command.folder / "chain.toml").write_text(
+        f'[[step]]\nname = "one"\nmodel = "{model}"\ninput = {{ prompt = "{{prompt}}" }}\n'
+    )
+    calls = [
+        ["run", model, "prompt=a"],
+        ["run", "chain.toml", "prompt=a"],
+        ["batch", model, "rows.jsonl", "--results", "results.jsonl"],
+    ]
+    for words in calls:
+        outcome = command(*words, "--local", "--dry-run", env={**environment, "XDG_CACHE_HOME": str(tmp_path / "new")})
+        assert (outcome.code, "preparing" in outcome.err) == (0, False), outcome.err
+    assert not list((tmp_path / "new").rglob("pyvenv.cfg"))
+
+
 @pytest.mark.parametrize("more", [[], ["-v"]])
 def test_a_batch_with_done_rows_and_new_ones_tells_of_its_stand_in_once(
     command: Command, environment: dict[str, str], more: list[str]

@@ -451,7 +451,7 @@ class _Command:
         self._tally.total = rows if rows is None or self._grid is None else rows * len(self._grid)
         model = self._chain.steps[0].model if self._chain else self._job.model
         async with (
-            shared.session(self._progress, model=model, rate=options.rate) as context,
+            shared.session(self._progress, model="" if options.dry_run else model, rate=options.rate) as context,
             healthy(options.health_port, context),
         ):
             plan = await self._plan_chain(context)
@@ -649,7 +649,7 @@ class _Command:
             lines.append(f"{count(before, 'row')} had been done before: nothing was created for {them} in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
-        nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
+        nameless = self._options.inputs == self._options.results == STDOUT  # every run is another batch: none goes on
         if self._drive and not nameless and (is_whole or self._tally.read):  # else it was refused as it is
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 

@@ -152,7 +152,7 @@ def _start_chain(
 async def _run(shared: Common, job: Job, given: Given, options: Options, plan: Plan | None) -> int:
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
-        async with shared.session(model=job.model, still=options.stream) as context:
+        async with shared.session(model="" if options.dry_run else job.model, still=options.stream) as context:
             ask = options.ask(shared, job, emit=shown.text.emit if shown.text else None)
             resolved = await resolve_within(context, ask) if given.needs_schema or options.dry_run else None
             job = with_inputs(context, job, given, resolved)

@@ -31,7 +31,7 @@ async def start(shared: Common, chain: Chain, given_input: Given, options: Optio
     check_pairs(given_input.pairs, model=chain.name)
     shown, ask = Shown(alone=options.output_only), options.ask(shared, chain_job(chain), kind="chain")
     with print_carried(shown):
-        async with shared.session(model=chain.steps[0].model) as context:
+        async with shared.session(model="" if options.dry_run else chain.steps[0].model) as context:
             plan = await _plan_within(context, chain, ask)
             ask = msgspec.structs.replace(ask, job=with_inputs(context, ask.job, given_input, plan.resolved))
             if options.dry_run:
