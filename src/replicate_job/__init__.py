@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from replicate_job.version import __version__
 
-TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
+TYPE_CHECKING = False  # importing it from `typing` would take longer than everything else here
 if TYPE_CHECKING:
     from replicate_job.calls import BatchOptions, ClientOptions, OneShotBatchOptions, OneShotOptions, RunOptions
     from replicate_job.chain import Chain, Ref, Step
@@ -83,10 +83,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # A name is imported when it is first used: the command line needs few of them.
+    # A name is imported at its first use, because the command line needs only few of them.
     if name not in _HOMES:
         raise AttributeError(f"module 'replicate_job' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only for whoever needs it
+    from importlib import import_module  # noqa: PLC0415 - few programs need it
 
     module = import_module(f"replicate_job.{_HOMES[name]}")
     value = globals()[name] = module if name == "errors" else getattr(module, name)

@@ -1,4 +1,4 @@
-"""Tells public network addresses from those of this machine and its neighbours."""
+"""Tells public network addresses from those of this machine and its local networks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Address = IPv4Address | IPv6Address
 _NETWORKS = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
 ) + tuple(map(ip_network, ("fc00::/7", "fe80::/10")))
-"""Private networks. Two machines in the same one may be neighbours."""
+"""Private networks. Two machines in the same one may be able to reach each other."""
 _LINKS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
 _METADATA = ip_address("fd00:ec2::254")
-_TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: the last 32 bits are the IPv4 address that is reached
+_TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: the last 32 bits are an IPv4 address
 _UNICAST = ip_network("2000::/3")  # all public unicast addresses of IPv6
-# Beside what the standard library of every supported Python knows: protocol assignments, the host of Azure's machines,
-# the tunnels (Teredo lies in the first, 6to4 is the second), and documentation.
+# Networks that the library of some supported Python takes for public: protocol assignments, the host of Azure's
+# machines, tunnels (Teredo is in the first, 6to4 is the second), and documentation.
 _NOT_PUBLIC = tuple(
     map(ip_network, ("192.0.0.0/24", "168.63.129.16/32", "2001::/23", "2002::/16", "2001:db8::/32", "3fff::/20"))
 )
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is a public unicast one. An embedded IPv4 address decides."""
+    """Whether the address is a public unicast one. For an embedded IPv4 address, that address decides."""
     address = _plain(address)
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
@@ -33,17 +33,17 @@ def is_public(address: Address) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, or the address itself."""
+    """The IPv4 address inside an IPv6 address, or else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     return address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _TRANSLATED else address)
 
 
 def is_near(address: Address, other: Address) -> bool:
-    """Whether an API at ``other`` may name ``address``, which is not public.
+    """Whether an API at ``other`` may return URLs with ``address``, which is not public.
 
-    An API on this machine may name this machine and private networks, but not link-local addresses, where clouds serve
-    credentials. An API in a private network may name addresses of the same network.
+    An API on this machine may return addresses of this machine and of private networks, but no link-local ones, at
+    which clouds serve credentials. An API in a private network may return addresses of the same network.
     """
     address, other = _plain(address), _plain(other)
     if _is_here(other):
@@ -64,29 +64,29 @@ def _is_link(address: Address) -> bool:
 
 
 def is_elsewhere(address: Address) -> bool:
-    """Whether it is public and of another machine. Traffic to an own public address may bypass the firewall."""
+    """Whether it is public and not this machine's. Traffic to the machine's own address may bypass the firewall."""
     return is_public(address) and not is_own(address)
 
 
 def is_own(address: Address) -> bool:
-    """Whether this machine has the address: then it would send to it from the same address. Nothing is sent."""
+    """Whether this machine has the address: it would then send to it from the same address. Nothing is sent."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((str(address), 9))
             return ip_address(probe.getsockname()[0]) == address
-    except OSError:  # unreachable
+    except OSError:  # the address cannot be reached
         return False
 
 
 async def lookup(host: str) -> list[Address]:
-    """The addresses of a host in the system's order; an address is its own. Raises OSError without any."""
+    """The addresses of a host in the system's order. An address is returned as it is. Raises OSError if none."""
     try:
         return [ip_address(host.strip("[]"))]
     except ValueError:
         pass
     try:
         places = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except UnicodeError:  # a label that is empty, or too long for a name
+    except UnicodeError:  # a part of the name is empty or too long
         raise OSError(f"{host} is not a name that can be looked up") from None
     return list(dict.fromkeys(ip_address(place[4][0]) for place in places))

@@ -1,4 +1,4 @@
-"""Additions to asyncio: a loop in a thread for blocking callers, work in a thread, work until an event."""
+"""Additions to asyncio: a loop thread for blocking callers, work in a thread, work until an event."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from replicate_job.forks import Owner
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 _HEED = 0.5
-"""Seconds between two checks for signals: one that comes just before a wait, or in another thread, does not end it."""
+"""Seconds between two checks for signals. A signal just before a wait, or in another thread, does not end the wait."""
 
 _stranded: list[object] = []
-"""Loops of the parent process, in a fork. Garbage collection would run their coroutines here, and fail."""
+"""The parent process's loops, in a fork. They are kept, as garbage collection would run their coroutines and fail."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Uvloop's where it is installed, as with ``[local]``, else Python's own."""
+    """A loop of uvloop if it is installed, as with ``[local]``, else one of asyncio."""
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
@@ -35,17 +35,17 @@ _waiter: ContextVar[_Waiter | None] = ContextVar("waiter", default=None)
 
 
 def is_interrupted() -> bool:
-    """Whether Ctrl-C has ended the blocking call that waits for this task, rather than another signal handler."""
+    """Whether Ctrl-C, and no other signal handler, has ended the blocking call that waits for this task."""
     waiter = _waiter.get()
     return waiter is not None and waiter.is_interrupted
 
 
 class LoopThread:
-    """``with LoopThread() as loop: loop.run(work())`` blocks, also where an event loop runs already, as in a notebook.
+    """``with LoopThread() as loop: loop.run(work())`` blocks, even inside a running event loop, as in a notebook.
 
-    The loop runs in a thread of its own, which ends with the block; unfinished tasks are cancelled. Any number of
-    threads may call ``run`` together. SystemExit and KeyboardInterrupt of a task are raised where it is awaited, and
-    the loop runs on.
+    The loop runs in a thread of its own, which ends with the block. Unfinished tasks are cancelled. Several threads may
+    call ``run`` at the same time. SystemExit and KeyboardInterrupt in a task are raised where it is awaited, and do not
+    end the loop.
     """
 
     def __init__(
@@ -70,23 +70,23 @@ class LoopThread:
         self.close()
 
     def close(self) -> None:
-        """End the thread, and cancel what runs in it. A fork of the process has no such thread to end.
+        """End the thread, and cancel its tasks. In a fork of the process there is no thread to end.
 
         Raises ReplicateJobError in the loop's own thread.
         """
         if not self._owner.is_here:
             return
         self._check_thread()
-        with suppress(RuntimeError):  # another thread was quicker
+        with suppress(RuntimeError):  # another thread has closed the loop
             self._loop.call_soon_threadsafe(self._stop)
         self._ended.wait()
         self._thread.join()
 
     def run(self, work: Awaitable[_T]) -> _T:
-        """Block until the work is done. An exception of a signal handler cancels it, and is raised after its clean-up.
+        """Block until the work is done. A signal handler's exception cancels it, and is raised after its clean-up.
 
-        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop,
-        ClosedError where the loop has ended, and ReplicateJobError in the loop's own thread, which would wait for
+        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop, and
+        ClosedError if the loop has ended. Raises ReplicateJobError in the loop's own thread, which would wait for
         itself.
         """
         if not self._owner.is_here:
@@ -135,14 +135,14 @@ class LoopThread:
             )
 
     def _call(self, function: Callable[[], object]) -> None:
-        """Call it in the loop; where that has ended, nobody waits for it any more."""
+        """Call the function in the loop. If the loop has ended, wake the waiting threads instead."""
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:
             self._release()
 
     def iterate(self, items: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
-        """Yield the items, and block between them. The generator is closed when the caller stops early."""
+        """Yield the items, and block in between. The generator is closed if the caller stops early."""
         while True:
             try:
                 item = self.run(anext(items))
@@ -151,12 +151,12 @@ class LoopThread:
             try:
                 yield item
             except GeneratorExit:
-                with suppress(ForkedError):  # a fork has a copy, without its thread
+                with suppress(ForkedError):  # a fork has a copy of the generator, but not its thread
                     self._close(items)
                 raise
 
     def _close(self, items: AsyncGenerator[Any, None]) -> None:
-        if self._is_own_thread:  # garbage collection ends an iteration in any thread
+        if self._is_own_thread:  # garbage collection may end an iteration in any thread
             closing = self._loop.create_task(_aclose(items))
             self._closings.add(closing)
             closing.add_done_callback(self._closings.discard)
@@ -164,28 +164,28 @@ class LoopThread:
             self.run(items.aclose())
 
     def _stop(self) -> None:
-        if not self._is_ending:  # a second stop would break off the end itself
-            self._is_ending = True  # from here on, work is cancelled by the end, and not by its caller
+        if not self._is_ending:  # a second stop would break off the clean-up
+            self._is_ending = True  # from now on, tasks are cancelled by the clean-up and not by their callers
             self._loop.stop()
 
     def _serve(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its end cancels what is left
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its exit cancels the remaining tasks
                 while not self._is_ending:
-                    with suppress(SystemExit, KeyboardInterrupt):  # of a task, which keeps it for those who await it
+                    with suppress(SystemExit, KeyboardInterrupt):  # the task keeps it for those that await it
                         runner.get_loop().run_forever()
         finally:
             self._ended.set()
             self._release()
 
     def _release(self) -> None:
-        """Wake the threads whose work the loop did not begin."""
+        """Wake the threads whose work the loop did not start."""
         for waiter in list(self._waiters):
             waiter.ended.set()
 
 
 def _discard(work: Awaitable[object]) -> None:
-    """End work that never ran."""
+    """Close work that never ran."""
     if isinstance(work, Coroutine):
         work.close()
 
@@ -203,10 +203,10 @@ class _Waiter:
 
 
 class _Ended:
-    """An event that is set for good, and that threads wait for.
+    """An event that is set once, and that threads wait for.
 
-    It replaces ``threading.Event`` and ``join``: there an exception of a signal handler can leave a lock taken for
-    ever, or report a running thread as ended.
+    It replaces ``threading.Event`` and ``join``. With those, an exception from a signal handler can leave a lock taken
+    for ever, or report a running thread as ended.
     """
 
     def __init__(self) -> None:
@@ -216,31 +216,31 @@ class _Ended:
 
     def set(self) -> None:
         self.is_set = True
-        with suppress(RuntimeError):  # it was set before
+        with suppress(RuntimeError):  # it was set already
             self._lock.release()
 
     def wait(self) -> None:
         while not self.is_set:
             if self._lock.acquire(timeout=_HEED):
-                self._lock.release()  # for the next one that waits
+                self._lock.release()  # for the next waiting thread
 
 
 def iterate(
     items: AsyncGenerator[_T, None], new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 ) -> Generator[_T, None, None]:
-    """``LoopThread.iterate`` in a thread of the iteration's own."""
+    """``LoopThread.iterate`` in a thread that belongs to this iteration."""
     with LoopThread(new_loop) as loop:
         yield from loop.iterate(items)
 
 
 async def in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:
-    """Like ``asyncio.to_thread``, but cancelled only when the thread is done: no file is closed during a write."""
+    """Like ``asyncio.to_thread``, but a cancellation waits for the thread: no file is closed during a write."""
     task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        task.exception()  # retrieved, or asyncio would log it as lost
+        task.exception()  # marks it as retrieved, or asyncio would log it
         raise
 
 
@@ -256,7 +256,7 @@ def check_threads() -> None:
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> int:
-    """The index of the work that is done first; the others are canceled. Raises its exception."""
+    """The index of the first finished work. The others are cancelled. Raises its exception."""
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(work) for work in works]
     try:
@@ -271,7 +271,7 @@ async def first_of(*works: Coroutine[Any, Any, object]) -> int:
 
 
 async def unless(canceled: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
-    """The result of the work. If ``canceled`` is set first, the work is canceled and the result is None.
+    """The result of the work. If ``canceled`` is set first, the work is cancelled and the result is None.
 
     Raises the work's exceptions.
     """

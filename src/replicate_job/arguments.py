@@ -1,4 +1,4 @@
-"""What callers in Python give by name: each argument is of its kind, or one error names it. Nothing is sent then."""
+"""Checks the named arguments of Python callers: an error names the first argument with a wrong value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "dedupe": False,
     "retries": 0,
 }
-"""The defaults of options that have another than None. All others take None."""
+"""The defaults of options whose default is not None."""
 _NEEDED = frozenset(
     {"name", "model", "forget", "dry_run", "query", "owner", "destination", "training_id", "follow", "running"}
 )
@@ -39,7 +39,7 @@ _SECRET = frozenset({"token", "headers"})
 
 
 class _Kind(NamedTuple):
-    """``words`` say what to give."""
+    """A check for a value. ``words`` describe a valid value, for the error."""
 
     has: Callable[[Any], bool]
     words: str
@@ -50,7 +50,7 @@ def _is_text(value: Any) -> bool:
         return False
     try:
         value.encode()
-    except UnicodeEncodeError:  # half a character, which neither the API nor the journal takes
+    except UnicodeEncodeError:  # an unpaired surrogate, which neither the API nor the journal accepts
         return False
     return True
 
@@ -176,7 +176,7 @@ _KINDS = {
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise JobError for the first argument that is not of its kind."""
+    """Raise JobError for the first argument that has a wrong value."""
     for name, value in arguments.items():
         kind = _KINDS[name]
         may_be_none = name not in DEFAULTS and name not in _NEEDED
@@ -185,12 +185,12 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def wrong(name: str, value: Any, words: str) -> JobError:
-    """The error of an argument; no secret is shown."""
+    """Make the error for an argument. It shows no secret."""
     shown = f"a {type(value).__name__}" if name in _SECRET else reprlib.repr(value)
     return JobError(f"{name} is {shown}: give {words}")
 
 
 def check_input(input: Any, name: str = "input") -> None:
-    """Raise JobError for what is no mapping."""
+    """Raise JobError if the input is not a mapping."""
     if not isinstance(input, Mapping):
         raise JobError(f"{name} is a {type(input).__name__}: give a dict of the model's inputs")

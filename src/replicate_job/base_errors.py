@@ -1,7 +1,7 @@
-"""The errors that do not need ``Result``: what ``Result`` itself stands on raises them.
+"""The errors that do not need ``Result``, for the modules that ``Result`` itself needs.
 
-Modules below ``job`` take their errors from here, all others from ``errors``, which has every one and draws the tree.
-Those that carry a ``Result`` as their type are beside it in ``job``, as each of the two names the other.
+Modules below ``job`` import their errors from here, all others from ``errors``, which has every error and draws the
+tree. Errors with a field of the type ``Result`` are in ``job``, because ``Result`` raises them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class ReplicateJobError(Exception):
-    """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do.
+    """Base of all errors of this package. ``str(error)`` is one line: what is wrong, where, and what to do.
 
-    ``about`` has the job that it is about, as far as known: ``key``, ``prediction``, ``model``, ``batch``. ``result``
-    is the ``Result`` of a prediction that exists all the same, as far as known. It can be pickled, with its fields: it
-    crosses pools of processes.
+    ``about`` holds what is known of the job: ``key``, ``prediction``, ``model``, ``batch``. ``result`` is the
+    ``Result`` if a prediction exists in spite of the error. The error can be pickled with its fields, so that it can be
+    passed between processes.
     """
 
     about: Mapping[str, str] = MappingProxyType({})
     result: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As exceptions do it, the constructor would be called with the message for all its arguments.
+        # By default, pickle would call the constructor with only the message.
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -42,7 +42,7 @@ class JobError(ReplicateJobError):
 
 
 class JobFileError(JobError):
-    """Position is 1-based; ``column`` counts characters. ``hint`` is the usual cause, when one is known."""
+    """``line`` and ``column`` are 1-based; ``column`` counts characters. ``hint`` is the usual cause, if known."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class JobFileError(JobError):
 
 
 class InputError(JobError):
-    """``problems`` holds one line for each thing that is wrong."""
+    """``problems`` holds one line for each problem."""
 
     def __init__(self, model: str, problems: Sequence[str]) -> None:
         self.model, self.problems = model, tuple(problems)
@@ -67,7 +67,7 @@ class InputError(JobError):
 
 
 class ColumnsError(JobError):
-    """The columns of a file of rows do not fit the model's inputs: every row is wrong."""
+    """The columns of a file of rows do not fit the model's inputs, so every row is wrong."""
 
 
 class UnknownJobError(JobError):
@@ -104,14 +104,14 @@ class APIError(ReplicateJobError):
     ``{"type", "field", "description"}``.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a field of the problem body
+    def __init__(  # noqa: PLR0913 - the fields of the problem body
         self,
         message: str,
         *,
         status: int,
         title: str = "",
         detail: str = "",
-        type: str = "",  # noqa: A002 - the body's own name
+        type: str = "",  # noqa: A002 - the problem body's name
         instance: str = "",
         invalid_fields: Sequence[dict[str, Any]] = (),
         retry_after: float | None = None,
@@ -170,7 +170,7 @@ class UncertainError(ReplicateJobError):
 
 
 class OutputError(ReplicateJobError):
-    """``result`` is the whole ``Result``, with the saved files; None if it is not known yet.
+    """``result`` is the whole ``Result``, with the saved files. None if it is not known yet.
 
     ``kept`` is a ``SavedFile`` for each of these files, in the order of the output.
     """
@@ -188,7 +188,7 @@ class OutputExpiredError(OutputError):
 
 
 class JournalError(ReplicateJobError):
-    """``result`` is the ``Result`` of a prediction that exists all the same; None where nothing was created."""
+    """``result`` is the ``Result`` of a prediction that exists in spite of the error. None if nothing was created."""
 
     result: Any
 
@@ -198,7 +198,7 @@ class JournalError(ReplicateJobError):
 
 
 class DamagedError(JournalError):
-    """``key`` names the job whose row of the journal cannot be read."""
+    """``key`` is the key of the job whose row in the journal cannot be read."""
 
     def __init__(self, message: str, *, key: str = "") -> None:
         self.key = key
@@ -227,7 +227,7 @@ class ClosedError(ReplicateJobError):
 
 
 class ForkedError(ReplicateJobError):
-    """Threads do not come along with a fork: those of the HTTP library, of the journal and of a blocking call."""
+    """A fork lacks the threads of its parent: those of the HTTP library, of the journal and of a blocking call."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What a call of ``batch`` from Python asks for: its rows and options, read into a batch. For those that have one."""
+"""Reads the rows and options of a ``batch`` call from Python. Only calls of ``batch`` import it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | Pat
 
 
 def _check_rows(rows: object) -> None:
-    """Raise JobError for what holds no rows, or is one."""
+    """Raise JobError for a value that is not a collection of rows, such as a single row."""
     if isinstance(rows, Mapping | Job | bytes) or not (
         isinstance(rows, str | PathLike | Iterable | AsyncIterable | DataFrame)
     ):
@@ -59,7 +59,7 @@ def _check_rows(rows: object) -> None:
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
-    """A string is one name, and not its letters."""
+    """The names as a set. A string is one name, and not a sequence of letters."""
     return frozenset({names} if isinstance(names, str) else names)
 
 
@@ -81,9 +81,9 @@ def _read_templates(options: BatchOptions) -> Mapping[str, Template]:
 
 
 class BatchCall:
-    """What a call of ``batch`` asks for. Raises JobError, TypeError.
+    """The rows and options of a ``batch`` call. Raises JobError, TypeError.
 
-    ``job`` is the job with the options that replace its own. ``rows`` can be read once. ``tally`` counts how they go.
+    ``job`` is the job with the options that replace its own. ``rows`` can be read once. ``tally`` counts the progress.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class BatchCall:
 
     @staticmethod
     def _read_target(job: Job | Chain | str, options: BatchOptions, settings: Settings) -> tuple[Job, Chain | None]:
-        """The job of all rows, or the chain in the form of one."""
+        """The job of all rows. A chain is put into the form of a job."""
         if chain := as_chain(job):
             from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
@@ -131,11 +131,11 @@ class BatchCall:
 
     @property
     def model(self) -> str:
-        """The model that is needed first."""
+        """The model that runs first."""
         return self.chain.steps[0].model if self.chain else self.job.model
 
     async def prepare(self, context: Context) -> tuple[Batch, Resolved | ChainPlan]:
-        """The batch, and its model or chain. The models are asked for."""
+        """The batch, and its resolved model or its chain's plan. This sends requests for the models."""
         if self.chain:
             from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
 
@@ -144,15 +144,15 @@ class BatchCall:
         return msgspec.structs.replace(self.batch(context), others=await self.others(context)), resolved
 
     async def runner(self, context: Context) -> BatchRunner:
-        """What runs the rows. The models are asked for first."""
+        """The runner of the batch. This sends requests for the models."""
         return open_runner(context, *await self.prepare(context), self.tally)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
-        """The rows, what makes the function that reads one as an input, and the file that they come from."""
+        """The rows, a function that makes the reader of a row, and the file with the rows."""
         reader = partial(RowReader, options=self._columns)
         if isinstance(rows, str | PathLike):
             file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
-            # ``within`` gives @path its meaning, which only rows of a file have.
+            # ``within`` lets @path name a file, which is possible only in rows from a file.
             read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
             return rows_in_python(file), read, source
         if self._read_options() != ReadOptions():
@@ -176,7 +176,7 @@ class BatchCall:
         return read_in_python(partial(self._reader, job=job))
 
     async def others(self, context: Context) -> dict[str, OtherModel]:
-        """The models beside the job's. Raises ModelNotFoundError."""
+        """The further models of the rows. Raises ModelNotFoundError."""
         others: dict[str, OtherModel] = {}
         for model in self._grid.models if self._grid else ():
             job = msgspec.structs.replace(self.job, model=model)
@@ -189,7 +189,7 @@ class BatchCall:
     def batch(self, context: Context) -> Batch:
         options = self._options
         source, columns = self._source, self._columns.identity
-        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
+        # A later call cannot recognize the rows of an iterable, so their batch gets a new name.
         identity = Job(self.chain.identity) if self.chain else self.job
         name = batch_id(context.api, identity, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
         return Batch(

@@ -1,4 +1,4 @@
-"""What a call from Python asks for: its options, read into a job and how to run it."""
+"""Reads the arguments and options of a call from Python into a job and an ``Ask``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class ClientOptions(TypedDict, total=False):
-    """What a client is opened with, in place of the environment's: see ``AsyncClient``."""
+    """A client's options, which replace the environment's settings: see ``AsyncClient``."""
 
     token: str | None
     base_url: str | None
@@ -153,7 +153,7 @@ def with_options(options: type) -> Callable[[_F], _F]:
 
 
 def check_options(options: Mapping[str, Any], known: type) -> None:
-    """Raise TypeError for an option that there is not, and JobError for one that is not of its kind."""
+    """Raise TypeError for an unknown option, and JobError for an option with a wrong value."""
     if unknown := options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
     check_arguments(options)
@@ -167,9 +167,9 @@ def read_ask(
     settings: Settings,
     folder: str | Path | None,
 ) -> Ask:
-    """The job of a call, and how to run it. ``folder`` is the client's, for outputs. Raises JobError, TypeError.
+    """Read a call's job, and how to run it. ``folder`` is the client's place for outputs. Raises JobError, TypeError.
 
-    The files that the input holds are read here: they may be closed afterwards.
+    The files in the input are read here, and may be closed afterwards.
     """
     _check_call(input, options)
     job = read_job(job, options, settings, "run(load_job({!r}))")
@@ -181,7 +181,7 @@ def read_ask(
 def read_chain_ask(
     chain: Chain, input: Mapping[str, Any] | None, options: RunOptions, *, folder: str | Path | None
 ) -> Ask:
-    """The ask of a chain: see ``run_chain``. Raises JobError, TypeError."""
+    """Read the call of a chain: see ``run_chain``. Raises JobError, TypeError."""
     from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
     _check_call(input, options)
@@ -198,7 +198,7 @@ def _check_call(input: Mapping[str, Any] | None, options: RunOptions) -> None:
 def _ask(
     job: Job, input: Mapping[str, Any] | None, options: RunOptions, folder: str | Path | None, kind: str = "job"
 ) -> Ask:
-    """The job with the call's input, and how to run it. ``kind`` begins a key that the call does not name."""
+    """The job with the call's input, and how to run it. ``kind`` is the beginning of a generated key."""
     key = options.get("key")
     return Ask(
         msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model)),
@@ -219,8 +219,8 @@ def check_chain_options(options: CallOptions) -> None:
 
 
 def as_chain(job: object) -> Chain | None:
-    """The chain, where it is one."""
-    if isinstance(job, Job | str):  # most calls need not know what a chain is
+    """Return the chain, or None for a job or a model's name."""
+    if isinstance(job, Job | str):  # most calls have no chain, and need not import it
         return None
     from replicate_job.chain import Chain  # noqa: PLC0415 - see above
 
@@ -228,7 +228,7 @@ def as_chain(job: object) -> Chain | None:
 
 
 def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_call: str) -> Job:
-    """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
+    """The job with the options that replace its own. ``correct_call`` shows how to pass a job file, for an error."""
     if not isinstance(job, Job | str):
         hint = correct_call.format(str(job)) if isinstance(job, PathLike) else "give a model's name or a Job"
         hint = "run it, for it is neither submitted nor streamed" if as_chain(job) else hint
@@ -247,31 +247,31 @@ def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_c
 
 
 def read_fallback(given: Any) -> tuple[Fallback, ...]:
-    """One model or several, by name or with a map of inputs."""
+    """Read one fallback model or several, each a name or a ``Fallback``."""
     several = [given] if isinstance(given, str | Fallback) else given
     return tuple(Fallback(each) if isinstance(each, str) else each for each in several)
 
 
 def read_plan(job: Job, options: RunOptions | BatchOptions) -> Plan | None:
-    """What is done for a job besides its first attempt; None for most, which have no such option. Raises JobError."""
+    """The plan for further attempts. None for a call without such options. Raises JobError."""
     retries, reuse = options.get("retries", 0), options.get("reuse")
     if options.get("retry_on") is not None and not retries:
         raise JobError("retry_on needs retries: how many more attempts there are")
     if not (retries or reuse is not None or job.fallback):
         return None
-    from replicate_job.flow.plan import make_plan  # noqa: PLC0415 - only those who have one pay for it
+    from replicate_job.flow.plan import make_plan  # noqa: PLC0415 - only few calls have a plan
 
     seconds = None if reuse is None else reuse.total_seconds()
     return make_plan(job, retries=retries, retry_on=options.get("retry_on"), reuse=seconds)
 
 
 def refuse_plan(job: Job, options: RunOptions, function: str) -> None:
-    """Raise JobError where a call that shows one prediction should make several, or none."""
+    """Raise JobError if a call that shows one prediction has options for several attempts or for reuse."""
     if read_plan(job, options):
         raise JobError(f"retries, fallback and reuse are for run and batch: {function} is about one prediction")
 
 
 def read_place(*places: str | Path | None, rows: bool = False) -> str | None:
-    """The first of these places that is named, as the journal has it. ``rows``: it is for a batch. Raises JobError."""
+    """The first of these places that is not None, as the journal records it. ``rows``: for a batch. Raises JobError."""
     place = next((each for each in places if each is not None), None)
     return read_save(place, rows=rows) if place else None

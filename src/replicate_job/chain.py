@@ -1,4 +1,4 @@
-"""Chains: steps whose inputs take outputs of earlier ones. What is wrong, and what comes next; no I/O."""
+"""Chains: steps whose inputs use outputs of earlier steps. Checks them, and tells which step comes next. No I/O."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _REFERENCE = "#/components/schemas/"
 _KINDS = {"integer": "an integer", "number": "a number", "boolean": "true or false", "object": "an object"}
 _ANY: list[Schema] = [{}]
 EACH = "each"
-"""The name that an element has in the input of a step with ``for_each``."""
+"""The name of the current element in the input of a step with ``for_each``."""
 MOST = 100
-"""The most elements that a step runs for."""
-_ELEMENT = -1  # in a path: the place of the element
+"""The most elements that a step with ``for_each`` may have."""
+_ELEMENT = -1  # in a reference's path: stands for the element's index
 
 
 class Ref(msgspec.Struct, frozen=True):
-    """A value that is not known yet: an input of the chain (``prompt``), or an output (``draw.output[0]``)."""
+    """A value that is known later: an input of the chain (``prompt``), or an output (``draw.output[0]``)."""
 
     name: str
 
@@ -55,7 +55,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One job of a step: its only one, or that for an element of what the step runs for."""
+    """One job of a step: the step's only job, or its job for one element."""
 
     step: Step
     index: int | None = None
@@ -66,12 +66,12 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def base_of(call: str) -> str:
-    """The step of a call, by the call's name."""
+    """The name of the step of a call, from the call's name."""
     return call.partition("[")[0]
 
 
 def in_order(calls: Iterable[str], steps: Sequence[str]) -> list[str]:
-    """Calls, by their names, in the order of the steps and of the elements."""
+    """Sort names of calls by the order of the steps, and then of the elements."""
 
     def place(call: str) -> tuple[int, int]:
         step, _, index = call.removesuffix("]").partition("[")
@@ -81,9 +81,9 @@ def in_order(calls: Iterable[str], steps: Sequence[str]) -> list[str]:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """What a field stands for. ``step`` is empty for an input of the chain, ``path`` leads into the step's output.
+    """The value of a field. ``step`` is empty for an input of the chain. ``path`` leads into the step's output.
 
-    ``gathers``: that is a list with an output for each element.
+    ``gathers``: the value is a list with one output for each element.
     """
 
     name: str
@@ -92,15 +92,15 @@ class Reference(msgspec.Struct, frozen=True):
     gathers: bool = False
 
     def at(self, index: int | None) -> Reference:
-        """The reference for an element."""
+        """The reference with this index for the element."""
         path = tuple(index if key == _ELEMENT and index is not None else key for key in self.path)
         return msgspec.structs.replace(self, path=path)
 
 
 class Chain(msgspec.Struct, frozen=True, dict=True):
-    """Models that run one after the other for one input. Raises JobError for steps that cannot be right.
+    """Models that run one after the other for one input. Raises JobError for impossible steps.
 
-    Each step is a job of its own, created once. A step begins when the steps that it names have ended.
+    Each step is a job of its own, and is created once. A step starts when the steps whose outputs it uses have ended.
     """
 
     steps: Sequence[Step]
@@ -111,12 +111,12 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         if not self.steps:
             raise JobError("the chain has no step")
         _check_names([step.name for step in self.steps])
-        self.lists  # noqa: B018 - what is wrong in them is raised now
-        self._forms  # noqa: B018 - what is wrong in them is raised now
+        self.lists  # noqa: B018 - reading it raises its errors
+        self._forms  # noqa: B018 - reading it raises its errors
 
     @cached_property
     def lists(self) -> dict[str, Reference]:
-        """The lists that steps run for, by the step."""
+        """The list that each step with ``for_each`` runs for, by the step's name."""
         found: dict[str, Reference] = {}
         for step in self.steps:
             if step.for_each is not None:
@@ -138,7 +138,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _forms(self) -> dict[str, dict[str, Any]]:
-        """The input of each step, with its texts as templates."""
+        """The input of each step, with its texts read as templates."""
         forms = {
             step.name: {name: self._read(step, name, value) for name, value in step.input.items()}
             for step in self.steps
@@ -150,25 +150,25 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _references(self) -> dict[str, dict[str, Reference]]:
-        """What the fields of each step stand for. Reading the step's input fills it."""
+        """The references in the fields of each step. Reading the steps' inputs fills it."""
         return {step.name: {} for step in self.steps}
 
     @property
     def name(self) -> str:
-        """What messages call it: its title, or the names of its steps."""
+        """The chain's name in messages: its title, or the names of its steps."""
         return self.title or " > ".join(step.name for step in self.steps)
 
     @property
     def identity(self) -> str:
-        """A text that differs where a step does."""
-        # A field that is not there changes nothing: batches that were begun without it go on.
+        """A text that is equal only for equal steps."""
+        # An unset field is left out, so that batches of earlier releases, which lacked the field, can continue.
         unset = {"for_each": msgspec.UNSET}
         steps = [step if step.for_each else msgspec.structs.replace(step, **unset) for step in self.steps]
         return msgspec.json.encode(steps, enc_hook=str, order="deterministic").decode()
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of its own inputs, in the order in which the steps name them."""
+        """The names of the chain's own inputs, in the order in which the steps use them."""
         return tuple(
             dict.fromkeys(one.name for found in self._references.values() for one in found.values() if not one.step)
         )
@@ -177,19 +177,19 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return next(step for step in self.steps if step.name == name)
 
     def needs(self, step: str) -> frozenset[str]:
-        """The steps whose outputs it takes."""
+        """The steps whose outputs this step uses."""
         return frozenset(one.step for one in self._references[step].values() if one.step)
 
     def ready(self, ended: Collection[str], begun: Collection[str]) -> list[Step]:
-        """The steps that can begin: all that they take is there."""
+        """The steps that can start now: they have not begun, and all the outputs that they use exist."""
         return [step for step in self.steps if step.name not in begun and self.needs(step.name) <= set(ended)]
 
     def list_of(self, step: str) -> str:
-        """The step that made the list which this one runs for; empty for a step that runs once."""
+        """The step that made the list for this step's ``for_each``. Empty for a step that runs once."""
         return self.lists[step].step if step in self.lists else ""
 
     def calls(self, step: Step, outputs: Mapping[str, Any]) -> list[Call]:
-        """The step's jobs, by the outputs that it needs. Raises JobError for what is no list, or has too many items."""
+        """The step's jobs, given the outputs. Raises JobError if its ``for_each`` is no list, or has too many items."""
         if step.name not in self.lists:
             return [Call(step)]
         source = self.lists[step.name]
@@ -204,16 +204,16 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return [Call(step, index) for index in range(len(items))]
 
     def input_of(self, call: Call, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The call's input. ``values`` are the chain's, ``outputs`` by step. Raises JobError for what is not there.
+        """The call's input. ``values`` are the chain's inputs; ``outputs`` are by step. Raises JobError without a part.
 
-        An input that is one field alone is left out where the chain got no value for it.
+        An input that is only one field is left out if the chain got no value for that field.
         """
         return self._fill_inputs(call, self._forms[call.step.name], values, outputs)
 
     def known_input(self, step: str, values: Mapping[str, Any] | None) -> tuple[dict[str, Any], frozenset[str]]:
-        """The inputs of a step that need no output, and the names of those that do.
+        """The inputs of a step that need no output, and the names of the inputs that do.
 
-        Without ``values`` those that need an input of the chain are among the latter.
+        Without ``values``, inputs that need an input of the chain are among the names too.
         """
         forms = self._forms[step]
         later = frozenset(
@@ -238,7 +238,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return found
 
     def document(self, documents: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-        """An OpenAPI document of the chain's own inputs, each with the schema of what it is for, by the steps' ones."""
+        """An OpenAPI document of the chain's own inputs. Each has the schema of the step's input that uses it."""
         schemas: dict[str, Any] = {}
         uses: dict[str, list[Schema]] = {name: [] for name in self.inputs}
         required: list[str] = []
@@ -266,7 +266,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return {"openapi": "3.0.2", "components": {"schemas": schemas}}
 
     def misfits(self, documents: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-        """A line for each output that does not fit the input that it goes to, as far as the schemas say."""
+        """A line for each output that does not fit the input that it is used for, by the schemas."""
         problems: list[str] = []
         for step in self.steps:
             document = documents.get(step.name) or {}
@@ -293,7 +293,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 if lone.step:
                     yield from _judge(lone, documents.get(lone.step), document, takes)
             case Template():
-                if not {"any", "text", "file"} & {_kind(one) for one in takes}:  # an address may be written so
+                if not {"any", "text", "file"} & {_kind(one) for one in takes}:  # text may be the URL of a file
                     yield f"{str(form)!r} is text, and this takes {_named(document, takes)}"
                 yield from self._misplaced(step, form, documents)
             case list() | tuple():
@@ -312,7 +312,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 yield from _judge(one, documents.get(one.step), {}, _ANY)
 
     def _read(self, step: Step, name: str, value: Any) -> Any:
-        """The value with its texts as templates, whose fields are known to the chain."""
+        """The value with its texts read as templates, whose fields are noted as references."""
         match value:
             case Ref():
                 form = Template((Field(value.name, 1),))
@@ -335,7 +335,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return form
 
     def _refer(self, step: str, field: str, source: Reference | None = None) -> Reference:
-        """``source`` is the list that the step runs for."""
+        """Read a field as a reference. ``source`` is the list that the step runs for."""
         names = [each.name for each in self.steps]
         found = _FIELD.fullmatch(field)
         if found is None:
@@ -361,7 +361,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return Reference(field, first, tuple(path[1:]), gathers=gathers)
 
     def _lone(self, step: str, form: Any) -> Reference | None:
-        """The only field of a template that has nothing else."""
+        """The only field of a template that has no other text."""
         if isinstance(form, Template) and len(form.parts) == 1 and isinstance(form.parts[0], Field):
             return self._references[step][form.parts[0].name]
         return None
@@ -422,11 +422,11 @@ def _as_text(one: Reference, value: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = msgspec.json.encode(value, enc_hook=str).decode()
-    return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - a line
+    return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - the length of a line
 
 
 def _renamed(schema: Any, step: str) -> Any:
-    """The schema with its references leading to the step's own definitions."""
+    """The schema with references to the step's own definitions."""
     if isinstance(schema, list):
         return [_renamed(item, step) for item in schema]
     if not isinstance(schema, dict):
@@ -440,7 +440,7 @@ def _renamed(schema: Any, step: str) -> Any:
 
 
 def _made(one: Reference, document: Mapping[str, Any] | None) -> list[Schema]:
-    """The schemas of what a reference to an output stands for; none where the output has no such part."""
+    """The schemas of the part of an output that is referred to. Empty if the output has no such part."""
     schema = definition(document, "Output")
     output: Schema = {"type": "string"} if document and is_text(document) else schema or {}
     if one.gathers:
@@ -471,7 +471,7 @@ def _judge(
 
 
 def _judge_list(source: Reference, made_by: Mapping[str, Any] | None) -> Iterator[str]:
-    """Whether it is a list, whatever else it may be: but null, which is seen when it comes."""
+    """Report a ``for_each`` that cannot be a list. Null is allowed here: it is reported when it occurs."""
     made = _made(source, made_by)
     if not made:
         yield from _judge(source, made_by, {}, _ANY)
@@ -480,7 +480,7 @@ def _judge_list(source: Reference, made_by: Mapping[str, Any] | None) -> Iterato
 
 
 def _fits(made_by: Mapping[str, Any], made: list[Schema], document: Mapping[str, Any], takes: list[Schema]) -> bool:
-    """Whether something of what is made can be taken."""
+    """Whether one of the schemas that are made fits one that is accepted."""
     return any(_fit(made_by, one, document, other, 0) for one in made for other in takes)
 
 
@@ -504,7 +504,7 @@ def _kind(schema: Schema) -> str:
 
 
 def _named(document: Mapping[str, Any], schemas: list[Schema]) -> str:
-    """What the schemas allow, in words."""
+    """Describe the values that the schemas allow."""
     names: list[str] = []
     for schema in schemas:
         kind = _kind(schema)

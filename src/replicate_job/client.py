@@ -1,4 +1,4 @@
-"""The client of an application: one HTTP pool, one journal and one rate limit for as long as it is open."""
+"""The client for applications: one HTTP pool, one journal and one rate limit while it is open."""
 
 from __future__ import annotations
 
@@ -74,25 +74,24 @@ _T = TypeVar("_T")
 
 
 class AsyncClient:
-    """Runs jobs and batches from coroutines, all over one HTTP pool, one journal and one rate limit.
+    """Runs jobs and batches from coroutines, with one HTTP pool, one journal and one rate limit.
 
-    ``token``, ``base_url``, ``headers`` and ``journal`` (a file) replace the environment's. ``headers`` go with every
-    request to the API, and nowhere else. ``rate`` is the most create requests, as ``"600/min"``, ``"10/s"``,
-    ``"none"``. With ``local`` everything runs on this machine, on a server that lives as long as the client.
-    ``save_to`` is the folder, the bucket or the template for output files (see ``RunOptions``); without it nothing is
-    saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs`` fetches outputs
-    also from this machine and private networks where the API is elsewhere. ``on_progress`` is called with a
-    ``Progress`` each time that a prediction is observed.
+    ``token``, ``base_url``, ``headers`` and ``journal`` (a file) replace the environment's. ``headers`` are sent with
+    every request to the API, and to no other host. ``rate`` is the highest rate of create requests, as ``"600/min"``,
+    ``"10/s"``, ``"none"``. With ``local`` everything runs on this machine, on a server that lives as long as the
+    client. ``save_to`` is the folder, the bucket or the template for output files (see ``RunOptions``). Without it
+    nothing is saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs``
+    allows downloads from this machine and private networks even if the API is elsewhere. ``on_progress`` is called with
+    a ``Progress`` each time a prediction is observed.
+    ``async with`` opens the client and closes it. Without it the first call opens the client, and ``aclose`` closes it.
+    It belongs to the event loop in which it was opened, and to the process. Only a client that was not opened yet may
+    be used in a fork. Every method raises the errors of ``replicate_job.errors``, among them ClosedError after the end
+    of the client or its loop, and ForkedError in a fork.
 
-    ``async with`` opens the client and closes it. Without it the first call opens it, and ``aclose`` closes it. It
-    belongs to the event loop in which it was opened, and to the process; one that was not opened yet may be shared by a
-    fork. Every method raises the errors of ``replicate_job.errors``, among them ClosedError after the end of the client
-    or its loop, and ForkedError in a fork.
-
-    A task that is cancelled leaves its prediction running: the same ``key``, or ``resume``, finishes it.
+    A cancelled task leaves its prediction running: the same ``key``, or ``resume``, finishes it.
     """
 
-    def __init__(  # noqa: PLR0913 - options by name
+    def __init__(  # noqa: PLR0913 - named options
         self,
         *,
         token: str | None = None,
@@ -130,11 +129,11 @@ class AsyncClient:
             self._rate = parse_rate(rate)
         except ValueError as error:
             raise JobError(f"rate: {error}") from None
-        # The local server deletes its own copies when it ends.
+        # The local server deletes its files when it stops, so outputs are saved by default.
         self._folder = self._settings.state / "outputs" if local and save_to is None else save_to
         self._on_progress = on_progress
         self._opening, self._parts = asyncio.Lock(), AsyncExitStack()
-        self._owner: Owner | None = None  # as long as nothing is open, a fork may have it too
+        self._owner: Owner | None = None  # set when something is opened: until then a fork may use the client too
         self._context: Context | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -144,11 +143,11 @@ class AsyncClient:
 
     @property
     def setting(self) -> tuple[object, ...]:
-        """Equal for clients whose calls do the same."""
+        """A value that is equal for clients with the same settings."""
         return self._settings, self._rate, self._folder, self._on_progress
 
     def __reduce__(self) -> NoReturn:
-        # It holds connections, and the token, which a queue of tasks would store.
+        # It holds connections, and the token, which a task queue would store.
         raise TypeError("a client cannot be pickled or copied: make one in each process")
 
     async def __aenter__(self) -> Self:
@@ -159,10 +158,10 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the client; calls that are under way raise ClosedError. Their predictions are left running.
+        """Close the client. Running calls raise ClosedError, and their predictions are left running.
 
-        A client that is closed already stays so. Where this call is cancelled, the closing goes on. In a fork of the
-        process nothing is closed.
+        Closing it twice is allowed. If this call is cancelled, the closing goes on. In a fork of the process nothing is
+        closed.
         """
         if (self._owner and not self._owner.is_here) or (self._closing and self._closing.done()):
             return
@@ -174,14 +173,14 @@ class AsyncClient:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        """The end, in a task of its own: whoever waits for it may be cancelled."""
+        """Close the parts, in a task of its own: the task that waits for it may be cancelled."""
         for task in self._calls:
             task.cancel()
         while self._calls:
             self._idle.clear()
             await self._idle.wait()
         for stream in list(self._streams):
-            with suppress(RuntimeError):  # it is being read at this moment
+            with suppress(RuntimeError):  # the stream is being read at this moment
                 await stream.aclose()
         async with self._opening:
             await self._parts.aclose()
@@ -210,7 +209,7 @@ class AsyncClient:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> AsyncJobHandle:
-        """Come back once the prediction exists. Its outputs are kept by ``handle.result()``, within an hour of its end.
+        """Return once the prediction exists. ``handle.result()`` saves its outputs, within an hour of its end.
 
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
         """
@@ -235,7 +234,7 @@ class AsyncClient:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> AsyncTextStream:
-        """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
+        """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
 
         The stream ends with the prediction. It raises what ``run`` raises, and PredictionError unless the prediction
         succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
@@ -256,10 +255,10 @@ class AsyncClient:
 
         Results come in the order in which rows end, with their ``line`` (from 1). A row that fails has a ``problem`` in
         its result. An error that all rows would share (no credit, no network) is raised once all running predictions
-        have ended. Rows are read as they are needed, at most a few hundred ahead; an iterable is read in a thread of
-        its own. A row holds files as the input of ``run`` does; all but paths stay in memory until it has ended.
-        ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` takes. None, NaN,
-        NaT and NA do not give their input.
+        have ended. Rows are read when they are needed, at most a few hundred ahead; an iterable is read in a thread of
+        its own. A row may hold files as the input of ``run`` does. All but paths stay in memory until the row ends.
+        ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` accepts. An input with the
+        value None, NaN, NaT or NA is left out.
 
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
         """
@@ -280,12 +279,12 @@ class AsyncClient:
     async def submit_batch(
         self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]
     ) -> AsyncBatchHandle:
-        """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
+        """Give a batch to the workers of a fleet (``replicate-job worker``), and return once it is in the journal.
 
-        The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
-        one that does not fit is a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time``
-        are not for a fleet. The client's ``rate`` is the batch's. Local files of rows (a ``Path``, bytes, an open file)
-        are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
+        The journal is in PostgreSQL. Rows and options are those of ``batch``. All rows are read and checked here;
+        an invalid row becomes a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time`` are
+        not for a fleet. The client's ``rate`` is the batch's. Local files in rows (a ``Path``, bytes, an open file) are
+        copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
         from replicate_job.batches.spec import NOT_OF_FLEETS  # noqa: PLC0415 - for batches only
 
@@ -294,8 +293,8 @@ class AsyncClient:
         from replicate_job.batch_calls import BatchCall  # noqa: PLC0415 - for batches only
 
         call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
-        from replicate_job.fleet.parts import join, open_tables  # noqa: PLC0415 - an extra
-        from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.parts import join, open_tables  # noqa: PLC0415 - an optional dependency
+        from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an optional dependency
 
         async with self._using(call.model, options.get("on_progress")) as context:
             tables = open_tables(context)
@@ -305,7 +304,7 @@ class AsyncClient:
         return AsyncBatchHandle(self, batch.id)
 
     def batch_handle(self, name: str) -> AsyncBatchHandle:
-        """The batch of that id, which any process has submitted to the fleet of this journal."""
+        """The batch with this id, which any process has submitted to the fleet of this journal."""
         check_arguments({"id": name})
         return AsyncBatchHandle(self, name)
 
@@ -314,7 +313,7 @@ class AsyncClient:
 
         What the API has deleted comes from the journal.
 
-        Raises UnknownJobError, also for a job without a prediction, and UncertainError where that is not known.
+        Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
         """
         check_arguments({"name": name})
         async with self._using() as context:
@@ -328,9 +327,9 @@ class AsyncClient:
                 raise
 
     async def cancel(self, name: str) -> Result | None:
-        """Cancel a job or a chain, by its key, or a job by its prediction's id; what has ended stays as it is.
+        """Cancel a job or a chain, by its key, or a job by its prediction's id. One that has ended is not changed.
 
-        None where it certainly has no prediction: its key is free. Raises UnknownJobError, UncertainError.
+        None if it certainly has no prediction: its key is then free. Raises UnknownJobError, UncertainError.
         """
         check_arguments({"name": name})
         async with self._using() as context:
@@ -349,13 +348,13 @@ class AsyncClient:
         *,
         key: str | None = None,
         save_to: str | Path | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - it leaves the job as it is
+        timeout: float | None = None,  # noqa: ASYNC109 - `asyncio.timeout` could not say what becomes of the job
     ) -> Result:
-        """Wait for a job by its key, or for a prediction by its id, also one that was made elsewhere; keep its outputs.
+        """Wait for a job by its key, or for any prediction by its id, and keep its outputs.
 
-        With ``key`` the prediction becomes the one of that job, which has none yet. ``save_to`` replaces the job's own
-        folder, or for a prediction made elsewhere the client's. Raises UnknownJobError, and JobTimeoutError after
-        ``timeout`` seconds: the prediction runs on, and can be waited for again.
+        With ``key`` the prediction becomes the one of that job, which must not have one yet. ``save_to`` replaces the
+        job's own folder, or for a prediction made elsewhere the client's. Raises UnknownJobError, and JobTimeoutError
+        after ``timeout`` seconds: the prediction runs on, and can be waited for again.
         """
         check_arguments({"name": name, "key": key, "save_to": save_to, "timeout": timeout})
         called = SystemClock().now()
@@ -370,14 +369,14 @@ class AsyncClient:
         self,
         *,
         save_to: str | Path | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - it leaves the jobs as they are
+        timeout: float | None = None,  # noqa: ASYNC109 - `asyncio.timeout` could not say what becomes of the jobs
     ) -> AsyncGenerator[Result, None]:
-        """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
+        """Finish every unfinished job in the journal: wait for predictions, keep outputs, create what was not created.
 
-        Results come in the order in which jobs end. A job that fails has a ``problem`` in its result, and so has one
-        that has not ended ``timeout`` seconds after the iteration began: it is for all jobs together, and they run on.
-        ``save_to`` replaces each job's own folder. Batches are not touched: the same call of ``batch`` goes on with
-        them.
+        Results come in the order in which jobs end. A job that fails has a ``problem`` in its result. ``timeout`` is in
+        seconds from the beginning of the iteration, for all jobs together; a job that has not ended by then has a
+        ``problem`` too, and runs on. ``save_to`` replaces each job's own folder. Batches are not resumed: the same call
+        of ``batch`` continues them.
         """
         check_arguments({"save_to": save_to, "timeout": timeout})
         called, place = SystemClock().now(), read_place(save_to)
@@ -399,7 +398,7 @@ class AsyncClient:
     async def schema(self, model: str) -> dict[str, Any]:
         """The model's OpenAPI document; ``["components"]["schemas"]`` has ``Input`` and ``Output``.
 
-        It is asked for again after five minutes. Raises ModelNotFoundError, and JobError where the API shows none.
+        It is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
         """
         check_arguments({"model": model})
         async with self._using(model) as context:
@@ -409,9 +408,9 @@ class AsyncClient:
         return resolved.schema
 
     async def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
-        """The public models that fit the query best, the best first; ``limit`` is 1 to 50. Raises JobError."""
+        """The public models that match the query best, best first. ``limit`` is 1 to 50. Raises JobError."""
         check_arguments({"query": query})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return await holdings.search(context, query, limit=limit)
@@ -419,34 +418,34 @@ class AsyncClient:
     async def models(self, owner: str) -> list[ModelInfo]:
         """The public models of a user or an organization.
 
-        The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
+        The API cannot list by owner. So this searches the public models for the owner's name. Raises JobError.
         """
         check_arguments({"owner": owner})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return [model async for model in holdings.models_of(context, owner)]
 
     async def example(self, model: str) -> Job:
-        """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
+        """A job with the example input of the model's page. Raises ModelNotFoundError, or JobError without one."""
         check_arguments({"model": model})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return await holdings.example(context, model)
 
     async def readme(self, model: str) -> str:
-        """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
+        """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if it has none."""
         check_arguments({"model": model})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return await holdings.readme(context, model)
 
     async def predictions(self, *, since: timedelta | None = None) -> AsyncGenerator[Result, None]:
-        """The account's predictions, newest first, wherever they were made; those at most ``since`` old, or all.
+        """The account's predictions, newest first, wherever they were made. ``since`` is the greatest age; None: all.
 
-        Those that this journal knows have their ``key`` and the ``files`` that were kept of them.
+        A prediction that is in this journal has its ``key`` and the ``files`` that were kept.
         """
         check_arguments({"since": since})
         async with self._using() as context:
@@ -462,14 +461,14 @@ class AsyncClient:
         model: str | None = None,
         save_to: str | Path | None = None,
     ) -> AsyncGenerator[Result, None]:
-        """Keep the outputs of predictions that were made on the web page or by other programs, each once.
+        """Keep the outputs of predictions that were made on the web page or by other programs, once each.
 
-        ``names`` are ids or addresses. Without one these are all that are at most ``since`` old (two hours), of one
-        ``model``, version or deployment, or of all. ``save_to`` replaces the client's folder. What was kept before is
-        not fetched again.
+        ``names`` are ids or URLs. Without names, all predictions up to the age ``since`` (two hours) are pulled, of all
+        models or of one ``model``, version or deployment. ``save_to`` replaces the client's folder. Outputs that were
+        kept before are not downloaded again.
 
-        Yields the predictions that were kept now, those that are named, whatever became of them, and those that could
-        not be kept, with a ``problem``. Raises JobError where no folder is named.
+        Yields the predictions whose outputs were kept now, all that were named, and those whose outputs could not be
+        kept, with a ``problem``. Raises JobError if no folder is given.
         """
         check_arguments({"since": since, "save_to": save_to, **({} if model is None else {"model": model})})
         for name in names:
@@ -488,7 +487,7 @@ class AsyncClient:
                 if names or each.fate == "kept" or each.error:
                     yield each.result
 
-    async def train(  # noqa: PLR0913 - options by name
+    async def train(  # noqa: PLR0913 - named options
         self,
         model: str,
         destination: str,
@@ -496,17 +495,17 @@ class AsyncClient:
         *,
         key: str | None = None,
         wait_for_completion: bool = True,
-        timeout: float | None = None,  # noqa: ASYNC109 - it leaves the training running
+        timeout: float | None = None,  # noqa: ASYNC109 - `asyncio.timeout` could not say what becomes of the training
         webhook: str | None = None,
         allow_unknown: bool = False,
     ) -> Result:
-        """Train a version of a model, with the guarantees of ``run``: it is created once, waited for and journaled.
+        """Train a version of a model. Like a job it is created once, waited for and recorded in the journal.
 
-        ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version; ``destination`` the model
-        (``owner/name``) that gets what comes of it. ``output["version"]`` of the Result names that. ``key`` names the
-        training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
+        ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version. ``destination`` is the model
+        (``owner/name``) that gets the new version, whose id is ``output["version"]`` of the Result. ``key`` identifies
+        the training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
 
-        ``get``, ``wait``, ``cancel`` and ``resume`` take it as any other job. Raises what ``run`` does.
+        ``get``, ``wait``, ``cancel`` and ``resume`` work as for any other job. Raises what ``run`` raises.
         """
         check_arguments({"model": model, "destination": destination})
         if not destination:
@@ -523,7 +522,7 @@ class AsyncClient:
 
     async def trainings(self) -> list[TrainingInfo]:
         """The account's trainings, newest first."""
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return [training async for training in holdings.trainings(context)]
@@ -531,39 +530,39 @@ class AsyncClient:
     async def training(self, training_id: str) -> TrainingInfo:
         """A training as it is now. Raises UnknownJobError."""
         check_arguments({"training_id": training_id})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return await holdings.training(context, training_id)
 
     async def cancel_training(self, training_id: str) -> TrainingInfo:
-        """Cancel a training; one that has ended stays as it is. Raises UnknownJobError."""
+        """Cancel a training. One that has ended is not changed. Raises UnknownJobError."""
         check_arguments({"training_id": training_id})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return await holdings.cancel_training(context, training_id)
 
     async def deployments(self) -> list[DeploymentInfo]:
         """The account's deployments, newest first."""
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return [deployment async for deployment in holdings.deployments(context)]
 
     async def deployment(self, name: str) -> DeploymentInfo:
-        """A deployment by ``owner/name``, with the release that answers now. Raises ModelNotFoundError."""
+        """A deployment by ``owner/name``, with its current release. Raises ModelNotFoundError."""
         check_arguments({"name": name})
-        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+        from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
             return await holdings.deployment(context, name)
 
     async def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
-        """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
+        """Delete the data of jobs that are over: inputs, outputs as returned by the API, logs, and cached schemas.
 
-        Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again; with
-        ``forget`` nothing stays. ``dry_run`` counts only. Files that were kept are not touched.
+        Each job keeps its key, its prediction's id and its status, so that the key is never paid for again. With
+        ``forget`` nothing stays. ``dry_run`` only counts. Saved files are not deleted.
         """
         if not isinstance(older_than, timedelta) or older_than < timedelta(0):
             raise wrong("older_than", older_than, "a timedelta like timedelta(days=30)")
@@ -591,7 +590,7 @@ class AsyncClient:
 
     async def _finish(self, ask: Ask, on_progress: OnProgress | None, plan: Plan | None = None) -> Result:
         if on_progress or self._on_progress:
-            # A create request that is kept open reports nothing until its end.
+            # A blocking wait reports nothing until its end, so it is shortened.
             ask = msgspec.structs.replace(ask, blocking_wait=WATCHED_BLOCKING_WAIT)
         async with self._using(ask.job.model, on_progress) as context:
 
@@ -605,12 +604,12 @@ class AsyncClient:
 
             if plan is None:
                 return await run(ask)
-            from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only those who have one pay for it
+            from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only few calls have a plan
 
             return await run_plan(context, ask, plan, run)
 
     async def _aread(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
-        """As ``_read``, with the files that the input holds read in a thread."""
+        """As ``_read``, but reads files in the input in a thread."""
         inputs = (input, job.input_data if isinstance(job, Job) else None)
         if any(isinstance(values, Mapping) and holds(values) for values in inputs):
             return await in_thread(self._read, job, input, options)
@@ -622,7 +621,7 @@ class AsyncClient:
         return msgspec.structs.replace(ask, is_checked=True)
 
     async def _open(self, model: str = "") -> Context:
-        """The parts, opened by the first call. ``model`` is started early by a local server."""
+        """The parts, which the first call opens. The local server starts ``model`` early."""
         self._owner = self._owner or Owner()
         self._owner.check()
         if self._is_closed:
@@ -643,11 +642,11 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _using(self, model: str = "", on_progress: OnProgress | None = None) -> AsyncIterator[Context]:
-        """The parts for one call, which the end of the client ends too."""
+        """The parts for one call. Closing the client cancels the call."""
         context, task = await self._open(model), asyncio.current_task()
         if on_progress := on_progress or self._on_progress:
             context = msgspec.structs.replace(context, reporter=CallReporter(on_progress))
-        assert task  # noqa: S101 - a coroutine of asyncio
+        assert task  # noqa: S101 - for the type checker: a coroutine runs in a task
         self._calls[task] += 1
         try:
             yield context
@@ -662,7 +661,7 @@ class AsyncClient:
                 self._idle.set()
 
     async def _iterate(self, items: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
-        """Items that come over many turns of the caller. The end of the client ends them too."""
+        """Yield items, between which the caller does other things. Closing the client ends the iteration too."""
         self._streams.add(items)
         try:
             async with aclosing(items):
@@ -678,7 +677,7 @@ class AsyncClient:
 
 
 class AsyncJobHandle:
-    """A job that was submitted, with its prediction. ``key`` names it in the journal."""
+    """A submitted job, with its prediction. ``key`` is its key in the journal."""
 
     def __init__(
         self, client: AsyncClient, submitted: Result, finish: Callable[[float | None], Awaitable[Result]]
@@ -690,27 +689,27 @@ class AsyncJobHandle:
         return f"<{type(self).__name__} {self.key}: prediction {self.prediction_id}>"
 
     async def status(self) -> str:
-        """The prediction's status as of now: starting, processing, succeeded, failed, canceled or aborted."""
+        """The prediction's current status: starting, processing, succeeded, failed, canceled or aborted."""
         return (await self._client.get(self.prediction_id)).status
 
-    async def result(self, *, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - it leaves the job as it is
-        """Wait for the end, keep the outputs, and return the Result; a second time it costs no request.
+    async def result(self, *, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - the job runs on after it
+        """Wait for the end, keep the outputs, and return the Result. A second call sends no request.
 
         Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
         """
         return await self._finish(timeout)
 
     async def cancel(self) -> Result:
-        """Cancel the prediction; one that has ended stays as it is."""
+        """Cancel the prediction. One that has ended is not changed."""
         result = await self._client.cancel(self.prediction_id)
-        assert result  # noqa: S101 - it has a prediction
+        assert result  # noqa: S101 - for the type checker: a submitted job has a prediction
         return result
 
 
 class AsyncBatchHandle:
-    """A batch that was submitted to a fleet. ``id`` names it, also for the commands.
+    """A batch that was submitted to a fleet. ``id`` is its name, for the commands too.
 
-    Its methods raise JobError where there is no such batch.
+    Its methods raise JobError if there is no such batch.
     """
 
     def __init__(self, client: AsyncClient, name: str) -> None:
@@ -720,44 +719,44 @@ class AsyncBatchHandle:
         return f"<{type(self).__name__} {self.id}>"
 
     async def status(self) -> BatchStatus:
-        """Where it stands, by the journal: its rows by state, workers, pace, and what went wrong."""
-        from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
+        """The batch's progress by the journal: rows by state, workers, pace, and errors."""
+        from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an optional dependency
 
         async with self._finding() as (context, tables, batch):
             return await status_of(context, tables, batch)
 
     async def results(self, *, follow: bool = True) -> AsyncGenerator[Result, None]:
-        """Yield the results of rows that have ended, and with ``follow`` those of the others once they have.
+        """Yield the results of rows that have ended. With ``follow``, also those of the other rows when they end.
 
-        They come in the order of their lines, later ones as they end.
+        Results of ended rows come in the order of their lines, later ones as they end.
         """
         check_arguments({"follow": follow})
-        from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.results import results  # noqa: PLC0415 - an optional dependency
 
         async with self._finding() as (context, tables, batch):
             pages = results(context, tables, batch, follow=follow)
-        async with aclosing(self._client._iterate(pages)) as chunks:  # noqa: SLF001 - its own kind
+        async with aclosing(self._client._iterate(pages)) as chunks:  # noqa: SLF001 - a class of this module
             async for page in chunks:
                 for result in page:
                     yield result
 
     async def cancel(self, *, running: bool = False) -> Mapping[str, int]:
-        """Create nothing more of it; with ``running``, cancel also the predictions that run.
+        """Create no more rows of the batch. With ``running``, also cancel its running predictions.
 
-        Counts rows that will be ``unsent``, and predictions that were ``canceled``, go on ``running``, or could not be
-        canceled (``unknown``).
+        Returns counts of rows that stay ``unsent``, and of predictions that were ``canceled``, still run (``running``),
+        or could not be canceled (``unknown``).
         """
         check_arguments({"running": running})
-        from replicate_job.fleet.cancel import cancel_batch  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.cancel import cancel_batch  # noqa: PLC0415 - an optional dependency
 
         async with self._finding() as (context, tables, batch):
             return dict(await cancel_batch(context, tables, batch, running=running))
 
     @asynccontextmanager
     async def _finding(self) -> AsyncIterator[tuple[Context, FleetTables, FleetBatch]]:
-        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an optional dependency
 
-        async with self._client._using() as context:  # noqa: SLF001 - its own kind
+        async with self._client._using() as context:  # noqa: SLF001 - a class of this module
             tables = open_tables(context)
             yield context, tables, await find_batch(tables, self.id, context.api)
 
@@ -776,22 +775,22 @@ class AsyncResults(AsyncIterable[Result]):
                     yield result
 
     def chunks(self) -> AsyncGenerator[list[Result], None]:
-        """The results that are ready together, some at a time: quicker where there are many."""
-        if self._is_read:  # the rows are used up: there would be none
+        """Lists of results that are ready at the same time. This is faster for many rows."""
+        if self._is_read:  # the rows cannot be read twice
             raise JobError("the results of this batch were read already: call batch again")
         self._is_read = True
         return self._run()
 
 
 class Client:
-    """``AsyncClient`` for callers that block, with the same names. Any number of threads may use it together.
+    """``AsyncClient`` for blocking callers, with the same names. Several threads may use it at the same time.
 
     Its event loop runs in a thread of its own, from the first call until it is closed. Ctrl-C in ``run`` and
-    ``JobHandle.result`` cancels the prediction at the API and raises KeyboardInterrupt; any other exception of a signal
-    handler, such as SystemExit at SIGTERM, leaves the prediction running.
+    ``JobHandle.result`` cancels the prediction at the API and raises KeyboardInterrupt. Any other exception from a
+    signal handler, such as SystemExit at SIGTERM, leaves the prediction running.
     """
 
-    def __init__(  # noqa: PLR0913 - options by name
+    def __init__(  # noqa: PLR0913 - named options
         self,
         *,
         token: str | None = None,
@@ -815,12 +814,12 @@ class Client:
             allow_private_outputs=allow_private_outputs,
             on_progress=on_progress,
         )
-        self._starting = threading.RLock()  # a signal handler may call too
+        self._starting = threading.RLock()  # reentrant, because a signal handler may call a method too
         self._thread: LoopThread | None = None
 
     @property
     def _loop(self) -> LoopThread:
-        """Started by the first call: before it, nothing is open that a fork would lack."""
+        """The loop thread, started by the first call. Until then a fork may use the client."""
         with self._starting:
             self._thread = self._thread or LoopThread(new_loop)
             return self._thread
@@ -840,9 +839,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the client and end its thread; calls of other threads raise ClosedError. Their predictions run on.
+        """Close the client and end its thread. Other threads' calls raise ClosedError, and their predictions run on.
 
-        A client that is closed already stays so. In a fork of the process nothing is closed.
+        Closing it twice is allowed. In a fork of the process nothing is closed.
         """
         with suppress(ClosedError, ForkedError):
             self._loop.run(self._client.aclose())
@@ -870,7 +869,7 @@ class Client:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> JobHandle:
-        """Block until the prediction exists. Its outputs are kept by ``handle.result()``, within an hour of its end.
+        """Block until the prediction exists. ``handle.result()`` saves its outputs, within an hour of its end.
 
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
         """
@@ -883,7 +882,7 @@ class Client:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> TextStream:
-        """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
+        """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
 
         The stream blocks between two pieces, and ends with the prediction. It raises what ``run`` raises, and
         PredictionError unless the prediction succeeded. Numbers, objects and files are in the stream's ``result``; an
@@ -897,10 +896,10 @@ class Client:
 
         The iteration blocks between two results, which come in the order in which rows end, with their ``line`` (from
         1). A row that fails has a ``problem`` in its result. An error that all rows would share (no credit, no network)
-        is raised once all running predictions have ended. Rows are read as they are needed, at most a few hundred
-        ahead; an iterable is read in a thread of its own. A row holds files as the input of ``run`` does; all but paths
-        stay in memory until it has ended. ``rows`` may also be a DataFrame, or the path of a file that
-        ``replicate-job batch`` takes. None, NaN, NaT and NA do not give their input.
+        is raised once all running predictions have ended. Rows are read when they are needed, at most a few hundred
+        ahead; an iterable is read in a thread of its own. A row may hold files as the input of ``run`` does. All but
+        paths stay in memory until the row has ended. ``rows`` may also be a DataFrame, or the path of a file that
+        ``replicate-job batch`` accepts. An input with the value None, NaN, NaT or NA is left out.
 
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
         """
@@ -908,30 +907,30 @@ class Client:
 
     @with_options(BatchOptions)
     def submit_batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> BatchHandle:
-        """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
+        """Give a batch to the workers of a fleet (``replicate-job worker``), and return once it is in the journal.
 
-        The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
-        one that does not fit is a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time``
-        are not for a fleet. The client's ``rate`` is the batch's. Local files of rows (a ``Path``, bytes, an open file)
-        are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
+        The journal is in PostgreSQL. Rows and options are those of ``batch``. All rows are read and checked here;
+        an invalid row becomes a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time`` are
+        not for a fleet. The client's ``rate`` is the batch's. Local files in rows (a ``Path``, bytes, an open file) are
+        copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
         return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
 
     def batch_handle(self, name: str) -> BatchHandle:
-        """The batch of that id, which any process has submitted to the fleet of this journal."""
+        """The batch with this id, which any process has submitted to the fleet of this journal."""
         return BatchHandle(self._client.batch_handle(name), self._loop)
 
     def get(self, name: str) -> Result:
         """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
 
-        Raises UnknownJobError, also for a job without a prediction, and UncertainError where that is not known.
+        Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
         """
         return self._loop.run(self._client.get(name))
 
     def cancel(self, name: str) -> Result | None:
-        """Cancel a job, by its key or its prediction's id; one that has ended stays as it is.
+        """Cancel a job, by its key or its prediction's id. One that has ended is not changed.
 
-        None where it certainly has no prediction: its key is free. Raises UnknownJobError, UncertainError.
+        None if it certainly has no prediction: its key is then free. Raises UnknownJobError, UncertainError.
         """
         return self._loop.run(self._client.cancel(name))
 
@@ -945,20 +944,20 @@ class Client:
     ) -> Result:
         """Block until a job, by its key, or a prediction, by its id, has ended, and keep its outputs.
 
-        The prediction may have been made elsewhere. With ``key`` it becomes the one of that job, which has none yet.
-        ``save_to`` replaces the job's own folder, or for a prediction made elsewhere the client's. Raises
+        The prediction may have been made elsewhere. With ``key`` it becomes the one of that job, which must not have
+        one yet. ``save_to`` replaces the job's own folder, or for a prediction made elsewhere the client's. Raises
         UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited for
         again.
         """
         return self._loop.run(self._client.wait(name, key=key, save_to=save_to, timeout=timeout))
 
     def resume(self, *, save_to: str | Path | None = None, timeout: float | None = None) -> Iterator[Result]:
-        """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
+        """Finish every unfinished job in the journal: wait for predictions, keep outputs, create what was not created.
 
         The iteration blocks between two results, which come in the order in which jobs end. A job that fails has a
-        ``problem`` in its result, and so has one that has not ended ``timeout`` seconds after the iteration began: it
-        is for all jobs together, and they run on. ``save_to`` replaces each job's own folder. Batches are not touched:
-        the same call of ``batch`` goes on with them.
+        ``problem`` in its result. ``timeout`` is in seconds from the beginning of the iteration, for all jobs together;
+        a job that has not ended by then has a ``problem`` too, and runs on. ``save_to`` replaces each job's own folder.
+        Batches are not resumed: the same call of ``batch`` continues them.
         """
         check_arguments({"save_to": save_to, "timeout": timeout})
         return self._loop.iterate(self._client.resume(save_to=save_to, timeout=timeout))
@@ -966,33 +965,33 @@ class Client:
     def schema(self, model: str) -> dict[str, Any]:
         """The model's OpenAPI document; ``["components"]["schemas"]`` has ``Input`` and ``Output``.
 
-        It is asked for again after five minutes. Raises ModelNotFoundError, and JobError where the API shows none.
+        It is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
         """
         return self._loop.run(self._client.schema(model))
 
     def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
-        """The public models that fit the query best, the best first; ``limit`` is 1 to 50. Raises JobError."""
+        """The public models that match the query best, best first. ``limit`` is 1 to 50. Raises JobError."""
         return self._loop.run(self._client.search(query, limit=limit))
 
     def models(self, owner: str) -> list[ModelInfo]:
         """The public models of a user or an organization.
 
-        The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
+        The API cannot list by owner. So this searches the public models for the owner's name. Raises JobError.
         """
         return self._loop.run(self._client.models(owner))
 
     def example(self, model: str) -> Job:
-        """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
+        """A job with the example input of the model's page. Raises ModelNotFoundError, or JobError without one."""
         return self._loop.run(self._client.example(model))
 
     def readme(self, model: str) -> str:
-        """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
+        """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if it has none."""
         return self._loop.run(self._client.readme(model))
 
     def predictions(self, *, since: timedelta | None = None) -> Iterator[Result]:
-        """The account's predictions, newest first, wherever they were made; those at most ``since`` old, or all.
+        """The account's predictions, newest first, wherever they were made. ``since`` is the greatest age; None: all.
 
-        Those that this journal knows have their ``key`` and the ``files`` that were kept of them.
+        A prediction that is in this journal has its ``key`` and the ``files`` that were kept.
         """
         return self._loop.iterate(self._client.predictions(since=since))
 
@@ -1003,18 +1002,18 @@ class Client:
         model: str | None = None,
         save_to: str | Path | None = None,
     ) -> Iterator[Result]:
-        """Keep the outputs of predictions that were made on the web page or by other programs, each once.
+        """Keep the outputs of predictions that were made on the web page or by other programs, once each.
 
-        ``names`` are ids or addresses. Without one these are all that are at most ``since`` old (two hours), of one
-        ``model``, version or deployment, or of all. ``save_to`` replaces the client's folder. What was kept before is
-        not fetched again.
+        ``names`` are ids or URLs. Without names, all predictions up to the age ``since`` (two hours) are pulled, of all
+        models or of one ``model``, version or deployment. ``save_to`` replaces the client's folder. Outputs that were
+        kept before are not downloaded again.
 
-        Yields the predictions that were kept now, those that are named, whatever became of them, and those that could
-        not be kept, with a ``problem``. Raises JobError where no folder is named.
+        Yields the predictions whose outputs were kept now, all that were named, and those whose outputs could not be
+        kept, with a ``problem``. Raises JobError if no folder is given.
         """
         return self._loop.iterate(self._client.pull(*names, since=since, model=model, save_to=save_to))
 
-    def train(  # noqa: PLR0913 - options by name
+    def train(  # noqa: PLR0913 - named options
         self,
         model: str,
         destination: str,
@@ -1026,13 +1025,13 @@ class Client:
         webhook: str | None = None,
         allow_unknown: bool = False,
     ) -> Result:
-        """Train a version of a model, with the guarantees of ``run``: it is created once, waited for and journaled.
+        """Train a version of a model. Like a job it is created once, waited for and recorded in the journal.
 
-        ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version; ``destination`` the model
-        (``owner/name``) that gets what comes of it. ``output["version"]`` of the Result names that. ``key`` names the
-        training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
+        ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version. ``destination`` is the model
+        (``owner/name``) that gets the new version, whose id is ``output["version"]`` of the Result. ``key`` identifies
+        the training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
 
-        ``get``, ``wait``, ``cancel`` and ``resume`` take it as any other job. Raises what ``run`` does.
+        ``get``, ``wait``, ``cancel`` and ``resume`` work as for any other job. Raises what ``run`` raises.
         """
         return self._loop.run(
             self._client.train(
@@ -1056,7 +1055,7 @@ class Client:
         return self._loop.run(self._client.training(training_id))
 
     def cancel_training(self, training_id: str) -> TrainingInfo:
-        """Cancel a training; one that has ended stays as it is. Raises UnknownJobError."""
+        """Cancel a training. One that has ended is not changed. Raises UnknownJobError."""
         return self._loop.run(self._client.cancel_training(training_id))
 
     def deployments(self) -> list[DeploymentInfo]:
@@ -1064,22 +1063,22 @@ class Client:
         return self._loop.run(self._client.deployments())
 
     def deployment(self, name: str) -> DeploymentInfo:
-        """A deployment by ``owner/name``, with the release that answers now. Raises ModelNotFoundError."""
+        """A deployment by ``owner/name``, with its current release. Raises ModelNotFoundError."""
         return self._loop.run(self._client.deployment(name))
 
     def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
-        """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
+        """Delete the data of jobs that are over: inputs, outputs as returned by the API, logs, and cached schemas.
 
-        Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again; with
-        ``forget`` nothing stays. ``dry_run`` counts only. Files that were kept are not touched.
+        Each job keeps its key, its prediction's id and its status, so that the key is never paid for again. With
+        ``forget`` nothing stays. ``dry_run`` only counts. Saved files are not deleted.
         """
         return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
 
 
 class BatchHandle:
-    """A batch that was submitted to a fleet. ``id`` names it, also for the commands.
+    """A batch that was submitted to a fleet. ``id`` is its name, for the commands too.
 
-    Its methods raise JobError where there is no such batch.
+    Its methods raise JobError if there is no such batch.
     """
 
     def __init__(self, handle: AsyncBatchHandle, loop: LoopThread) -> None:
@@ -1090,27 +1089,27 @@ class BatchHandle:
         return f"<{type(self).__name__} {self.id}>"
 
     def status(self) -> BatchStatus:
-        """Where it stands, by the journal: its rows by state, workers, pace, and what went wrong."""
+        """The batch's progress by the journal: rows by state, workers, pace, and errors."""
         return self._loop.run(self._handle.status())
 
     def results(self, *, follow: bool = True) -> Iterator[Result]:
-        """Yield the results of rows that have ended, and with ``follow`` those of the others once they have.
+        """Yield the results of rows that have ended. With ``follow``, also those of the other rows when they end.
 
-        They come in the order of their lines, later ones as they end.
+        Results of ended rows come in the order of their lines, later ones as they end.
         """
         return self._loop.iterate(self._handle.results(follow=follow))
 
     def cancel(self, *, running: bool = False) -> Mapping[str, int]:
-        """Create nothing more of it; with ``running``, cancel also the predictions that run.
+        """Create no more rows of the batch. With ``running``, also cancel its running predictions.
 
-        Counts rows that will be ``unsent``, and predictions that were ``canceled``, go on ``running``, or could not be
-        canceled (``unknown``).
+        Returns counts of rows that stay ``unsent``, and of predictions that were ``canceled``, still run (``running``),
+        or could not be canceled (``unknown``).
         """
         return self._loop.run(self._handle.cancel(running=running))
 
 
 class JobHandle:
-    """A job that was submitted, with its prediction. ``key`` names it in the journal. Its methods block."""
+    """A submitted job, with its prediction. ``key`` is its key in the journal. Its methods block."""
 
     def __init__(self, handle: AsyncJobHandle, loop: LoopThread) -> None:
         self._handle, self._loop = handle, loop
@@ -1120,18 +1119,18 @@ class JobHandle:
         return f"<{type(self).__name__} {self.key}: prediction {self.prediction_id}>"
 
     def status(self) -> str:
-        """The prediction's status as of now: starting, processing, succeeded, failed, canceled or aborted."""
+        """The prediction's current status: starting, processing, succeeded, failed, canceled or aborted."""
         return self._loop.run(self._handle.status())
 
     def result(self, *, timeout: float | None = None) -> Result:
-        """Block until the end, keep the outputs, and return the Result; a second time it costs no request.
+        """Block until the end, keep the outputs, and return the Result. A second call sends no request.
 
         Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
         """
         return self._loop.run(self._handle.result(timeout=timeout))
 
     def cancel(self) -> Result:
-        """Cancel the prediction; one that has ended stays as it is."""
+        """Cancel the prediction. One that has ended is not changed."""
         return self._loop.run(self._handle.cancel())
 
 
@@ -1149,6 +1148,6 @@ class Results(Iterable[Result]):
 
 
 def _failure(ask: Ask, error: ReplicateJobError) -> Result:
-    """The result that an error carries, or one without a prediction; its ``problem`` is the error."""
+    """The result that an error carries, or a result without a prediction. Its ``problem`` is the error."""
     result = error.result or Result("", "error", ask.job.model, {}, key=ask.key)
     return msgspec.structs.replace(result, problem=str(error))

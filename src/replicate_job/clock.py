@@ -1,4 +1,4 @@
-"""What time it is, and waiting."""
+"""Clocks for reading the time and for waiting."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import msgspec
 class Clock(Protocol):
     """Time in seconds.
 
-    ``time`` is Unix time, for records; a user may set the clock. ``now`` only grows, also while the machine sleeps. It
-    counts from the machine's start: two readings can be compared if both have the same ``boot``, which is empty where
-    the system does not name it.
+    ``time`` is Unix time, for records; a user may set this clock. ``now`` is monotonic, and continues while the machine
+    sleeps. It counts from the machine's start. Two readings can be compared if both have the same ``boot``, which is
+    empty if the system does not name it.
     """
 
     @property
@@ -30,8 +30,8 @@ class Clock(Protocol):
 class Moment(msgspec.Struct, frozen=True, array_like=True):
     """A point in time as a clock read it.
 
-    ``wall`` is Unix time, ``since`` the clock's ``now`` of that ``boot``. ``api`` is the API's own time (Unix seconds),
-    None before the first answer.
+    ``wall`` is Unix time. ``since`` is the clock's ``now`` in that ``boot``. ``api`` is the API's own time (Unix
+    seconds), None before the first response.
     """
 
     wall: float
@@ -41,16 +41,16 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def best(self) -> float:
-        """Unix seconds by the API's clock where it was known, else by this machine's."""
+        """Unix seconds by the API's clock if it was known, else by this machine's."""
         return self.wall if self.api is None else self.api
 
     def age(self, clock: Clock) -> float | None:
-        """Seconds since then; None after a restart of the machine, where only a clock that may be wrong could tell."""
+        """Seconds since then. None after a restart of the machine: only the wall clock could tell, and may be wrong."""
         return max(0.0, clock.now() - self.since) if self.boot and self.boot == clock.boot else None
 
 
 class SystemClock:
-    """The operating system's clocks: ``CLOCK_BOOTTIME`` where there is one."""
+    """The operating system's clocks: ``CLOCK_BOOTTIME`` if it exists."""
 
     @property
     def boot(self) -> str:
@@ -77,14 +77,14 @@ if sys.platform == "linux":
             return ""
 
 else:
-    # On macOS it goes on in sleep, unlike time.monotonic.
+    # On macOS this clock continues during sleep, unlike time.monotonic.
     _since_boot = (
         partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "CLOCK_MONOTONIC") else time.monotonic
     )
 
     @cache
     def _boot() -> str:
-        import ctypes  # noqa: PLC0415 - for this alone
+        import ctypes  # noqa: PLC0415 - only this function needs it
 
         name, size = b"kern.bootsessionuuid", ctypes.c_size_t(64)
         uuid = ctypes.create_string_buffer(size.value)

@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, 8.4), for hosts that compress although plain bytes were asked for."""
+"""Content codings (RFC 9110, 8.4), for hosts that compress although uncompressed content was requested."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
 LIBRARYS = frozenset({"br", "zstd"})
-"""Codings that the HTTP library decodes, and Python does not."""
+"""Codings that the HTTP library can decode and Python cannot."""
 ZLIBS = frozenset({"gzip", "x-gzip", "deflate"})
 KNOWN = LIBRARYS | ZLIBS
 
-_STEP = 1024 * 1024  # bytes decompressed at once: a small body can be a large file
+_STEP = 1024 * 1024  # Bytes to decompress at once: a small body can expand to a large file.
 _GZIP_MAGIC = 0x1F
 _GZIP, _RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
-_ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950: how a stream begins that has the wrapper which RFC 9110 asks for
+_ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950: the beginning of a zlib stream, which RFC 9110 calls ``deflate``
 
 
 def coding_of(headers: Mapping[str, str]) -> str:
-    """The Content-Encoding, empty for plain bytes."""
+    """The Content-Encoding. Empty for uncompressed content."""
     coding = headers.get("content-encoding", "").strip().lower()
     return "" if coding == "identity" else coding
 
 
 async def decoded(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    """The content of ``gzip`` or ``deflate`` bytes. Raises NoAnswerError if they are damaged or end early.
+    """The decompressed content of ``gzip`` or ``deflate`` bytes. Raises NoAnswerError if they are damaged or end early.
 
-    It uses zlib, for the HTTP library stops at the end of gzip's first member.
+    It uses zlib, because the HTTP library stops after gzip's first member.
     """
     members = _Members(coding)
     try:
@@ -44,7 +44,7 @@ async def decoded(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[by
 
 
 class _Members:
-    """The members of a gzip file one after the other, or the one stream of ``deflate``. Padding is ignored."""
+    """Decompresses the members of a gzip file one after the other, or the stream of ``deflate``. Ignores padding."""
 
     def __init__(self, coding: str) -> None:
         self._coding, self._count = coding, 0
@@ -71,7 +71,7 @@ class _Members:
 
 
 def _window(coding: str, data: bytes) -> int:
-    """The window for zlib. Some servers send ``deflate`` without its wrapper, which browsers accept too."""
+    """The window size for zlib. Some servers send ``deflate`` without a zlib header, which browsers accept too."""
     if coding != "deflate":
         return _GZIP
     is_wrapped = data[0] & 15 == _ZLIB_METHOD and (len(data) == 1 or int.from_bytes(data[:2], "big") % _ZLIB_CHECK == 0)

@@ -1,4 +1,4 @@
-"""Limits for the connections of a server: how many, and how long each may wait for its client."""
+"""Limits for a server's connections: their number, and how long each may wait for its client."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST = 4096
-"""Connections at once, where the process may open twice as many files; else half as many as it may."""
+"""The most connections at once. It is lower if the process may open fewer than twice as many files."""
 FILES = 4 * MOST
-"""Open files that a server asks the system for."""
+"""The number of open files that a server requests from the system."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Seconds for which a client may keep a connection waiting, and the ``most`` connections at once.
+    """How many seconds a client may keep a connection waiting, and the ``most`` connections at once.
 
-    ``head``: until the head of a request is complete; ``body``: until more of a body comes; ``reading``: until the
-    client takes more of an answer; ``kept``: between two requests. Without room for a new connection, the one that has
-    waited longest for a request is closed.
+    ``head``: until the head of a request is complete. ``body``: until more of a request's body comes. ``reading``:
+    until the client takes more of a response. ``kept``: between two requests. If there is no room for a new connection,
+    the one that has waited longest for a request is closed.
     """
 
     head: float = 10
@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class _Wait(Enum):
-    """What a connection waits for; None in place of it while its request is at work."""
+    """The client's action that a connection waits for. None while its request is processed."""
 
     HEAD = "head"
     BODY = "body"
@@ -40,24 +40,24 @@ class _Wait(Enum):
 
 
 class Waiting:
-    """The connections that wait for their clients: for each kind of wait, the longest first."""
+    """The connections that wait for their clients, by the kind of wait, longest wait first."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._loop = limits, asyncio.get_running_loop()
         self.most = limits.most or min(MOST, _files() // 2)
         self.together = max(16, self.most // 4)
-        """Connections that may be accepted before one of them can be closed."""
+        """The most connections that may be accepted before one of them can be closed."""
         self._since: dict[_Wait, dict[HttpToolsProtocol, float]] = {kind: {} for kind in _Wait}
 
     def note(self, connection: HttpToolsProtocol, kind: _Wait | None) -> None:
-        """Record what a connection waits for from now on; None for nothing."""
+        """Record what a connection waits for from now on. None: it does not wait."""
         for waiting in self._since.values():
             waiting.pop(connection, None)
         if kind:
             self._since[kind][connection] = self._loop.time()
 
     def make_room(self) -> bool:
-        """Close the connection that has waited longest, first one without a request. False if none waits."""
+        """Close the connection that has waited longest, preferring one without a request. False if none waits."""
         for kind in (_Wait.HEAD, _Wait.KEPT, _Wait.BODY, _Wait.READING):
             if oldest := next(iter(self._since[kind]), None):
                 self._break(oldest)
@@ -65,7 +65,7 @@ class Waiting:
         return False
 
     async def sweep(self) -> None:
-        """Close connections that have waited too long, until canceled."""
+        """Close connections that have waited too long, until cancelled."""
         limits = {kind: getattr(self._limits, kind.value) for kind in _Wait}
         while True:
             await asyncio.sleep(min(1, *(limit / 4 for limit in limits.values())))
@@ -74,7 +74,7 @@ class Waiting:
                 for connection, since in list(self._since[kind].items()):
                     if now - since < limit:
                         break
-                    if kind is _Wait.BODY and connection.flow.read_paused:  # the app reads slowly, not the client
+                    if kind is _Wait.BODY and connection.flow.read_paused:  # the app is slow, and not the client
                         self.note(connection, kind)
                     else:
                         self._break(connection)
@@ -85,13 +85,13 @@ class Waiting:
 
 
 class Watched(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, whose connections are ``waiting`` whenever they wait for their client."""
+    """uvicorn's HTTP/1.1 protocol, which notes in ``waiting`` when a connection waits for its client."""
 
     waiting: Waiting
-    _begun = False  # whether the head of a request is on its way
+    _begun = False  # the head of a request is being received
     _kind: _Wait | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
         super().connection_made(transport)
         if len(self.connections) > self.waiting.most and not self.waiting.make_room():
             transport.abort()
@@ -152,7 +152,7 @@ def _files() -> int:
 
 
 def allow_files() -> None:
-    """Raise the limit of open files for many connections: a shell usually allows 1024."""
+    """Raise the limit of open files, because a shell usually allows only 1024."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:

@@ -1,4 +1,4 @@
-"""The address of a journal in a database. Its password is shown nowhere."""
+"""The address of a journal in a database. Its password is never shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from replicate_job.base_errors import JournalError
 
 LOCAL = "postgres-local:"
-"""Begins the address of a PostgreSQL that is started from a wheel; the folder of its data follows."""
+"""The beginning of the address of a PostgreSQL started from a wheel. The folder of its data follows."""
 
 _SCHEMES = ("postgresql://", "postgres://")
 _USER = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)  # greedy: a password may hold any of these
@@ -31,12 +31,12 @@ class DatabaseURL:
 
     @classmethod
     def matches(cls, text: str) -> bool:
-        """Whether a journal of this name is a database, and no file."""
+        """Whether the name of a journal is a database's address, and not a file."""
         return text.startswith(LOCAL) or "://" in text
 
     @property
     def folder(self) -> str | None:
-        """The folder of ``postgres-local``; None for a server that somebody else runs."""
+        """The folder of ``postgres-local``. None for a server that this program does not start."""
         return self._text.removeprefix(LOCAL) if self._text.startswith(LOCAL) else None
 
     def reveal(self) -> str:
@@ -57,14 +57,14 @@ class DatabaseURL:
 
 
 def hide_password(text: str) -> str:
-    """The text with ``***`` in place of a password, where it is an address."""
+    """The text with ``***`` in place of the password, if it is an address."""
     return _OPTION.sub(r"\1***", _USER.sub(r"\1:***@", text))
 
 
 def _is_readable(text: str) -> bool:
-    """Whether it is an address of PostgreSQL's, and nothing of its password can be taken for something else.
+    """Whether it is a PostgreSQL address in which no part of the password can be mistaken for another part.
 
-    Errors of a library quote hosts, ports and options.
+    Otherwise the errors of a library could show it, because they quote hosts, ports and options.
     """
     if not text.startswith(_SCHEMES) or re.search(r"%(?![0-9A-Fa-f]{2})", text):
         return False

@@ -1,7 +1,8 @@
-"""JSON to types. What a type means to msgspec is found out at its first use, and two first uses at once crash it.
+"""Decodes JSON into types. msgspec analyzes a type at its first use, and two first uses at the same time crash it.
 
-So all decoding into types goes through here, where first uses come one after the other. Seen with msgspec 0.22: a
-segmentation fault, wherever two threads decode the same struct, or two that share a field's, for the first time.
+So all decoding into types goes through this module, which makes first uses one after the other. With msgspec 0.22 there
+is a segmentation fault if two threads use the same struct, or two structs that share a field's struct, for the first
+time.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _first_uses = threading.RLock()
 
 @on_fork
 def _renew() -> None:
-    """A fork may have copied a lock that is never released."""
-    global _first_uses  # noqa: PLW0603 - of the process, as it is
+    """Replace the lock, because a fork may have copied it in the locked state."""
+    global _first_uses  # noqa: PLW0603 - the lock itself has to be replaced
     _first_uses = threading.RLock()
 
 
 def decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
-    """The decoder of a type; always the same one."""
+    """The decoder of a type, which is always the same object."""
     found = _decoders.get(kind)
     if found is None:
         with _first_uses:
@@ -36,7 +37,7 @@ def decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
 
 
 def decode(text: bytes | bytearray | memoryview | str | msgspec.Raw, kind: type[_T]) -> _T:
-    """The value of JSON. Raises msgspec.DecodeError, and ValidationError for JSON of another type."""
+    """Decode JSON. Raises msgspec.DecodeError, and ValidationError if the JSON does not fit the type."""
     return decoder(kind).decode(text)
 
 

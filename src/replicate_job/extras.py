@@ -1,4 +1,4 @@
-"""What to install for an extra: its packages by name, as this package itself may be on no index."""
+"""Tells how to install an extra: it names packages, because this package itself may not be on an index."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*")
 def advice(extra: str) -> str:
     """The command that installs what this environment lacks of an extra: ``pip install 'starlette>=1'``."""
     wanted = _packages(extra)
-    if not wanted:  # it runs from a folder, and was never installed
+    if not wanted:  # the program runs from a folder, and is not installed
         return f"install the extra {extra!r} of replicate-job"
     lacking = {package: name for package, name in wanted.items() if not _is_here(name)}
-    # One that is installed, and yet cannot be imported, is broken: then all of them are named.
+    # If all are installed, one of them is broken and cannot be imported: then all are named.
     return shlex.join(["pip", "install", *(lacking or wanted)])
 
 
 def _packages(extra: str) -> dict[str, str]:
     """The requirements of the extra on this system, each with its package's name."""
-    from importlib import metadata  # noqa: PLC0415 - 8 ms, for what is lacking only
+    from importlib import metadata  # noqa: PLC0415 - it takes 8 ms, and only an error needs it
 
     found = {}
     try:

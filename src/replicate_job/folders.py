@@ -1,4 +1,4 @@
-"""The user's folders, and paths that begin with ``~``. Some users have no home: ``docker run -u 12345``, services."""
+"""The user's folders, and paths with ``~``. Some users have no home folder: ``docker run -u 12345``, services."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def has_home() -> bool:
 
 
 def state_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder for state: below ``$XDG_STATE_HOME`` on Linux. None for a user without a home."""
+    """The folder for state, inside ``$XDG_STATE_HOME`` on Linux. None for a user without a home folder."""
     if sys.platform == "linux":
         return _below(environment.get("XDG_STATE_HOME", ""), "~/.local/state")
-    from platformdirs import user_state_path  # noqa: PLC0415 - takes 4 ms at every start
+    from platformdirs import user_state_path  # noqa: PLC0415 - not needed on Linux, and it takes 4 ms
 
     return _at_home(user_state_path(NAME, appauthor=False))
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder for a cache: below ``$XDG_CACHE_HOME`` on Linux. None for a user without a home."""
+    """The folder for caches, inside ``$XDG_CACHE_HOME`` on Linux. None for a user without a home folder."""
     if sys.platform == "linux":
         return _below(environment.get("XDG_CACHE_HOME", ""), "~/.cache")
-    from platformdirs import user_cache_path  # noqa: PLC0415 - as above
+    from platformdirs import user_cache_path  # noqa: PLC0415 - not needed on Linux
 
     return _at_home(user_cache_path(NAME, appauthor=False))
 
 
 def config_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder for what the user writes: below ``$XDG_CONFIG_HOME`` on Linux. None for a user without a home."""
+    """The folder for the user's configuration, inside ``$XDG_CONFIG_HOME`` on Linux. None without a home folder."""
     if sys.platform == "linux":
         return _below(environment.get("XDG_CONFIG_HOME", ""), "~/.config")
-    from platformdirs import user_config_path  # noqa: PLC0415 - as above
+    from platformdirs import user_config_path  # noqa: PLC0415 - not needed on Linux
 
     return _at_home(user_config_path(NAME, appauthor=False))
 

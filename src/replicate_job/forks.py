@@ -1,4 +1,4 @@
-"""Recognizes a fork: it lacks the threads and connections that its parent has opened."""
+"""Detects a fork, which lacks its parent's threads and connections."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from replicate_job.base_errors import ForkedError
 
 _forks = 0
-"""The number of forks since the module was imported. Comparing it costs less than asking for the process id, which
-every request would do."""
+"""The number of forks since this module was imported. Every request compares it, which is faster than asking for the
+process id."""
 
 
 def on_fork(action: Callable[[], None]) -> Callable[[], None]:
-    """Call it in each fork of the process."""
+    """Register an action that each fork of the process runs."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=action)
     return action
@@ -21,7 +21,7 @@ def on_fork(action: Callable[[], None]) -> Callable[[], None]:
 
 @on_fork
 def _count() -> None:
-    global _forks  # noqa: PLW0603 - of the process, as it is
+    global _forks  # noqa: PLW0603 - a counter of the process
     _forks += 1
 
 

@@ -1,6 +1,6 @@
-"""A small HTTP server that says whether this process is well, and what it counts: ``/healthz`` and ``/metrics``.
+"""A small HTTP server for health checks and metrics of this process: ``/healthz`` and ``/metrics``.
 
-It tells neither inputs nor secrets, but it asks nobody who they are: it listens on this machine unless told otherwise.
+It shows neither inputs nor secrets. But it has no authentication, so by default it listens on this machine only.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from replicate_job.telemetry import COUNTS
 
 LOOPBACK = "127.0.0.1"
 TOGETHER = 32
-"""Connections at once; further ones are closed."""
+"""The most connections at once. Further ones are closed."""
 HEAD = 8192
-"""Bytes of a request's head at most."""
+"""The most bytes in the head of a request."""
 PATIENCE = 5.0
-"""Seconds for a client to send its request, and again to take the answer."""
+"""Seconds that a client may take to send its request, and again to read the response."""
 ANSWER = 2.0
-"""Seconds for the journal to answer."""
+"""Seconds that the journal may take to answer."""
 FRESH, SHARE = 5.0, 0.05
-"""The journal is counted again after these seconds, and for no more than this share of the time."""
+"""The journal is counted again after ``FRESH`` seconds at the earliest, and counting takes at most this share of the
+time."""
 NAMED = 20
-"""The newest batches, whose rows are counted each for itself."""
+"""How many of the newest batches have counts of their own."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def parse_address(text: str) -> Address:
-    """``PORT`` on this machine alone, ``HOST:PORT`` or ``[HOST]:PORT``; 0 is any free port. Raises ValueError."""
+    """Read ``PORT`` (on this machine only), ``HOST:PORT`` or ``[HOST]:PORT``. 0 is any free port. Raises ValueError."""
     named = text if ":" in text else f"{LOOPBACK}:{text}"
     try:
         url = urlsplit(f"//{named}")
@@ -60,7 +61,7 @@ def parse_address(text: str) -> Address:
 
 @asynccontextmanager
 async def serve_health(address: Address, journal: Journal) -> AsyncIterator[Address]:
-    """Serve until the end of the block; give the address with its port. Raises JobError for one that cannot be had."""
+    """Serve during the block. Yields the address with the real port. Raises JobError if the address cannot be used."""
     health = _Health(journal)
     try:
         server = await asyncio.start_server(health.serve, address.host, address.port, limit=HEAD)
@@ -73,7 +74,7 @@ async def serve_health(address: Address, journal: Journal) -> AsyncIterator[Addr
         await health.close()
 
 
-class _Refused(Exception):  # noqa: N818 - an answer
+class _Refused(Exception):  # noqa: N818 - it is a response, and not an error
     def __init__(self, status: HTTPStatus, *headers: str) -> None:
         super().__init__(status)
         self.status, self.headers = status, headers
@@ -85,9 +86,9 @@ class _Health:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the one request of a connection."""
+        """Answer the only request of a connection."""
         task = asyncio.current_task()
-        assert task  # noqa: S101 - asyncio runs it in one
+        assert task  # noqa: S101 - for the type checker: asyncio runs this in a task
         if len(self._tasks) >= TOGETHER:
             writer.transport.abort()
             return
@@ -98,7 +99,7 @@ class _Health:
                 async with asyncio.timeout(PATIENCE):
                     await writer.drain()
                     writer.write_eof()
-                    await reader.read(1)  # what a client sent beyond its head would else reset the answer
+                    await reader.read(1)  # unread input would reset the connection before the response arrives
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
@@ -125,7 +126,7 @@ class _Health:
             return _write(refused.status, f"{refused.status.phrase}\n", *refused.headers)
 
     async def _health(self) -> tuple[HTTPStatus, str]:
-        """That this runs says that the loop does."""
+        """Check the journal. The event loop is checked too, because this code runs in it."""
         try:
             await self._probe.result()
         except TimeoutError:
@@ -144,7 +145,7 @@ class _Health:
 
 
 class _Single:
-    """Work that is under way once at most: who asks meanwhile waits for the same, and a slow journal gets no queue."""
+    """Work that runs at most once at a time. Further callers wait for the same run, so a slow journal gets no queue."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         self._work = work
@@ -155,7 +156,7 @@ class _Single:
         return self._task is not None
 
     async def result(self) -> None:
-        """Begin it, unless it is under way. Raises its errors; TimeoutError after ``ANSWER``, and it goes on."""
+        """Wait for the run, and start it if none is under way. Raises its errors, and TimeoutError after ``ANSWER``."""
         task = self._task = self._task or asyncio.create_task(self._work())
         done, _ = await asyncio.wait([task], timeout=ANSWER)
         if not done:
@@ -171,7 +172,7 @@ class _Single:
 
 
 class _Counted:
-    """The journal's counts: counting reads every row, so they may be as old as ``FRESH`` and ``SHARE`` allow."""
+    """The journal's counts. Counting reads every row, so they may be as old as ``FRESH`` and ``SHARE`` allow."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -181,7 +182,7 @@ class _Counted:
         self.close = self._counting.close
 
     async def get(self) -> tuple[list[JobCount], set[str]]:
-        """As they were counted last, if counting takes longer than a moment. Raises JournalError."""
+        """The counts, or the last ones if counting takes longer than ``ANSWER`` seconds. Raises JournalError."""
         if self._counting.is_under_way or time.monotonic() >= self._next:
             with suppress(TimeoutError):
                 await self._counting.result()
@@ -196,7 +197,7 @@ class _Counted:
 
 
 async def _read_path(reader: asyncio.StreamReader) -> str:
-    """The path of a request, without its query. Raises _Refused for any but a GET, TimeoutError for a slow one."""
+    """The path of a request, without its query. Raises _Refused unless it is a GET, TimeoutError if it is too slow."""
     try:
         async with asyncio.timeout(PATIENCE):
             head = await reader.readuntil(b"\r\n\r\n")

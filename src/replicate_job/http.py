@@ -1,6 +1,6 @@
-"""Facts about the HTTP library for all its users: the API's transport, the downloads, the local server.
+"""Common code for users of the HTTP library: the API's transport, the downloads, the local server.
 
-They hold for pyreqwest 0.15; ``tests/api/test_transport.py`` shows each one.
+It relies on details of pyreqwest 0.15; ``tests/api/test_transport.py`` checks each of them.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from replicate_job.base_errors import (
 from replicate_job.forks import Owner
 
 NEVER_CONNECTED = "client error (Connect)"
-"""The cause that hyper names if a request failed before its first byte was sent."""
+"""The cause in hyper's chain of errors if a request failed before its first byte was sent."""
 UNTRUSTED = "invalid peer certificate"
-"""The beginning of the cause that rustls names if it does not trust the server's certificate."""
+"""The beginning of rustls's error if it does not trust the server's certificate."""
 CERTIFICATES = "SSL_CERT_FILE"
 FORKED = "before fork()"
-"""Part of the library's error in a forked process."""
-_user: Owner | None = None  # the process that made the first client: this one, or one that it was forked from
+"""A part of the library's error in a forked process."""
+_user: Owner | None = None  # the process that made the first client: this one, or its parent before a fork
 _CONNECT = timedelta(seconds=10)
-_READ = timedelta(seconds=60)  # without a byte
+_READ = timedelta(seconds=60)  # the longest time without a byte
 _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether the host is this machine, for which no proxy is used."""
+    """Whether the host is this machine. No proxy is used for it."""
     return _LOOPBACK.fullmatch(host or "") is not None
 
 
 class Exchange:
     """``with Exchange("GET /x"):`` around requests turns the library's errors into TransportError.
 
-    A RedirectError stays as it is. The library swallows a cancellation that comes just as an answer arrives: it is
+    A RedirectError is not changed. The library swallows a cancellation that comes just as a response arrives: it is
     raised here.
     """
 
@@ -68,10 +68,10 @@ class Exchange:
 
 
 def translate(error: PyreqwestError, what: str) -> TransportError:
-    """NotSentError if the request certainly never reached the server, else NoAnswerError.
+    """Make a NotSentError if the request certainly never reached the server, else a NoAnswerError.
 
-    The error's class does not tell: ConnectError also stands for a reset after the request was sent, and
-    ConnectTimeoutError for a late answer. The chain of causes tells.
+    The error's class does not tell: ConnectError can also mean a reset after the request was sent, and
+    ConnectTimeoutError a late response. The chain of causes tells.
     """
     if reason(error).startswith(UNTRUSTED):
         advice = (
@@ -86,7 +86,7 @@ def translate(error: PyreqwestError, what: str) -> TransportError:
 
 
 def read_headers(response: Response) -> dict[str, str]:
-    """The headers that are text, by lower-case names; the library raises for any other."""
+    """The headers by lower-case names. A header that cannot be decoded is left out."""
     headers: dict[str, str] = {}
     for name in response.headers:
         with suppress(ValueError):
@@ -95,13 +95,13 @@ def read_headers(response: Response) -> dict[str, str]:
 
 
 def build(builder: ClientBuilder) -> Client:
-    """Make the client. Raises ForkedError in a fork of a process that made one, whose runtime cannot be used here."""
-    global _user  # noqa: PLW0603 - the library's runtime is the process's too
+    """Make the client. Raises ForkedError in a fork of a process that made one, as its runtime does not work here."""
+    global _user  # noqa: PLW0603 - the library has one runtime for each process
     check_fork()
     try:
         client = builder.build()
     except RuntimeError as error:
-        if FORKED in str(error):  # the program has used the library directly
+        if FORKED in str(error):  # other code has used the library before the fork
             raise ForkedError from None
         raise
     _user = _user or Owner()
@@ -109,13 +109,13 @@ def build(builder: ClientBuilder) -> Client:
 
 
 def check_fork() -> None:
-    """Raise ForkedError where a client was made before this process was forked: its requests would never end."""
+    """Raise ForkedError if a client was made before this process was forked: requests would never end."""
     if _user:
         _user.check()
 
 
 def check_certificates(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise JobError where ``SSL_CERT_FILE`` names no file of certificates: the library would trust no server."""
+    """Raise JobError if ``SSL_CERT_FILE`` is not a file of certificates: the library would trust no server."""
     named = environment.get(CERTIFICATES)
     if named is None:
         return
@@ -128,18 +128,18 @@ def check_certificates(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def downloader() -> ClientBuilder:
-    """The builder of a client for files: plain bytes, no Referer, 10 s to connect, 60 s between two reads."""
+    """A builder of clients for downloads: uncompressed, no Referer, 10 s to connect, 60 s between two reads."""
     builder = ClientBuilder().user_agent("replicate-job").referer(False).connect_timeout(_CONNECT).read_timeout(_READ)
     return builder.gzip(False).brotli(False).zstd(False).deflate(False)
 
 
 def pinned(host: str, address: object) -> ClientBuilder:
-    """The builder of a client for files that always connects to this address of the host, without a proxy."""
-    return downloader().no_proxy().resolve(host, str(address), 0)  # 0 is the port of the URL that is asked for
+    """A builder of clients for downloads that always connect to this address of the host, without a proxy."""
+    return downloader().no_proxy().resolve(host, str(address), 0)  # 0 stands for the port in the URL
 
 
 async def chunks(response: Response, host: str) -> AsyncIterator[bytes]:
-    """The body in chunks, as it comes from the host. Raises NoAnswerError when it breaks off or stalls."""
+    """The body in chunks, as it comes from the host. Raises NoAnswerError if it breaks off or stalls."""
     while True:
         with Exchange(f"the transfer from {host}"):
             chunk = await response.body_reader.read_chunk()
@@ -149,11 +149,11 @@ async def chunks(response: Response, host: str) -> AsyncIterator[bytes]:
 
 
 def causes(error: PyreqwestError) -> list[str]:
-    """The chain of causes: from the library's message to that of the operating system or the peer."""
+    """The chain of causes, from the library's message to the operating system's or the server's."""
     chain = (getattr(error, "details", None) or {}).get("causes") or []
     return [str(cause["message"]) for cause in chain] or [error.message]
 
 
 def reason(error: PyreqwestError) -> str:
-    """The last cause. It never has a URL, whose query could be a secret."""
+    """The last cause. Unlike the others it never has a URL, whose query could be secret."""
     return " ".join(causes(error)[-1].split())

@@ -1,4 +1,4 @@
-"""What to run, and its result. Frozen values without I/O."""
+"""A job and its result, as frozen values without I/O."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from replicate_job.pricing.charge import Charge
 
 FUNCTION = "replicate_run_prediction"
-"""The one function that a job file can name here."""
+"""The only function that a job file may name."""
 EVENTS = ("start", "output", "logs", "completed")
-"""The events that a webhook can report: the values of ``webhook_events_filter``."""
+"""The events that a webhook can report, as values of ``webhook_events_filter``."""
 POLL_INTERVAL, MAX_POLL_ATTEMPTS = 1, 60
-"""What the original run job's function takes where its file names none."""
+"""The original run job's defaults, for a file that names none."""
 
 
 Kind = Literal["prediction", "training"]
 Kept = Path | Any
-"""Where a file was kept: a ``Path``, or a ``str`` with the URL of an object in a store.
+"""The place of a kept file: a ``Path``, or a ``str`` with the URL of an object in a store.
 
-``Any`` for the ``str``: whoever keeps outputs in a folder need not ask which of the two it is.
+``Any`` stands for the ``str``, so that type checkers let programs with a folder use it as a ``Path``.
 """
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def read_kept(text: str) -> Kept:
-    """A kept file by its text, in a journal or in a record."""
+    """A kept file from its text in a journal or a record."""
     return text if _URL.match(text) else Path(text)
 
 
 class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model that gets a job after the job's own has given up: see ``Job.fallback``.
+    """A model that gets a job after the job's own model has given up: see ``Job.fallback``.
 
-    ``inputs`` maps an input of the job to this model's name for it; False leaves it out. All others keep their names.
-    ``input_data`` is laid over what comes of that.
+    ``inputs`` maps an input of the job to this model's name for it; False leaves the input out. All other inputs keep
+    their names. ``input_data`` is then merged over the result.
     """
 
     model: str
@@ -81,17 +81,17 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def kind(self) -> Kind:
-        """What it makes."""
+        """``training`` for a job with a destination, else ``prediction``."""
         return "training" if self.destination else "prediction"
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two polls; None for a pause that grows."""
+        """Seconds between two polls. None: the pauses grow."""
         return self.poll_interval or (None if self.max_poll_attempts is None else POLL_INTERVAL)
 
     @property
     def budget(self) -> float | None:
-        """Seconds to wait for the end, counted from the create request; None for no limit."""
+        """Seconds to wait for the end, counted from the create request. None for no limit."""
         if self.max_poll_attempts is None:
             return None
         return (self.poll_interval or POLL_INTERVAL) * self.max_poll_attempts
@@ -142,39 +142,39 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> Kind:
-        """What it is of, by its address at the API."""
+        """Whether it is a training's or a prediction's result, by its URL at the API."""
         return "training" if "/trainings/" in self.urls.get("get", "") else "prediction"
 
     @property
     def cost(self) -> Decimal | None:
-        """What the prediction cost, in USD, by its price and what it used; None where one of them is not known.
+        """The cost of the prediction in USD, from its price and its usage. None if one of them is not known.
 
-        That of a chain is of all its steps and of their earlier attempts together.
+        The cost of a chain includes all its steps and their earlier attempts.
 
-        It is an estimate: the API names no price. A deployment and a private model also bill setup and idle time,
-        which is not in it. Raises JobError where the user's file of prices cannot be read.
+        It is an estimate, because the API names no price. Deployments and private models also bill setup and idle time,
+        which is not included. Raises JobError if the user's file of prices cannot be read.
         """
         charge = self.charge
         return charge.cost if charge else None
 
     @property
     def cost_source(self) -> Literal["table", "user", "learned"] | None:
-        """Where the price is from: the package's table, the user, or the hardware that the API names.
+        """The source of the price: the package's table, the user, or the hardware that the API names.
 
-        None also for a chain whose steps have prices from several.
+        None also for a chain whose steps have prices from different sources.
         """
         charge = self.charge
         return charge.source if charge else None
 
     @property
     def price_date(self) -> date | None:
-        """The day on which the price was read; None where that is not known. Of a chain the first such day."""
+        """The day on which the price was read. None if it is not known. For a chain, the earliest day."""
         charge = self.charge
         return charge.date if charge else None
 
     @property
     def charge(self) -> Charge | None:
-        """The cost with all that is known of it; made anew each time. That of a chain is of all its ``attempts``."""
+        """The cost with its details, computed at each access. For a chain, the total of all its ``attempts``."""
         if self.steps:
             from replicate_job.pricing.charge import total  # noqa: PLC0415 - only those who ask pay for it
 
@@ -188,21 +188,21 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def predictions(self) -> tuple[Result, ...]:
-        """The results of a chain's steps; of anything else, itself."""
+        """The results of a chain's steps. For anything else, only this result."""
         return tuple(self.steps.values()) if self.steps else (self,)
 
     @property
     def attempts(self) -> tuple[Result, ...]:
-        """All predictions that were made for it: of a chain's steps, or its own, each after those before it."""
+        """All predictions that were made for it, with those of a chain's steps, each after its earlier attempts."""
         if not self.steps:
             return (*self.earlier, self)
         return tuple(attempt for each in self.steps.values() for attempt in (*each.earlier, each))
 
     @property
     def gathered(self) -> tuple[Result, ...]:
-        """The results whose outputs make up the output: those of a chain's last step, if that runs for each of a list.
+        """The results whose outputs make up the output: several if a chain's last step has ``for_each``.
 
-        Of anything else, itself.
+        For anything else, only this result.
         """
         step, mark, _ = (list(self.steps) or [""])[-1].partition("[")
         if not mark or self.status != "succeeded" or self.problem:
@@ -211,19 +211,19 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str | None:
-        """The output's text: a string as it is, and the strings of a list joined, with nothing between them.
+        """The output's text: a string as it is, or the strings of a list joined without separators.
 
-        None for an output that is not text: none at all, an empty list, a number, an object, a list in which not all
-        items are strings, or a file: a URL at ``replicate.delivery`` or at the API itself, or a data URL.
+        None if the output is not text: no output, an empty list, a number, an object, a list with other items than
+        strings, or a file (a URL at ``replicate.delivery`` or at the API itself, or a data URL).
         """
         from replicate_job.outputs.discover import as_text  # noqa: PLC0415 - only those who ask pay for it
 
         return as_text(self.output, origin=self.urls.get("get"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The ten fields in the original run job's order, and ``files`` as strings where files were saved.
+        """The ten fields in the original run job's order, and ``files`` as strings if files were saved.
 
-        For a row of a batch also ``line``, ``key`` and ``problem``, ``grid`` and ``steps`` where there are some.
+        A row of a batch also has ``line``, ``key`` and ``problem``, and ``grid`` and ``steps`` if it has some.
         """
         response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
         if self.files:
@@ -237,10 +237,10 @@ class Result(msgspec.Struct, frozen=True):
         return response
 
     def raise_for_status(self) -> Result:
-        """Return itself when the prediction succeeded.
+        """Return this result if the prediction succeeded.
 
-        Raises PredictionFailedError, PredictionCanceledError (also for ``aborted``), or
-        PredictionUnfinishedError for every status that is not an end. A row of a batch with a ``problem`` raises
+        Otherwise raises PredictionFailedError, PredictionCanceledError (also for ``aborted``), or
+        PredictionUnfinishedError for a status that is not terminal. A row of a batch with a ``problem`` raises
         RowError.
         """
         if self.problem:
@@ -268,7 +268,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class PredictionError(ReplicateJobError):
-    """``result`` is the ``Result`` that was asked to raise."""
+    """``result`` is the ``Result`` that raised it."""
 
     result: Result
 
@@ -290,10 +290,10 @@ class PredictionUnfinishedError(PredictionError):
 
 
 class JobTimeoutError(PredictionUnfinishedError, TimeoutError):
-    """The ``timeout`` of a call is over. Its job is left as it is: the same key goes on with it, and pays once.
+    """The ``timeout`` of a call is over. Its job is left as it is: the same key continues it, and pays once.
 
-    ``result`` is the ``Result`` as last seen, and ``result.key`` names the job. Where no prediction is known, its
-    ``prediction_id`` is empty, its status ``starting``, and the message says whether there can be one.
+    ``result`` is the ``Result`` as last seen, and ``result.key`` is the job's key. If no prediction is known, its
+    ``prediction_id`` is empty, its status is ``starting``, and the message says whether there may be one.
     """
 
 
@@ -302,4 +302,4 @@ class RowError(PredictionError):
 
 
 Outcome = Result | ReplicateJobError
-"""How a job came out: its result, or the error in place of one."""
+"""The outcome of a job: its result, or an error."""

@@ -1,4 +1,4 @@
-"""How a Result is displayed in a notebook."""
+"""Displays a Result in a notebook."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 INLINE = 10 * 1000**2
-"""Bytes of files that one Result may embed in a notebook; further files are only named."""
+"""How many bytes of files one Result may embed in a notebook. Further files are only named."""
 
-_TEXT = 100_000  # characters of text output shown
-_PLAIN = 200  # characters of the one line
+_TEXT = 100_000  # The most characters of text output that are shown.
+_PLAIN = 200  # The most characters of the plain-text line.
 _PLAYED = {
     "image": '<img src="{}" alt="{}" style="max-width:100%">',
     "audio": '<audio controls src="{}" title="{}"></audio>',
@@ -26,7 +26,7 @@ _PLAYED = {
 }
 
 
-def mimebundle(  # noqa: PLR0913 - what it shows of a Result
+def mimebundle(  # noqa: PLR0913 - the parts of a Result
     title: str, output: Any, files: Sequence[Path | Any], *, error: Any, has_succeeded: bool, api: str
 ) -> dict[str, str]:
     """``text/html`` with the images, sounds, videos and text of an output, and ``text/plain``, one line from ``title``.

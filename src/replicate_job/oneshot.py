@@ -1,4 +1,4 @@
-"""Jobs and batches from Python, with a client that is opened for a call."""
+"""Functions that run a job or a batch with a client opened for one call."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def replicate_run_prediction(
     poll_interval: float = 1,
     max_poll_attempts: int = 60,
 ) -> dict[str, Any]:
-    """The function that the original run job names: it returns that job's response of ten fields."""
+    """The function named in the original run job. It returns that job's response with its ten fields."""
     options: RunOptions = {
         "wait_for_completion": wait_for_completion,
         "poll_interval": poll_interval,
@@ -136,7 +136,7 @@ class BatchResults(AsyncIterable[Result], Iterable[Result]):
 
 
 def _open(options: OneShotOptions) -> tuple[AsyncClient, RunOptions]:
-    """A client with the options that are a client's, and the others."""
+    """A client with the client's options, and the remaining options."""
     client_options, own = _split(options)
     return AsyncClient(**client_options), cast("RunOptions", own)
 
@@ -148,7 +148,7 @@ def _split(options: Mapping[str, Any]) -> tuple[ClientOptions, dict[str, Any]]:
 
 
 def _check_local(options: OneShotOptions, job: Job | Chain | str) -> None:
-    """Raise JobError for a local run that does not wait."""
+    """Raise JobError for a local run that does not wait for its end."""
     waits = options.get("wait_for_completion")
     if waits is None:
         waits = not isinstance(job, Job) or job.wait_for_completion

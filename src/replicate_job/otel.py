@@ -1,7 +1,7 @@
-"""Spans and metrics of jobs for OpenTelemetry, by its API alone; whoever wants them configures an SDK.
+"""Spans and metrics of jobs for OpenTelemetry. Uses its API only: an application that wants them configures an SDK.
 
 Names follow the semantic conventions for generative AI clients
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/); what they have no word for is ``replicate.…``.
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/). Names that these lack begin with ``replicate.``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from replicate_job.telemetry import (
 from replicate_job.version import __version__
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-"""The variable that asks for inputs and outputs in spans: ``true``, ``span_only`` or ``span_and_event``."""
+"""The variable that turns on inputs and outputs in spans: ``true``, ``span_only`` or ``span_and_event``."""
 _CAPTURES = {"true", "1", "span_only", "span_and_event"}
 _SCOPE = "replicate_job"
 _PROVIDER: dict[str, Any] = {"gen_ai.provider.name": "replicate"}
@@ -51,7 +51,7 @@ _job: ContextVar[_JobSpan | _JobPart | None] = ContextVar("replicate_job_span", 
 
 
 class OpenTelemetry(Telemetry):
-    """The hooks that trace and measure. They count too."""
+    """Hooks that create spans and metrics, in addition to the counts."""
 
     def __init__(self, base_url: str, environment: Mapping[str, str]) -> None:
         self.captures = environment.get(CAPTURE, "").strip().lower() in _CAPTURES
@@ -95,7 +95,7 @@ class OpenTelemetry(Telemetry):
 
     @contextmanager
     def _span(self, name: str, attributes: Mapping[str, Any], kind: SpanKind = SpanKind.INTERNAL) -> Iterator[None]:
-        """A span for the block, the parent of those begun inside."""
+        """A span for the block. Spans started inside are its children."""
         with self.tracer.start_as_current_span(
             name, kind=kind, record_exception=False, set_status_on_exception=False, attributes=attributes
         ) as span:
@@ -126,7 +126,7 @@ class OpenTelemetry(Telemetry):
 
 
 class _Traced:
-    """A job. ``labels`` are of its measurements, ``attributes`` of its span or, without one, of its steps'."""
+    """A job. ``labels`` are for its metrics. ``attributes`` are for its span, or else for its steps' spans."""
 
     def __init__(self, telemetry: OpenTelemetry, operation: str, model: str, key: str, batch: str | None) -> None:
         self.labels = telemetry.common | {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
@@ -136,7 +136,7 @@ class _Traced:
 
 
 class _JobSpan(_Traced, JobScope):
-    """The span of a job, which is the parent of its steps'. It is a call to a model, in the conventions' words."""
+    """The span of a job, the parent of its steps' spans. In the conventions' words it is a call to a model."""
 
     step_attributes: Mapping[str, Any] = MappingProxyType({})
 
@@ -180,9 +180,9 @@ class _JobSpan(_Traced, JobScope):
 
 
 class _JobPart(_Traced):
-    """What one process of a fleet does of a job: it has no span but those of its steps, below the submitter's."""
+    """One process's part of a fleet's job. It has only the spans of its steps, as children of the submitter's span."""
 
-    is_recording = True  # as the tracer samples each
+    is_recording = True  # the tracer decides for each step
 
     @property
     def step_attributes(self) -> Mapping[str, Any]:
@@ -205,7 +205,7 @@ def _carrier(trace: str) -> dict[str, str]:
 
 
 class _BatchSpan(BatchScope):
-    """The span of a batch, which is the parent of its rows'."""
+    """The span of a batch, the parent of its rows' spans."""
 
     def __init__(self, telemetry: OpenTelemetry, model: str, batch: str, tally: Progress) -> None:
         self._telemetry, self._model, self._batch, self._tally = telemetry, model, batch, tally
@@ -233,13 +233,13 @@ _METRICS = {
     "gen_ai.usage.input_tokens": "input_token_count",
     "gen_ai.usage.output_tokens": "output_token_count",
 }
-"""Attributes, and the prediction's metrics that they show."""
+"""Span attributes, and the prediction's metrics that they show."""
 
 
 def note_error(span: Span, error: BaseException, *, captures: bool) -> str:
-    """Note an error's type, and come back with it. Its message may repeat inputs, and is noted with these alone.
+    """Record an error's type on the span, and return it. The message is recorded only if inputs may be captured.
 
-    A cancelled task is no failure: the prediction may run on.
+    A cancelled task is not recorded as a failure, because the prediction may run on.
     """
     kind = type(error).__qualname__
     span.set_attribute("error.type", kind)
@@ -262,7 +262,7 @@ class _Instruments(msgspec.Struct, frozen=True):
 
 @cache
 def _instruments() -> _Instruments:
-    """The instruments of this process. What it counts anyway is read when metrics are exported."""
+    """The metrics of this process. Existing counts are read when metrics are exported."""
     meter = metrics.get_meter(_SCOPE, __version__)
     meter.create_observable_up_down_counter(
         "replicate.jobs.in_flight", [_in_flight], unit="{job}", description="Jobs that are being run."
@@ -318,9 +318,9 @@ def _lag(_: CallbackOptions) -> Iterable[Observation]:
 
 
 def flush() -> None:
-    """Export what is held, within some seconds. The API alone holds nothing."""
+    """Export what the SDK holds, within some seconds. Without an SDK there is nothing to export."""
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
-        with suppress(Exception):  # an exporter that fails has logged it, and the command has its own exit code
+        with suppress(Exception):  # the exporter has logged its error, which must not change the command's exit code
             getattr(provider, "force_flush", _nothing)(_FLUSH)
 
 

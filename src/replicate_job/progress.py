@@ -1,4 +1,4 @@
-"""What a call reports while it runs: to the logger of the package, and to the caller's own function."""
+"""Reports of a running call: to the package's logger, and to the caller's own function."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _log = logging.getLogger("replicate_job")
 class Progress(msgspec.Struct, frozen=True):
     """A prediction as it was just observed, for ``on_progress``.
 
-    ``logs`` are its logs so far. ``fraction`` is from 0 to 1, by the last progress bar (tqdm) in them; None without
-    one. ``text`` is the output's text so far; None where there is none.
+    ``logs`` are its logs so far. ``fraction`` is from 0 to 1, from the last progress bar (tqdm) in the logs; None
+    without one. ``text`` is the output's text so far; None if there is none.
     """
 
     prediction_id: str
@@ -31,7 +31,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 OnProgress = Callable[[Progress], object]
-"""It is called in the event loop's thread, which waits for it. What it raises ends the call, and no prediction."""
+"""Called in the event loop's thread, which waits for it. An exception from it ends the call, but not the prediction."""
 
 
 def _write(level: int, line: str, **known: str) -> None:
@@ -40,14 +40,14 @@ def _write(level: int, line: str, **known: str) -> None:
 
 
 class CallReporter:
-    """Reports to the logger ``replicate_job``, and observed predictions to ``on_progress``.
+    """Reports to the logger ``replicate_job``, and passes observed predictions to ``on_progress``.
 
-    A record has the attributes ``key``, ``prediction``, ``model`` and ``batch``, as far as it is about a job.
+    A log record about a job has the attributes ``key``, ``prediction``, ``model`` and ``batch``, as far as known.
     """
 
     def __init__(self, on_progress: OnProgress | None = None) -> None:
         self._on_progress = on_progress
-        self._notices: set[str] = set()  # of stand-ins
+        self._notices: set[str] = set()  # the stand-ins' lines that were reported
 
     def error(self, line: str) -> None:
         _write(logging.ERROR, line)
@@ -80,7 +80,7 @@ class CallReporter:
 def _call(on_progress: OnProgress, progress: Progress) -> None:
     try:
         answer = on_progress(progress)
-    except asyncio.CancelledError as error:  # as of a future that it looked at: this call was not cancelled
+    except asyncio.CancelledError as error:  # raised by the function itself: this call was not cancelled
         raise RuntimeError("on_progress raised CancelledError") from error
     if isinstance(answer, Coroutine):
         answer.close()

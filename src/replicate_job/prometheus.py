@@ -1,4 +1,4 @@
-"""The counts of this process and of the journal, in Prometheus' text format 0.0.4.
+"""The counts of this process and of the journal in Prometheus's text format 0.0.4.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -14,7 +14,7 @@ from replicate_job.version import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OLDER = "(older)"
-"""The label of all batches that are not named."""
+"""The common label of all batches that have no label of their own."""
 
 _Sample = tuple[str, Mapping[str, str], float]
 
@@ -49,7 +49,7 @@ def of_process(counts: Counts) -> Iterator[str]:
 
 
 def of_journal(counts: Iterable[JobCount], named: Collection[str]) -> Iterator[str]:
-    """``named`` are the batches that are shown each for itself."""
+    """``named`` are the batches that get a label of their own."""
     jobs, rows = Counter[tuple[str, str]](), Counter[tuple[str, str, str]]()
     for each in counts:
         if each.batch is None:

@@ -1,4 +1,4 @@
-"""Numbers and texts as a person reads them."""
+"""Formats numbers and texts for people."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
-_LEGIBLE = 2  # a lower pace is given for a longer time
-_LONGEST = 1e9  # seconds, which is 31 years
-_SMALL = 10  # below it, one digit behind the point is shown
+_LEGIBLE = 2  # A slower pace is given for a longer time.
+_LONGEST = 1e9  # Seconds: 31 years.
+_SMALL = 10  # A smaller number is shown with one decimal.
 
 
 def duration(seconds: float) -> str:
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A duration that is a guess, rounded up: ``40 s``, ``15 min``, ``1h 02m``."""
+    """A rough duration, rounded up: ``40 s``, ``15 min``, ``1h 02m``."""
     fives = max(1, math.ceil(seconds / 5)) * 5
     if fives < _MINUTE:
         return f"{fives} s"
@@ -45,7 +45,7 @@ def roughly(seconds: float) -> str:
 
 
 def rate(pace: float) -> str:
-    """A pace (of 1 a second) in short: ``598/min``, ``4.2/min``, ``24/h``."""
+    """A short text for a pace in events a second: ``598/min``, ``4.2/min``, ``24/h``."""
     per_minute = pace * _MINUTE
     if per_minute >= _SMALL:
         return f"{per_minute:,.0f}/min"
@@ -61,13 +61,13 @@ def size(number: int) -> str:
 
 
 def money(amount: Decimal | float) -> str:
-    """An amount of USD: ``$12.50``; below a dollar three digits: ``$0.0031``."""
+    """An amount of USD: ``$12.50``. Below a dollar it has three significant digits: ``$0.0031``."""
     whole, _, behind = f"{amount:,.{_digits(amount)}f}".partition(".")
     return f"${whole}.{behind[:2]}{behind[2:].rstrip('0')}"
 
 
 def _digits(amount: Decimal | float) -> int:
-    """How many digits behind the point show three that are not zero, but never fewer than cents."""
+    """The number of decimals that shows three significant digits, and at least cents."""
     return 2 if amount >= 1 or amount <= 0 else 2 - math.floor(math.log10(amount))
 
 
@@ -76,23 +76,23 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def per(pace: float) -> tuple[int, str]:
-    """The time for which to give a pace (of 1 a second), in seconds and in words: ``(60, "a minute")``."""
+    """The time for which to give a pace in events a second, as seconds and as words: ``(60, "a minute")``."""
     return next(((span, words) for span, words in _PACES if pace * span >= _LEGIBLE), _PACES[-1])
 
 
 def rounded(number: float) -> str:
-    """Three significant digits, but all digits before the point."""
+    """Three significant digits, but all digits before the decimal point."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
 
 
 def seconds(value: Any) -> float | None:
-    """A number of seconds that can be added up; None for anything else, also for more than 31 years."""
+    """The value if it is a number of seconds up to 31 years, else None. Such numbers can be added up."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= _LONGEST else None
 
 
 def one_line(text: str, length: int) -> str:
-    """The text on one line of at most ``length`` characters; control characters are written out."""
+    """The text on one line of at most ``length`` characters. Control characters are escaped."""
     line = plain(" ".join(text[: 4 * length].split()))
     return line if len(line) <= length else line[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""The parts that a job needs (API client, journal, downloads, local server), opened and closed together."""
+"""Opens and closes together the parts that a job needs: API client, journal, downloads, local server."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from replicate_job.telemetry import Telemetry, is_traced
 from replicate_job.version import __version__
 
 CREATE_RATE, OTHER_RATE = 600 / 60, 3000 / 60
-"""Requests a second that Replicate allows: create requests, and all others.
+"""Replicate's rate limits in requests a second: for create requests, and for all others.
 
 From https://replicate.com/docs/topics/predictions/rate-limits.
 """
 LOCAL_RETRY_POLICY = RetryPolicy(settle=0.5, overtaken=0.5, appear=0)
-"""The local server lists a prediction as soon as it is created."""
+"""The local server lists a prediction at once, so look-ups need not wait."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What calls under way share: the first call opens it, and the last closes it."""
+"""What concurrent calls share: the first call opens it, and the last one closes it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from replicate_job.forks import Owner
 
 
 class SharedLoop:
-    """The loop thread of blocking calls, from any number of threads."""
+    """The loop thread of blocking calls in any number of threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may call too
+        self._lock = threading.RLock()  # reentrant, because a signal handler may call too
         self._forget()
 
     def _forget(self) -> None:
@@ -26,7 +26,7 @@ class SharedLoop:
     @contextmanager
     def lend(self) -> Iterator[LoopThread]:
         with self._lock:
-            if not self._owner.is_here:  # a fork has no such thread
+            if not self._owner.is_here:  # a fork lacks the thread
                 self._forget()
             loop = self._loop = self._loop or LoopThread()
             self._users += 1
@@ -43,14 +43,14 @@ class SharedLoop:
 
 
 class SharedClients:
-    """A client for each event loop and each setting."""
+    """One client for each event loop and each combination of settings."""
 
     def __init__(self) -> None:
         self._users: dict[tuple[asyncio.AbstractEventLoop, AsyncClient], int] = {}
 
     @asynccontextmanager
     async def lend(self, client: AsyncClient) -> AsyncIterator[AsyncClient]:
-        """One that is equal to this one, which is opened where there is none."""
+        """Yield an open client with the same settings. If there is none, this client is opened."""
         loop = asyncio.get_running_loop()
         used = next((each for of, each in self._users if of is loop and each.setting == client.setting), client)
         self._users[loop, used] = self._users.get((loop, used), 0) + 1

@@ -1,6 +1,6 @@
-"""What is seen of jobs from outside: counts of this process, and the hooks that OpenTelemetry's spans hang on.
+"""The counts of this process, and hooks for OpenTelemetry's spans.
 
-The flow calls the hooks always. By themselves they count, and nothing else; ``otel`` has those that trace.
+The flow always calls the hooks. The ones here only count; those in ``otel`` also create spans.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-"""Upper bounds of the latencies' buckets, in seconds."""
+"""Upper bounds of the histograms' buckets, in seconds."""
 
 
 class Latencies:
-    """How many seconds something took, each time. The last of ``buckets`` is for what took longer than all bounds."""
+    """A histogram of durations in seconds. The last of ``buckets`` counts those above all bounds."""
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(BOUNDS) + 1)
@@ -31,12 +31,13 @@ class Latencies:
 
 
 class Counts:
-    """What this process has done since it began, in all its sessions together.
+    """What this process has done since it started, in all its sessions.
 
-    ``in_flight`` jobs are being run now. ``created`` predictions are those that it made, ``ended`` by status those
-    whose end it saw, ``throttled`` by kind of request the answers 429. ``uncertain`` jobs may have a prediction or not.
-    ``creates`` are the latencies of create requests, from sending to the prediction's id; ``blocking_creates`` those
-    that were kept open for the end of the prediction. ``ends`` are from the create request to the known end.
+    ``in_flight`` is the number of jobs that run now. ``created`` counts the predictions that it made, ``ended`` those
+    whose end it observed, by status. ``throttled`` counts 429s by kind of request. ``uncertain`` counts jobs that may
+    have a prediction or not. ``creates`` are the latencies of create requests, from sending to the prediction's id;
+    ``blocking_creates`` those of create requests with a blocking wait. ``ends`` are the times from the create request
+    to the observed end.
     """
 
     def __init__(self) -> None:
@@ -46,30 +47,30 @@ class Counts:
         self._rounds: dict[object, float] = {}
 
     def polled(self, poller: object, began: float) -> None:
-        """Note that ``poller`` has asked for all its predictions; ``began`` is this module's ``now`` before that."""
+        """Note that ``poller`` has polled all its predictions. ``began`` is this module's ``now`` before that."""
         self._rounds[poller] = began
 
     def rests(self, poller: object) -> None:
-        """Note that there is nothing to poll for."""
+        """Note that ``poller`` has nothing to poll."""
         self._rounds.pop(poller, None)
 
     @property
     def lag(self) -> float | None:
-        """Seconds by which what is known of running predictions is old at most; None where none is polled for."""
+        """The greatest age, in seconds, of what is known of running predictions. None if nothing is polled."""
         rounds = list(self._rounds.values())
         return now() - min(rounds) if rounds else None
 
 
 PREDICTION, TRAINING = "generate_content", "train"
-"""What a job does, in the words of OpenTelemetry's conventions where they have one."""
+"""The operations of a job, with the names of OpenTelemetry's conventions."""
 
 COUNTS = Counts()
-"""Of this process."""
+"""The counts of this process."""
 now = time.monotonic
 
 
 class Outcome(Protocol):
-    """A ``Result``, as far as it is shown."""
+    """The parts of a ``Result`` that spans show."""
 
     @property
     def prediction_id(self) -> str: ...
@@ -84,7 +85,7 @@ class Outcome(Protocol):
 
 
 class Ended(Protocol):
-    """A prediction at its end, as far as it is shown."""
+    """The parts of an ended prediction that spans show."""
 
     @property
     def status(self) -> str: ...
@@ -93,7 +94,7 @@ class Ended(Protocol):
 
 
 class Progress(Protocol):
-    """The tally of a batch, as far as it is shown."""
+    """The parts of a batch's tally that spans show."""
 
     succeeded: int
     failed: int
@@ -103,7 +104,7 @@ class Progress(Protocol):
 
 
 class JobScope:
-    """A job while it is run, as a context manager. It has no state: one serves all jobs."""
+    """A running job, as a context manager. It has no state, so one object serves all jobs."""
 
     def __enter__(self) -> Self:
         COUNTS.in_flight += 1
@@ -113,11 +114,11 @@ class JobScope:
         COUNTS.in_flight -= 1
 
     def over(self, result: Outcome) -> None:
-        """Note how the job came out."""
+        """Record the job's result."""
 
 
 class BatchScope:
-    """A batch while it is run, as a context manager."""
+    """A running batch, as a context manager."""
 
     def __enter__(self) -> Self:
         return self
@@ -126,52 +127,52 @@ class BatchScope:
         """End it."""
 
     def failed(self, error: BaseException) -> None:
-        """Note the error that stopped it."""
+        """Record the error that stopped the batch."""
 
 
 _JOB, _BATCH, _STEP = JobScope(), BatchScope(), nullcontext()
 
 
 class Telemetry:
-    """The hooks of a session. These count, without an object a job."""
+    """The hooks of a session. The ones here only count, and need no object for each job."""
 
-    def job(self, operation: str, model: str, key: str, batch: str | None) -> JobScope:  # noqa: ARG002 - for those that trace
-        """Begin a job, to be entered. ``operation`` is PREDICTION or TRAINING."""
+    def job(self, operation: str, model: str, key: str, batch: str | None) -> JobScope:  # noqa: ARG002 - a subclass uses them
+        """A context manager around a job. ``operation`` is PREDICTION or TRAINING."""
         return _JOB
 
     def batch(self, model: str, batch: str, tally: Progress) -> BatchScope:  # noqa: ARG002
-        """Begin a batch, to be entered. Its rows are begun inside."""
+        """A context manager around a batch, and around the jobs of its rows."""
         return _BATCH
 
     def submit(self, model: str, batch: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Begin the submit of a batch to a fleet, to be entered."""
+        """A context manager around the submission of a batch to a fleet."""
         return _STEP
 
     def trace(self) -> str:
-        """What other machines need to continue the caller's trace: see ``part``. Empty where there is none."""
+        """The caller's trace as text, for ``part`` on other machines. Empty if there is none."""
         return ""
 
     def part(self, model: str, key: str, batch: str, trace: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Begin what this process does of a fleet's job, to be entered. Its steps belong to that trace."""
+        """A context manager around this process's part of a fleet's job. Its steps belong to ``trace``."""
         return _STEP
 
     def step(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Begin a step of the current job, to be entered."""
+        """A context manager around a step of the current job."""
         return _STEP
 
     def tried(self, sends: int, throttles: int) -> None:
-        """Note how many create requests were sent for the current job, and how many were answered 429."""
+        """Record how many create requests were sent for the current job, and how many of them got a 429."""
 
     def created(self, prediction_id: str, seconds: float, *, blocking: bool) -> None:  # noqa: ARG002
-        """Note the prediction that was made for the current job, ``seconds`` after its create request was sent.
+        """Record a prediction of the current job, ``seconds`` after its create request was sent.
 
-        A ``blocking`` create request is kept open for the prediction's end, 60 s at most.
+        A ``blocking`` create request is kept open until the prediction ends, for at most 60 s.
         """
         COUNTS.created += 1
         (COUNTS.blocking_creates if blocking else COUNTS.creates).add(seconds)
 
     def ended(self, prediction: Ended, seconds: float) -> None:
-        """Note the end of the current job's prediction, ``seconds`` after its create request was sent."""
+        """Record the end of the current job's prediction, ``seconds`` after its create request was sent."""
         COUNTS.ended[prediction.status] += 1
         COUNTS.ends.add(seconds)
 
@@ -179,8 +180,8 @@ class Telemetry:
 def is_traced(environment: Mapping[str, str]) -> bool:
     """Whether OpenTelemetry is in use in this process.
 
-    It is where the program has imported it, as ``opentelemetry-instrument`` does, or a variable ``OTEL_…`` is set; and
-    not with ``OTEL_SDK_DISABLED=true``.
+    It is if the program has imported it, as ``opentelemetry-instrument`` does, or if a variable ``OTEL_…`` is set,
+    unless ``OTEL_SDK_DISABLED=true``.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
@@ -188,6 +189,6 @@ def is_traced(environment: Mapping[str, str]) -> bool:
 
 
 def flush() -> None:
-    """Have OpenTelemetry's SDK export what it holds: a process that ends at once runs no handlers for that."""
+    """Let OpenTelemetry's SDK export what it holds. A process that exits at once does not run its exit handlers."""
     if module := sys.modules.get("replicate_job.otel"):
         module.flush()

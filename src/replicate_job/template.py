@@ -1,6 +1,6 @@
-"""Templates: text with names in braces, ``out/{model}/{line}-{name}``. Strict: an error says where in the text.
+"""Templates: text with names in braces, ``out/{model}/{line}-{name}``. An error names the column in the text.
 
-``{{`` and ``}}`` stand for the braces themselves. Without I/O, and without an opinion on what names there are.
+``{{`` and ``}}`` stand for braces. No I/O. The caller decides which names exist.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]|[^{}]+")
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A name in braces; ``column`` is where its brace stands, from 1."""
+    """A name in braces. ``column`` is the position of its opening brace, from 1."""
 
     name: str
     column: int
 
 
 class Template(msgspec.Struct, frozen=True):
-    """A text that was read. ``str`` writes it as it can be read again."""
+    """A template that was read. ``str`` returns text that can be read again."""
 
     parts: tuple[str | Field, ...]
 
@@ -41,12 +41,12 @@ class Template(msgspec.Struct, frozen=True):
                 raise _wrong(str(self), part.column, f"there is no {{{part.name}}}{_similar(part.name, known)}")
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The text with all its values. Raises JobError for a name without one."""
+        """The text with all values filled in. Raises JobError for a name without a value."""
         self.check(values)
         return "".join(values[part.name] if isinstance(part, Field) else part for part in self.parts)
 
     def fill_some(self, values: Mapping[str, str]) -> Template:
-        """The template in which these names have their values. A brace in a value is no field."""
+        """The template with these names filled in. Braces in a value stay text."""
         return Template(
             _joined(values.get(part.name, part) if isinstance(part, Field) else part for part in self.parts)
         )
@@ -57,12 +57,12 @@ def has_braces(text: str) -> bool:
 
 
 def escape(text: str) -> str:
-    """The text as a template that stands for it."""
+    """Escape the text for use in a template."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def read_template(text: str) -> Template:
-    """Raises JobError for a brace that is alone, and for empty braces."""
+    """Read a template. Raises JobError for an unpaired brace, and for empty braces."""
     parts: list[str | Field] = []
     for found in _PIECE.finditer(text):
         piece, column, name = found[0], found.start() + 1, found["name"]
@@ -79,7 +79,7 @@ def read_template(text: str) -> Template:
 
 
 def _joined(parts: Iterable[str | Field]) -> tuple[str | Field, ...]:
-    """The parts, with one text where there were several beside each other."""
+    """Join neighboring texts among the parts."""
     joined: list[str | Field] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

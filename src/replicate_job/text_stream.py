@@ -1,4 +1,4 @@
-"""The text of a prediction as it comes, for ``async for`` and ``for``."""
+"""A prediction's text as it comes, for ``async for`` and ``for``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate_job.flow.follow import Emit
 from replicate_job.job import Result
 
 Run = Callable[[Emit], Awaitable[Result]]
-"""Runs a job, and gives the output's text to the function as it comes."""
+"""Runs a job, and calls the function with the output's text as it comes."""
 
 
 class _Outcome:
@@ -40,9 +40,9 @@ class _Outcome:
 
 
 class AsyncTextStream(AsyncIterator[str]):
-    """The text of a prediction, for one ``async for``. The prediction is created when iteration begins.
+    """The text of a prediction, for one ``async for``. The prediction is created when the iteration begins.
 
-    ``result`` is the whole Result, with the saved files, once the stream has ended, also with an error; before that it
+    ``result`` is the whole Result, with the saved files, once the stream has ended, even with an error. Before that it
     raises JobError. ``async with`` closes a stream that is not read to its end.
     """
 
@@ -110,7 +110,7 @@ async def _read(run: Run, outcome: _Outcome) -> AsyncGenerator[str, None]:
         finally:
             pieces.put_nowait(None)  # ends the loop below, also after an error
 
-    # A task of its own: the job goes on to wait and save while the consumer is busy with a piece.
+    # A separate task lets the job wait and save while the consumer is busy with a piece.
     running = asyncio.create_task(work())
     try:
         while (piece := await pieces.get()) is not None:

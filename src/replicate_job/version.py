@@ -1,3 +1,3 @@
-"""The release. Apart from the package's ``__init__``, which imports most of what needs it."""
+"""The version of the package. It is not in ``__init__``, which imports most of the modules that need it."""
 
 __version__ = "0.1.0"
