@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures and settings for every test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pyreqwest.client.types import JsonLoadsContext
     from pyreqwest.response import Response
 
-# The machine that runs the tests may be busy with others: how long an example takes says nothing about the code.
+# Other processes may slow this machine down, so the duration of an example says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("patient"), max_examples=10)
 settings.load_profile("patient")
@@ -51,13 +51,13 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of collected tests live to the end: the garbage collector need not look through them each time."""
+    """Freeze the collected tests: there are thousands, and the garbage collector would look through them each time."""
     gc.freeze()
     gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs Cog, which is all that uses the models' environments, and as long what needs a PostgreSQL."""
+    """Mark tests that use the models' environments, as these run Cog, and mark tests with PostgreSQL as long."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "cache" in fixtures:
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def raw() -> Callable[..., bytes]:
-    """Everything that comes back on a raw socket until the connection ends. Raises ConnectionResetError on a reset."""
+    """Send a request over a raw socket, and read until the connection ends. Raises ConnectionResetError on a reset."""
 
     def raw(origin: str, request: str) -> bytes:
         host, _, port = urlsplit(origin).netloc.partition(":")
@@ -83,7 +83,7 @@ def raw() -> Callable[..., bytes]:
 
 
 class Heard:
-    """A reporter that remembers: lines to everyone, lines to those who ask, statuses as they were seen."""
+    """A reporter that records lines by their kind, and the statuses of predictions as they were observed."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -108,7 +108,7 @@ class Heard:
 
 
 class Breaking:
-    """A reporter that fails at one word, as one of a caller's own may."""
+    """A reporter one of whose methods raises, as a caller's own reporter may."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -134,10 +134,10 @@ class Breaking:
 
 
 class FastClock:
-    """A clock whose waiting goes ``speed`` times as fast.
+    """A clock on which waits pass ``speed`` times as fast.
 
-    ``slept`` lists the waits in its own seconds, ``set_by`` is by how much its wall clock is off. Of another boot than
-    any other, for its seconds are its own.
+    ``slept`` lists the waits in the clock's own seconds. ``set_by`` is how far its wall time was moved. Its boot is
+    unique, because its seconds cannot be compared with other clocks'.
     """
 
     boot = "fast"
@@ -160,14 +160,14 @@ class FastClock:
 
 @pytest.fixture(autouse=True)
 def _no_lessons() -> Iterator[None]:
-    """The port of an API may be another test's later: what was learned of its rate limit goes with the test."""
+    """Forget learned rate limits after the test: another test's API may get the same port."""
     yield
     forget_limits()
 
 
 @pytest.fixture(autouse=True)
 def _untraced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in most programs: tests of OpenTelemetry, which import it into this process, turn it on."""
+    """Turn tracing off, as in most programs. Tests of OpenTelemetry import it into this process, which turns it on."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
 
 
@@ -184,25 +184,25 @@ def breaking() -> Callable[[str], Reporter]:
 
 @pytest.fixture
 def fast() -> FastClock:
-    """Fifty seconds of waiting in one."""
+    """A clock on which fifty seconds of waiting pass in one."""
     return FastClock(50)
 
 
 @pytest.fixture
 def still() -> FastClock:
-    """As fast as any other; only its wall clock can be off."""
+    """A clock at normal speed, whose wall time can be moved."""
     return FastClock(1)
 
 
 @pytest.fixture
 def api(replicate_api: ScriptedAPI) -> Iterator[ScriptedAPI]:
-    """The scripted API, at which no test may leave the token with the delivery host."""
+    """The scripted API. After the test no request to the delivery host may have had the token."""
     yield replicate_api
     assert not replicate_api.strayed_token()
 
 
 class Relay:
-    """A port of its own that leads to the API; closed, it refuses connections."""
+    """A port that forwards to the API. While it is closed, it refuses connections."""
 
     def __init__(self, api: ScriptedAPI) -> None:
         self._target = urlsplit(api.base_url)
@@ -239,7 +239,7 @@ class Relay:
 
 @pytest.fixture(scope="session")
 def postgres(testrun_uid: str, worker_id: str) -> Iterator[Postgres]:
-    """A server, the same for all workers; started when a test wants it."""
+    """A PostgreSQL server for all test workers, started when a test needs it."""
     server = start(testrun_uid, worker_id)
     yield server
     server.stop()
@@ -253,7 +253,7 @@ async def relay(api: ScriptedAPI) -> AsyncIterator[Relay]:
 
 
 class LaterClock(SystemClock):
-    """A clock on which it is so many seconds later."""
+    """A clock that is ahead by some seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -267,7 +267,7 @@ class LaterClock(SystemClock):
 
 @pytest.fixture
 def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Path | DatabaseURL]]:
-    """``journals("other.db")`` is where that journal is. REPLICATE_JOB_TESTS_JOURNAL=postgres: it is a database."""
+    """``journals("other.db")`` is the journal's place: a database with REPLICATE_JOB_TESTS_JOURNAL=postgres."""
     if os.environ.get("REPLICATE_JOB_TESTS_JOURNAL") != "postgres":
         yield tmp_path.joinpath
         return
@@ -285,19 +285,19 @@ def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
 
 
 class SameJournal:
-    """The journal of ``connect``, as other processes have it."""
+    """The journal of ``connect``, opened as by another process."""
 
     def __init__(self, place: Path | DatabaseURL) -> None:
         self._place = place
         self.address = place.reveal() if isinstance(place, DatabaseURL) else str(place)
 
     def open(self, *, later: float = 0, token: str | None = None) -> SQLJournal:
-        """Open it as a process for which that much time went by."""
+        """Open it as a process on whose clock that much time has passed."""
         self.lapse(later)
         return open_journal(self._place, clock=LaterClock(later), token=token)
 
     def lapse(self, seconds: float) -> None:
-        """Let time go by for the leases of a database; a file's are over when their processes are."""
+        """Move the leases in a database, as if that much time had passed. A file's leases end with their processes."""
         if seconds and isinstance(self._place, DatabaseURL):
             self.execute(f"UPDATE holders SET lease_until = lease_until - {seconds}")  # noqa: S608 - a number
 
@@ -319,7 +319,7 @@ def same_journal(journals: Callable[[str], Path | DatabaseURL]) -> SameJournal:
 def connect(
     tmp_path: Path, heard: Heard, journals: Callable[[str], Path | DatabaseURL]
 ) -> Callable[..., AbstractAsyncContextManager[Context]]:
-    """``connect(api, clock=…, journal="other.db", settle=0.1, …)`` opens what a job needs against that API."""
+    """``connect(api, clock=…, journal="other.db", settle=0.1, …)`` opens a context for jobs at that API."""
 
     @asynccontextmanager
     async def connect(
@@ -340,14 +340,14 @@ def connect(
     return connect
 
 
-# Small Cog models, written by each test, behind the real local server and real Cog servers.
+# Small Cog models, written by the tests, behind the real local server and real Cog servers.
 
 NOTHING_TO_INSTALL = 'build:\n  python_version: ""\npredict: "predict.py:Predictor"\n'
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The worker's own, but for the environments: each of those is made once for all workers."""
+    """A cache for each test worker. Only the environments are shared: each is made once for all workers."""
     own = tmp_path_factory.getbasetemp()
     shared = (own if worker_id == "master" else own.parent) / "venvs"
     shared.mkdir(exist_ok=True)
@@ -363,7 +363,7 @@ def replicate_local_options(cache: Path) -> ServerOptions:
 
 @pytest.fixture
 def write_model(tmp_path: Path) -> Callable[..., Path]:
-    """Writes ``tmp/models/me/<name>`` and gives its folder; its root is ``tmp/models``."""
+    """Writes ``tmp/models/me/<name>`` and returns its folder. Its root is ``tmp/models``."""
 
     def write(code: str, config: str = NOTHING_TO_INSTALL, name: str = "model", **files: str) -> Path:
         folder = tmp_path / "models" / "me" / name
@@ -378,7 +378,7 @@ def write_model(tmp_path: Path) -> Callable[..., Path]:
 
 
 class Api:
-    """A client of a local server. Paths are below its origin."""
+    """A client of a local server. Paths are relative to its origin."""
 
     def __init__(self, base_url: str, client: Client) -> None:
         self.base_url, self.client = base_url, client
@@ -403,13 +403,13 @@ class Api:
         return await (await self.request("POST", "/v1/predictions", body, **headers)).json()
 
     async def run(self, **given: Any) -> Any:
-        """A prediction at its end."""
+        """Run a prediction to its end."""
         prediction = await self.create(given, prefer="wait")
         assert "completed_at" in prediction, prediction
         return prediction
 
     async def until(self, prediction: Any, reached: Callable[[Any], bool]) -> Any:
-        """Read the prediction's stream, an event at a time, until a GET shows what is waited for."""
+        """Read the prediction's stream event by event until a GET shows the expected state."""
         if reached(found := await self.get(prediction["urls"]["get"])):
             return found
         async with (
@@ -424,13 +424,13 @@ class Api:
 
 
 async def exact(answer: JsonLoadsContext) -> Any:
-    """The answer's JSON. pyreqwest's own reader is off by one bit in a tenth of all floats (measured, 0.15)."""
+    """The JSON of a response. pyreqwest's own reader is off by one bit in a tenth of all floats (measured, 0.15)."""
     return msgspec.json.decode(await answer.body_reader.bytes())
 
 
 @pytest.fixture
 def reach() -> Callable[[str], AbstractAsyncContextManager[Api]]:
-    """An ``Api`` at an origin, to be entered."""
+    """Opens an ``Api`` for an origin, as a context manager."""
 
     @asynccontextmanager
     async def open_client(base_url: str) -> AsyncIterator[Api]:
@@ -442,7 +442,7 @@ def reach() -> Callable[[str], AbstractAsyncContextManager[Api]]:
 
 @pytest.fixture
 def local(tmp_path: Path, cache: Path, reach: Callable[[str], AbstractAsyncContextManager[Api]]) -> Callable[..., Any]:
-    """A server of the test's models, to be entered; it gives an ``Api``."""
+    """Starts a server with the test's models, as a context manager that yields an ``Api``."""
 
     @asynccontextmanager
     async def start(**options: Any) -> AsyncIterator[Api]:

@@ -1,4 +1,4 @@
-"""A line to a PostgreSQL that can be cut, and that can go dead."""
+"""A connection to a PostgreSQL that can be cut, and that can go dead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """``url`` leads to the database through it. ``loses``: it drops notifications, as a pool of transactions does."""
+    """``url`` leads to the database through it. ``loses``: it drops notifications, as a transaction pool does."""
 
     def __init__(self, postgres: Postgres, database: str, *, loses: bool = False) -> None:
         url = urlsplit(postgres.url(database))
@@ -36,17 +36,17 @@ class Line:
         self._listener.close()
 
     def cut(self) -> None:
-        """End all connections, and every new one at once."""
+        """Close all connections, and every new one at once."""
         self._is_cut = True
         self._passes.set()
         self._end_all()
 
     def freeze(self) -> None:
-        """Pass nothing on: connections stay open, new ones too."""
+        """Forward nothing more. Connections stay open, and new ones are accepted."""
         self._passes.clear()
 
     def mend(self) -> None:
-        """What was not passed on is lost."""
+        """Forward again. What was not forwarded is lost."""
         self._is_cut = False
         self._end_all()
         self._passes.set()
@@ -78,7 +78,7 @@ class Line:
             server.shutdown(socket.SHUT_RDWR)
 
     def _return(self, server: socket.socket, client: socket.socket) -> None:
-        """A message after the other: its kind, its length, and the rest."""
+        """Forward message by message: each has a kind, a length, and the rest."""
         with suppress(OSError), server.makefile("rb") as messages:
             while head := messages.read(5):
                 message = head + messages.read(int.from_bytes(head[1:]) - 4)

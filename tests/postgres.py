@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from a wheel: a server for all workers of a session, a fresh database a test."""
+"""A real PostgreSQL for tests, from a wheel: one server for all test workers, and a fresh database for each test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from replicate_job.journal.postgres import migrate_database
 
 
 class Postgres:
-    """The server. ``create`` makes a database with the journal's tables, ``empty`` one without any."""
+    """The server. ``create`` makes a database with the journal's tables, ``empty`` one without tables."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         try:
@@ -36,7 +36,7 @@ class Postgres:
         self._template = ""
 
     def stop(self) -> None:
-        """The last of the workers that use it ends it."""
+        """Leave the server. The last test worker to leave stops it."""
         self._server.__exit__(None, None, None)
 
     def url(self, database: str = "postgres", **options: str) -> str:
@@ -56,7 +56,7 @@ class Postgres:
     def create(self) -> str:
         if not self._template:
             template = self.empty()
-            with ThreadPoolExecutor(1) as thread:  # a test may have an event loop here
+            with ThreadPoolExecutor(1) as thread:  # the test's thread may have a running event loop
                 thread.submit(asyncio.run, migrate_database(DatabaseURL(self.url(template)))).result()
             self._template = template
         return self.empty(f"TEMPLATE {self._template}")
@@ -65,12 +65,12 @@ class Postgres:
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def cut(self, name: str) -> int:
-        """End all connections to the database, and count them."""
+        """Close all connections to the database, and count them."""
         query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
         return len(self.execute(query, name))
 
     def restart(self) -> None:
-        """As after a crash: nothing is written down first."""
+        """Restart the server as after a crash, without a clean shutdown."""
         command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "-m", "immediate", "restart"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         user = self._server.system_user if hasattr(os, "geteuid") and os.geteuid() == 0 else None
@@ -81,14 +81,14 @@ ROOM = 4 * 2**30
 
 
 def start(run: str, worker: str) -> Postgres:
-    """The server that the workers of a run share."""
+    """The server that the test workers of a run share."""
     return Postgres(_folder() / f"replicate-job-{run}", worker)
 
 
 def _folder() -> Path:
-    """In memory where there is room for it: making and removing a database syncs hundreds of files.
+    """A folder in memory if possible, because making and removing a database syncs hundreds of files.
 
-    It is not pytest's: those are root's alone, and PostgreSQL never runs as root.
+    It is not in pytest's folder: only root can read that one, and PostgreSQL never runs as root.
     """
     memory = Path("/dev/shm")  # noqa: S108 - Linux's own
     with suppress(OSError):

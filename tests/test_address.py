@@ -1,4 +1,4 @@
-"""Which addresses an input may lead to; the standard library's table of special addresses is the oracle."""
+"""Addresses that an input may name. The standard library's table of special addresses is the oracle."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("text", PUBLIC)
-def test_a_public_address_is_known_as_one(text: str) -> None:
+def test_a_public_address_is_public(text: str) -> None:
     assert is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", NOT_PUBLIC)
-def test_this_machine_its_neighbours_and_special_addresses_are_not_public(text: str) -> None:
+def test_local_private_and_special_addresses_are_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
 @given(st.ip_addresses(v=4))
-def test_no_ipv4_address_is_public_that_the_standard_library_knows_to_be_special(address: IPv4Address) -> None:
+def test_no_special_ipv4_address_is_public(address: IPv4Address) -> None:
     special = (
         address.is_private
         or address.is_loopback
@@ -50,7 +50,7 @@ def test_no_ipv4_address_is_public_that_the_standard_library_knows_to_be_special
 
 
 @given(st.ip_addresses(v=6))
-def test_no_ipv6_address_is_public_that_the_standard_library_knows_to_be_special(address: IPv6Address) -> None:
+def test_no_special_ipv6_address_is_public(address: IPv6Address) -> None:
     special = (
         address.is_private
         or address.is_link_local
@@ -64,25 +64,25 @@ def test_no_ipv6_address_is_public_that_the_standard_library_knows_to_be_special
 
 
 @given(st.sampled_from(INSIDE).flatmap(lambda network: st.ip_addresses(network=network)))
-def test_a_private_address_stays_one_inside_every_form_that_carries_it(address: IPv4Address) -> None:
+def test_a_private_address_inside_an_ipv6_address_is_private(address: IPv4Address) -> None:
     number = int(address)
     forms = [number | 0xFFFF << 32, number | 0x64FF9B << 96, number << 80 | 0x2002 << 112, number]
     assert not any(is_public(IPv6Address(form)) for form in forms)
 
 
 @given(st.ip_addresses(v=4))
-def test_a_mapped_or_translated_address_is_judged_as_the_one_that_it_leads_to(address: IPv4Address) -> None:
+def test_an_ipv4_address_inside_an_ipv6_address_decides(address: IPv4Address) -> None:
     for prefix in (0xFFFF << 32, 0x64FF9B << 96):
         assert is_public(IPv6Address(int(address) | prefix)) == is_public(address)
 
 
-def test_this_machines_own_addresses_are_known_whatever_they_are() -> None:
+def test_this_machines_own_addresses_are_recognized() -> None:
     assert is_own(IPv4Address("127.0.0.1"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
         try:
             probe.connect(("1.1.1.1", 9))
         except OSError:
-            pass  # no way out, hence no address of its own
+            pass  # without a route there is no own address
         else:
             assert is_own(ip_address(probe.getsockname()[0]))
 
@@ -93,13 +93,13 @@ def test_a_public_address_of_another_machine_is_elsewhere(text: str) -> None:
     assert is_elsewhere(ip_address(text))
 
 
-async def test_a_host_is_looked_up_and_an_address_is_its_own() -> None:
+async def test_a_host_is_looked_up_and_an_address_is_returned_as_it_is() -> None:
     assert set(map(str, await lookup("localhost"))) <= {"127.0.0.1", "::1"}
     assert await lookup("10.1.2.3") == [IPv4Address("10.1.2.3")]
     assert await lookup("[::1]") == [IPv6Address("::1")]
 
 
 @pytest.mark.parametrize("host", ["..", "a" * 64 + ".example", "no-such-host.invalid", ""])
-async def test_what_is_no_host_is_an_oserror(host: str) -> None:
+async def test_a_malformed_host_raises_oserror(host: str) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - the class is the promise
         await lookup(host)

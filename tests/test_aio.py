@@ -1,4 +1,4 @@
-"""A loop in a thread, for callers that block; work in a thread, and until an event."""
+"""The loop thread for blocking callers; work in a thread, and work until an event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = contextvars.ContextVar("name", default="nobody")
 
 
 class StopError(Exception):
-    """What the handler of a signal raises."""
+    """Raised by the signal handler."""
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, new_loop], ids=["asyncio", "uvloop"])
@@ -29,7 +29,7 @@ def factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEven
 
 @pytest.fixture
 def stop() -> Iterator[Callable[[], None]]:
-    """Has the main thread's handler of SIGUSR1 raise StopError; the signal comes in the thread that calls."""
+    """Let the main thread's handler of SIGUSR1 raise StopError. Calling it sends the signal to the calling thread."""
 
     def handle(*_: object) -> None:
         raise StopError
@@ -52,19 +52,19 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "replicate-job"]
 
 
-def test_work_gives_its_value_or_its_error_and_no_thread_is_left(
+def test_run_returns_the_value_or_raises_the_error_and_leaves_no_thread(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     with LoopThread(factory) as loop:
         NAME.set("ours")
-        assert loop.run(value()) == "ours"  # as in the caller's context
+        assert loop.run(value()) == "ours"  # the work runs in the caller's context
         with pytest.raises(LookupError, match="gone"):
             loop.run(fails())
         assert threads()
     assert not threads()
 
 
-def test_what_a_signal_handler_raises_is_raised_after_the_clean_up(
+def test_an_exception_of_a_signal_handler_is_raised_after_the_clean_up(
     factory: Callable[[], asyncio.AbstractEventLoop], stop: Callable[[], None]
 ) -> None:
     done = []
@@ -110,7 +110,7 @@ def test_work_of_many_threads_runs_together(factory: Callable[[], asyncio.Abstra
         assert list(pool.map(lambda _: loop.run(meet()), range(8))) == ["nobody"] * 8
 
 
-def test_a_thread_that_waits_while_another_ends_the_loop_gets_a_clear_error(
+def test_a_waiting_thread_gets_an_error_when_another_closes_the_loop(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     waits = threading.Event()
@@ -129,7 +129,7 @@ def test_a_thread_that_waits_while_another_ends_the_loop_gets_a_clear_error(
             loop.run(work())
 
 
-def test_a_second_one_leaves_at_once_and_the_end_of_the_loop_cancels_again(
+def test_a_second_signal_ends_the_wait_at_once_and_closing_cancels_again(
     factory: Callable[[], asyncio.AbstractEventLoop], stop: Callable[[], None]
 ) -> None:
     done = []
@@ -153,7 +153,7 @@ def test_a_second_one_leaves_at_once_and_the_end_of_the_loop_cancels_again(
     assert not threads()
 
 
-def test_items_that_are_left_twice_are_closed(
+def test_an_iteration_interrupted_twice_is_closed(
     factory: Callable[[], asyncio.AbstractEventLoop], stop: Callable[[], None]
 ) -> None:
     done = []
@@ -178,7 +178,7 @@ def test_items_that_are_left_twice_are_closed(
     assert not threads()
 
 
-def test_items_that_are_left_early_are_closed(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_an_iteration_left_early_is_closed(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     done = []
 
     async def items() -> AsyncGenerator[int, None]:
@@ -197,14 +197,14 @@ def test_items_that_are_left_early_are_closed(factory: Callable[[], asyncio.Abst
     assert not threads()
 
 
-async def test_the_work_is_done_in_a_thread_and_its_result_or_error_comes_back() -> None:
+async def test_in_thread_returns_the_result_or_raises_the_error() -> None:
     assert await in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await in_thread(divmod, 7, 0)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_cancellation_waits_for_the_end_of_the_work(fails: bool) -> None:  # noqa: FBT001 - a parameter of the test
+async def test_a_cancelled_in_thread_waits_for_the_end_of_the_work(fails: bool) -> None:  # noqa: FBT001 - a parameter of the test
     is_begun, goes_on, ended = asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -225,7 +225,7 @@ async def test_a_cancellation_waits_for_the_end_of_the_work(fails: bool) -> None
 
 
 class Endless:
-    """Work that ends only where it is canceled."""
+    """Work that ends only when it is cancelled."""
 
     def __init__(self) -> None:
         self.is_begun, self.is_ended = asyncio.Event(), asyncio.Event()
@@ -238,7 +238,7 @@ class Endless:
             self.is_ended.set()
 
 
-async def test_what_the_work_gives_or_raises_comes_through() -> None:
+async def test_unless_returns_the_result_or_raises_the_error() -> None:
     async def work(value: int) -> int:
         await asyncio.sleep(0)
         return 1 // value
@@ -248,7 +248,7 @@ async def test_what_the_work_gives_or_raises_comes_through() -> None:
         await unless(asyncio.Event(), work(0))
 
 
-async def test_work_that_is_not_wanted_never_begins() -> None:
+async def test_canceled_work_never_begins() -> None:
     async def work() -> bool:
         raise AssertionError
 
@@ -257,7 +257,7 @@ async def test_work_that_is_not_wanted_never_begins() -> None:
     assert await unless(canceled, work()) is None
 
 
-async def test_a_cancellation_ends_the_work() -> None:
+async def test_setting_the_event_cancels_the_work() -> None:
     canceled, work = asyncio.Event(), Endless()
     task = asyncio.create_task(unless(canceled, work()))
     await work.is_begun.wait()
@@ -266,7 +266,7 @@ async def test_a_cancellation_ends_the_work() -> None:
     assert work.is_ended.is_set()
 
 
-async def test_who_waits_can_be_canceled_too_and_the_work_with_it() -> None:
+async def test_cancelling_the_waiting_task_cancels_the_work() -> None:
     work = Endless()
     task = asyncio.create_task(unless(asyncio.Event(), work()))
     await work.is_begun.wait()
@@ -276,7 +276,7 @@ async def test_who_waits_can_be_canceled_too_and_the_work_with_it() -> None:
     assert work.is_ended.is_set()
 
 
-async def test_a_slot_is_not_lost_to_one_who_gave_up_on_it() -> None:
+async def test_a_semaphore_is_not_lost_to_a_cancelled_waiter() -> None:
     slots = asyncio.Semaphore(0)
     canceled = asyncio.Event()
     task = asyncio.create_task(unless(canceled, slots.acquire()))
@@ -288,7 +288,7 @@ async def test_a_slot_is_not_lost_to_one_who_gave_up_on_it() -> None:
         assert not slots.locked()
 
 
-def test_an_exit_in_a_task_is_raised_where_it_is_awaited_and_the_loop_runs_on(
+def test_a_system_exit_in_a_task_is_raised_where_it_is_awaited_and_does_not_end_the_loop(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     async def leave() -> None:
@@ -320,10 +320,10 @@ def test_a_call_from_the_loops_own_thread_is_an_error(factory: Callable[[], asyn
         assert loop.run(asyncio.sleep(0, "on")) == "on"
 
 
-def test_an_iteration_that_is_collected_in_the_loops_own_thread_is_closed(
+def test_an_iteration_garbage_collected_in_the_loops_thread_is_closed(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    """As garbage of a circle may be, in any thread."""
+    """Garbage collection of a reference cycle can happen in any thread."""
     closed = threading.Event()
 
     async def numbers() -> AsyncGenerator[int, None]:
@@ -344,7 +344,7 @@ def test_an_iteration_that_is_collected_in_the_loops_own_thread_is_closed(
         assert closed.wait(10)
 
 
-def test_a_loop_is_ended_by_many_threads(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_several_threads_can_close_a_loop(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def lasts(begun: threading.Event) -> None:
         begun.set()
         try:

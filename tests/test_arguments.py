@@ -1,4 +1,4 @@
-"""An argument of another type than its own: one error that names it, before anything is sent."""
+"""An argument of a wrong type is one error that names it, before anything is sent."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-def test_every_option_has_a_kind() -> None:
+def test_every_option_has_a_check() -> None:
     options = OneShotOptions.__annotations__.keys() | OneShotBatchOptions.__annotations__.keys()
     assert options <= _KINDS.keys()
     assert options == WRONG.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name in OneShotOptions.__annotations__])
-async def test_an_option_of_a_call_that_is_not_of_its_type_is_named(api: ScriptedAPI, name: str) -> None:
+async def test_an_option_of_a_call_with_a_wrong_type_is_named(api: ScriptedAPI, name: str) -> None:
     for value in WRONG[name]:
         for call in (lambda **options: run(MODEL, {}, **options), lambda **options: list(stream(MODEL, {}, **options))):
             with pytest.raises(JobError, match=f"^{name} is .*: give ") as caught:
@@ -82,7 +82,7 @@ async def test_an_option_of_a_call_that_is_not_of_its_type_is_named(api: Scripte
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name in OneShotBatchOptions.__annotations__])
-def test_an_option_of_a_batch_that_is_not_of_its_type_is_named(api: ScriptedAPI, name: str) -> None:
+def test_an_option_of_a_batch_with_a_wrong_type_is_named(api: ScriptedAPI, name: str) -> None:
     for value in WRONG[name]:
         with pytest.raises(JobError, match=f"^{name} is .*: give "):
             batch(MODEL, [{"n": 1}], **{name: value})
@@ -91,14 +91,14 @@ def test_an_option_of_a_batch_that_is_not_of_its_type_is_named(api: ScriptedAPI,
 
 @pytest.mark.parametrize("name", ["token", "base_url", "headers", "journal", "rate", "local", "save_to"])
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_an_option_of_a_client_that_is_not_of_its_type_is_named(kind: Any, name: str) -> None:
+def test_an_option_of_a_client_with_a_wrong_type_is_named(kind: Any, name: str) -> None:
     for value in WRONG[name]:
         with pytest.raises(JobError, match=f"^{name} is .*: give "):
             kind(**{name: value})
 
 
 @pytest.mark.parametrize("values", [[1], [], "text", "", 5, 0, b"x", [("n", 1)]], ids=repr)
-def test_an_input_that_is_no_mapping_is_an_error(api: ScriptedAPI, values: Any) -> None:
+def test_an_input_that_is_not_a_mapping_is_an_error(api: ScriptedAPI, values: Any) -> None:
     with Client() as client:
         for call in (client.run, client.submit, client.stream):
             with pytest.raises(JobError, match=r"^input is a .*: give a dict of the model's inputs"):
@@ -109,7 +109,7 @@ def test_an_input_that_is_no_mapping_is_an_error(api: ScriptedAPI, values: Any) 
 
 
 @pytest.mark.parametrize("job", [5, None, b"acme/private", {"model": MODEL}, Path("run.xs")], ids=repr)
-def test_what_is_no_job_is_an_error(api: ScriptedAPI, job: Any) -> None:
+def test_a_value_that_is_not_a_job_is_an_error(api: ScriptedAPI, job: Any) -> None:
     with Client() as client:
         for call in (client.run, client.submit, client.stream, lambda job: client.batch(job, [])):
             with pytest.raises(JobError, match=r"^job is a "):
@@ -121,13 +121,13 @@ def test_what_is_no_job_is_an_error(api: ScriptedAPI, job: Any) -> None:
 
 
 @pytest.mark.parametrize("rows", [5, None, {"n": 1}, b"x", Job(MODEL)], ids=repr)
-def test_what_holds_no_rows_is_an_error(api: ScriptedAPI, rows: Any) -> None:
+def test_a_value_that_is_not_rows_is_an_error(api: ScriptedAPI, rows: Any) -> None:
     with Client() as client, pytest.raises(JobError, match=r"^rows is a .*: give a list of inputs"):
         client.batch(MODEL, rows)
     assert not api.requests
 
 
-async def test_a_name_that_is_no_text_is_an_error(api: ScriptedAPI) -> None:
+async def test_a_name_that_is_not_text_is_an_error(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         with Client() as blocking:
             asks: list[tuple[Callable[[Any], object], Callable[[Any], Awaitable[object]]]] = [
@@ -143,11 +143,11 @@ async def test_a_name_that_is_no_text_is_an_error(api: ScriptedAPI) -> None:
                         await aask(name)
             for model in (5, None, b"acme/private"):
                 with pytest.raises(JobError, match=r"^model is .*: give a model's name"):
-                    blocking.schema(model)  # type: ignore[arg-type] # that is the point
+                    blocking.schema(model)  # type: ignore[arg-type] # a wrong type on purpose
     assert not api.requests
 
 
-def test_other_arguments_of_a_client_are_named_too(api: ScriptedAPI) -> None:
+def test_other_wrong_arguments_of_a_client_are_named(api: ScriptedAPI) -> None:
     with Client() as client:
         handle = client.submit(MODEL, {"n": 1})
         sent = len(api.requests)
@@ -169,7 +169,7 @@ def test_other_arguments_of_a_client_are_named_too(api: ScriptedAPI) -> None:
 
 
 def test_a_string_is_one_ignored_column(api: ScriptedAPI) -> None:
-    """And not one for each of its letters."""
+    """The string is not taken as a list of its letters."""
     results: list[Result] = list(batch(MODEL, [{"n": 1, "note": "x"}], ignore_columns="note"))
     assert [result.input for result in results] == [{"n": 1}]
     assert api.count("create") == 1

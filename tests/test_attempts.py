@@ -51,7 +51,7 @@ async def test_a_client_keeps_its_options_apart_call_by_call(api: ScriptedAPI) -
     assert api.created == 2
 
 
-def test_rows_share_and_reuse(api: ScriptedAPI) -> None:
+def test_rows_can_share_and_reuse_predictions(api: ScriptedAPI) -> None:
     run("acme/first", FOX)
     given = [FOX, {"prompt": "a lake"}, {"prompt": "a lake"}]
     results = sorted(batch("acme/first", given, dedupe=True, reuse=timedelta(days=1)), key=lambda result: result.line)
@@ -60,7 +60,7 @@ def test_rows_share_and_reuse(api: ScriptedAPI) -> None:
     assert results[0].key.startswith("batch-")
 
 
-def test_a_fallback_that_does_not_fit_is_an_error_before_anything_is_paid_for(api: ScriptedAPI) -> None:
+def test_a_fallback_that_does_not_accept_the_input_is_an_error_before_anything_is_paid(api: ScriptedAPI) -> None:
     with pytest.raises(InputError, match="acme/second"):
         run("acme/first", FOX, fallback="acme/second")
     [result] = batch("acme/first", [FOX], fallback=["acme/second"])
@@ -68,7 +68,7 @@ def test_a_fallback_that_does_not_fit_is_an_error_before_anything_is_paid_for(ap
     assert not api.predictions
 
 
-def test_what_is_about_one_prediction_takes_none_of_it(api: ScriptedAPI) -> None:
+def test_functions_for_one_prediction_refuse_retries_fallback_and_reuse(api: ScriptedAPI) -> None:
     with Client() as client:
         for call in (client.submit, lambda *args, **options: list(client.stream(*args, **options))):
             for options in ({"retries": 1}, {"fallback": "acme/second"}, {"reuse": timedelta(days=1)}):
@@ -85,7 +85,7 @@ def test_what_is_about_one_prediction_takes_none_of_it(api: ScriptedAPI) -> None
     assert not api.predictions
 
 
-def test_a_job_file_has_fallbacks(tmp_path: Path) -> None:
+def test_a_job_file_can_have_fallbacks(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text(
         'model = "a/b"\n[[fallback]]\nmodel = "c/d"\ninputs = { prompt = "text", seed = false }\n'
@@ -115,7 +115,7 @@ def test_a_wrong_fallback_in_a_job_file_is_named(tmp_path: Path, wrong: str) -> 
 
 
 @pytest.mark.usefixtures("api")
-def test_none_of_it_is_imported_where_it_is_not_used() -> None:
+def test_a_run_without_further_attempts_imports_none_of_their_modules() -> None:
     program = (
         "import sys\nfrom replicate_job import batch, run\nimport replicate_job.cli.run, replicate_job.cli.batch\n"
         "run('acme/first', {'prompt': 'x'})\nlist(batch('acme/first', [{'prompt': 'x'}]))\n"

@@ -1,4 +1,4 @@
-"""Chains as they are written: what is wrong with them, what comes next, and with which input."""
+"""Chains: the errors in them, the steps that come next, and their inputs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def misfits(step: Step, made: dict[str, Any] = DRAW, takes: dict[str, Any] = ENL
     return Chain([Step("draw", "acme/draw"), step]).misfits({"draw": made, step.name: takes})
 
 
-def test_a_step_can_begin_when_those_that_it_names_have_ended() -> None:
+def test_a_step_is_ready_when_the_steps_that_it_uses_have_ended() -> None:
     chain = Chain([*poster().steps, Step("tell", "acme/tell", {"images": ["{draw.output[0]}", "{enlarge.output}"]})])
     assert [step.name for step in chain.ready((), ())] == ["draw"]
     assert chain.ready((), {"draw"}) == []
@@ -55,7 +55,7 @@ def test_a_step_can_begin_when_those_that_it_names_have_ended() -> None:
     assert chain.inputs == ("prompt", "seed")
 
 
-def test_a_field_alone_keeps_its_type_and_others_become_text() -> None:
+def test_a_text_with_only_a_field_keeps_the_values_type() -> None:
     chain = Chain(
         [
             Step("a", "acme/a", {"seed": "{seed}", "prompt": "{{{seed}}} of {seed} {flag}", "x": {"y": ["{seed}", 1]}}),
@@ -82,7 +82,7 @@ def test_an_input_without_a_value_is_left_out_and_a_text_needs_all_of_its_values
         ([None], "{draw.output[0]} is nothing: draw made [null]"),
     ],
 )
-def test_an_output_that_is_not_there_is_an_error(output: Any, problem: str) -> None:
+def test_a_missing_output_is_an_error(output: Any, problem: str) -> None:
     with pytest.raises(JobError) as raised:
         input_of(poster(), "enlarge", {}, {"draw": output})
     assert str(raised.value) == f"step enlarge, input image: {problem}"
@@ -99,7 +99,7 @@ def test_an_output_that_is_not_there_is_an_error(output: Any, problem: str) -> N
         ("{draw.output[0]", "in '{draw.output[0]', column 1: this { is not closed (write {{ for a { itself)"),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_an_error(image: str, problem: str) -> None:
+def test_a_reference_to_nothing_is_an_error(image: str, problem: str) -> None:
     with pytest.raises(JobError) as raised:
         poster(image=image)
     assert str(raised.value) == f"step enlarge, input image: {problem}"
@@ -114,14 +114,14 @@ def test_a_reference_that_leads_nowhere_is_an_error(image: str, problem: str) ->
         (["a.b"], "'a.b' does not name a step: take letters, digits, - and _, a letter first"),
     ],
 )
-def test_steps_have_names_of_their_own(names: list[str], problem: str) -> None:
+def test_step_names_must_be_valid_and_unique(names: list[str], problem: str) -> None:
     with pytest.raises(JobError) as raised:
         Chain([Step(name, "acme/a") for name in names])
     assert str(raised.value) == problem
 
 
 @pytest.mark.parametrize("image", ["{draw.output[0]}", Ref("draw.output[3]"), "{prompt}", "https://example.com/x"])
-def test_an_output_fits_where_its_type_does(image: Any) -> None:
+def test_an_output_fits_an_input_of_the_same_type(image: Any) -> None:
     assert misfits(Step("enlarge", "acme/enlarge", {"image": image})) == []
 
 
@@ -141,11 +141,11 @@ def test_an_output_fits_where_its_type_does(image: Any) -> None:
         ({"scale": "{prompt}0"}, "scale: '{prompt}0' is text, and this takes an integer"),
     ],
 )
-def test_an_output_that_cannot_fit_is_told_by_its_schema(given: dict[str, Any], problem: str) -> None:
+def test_an_output_that_does_not_fit_its_input_is_reported_by_the_schemas(given: dict[str, Any], problem: str) -> None:
     assert misfits(Step("enlarge", "acme/enlarge", given)) == [f"step enlarge, input {problem}"]
 
 
-def test_the_pieces_of_a_text_are_one_text() -> None:
+def test_an_output_of_text_pieces_is_one_text() -> None:
     step = Step("then", "acme/draw", {"prompt": "{draw.output}"})
     assert misfits(step, TELL, DRAW) == []
     assert misfits(Step("then", "acme/x", {"image": "{draw.output}"}), TELL) == [
@@ -153,7 +153,7 @@ def test_the_pieces_of_a_text_are_one_text() -> None:
     ]
 
 
-def test_a_file_does_not_go_where_text_goes_and_lists_are_looked_into() -> None:
+def test_a_file_does_not_fit_a_text_input_even_in_a_list() -> None:
     assert misfits(Step("tell", "acme/tell", {"prompt": "{draw.output[0]}"}), takes=TELL) == [
         "step tell, input prompt: {draw.output[0]} is a file, and this takes text"
     ]
@@ -164,14 +164,14 @@ def test_a_file_does_not_go_where_text_goes_and_lists_are_looked_into() -> None:
     ]
 
 
-def test_where_a_schema_says_nothing_everything_fits() -> None:
+def test_without_a_schema_everything_fits() -> None:
     step = Step("enlarge", "acme/enlarge", {"image": "{draw.output.a[1].b}", "other": "{draw.output}"})
     chain = Chain([Step("draw", "acme/draw"), step])
     assert chain.misfits({"draw": None, "enlarge": None}) == []
     assert chain.misfits({"draw": openapi_schema({}, {"title": "Anything"}), "enlarge": None}) == []
 
 
-def test_the_chains_own_inputs_have_the_schemas_of_what_they_are_for() -> None:
+def test_a_chains_input_has_the_schema_of_the_steps_input_that_uses_it() -> None:
     chain = Chain(
         [
             Step("draw", "acme/draw", {"prompt": "{subject}", "seed": "{seed}", "shape": "{shape}"}),
@@ -187,8 +187,8 @@ def test_the_chains_own_inputs_have_the_schemas_of_what_they_are_for() -> None:
     assert [one["type"] for one in own["properties"]["seed"]["allOf"]] == ["integer", "integer"]
 
 
-def test_a_chain_survives_a_pool_of_processes() -> None:
-    chain = pickle.loads(pickle.dumps(poster()))  # noqa: S301 - our own
+def test_a_chain_can_be_pickled() -> None:
+    chain = pickle.loads(pickle.dumps(poster()))  # noqa: S301 - the test's own data
     assert chain == poster()
     assert input_of(chain, "draw", {"prompt": "a", "seed": 1}, {}) == {"prompt": "a, at dusk", "seed": 1}
     assert chain.identity == poster().identity != poster(image="{draw.output[1]}").identity
@@ -216,20 +216,20 @@ def each(of: str | Ref, **given: Any) -> Chain:
         ("{draw.output", {"image": "{each}"}, "this { is not closed"),
     ],
 )
-def test_a_list_to_run_for_that_cannot_be_one_is_said(of: str, given: dict[str, Any], problem: str) -> None:
+def test_a_for_each_that_cannot_be_a_list_is_reported(of: str, given: dict[str, Any], problem: str) -> None:
     with pytest.raises(JobError) as raised:
         each(of, **given)
     assert problem in str(raised.value)
 
 
-def test_an_element_needs_a_list_and_names_no_step() -> None:
+def test_each_needs_a_for_each_and_is_no_name_of_a_step() -> None:
     with pytest.raises(JobError, match=r"step draw, input image: .each. is an element, and the step has no for_each"):
         Chain([Step("draw", "acme/draw", {"image": "{each}"})])
     with pytest.raises(JobError, match="'each' does not name a step"):
         Chain([Step("each", "acme/draw")])
 
 
-def test_parts_of_an_element_reach_its_call() -> None:
+def test_parts_of_an_element_are_filled_into_its_calls_input() -> None:
     chain = each(Ref("draw.output.boxes"), image="{each.url}", label="{each.names[1]} of {draw.output.title}")
     outputs = {
         "draw": {"title": "a lake", "boxes": [{"url": "u", "names": ["a", "b"]}, {"url": "v", "names": ["c", 7]}]}
@@ -243,7 +243,7 @@ def test_parts_of_an_element_reach_its_call() -> None:
 
 
 def test_a_chain_without_lists_keeps_its_identity() -> None:
-    """Batches that were begun before there were lists go on."""
+    """Batches of earlier releases, which had no lists, can continue."""
     first = '{"name":"draw","model":"acme/draw","input":{"prompt":"{prompt}, at dusk","seed":{"name":"seed"}},'
     assert poster().identity.startswith(f'[{first}"cancel_after":null,"allow_unknown":false}},')
     assert each("{draw.output}", image="{each}").identity != each("{draw.output[0]}", image="{each}").identity

@@ -1,4 +1,4 @@
-"""The client of an application: many calls over one pool, one journal and one rate limit."""
+"""The client for applications: many calls share one pool, one journal and one rate limit."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ FOX = ("black-forest-labs/flux-schnell", {"prompt": "a fox"})
 ENDLESS = Script(duration=math.inf)
 
 
-def test_a_second_call_is_one_request(api: ScriptedAPI) -> None:
-    """The model was looked up by the first."""
+def test_a_second_call_of_a_client_sends_one_request(api: ScriptedAPI) -> None:
+    """The first call resolved the model."""
     with Client() as client:
         client.run(*FOX)
         before = len(api.requests)
@@ -56,13 +56,13 @@ async def test_calls_of_a_client_share_its_connections(api: ScriptedAPI, tmp_pat
     assert all(path.parent == tmp_path / "out" / result.prediction_id for result in results for path in result.files)
 
 
-async def test_equal_keys_together_are_one_prediction(api: ScriptedAPI) -> None:
+async def test_calls_with_equal_keys_at_the_same_time_make_one_prediction(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         results = await asyncio.gather(*(client.run("acme/private", {"n": 1}, key="order-17") for _ in range(10)))
     assert len({result.prediction_id for result in results}) == api.count("create") == 1
 
 
-async def test_a_submitted_job_is_back_once_its_prediction_exists(api: ScriptedAPI, tmp_path: Path) -> None:
+async def test_submit_returns_once_the_prediction_exists(api: ScriptedAPI, tmp_path: Path) -> None:
     api.next(Script(duration=math.inf, output=[OutputFile(name="out.gif", content=b"GIF89a")]))
     async with AsyncClient(save_to=tmp_path) as client:
         job = await client.submit(*FOX, key="order-18")
@@ -89,7 +89,7 @@ def test_a_submitted_job_can_be_canceled(api: ScriptedAPI) -> None:
     assert api.count("cancel") == 1
 
 
-def test_a_submitted_job_is_waited_for_within_a_timeout_and_then_again(api: ScriptedAPI) -> None:
+def test_a_submitted_job_can_be_waited_for_again_after_a_timeout(api: ScriptedAPI) -> None:
     api.next(ENDLESS)
     with Client() as client:
         job = client.submit("acme/private", {"n": 1}, timeout=30)
@@ -113,7 +113,7 @@ def test_a_job_is_canceled_while_another_thread_waits_for_it(api: ScriptedAPI) -
         assert waiting.result(timeout=30).status == canceled.status == "canceled"
 
 
-def test_names_that_there_are_not_are_a_clear_error(api: ScriptedAPI) -> None:
+def test_an_unknown_name_is_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         for ask in (client.get, client.cancel, client.wait):
             with pytest.raises(UnknownJobError, match=f"no prediction nothing at {api.base_url}"):
@@ -122,7 +122,7 @@ def test_names_that_there_are_not_are_a_clear_error(api: ScriptedAPI) -> None:
             client.schema("acme/nothing")
 
 
-def test_a_prediction_that_was_made_elsewhere_is_waited_for_and_kept(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_wait_keeps_the_outputs_of_a_prediction_made_elsewhere(api: ScriptedAPI, tmp_path: Path) -> None:
     with Client(journal=tmp_path / "other.db") as other:
         made = other.submit(*FOX).prediction_id
     with Client(save_to=tmp_path / "out") as client:
@@ -133,7 +133,7 @@ def test_a_prediction_that_was_made_elsewhere_is_waited_for_and_kept(api: Script
     assert api.count("create") == 1
 
 
-def test_what_was_interrupted_is_resumed(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_resume_finishes_an_interrupted_job(api: ScriptedAPI, tmp_path: Path) -> None:
     api.next(ENDLESS, ENDLESS, Script(duration=math.inf, end="failed", error="out of memory"))
     with Client(save_to=tmp_path / "out") as client:
         keys = [client.submit("acme/private", {"n": number}, key=f"order-{number}").key for number in range(3)]
@@ -158,7 +158,7 @@ def test_a_job_that_cannot_be_resumed_names_its_problem(api: ScriptedAPI) -> Non
     assert "401" in result.problem
 
 
-def test_text_is_streamed(api: ScriptedAPI) -> None:
+def test_stream_yields_the_pieces_of_the_text(api: ScriptedAPI) -> None:
     api.next(Script(output=["Hel", "lo"], stream=Stream()))
     with Client() as client:
         text = client.stream("meta/llama-2-70b-chat", {"prompt": "Hi"})
@@ -181,7 +181,7 @@ def test_batches_of_a_client_run_side_by_side(api: ScriptedAPI) -> None:
     assert api.count("create") == 40
 
 
-def test_progress_is_reported_to_the_callers_function(api: ScriptedAPI) -> None:
+def test_progress_is_passed_to_the_callers_function(api: ScriptedAPI) -> None:
     reported: list[Progress] = []
     logs = "loading\n 50%|█████     | 2/4 [00:01<00:01]\n"
     api.next(Script(boot=0.05, duration=3, output="done", logs=logs))
@@ -197,7 +197,7 @@ def test_progress_is_reported_to_the_callers_function(api: ScriptedAPI) -> None:
         assert len(reported) == before
 
 
-async def test_a_client_that_is_closed_says_so_and_closes_twice(api: ScriptedAPI) -> None:
+async def test_a_closed_client_raises_closed_error_and_can_be_closed_again(api: ScriptedAPI) -> None:
     client = AsyncClient()
     await client.run(*FOX)
     await client.aclose()
@@ -217,8 +217,8 @@ async def test_a_client_that_is_closed_says_so_and_closes_twice(api: ScriptedAPI
     assert api.count("create") == 1
 
 
-async def test_closing_ends_calls_under_way_and_leaves_their_predictions_running(api: ScriptedAPI) -> None:
-    """Another client goes on with the same keys."""
+async def test_closing_ends_running_calls_and_leaves_their_predictions_running(api: ScriptedAPI) -> None:
+    """Another client can continue with the same keys."""
     api.next(*[ENDLESS] * 4)
     client = AsyncClient()
     running = asyncio.create_task(client.run("acme/private", {"n": 1}, key="order-17"))
@@ -239,8 +239,8 @@ async def test_closing_ends_calls_under_way_and_leaves_their_predictions_running
     assert api.count("create") == 4
 
 
-async def test_a_batch_that_is_read_slowly_raises_after_the_end_of_its_client(api: ScriptedAPI) -> None:
-    """Its rows so far are not taken for all of them."""
+async def test_an_unfinished_batch_raises_after_its_client_was_closed(api: ScriptedAPI) -> None:
+    """The rows so far are not taken for all rows."""
     async with AsyncClient() as client:
         rows = client.batch("acme/private", [{"n": number} for number in range(5)]).__aiter__()
         await anext(rows)
@@ -260,7 +260,7 @@ def test_a_client_belongs_to_the_loop_in_which_it_was_opened() -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_a_process_ends_though_its_clients_were_left_open() -> None:
+def test_a_process_with_open_clients_can_exit() -> None:
     program = """
 import asyncio
 from replicate_job import AsyncClient, Client
@@ -295,8 +295,8 @@ else:
     assert (done.stdout, done.stderr) == ("7 succeeded\n", "")
 
 
-def test_a_client_without_a_call_so_far_works_on_both_sides_of_a_fork(api: ScriptedAPI) -> None:
-    """A server that imports its application before it forks has such clients in its modules."""
+def test_an_unused_client_works_on_both_sides_of_a_fork(api: ScriptedAPI) -> None:
+    """A server that imports its application before it forks may have such clients in its modules."""
     program = """
 import os
 from replicate_job import Client
@@ -308,7 +308,7 @@ print(client.run("acme/private", {"n": 1}).status if os.fork() else client.run("
     assert api.count("create") == 2
 
 
-def test_a_client_without_a_call_has_no_thread_and_closes(api: ScriptedAPI) -> None:
+def test_an_unused_client_has_no_thread_and_can_be_closed(api: ScriptedAPI) -> None:
     threads = own_threads()
     client = Client()
     assert own_threads() == threads
@@ -319,7 +319,7 @@ def test_a_client_without_a_call_has_no_thread_and_closes(api: ScriptedAPI) -> N
     assert not api.requests
 
 
-def test_what_was_asked_and_answered_is_pruned(api: ScriptedAPI) -> None:
+def test_a_pruned_jobs_key_creates_no_second_prediction(api: ScriptedAPI) -> None:
     with Client() as client:
         client.run(*FOX, key="order-17")
         assert client.prune(older_than=timedelta(days=30)).jobs == 0
@@ -329,7 +329,7 @@ def test_what_was_asked_and_answered_is_pruned(api: ScriptedAPI) -> None:
     assert api.count("create") == 1
 
 
-def test_a_schema_is_asked_for_once(api: ScriptedAPI) -> None:
+def test_a_schema_is_requested_once(api: ScriptedAPI) -> None:
     with Client() as client:
         schema = client.schema(FOX[0])
         assert client.schema(FOX[0]) is schema
@@ -365,28 +365,28 @@ def test_the_clients_have_the_same_methods_and_options() -> None:
     assert inspect.signature(AsyncClient).parameters == inspect.signature(Client).parameters
 
 
-def test_an_option_that_there_is_not_is_a_type_error(api: ScriptedAPI) -> None:
+def test_an_unknown_option_is_a_type_error(api: ScriptedAPI) -> None:
     with Client() as client, pytest.raises(TypeError, match="there is no option 'kee'"):
-        client.run(*FOX, kee="order-17")  # type: ignore[call-arg] # that is the point
+        client.run(*FOX, kee="order-17")  # type: ignore[call-arg] # a wrong name on purpose
     with pytest.raises(JobError, match="rate: 'fast' is no rate"):
         Client(rate="fast")
     assert not api.requests
 
 
 def own_threads() -> list[str]:
-    """The names of all threads but those of the event loop's pool, which has at most six."""
+    """The names of all threads except those of the event loop's pool, which has at most six."""
     return sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
 
 
 def descriptors() -> int:
-    """How many this process has, where the system tells."""
+    """The number of this process's file descriptors, if the system tells."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 @pytest.mark.long
-async def test_a_thousand_cancelled_calls_leave_nothing_behind(api: ScriptedAPI) -> None:
-    """Calls that end at any of their steps: no task, no slot of a table, no thread, no descriptor."""
+async def test_a_thousand_cancelled_calls_leave_no_resources(api: ScriptedAPI) -> None:
+    """Calls cancelled at any step leave no task, no table entry, no thread and no descriptor."""
     chance = random.Random(7)  # noqa: S311 - repeatable, not secret
     async with AsyncClient(rate="none") as client:
         await client.run("acme/private", {"n": 0})
@@ -407,11 +407,11 @@ async def test_a_thousand_cancelled_calls_leave_nothing_behind(api: ScriptedAPI)
         assert own_threads() == threads
         await asyncio.gather(*(client.run("acme/private", {"n": -number}) for number in range(64)))
     assert len(asyncio.all_tasks()) == 1
-    await asyncio.to_thread(api.wait_until, lambda: descriptors() <= files)  # the server closes its ends, too
+    await asyncio.to_thread(api.wait_until, lambda: descriptors() <= files)  # the server's ends close a little later
 
 
-async def test_a_client_whose_closing_is_cancelled_closes_all_the_same(api: ScriptedAPI) -> None:
-    """Once for all that close it, of any number of tasks."""
+async def test_a_client_is_closed_even_if_its_closing_is_cancelled(api: ScriptedAPI) -> None:
+    """It is closed once, by any number of tasks."""
     api.next(ENDLESS, ENDLESS)
     client = AsyncClient()
     calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(2)]
@@ -426,7 +426,7 @@ async def test_a_client_whose_closing_is_cancelled_closes_all_the_same(api: Scri
     await client.aclose()
 
 
-def test_a_client_is_closed_by_many_threads(api: ScriptedAPI) -> None:
+def test_several_threads_can_close_a_client(api: ScriptedAPI) -> None:
     api.next(ENDLESS)
     client = Client()
     with ThreadPoolExecutor(4) as pool:
@@ -441,7 +441,7 @@ def test_a_client_is_closed_by_many_threads(api: ScriptedAPI) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what Linux lists")
 @pytest.mark.usefixtures("api")
 def test_closed_clients_leave_no_descriptors() -> None:
-    """Nor one whose closing was cancelled."""
+    """Not even a client whose closing was cancelled leaves some."""
     program = """
 import asyncio, os, time
 from replicate_job import AsyncClient, Client
@@ -479,8 +479,8 @@ print(settles(before), count(), before)
     assert (done.stdout[:4], done.stderr) == ("True", ""), done
 
 
-def test_waiting_and_resuming_are_bounded_by_a_timeout(api: ScriptedAPI) -> None:
-    """The predictions run on, and are waited for again."""
+def test_wait_and_resume_keep_to_their_timeout(api: ScriptedAPI) -> None:
+    """The predictions run on, and can be waited for again."""
     api.next(ENDLESS, ENDLESS)
     with Client() as client:
         made = client.submit("acme/private", {"n": 1}, key="order-17").prediction_id
@@ -497,7 +497,7 @@ def test_waiting_and_resuming_are_bounded_by_a_timeout(api: ScriptedAPI) -> None
     assert (api.count("create"), api.count("cancel")) == (2, 0)
 
 
-def test_looking_for_a_prediction_counts_as_waiting_for_it(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_the_timeout_of_wait_includes_the_search_for_the_prediction(api: ScriptedAPI, tmp_path: Path) -> None:
     with Client(journal=tmp_path / "other.db") as other:
         made = other.submit(*FOX).prediction_id
     api.faults.next("get", *["503"] * 50)
@@ -506,7 +506,7 @@ def test_looking_for_a_prediction_counts_as_waiting_for_it(api: ScriptedAPI, tmp
     assert caught.value.result.prediction_id == made
 
 
-def test_the_docstrings_of_the_client_that_blocks_are_its_own() -> None:
+def test_the_blocking_client_has_docstrings_of_its_own() -> None:
     for kind in (Client, replicate_job.JobHandle):
         for name, function in inspect.getmembers(kind, inspect.isfunction):
             if not name.startswith("_"):
@@ -515,8 +515,8 @@ def test_the_docstrings_of_the_client_that_blocks_are_its_own() -> None:
                 assert not {"await", "async", "coroutine", "See"} & set(told.replace("`", " ").split()), name
 
 
-async def test_a_call_that_waits_for_its_slot_is_in_the_journal(api: ScriptedAPI) -> None:
-    """A process that ends meanwhile has not lost it."""
+async def test_a_call_that_waits_for_a_rate_limit_slot_is_in_the_journal(api: ScriptedAPI) -> None:
+    """If the process ends during the wait, the job is not lost."""
     api.next(*[Script(output="done")] * 12)
     async with AsyncClient(rate="5/s") as client:
         await client.run("acme/private", {"n": 0})
@@ -532,7 +532,7 @@ async def test_a_call_that_waits_for_its_slot_is_in_the_journal(api: ScriptedAPI
     assert api.count("create") == 12
 
 
-def test_an_input_that_does_not_fit_is_refused_by_a_known_model_too(api: ScriptedAPI) -> None:
+def test_a_wrong_input_is_refused_for_a_cached_model_too(api: ScriptedAPI) -> None:
     with Client() as client:
         client.run(*FOX)
         for key in (None, "order-17"):
@@ -550,8 +550,8 @@ def test_a_client_that_cannot_be_opened_leaves_no_thread(monkeypatch: pytest.Mon
     assert own_threads() == threads
 
 
-async def test_the_results_of_a_batch_are_for_one_loop_and_a_second_says_so(api: ScriptedAPI) -> None:
-    """It would find no rows any more, and look as if there had been none."""
+async def test_a_second_loop_over_a_batchs_results_is_an_error(api: ScriptedAPI) -> None:
+    """A second loop would find no rows, and look as if there had been none."""
     rows = [{"n": 1}, {"n": 2}]
     with Client() as client:
         results = client.batch("acme/private", rows)
@@ -571,16 +571,14 @@ async def test_the_results_of_a_batch_are_for_one_loop_and_a_second_says_so(api:
 
 
 @pytest.mark.parametrize("kind", [AsyncClient, Client])
-def test_a_client_is_not_pickled_with_its_token(kind: type[AsyncClient | Client]) -> None:
-    client = kind(token="r8_0123456789")  # noqa: S106 - not a secret
+def test_a_client_cannot_be_pickled(kind: type[AsyncClient | Client]) -> None:
+    client = kind(token="r8_0123456789")  # noqa: S106 - not a real token
     for duplicate in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError, match="cannot be pickled or copied: make one in each process"):
             duplicate(client)
 
 
-async def test_records_of_the_logger_say_which_job_they_are_about(
-    api: ScriptedAPI, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_log_records_name_their_job(api: ScriptedAPI, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="replicate_job")
     api.faults.next("create", "503")
     async with AsyncClient() as client:
@@ -592,10 +590,10 @@ async def test_records_of_the_logger_say_which_job_they_are_about(
     assert (ended["key"], ended["prediction"]) == ("mine", result.prediction_id)
 
 
-async def test_an_error_says_which_job_it_is_about(api: ScriptedAPI) -> None:
+async def test_an_error_names_its_job(api: ScriptedAPI) -> None:
     api.faults.next("create", "402")
     async with AsyncClient() as client:
         with pytest.raises(PaymentRequiredError) as caught:
             await client.run("acme/private", {"n": 1}, key="mine")
     assert caught.value.about == {"key": "mine", "model": "acme/private"}
-    assert pickle.loads(pickle.dumps(caught.value)).about == caught.value.about  # noqa: S301 - our own
+    assert pickle.loads(pickle.dumps(caught.value)).about == caught.value.about  # noqa: S301 - the test's own data

@@ -1,4 +1,4 @@
-"""What the account holds, from Python: the same names block in ``Client`` and are coroutines in ``AsyncClient``."""
+"""The account's predictions, models and trainings from Python. ``Client`` and ``AsyncClient`` have the same names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def elsewhere(api: ScriptedAPI, folder: Path, script: Script = PICTURE) -> str:
         return client.submit(SDXL, {}).prediction_id
 
 
-def test_outputs_of_others_are_kept_once(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_pull_keeps_outputs_made_elsewhere_once(api: ScriptedAPI, tmp_path: Path) -> None:
     made = elsewhere(api, tmp_path)
     running = elsewhere(api, tmp_path, Script(duration=math.inf))
     gone = elsewhere(api, tmp_path, Script(duration=0, boot=0, output=[OutputFile(content=b"x", expires=0)]))
@@ -44,7 +44,7 @@ def test_outputs_of_others_are_kept_once(api: ScriptedAPI, tmp_path: Path) -> No
     assert api.count("download") == 2
 
 
-def test_where_outputs_go_has_to_be_named(tmp_path: Path) -> None:
+def test_pull_needs_a_folder(tmp_path: Path) -> None:
     with Client(journal=tmp_path / "journal.db", base_url="http://127.0.0.1:9") as client:
         with pytest.raises(JobError, match="save_to: name the folder"):
             next(client.pull())
@@ -67,12 +67,12 @@ async def test_the_accounts_predictions_come_with_the_files_that_were_kept(api: 
         assert recent == [other.key]
 
 
-def test_an_argument_of_another_kind_is_named_before_anything_is_sent(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_named_before_anything_is_sent(api: ScriptedAPI, tmp_path: Path) -> None:
     wrong: Any = 7
     with Client(save_to=tmp_path) as client:
         calls: dict[str, Callable[[], object]] = {
             "query": lambda: client.search(wrong),
-            "limit": lambda: client.search("a", limit="7"),  # type: ignore[arg-type] # on purpose
+            "limit": lambda: client.search("a", limit="7"),  # type: ignore[arg-type] # a wrong type on purpose
             "owner": lambda: client.models(wrong),
             "model": lambda: client.readme(wrong),
             "since": lambda: next(client.pull(since=wrong)),
@@ -86,7 +86,7 @@ def test_an_argument_of_another_kind_is_named_before_anything_is_sent(api: Scrip
     assert api.requests == []
 
 
-def test_models_show_what_they_are_and_how_they_are_run(api: ScriptedAPI) -> None:
+def test_models_are_found_with_their_readme_and_example(api: ScriptedAPI) -> None:
     with Client() as client:
         assert [model.model for model in client.search("says hello")] == ["replicate/hello-world"]
         assert [model.model for model in client.models("Replicate")] == ["replicate/hello-world"]
@@ -122,7 +122,7 @@ def test_trainings_and_deployments_are_shown(api: ScriptedAPI) -> None:
             client.deployment("acme/nothing")
 
 
-def test_a_training_is_a_job_of_its_key(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_training_is_a_job_with_its_key(api: ScriptedAPI, tmp_path: Path) -> None:
     api.next(Script(duration=0.05))
     with Client(save_to=tmp_path / "out") as client:
         given = {"input_images": "https://example.com/a.zip"}

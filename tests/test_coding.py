@@ -1,4 +1,4 @@
-"""What compressed bytes hold, however they arrive."""
+"""The content of compressed bytes, in whatever chunks they arrive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def read(coding: str, packed: bytes, step: int) -> bytes:
 
 
 @given(st.lists(st.binary(), min_size=1, max_size=4), st.integers(1, 50), st.integers(0, 20))
-async def test_every_member_of_a_gzip_file_is_read_and_no_padding(
+async def test_every_member_of_a_gzip_file_is_read_and_padding_is_ignored(
     members: list[bytes], step: int, padding: int
 ) -> None:
     packed = b"".join(map(gzip.compress, members)) + bytes(padding)
@@ -35,14 +35,14 @@ async def test_every_member_of_a_gzip_file_is_read_and_no_padding(
 
 
 @given(st.binary(), st.integers(2, 50), st.booleans())
-async def test_deflate_is_read_with_its_wrapper_and_without(content: bytes, step: int, is_raw: bool) -> None:  # noqa: FBT001 - given
+async def test_deflate_is_read_with_and_without_a_zlib_header(content: bytes, step: int, is_raw: bool) -> None:  # noqa: FBT001 - given
     packed = zlib.compress(content)[2:-4] if is_raw else zlib.compress(content)
 
     assert await read("deflate", packed, step) == content
 
 
 @given(st.binary(), st.integers(1, 50), st.data())
-async def test_what_ends_too_early_is_an_error_wherever_it_ends(content: bytes, step: int, data: st.DataObject) -> None:
+async def test_compressed_bytes_that_end_early_are_an_error(content: bytes, step: int, data: st.DataObject) -> None:
     packed = gzip.compress(content)
     end = data.draw(st.integers(0, len(packed) - 1))
 
@@ -50,7 +50,7 @@ async def test_what_ends_too_early_is_an_error_wherever_it_ends(content: bytes, 
         await read("gzip", packed[:end], step)
 
 
-async def test_a_small_body_that_unfolds_to_a_large_file_comes_in_pieces() -> None:
+async def test_a_small_body_that_expands_to_a_large_file_comes_in_chunks() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield gzip.compress(bytes(20_000_000))
 

@@ -1,4 +1,4 @@
-"""Clients that keep a connection waiting: they are cut off, and lock nobody out."""
+"""Clients that keep a connection waiting are disconnected, and do not lock other clients out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Takes the whole request; of ``/hold`` the answer never comes."""
+    """Reads the whole request. A request for ``/hold`` gets no response."""
     request = Request(scope, receive)
     if request.url.path == "/hold":
         await asyncio.Event().wait()
@@ -36,7 +36,7 @@ Connect = Callable[[], Awaitable[Streams]]
 
 @asynccontextmanager
 async def serving(limits: Limits, app: ASGIApp = app) -> AsyncIterator[Connect]:
-    """What opens a connection; all are closed at the end."""
+    """Serves the app, and yields a function that opens a connection. All connections are closed at the end."""
     listening, writers = bind(), list[asyncio.StreamWriter]()
 
     async def connect() -> Streams:
@@ -69,7 +69,7 @@ async def ends(reader: asyncio.StreamReader) -> bool:
 
 
 async def trickle(writer: asyncio.StreamWriter, reader: asyncio.StreamReader) -> None:
-    """Send a byte whenever the loop has turned a while, for as long as the server listens."""
+    """Send one byte after another while the server keeps the connection."""
     over = asyncio.create_task(ends(reader))
     while not over.done():
         writer.write(b"x")
@@ -77,7 +77,7 @@ async def trickle(writer: asyncio.StreamWriter, reader: asyncio.StreamReader) ->
 
 
 @pytest.mark.parametrize("before", [b"", REQUEST], ids=["first", "second"])
-async def test_a_head_that_is_not_finished_in_time_is_cut_off_however_much_of_it_comes(before: bytes) -> None:
+async def test_a_client_that_does_not_finish_the_head_in_time_is_disconnected(before: bytes) -> None:
     async with serving(Limits(head=0.2)) as connect:
         reader, writer = await connect()
         if before:
@@ -87,7 +87,7 @@ async def test_a_head_that_is_not_finished_in_time_is_cut_off_however_much_of_it
         assert await ask(await connect()) == b"HTTP/1.1 200 OK\r\n"
 
 
-async def test_a_connection_without_a_request_is_cut_off_and_one_that_is_kept_is_not() -> None:
+async def test_a_connection_without_a_request_is_closed_and_a_kept_one_is_not() -> None:
     async with serving(Limits(head=0.1)) as connect:
         kept, idle = await connect(), await connect()
         await ask(kept)
@@ -96,14 +96,14 @@ async def test_a_connection_without_a_request_is_cut_off_and_one_that_is_kept_is
         await kept[0].readuntil(b"200 OK")
 
 
-async def test_a_body_that_does_not_go_on_is_cut_off() -> None:
+async def test_a_client_whose_body_stalls_is_disconnected() -> None:
     async with serving(Limits(body=0.1)) as connect:
         reader, writer = await connect()
         writer.write(b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n12")
         assert await ends(reader)
 
 
-async def test_an_answer_that_is_not_read_is_cut_off() -> None:
+async def test_a_client_that_does_not_read_the_response_is_disconnected() -> None:
     over = asyncio.Event()
 
     async def sends(scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +116,7 @@ async def test_an_answer_that_is_not_read_is_cut_off() -> None:
         await over.wait()
 
 
-async def test_the_one_that_waited_longest_goes_where_there_is_no_room() -> None:
+async def test_without_room_the_connection_that_waited_longest_is_closed() -> None:
     async with serving(Limits(most=3)) as connect:
         first = await connect()
         kept = await connect()
@@ -151,8 +151,8 @@ with asyncio.Runner(loop_factory={loop}) as runner:
 
 
 @pytest.mark.parametrize("loop", ["new_loop", "asyncio.new_event_loop"])
-def test_a_thousand_idle_connections_lock_nobody_out(loop: str) -> None:
-    """Of a server that may open no more than 256 files."""
+def test_a_thousand_idle_connections_lock_no_client_out(loop: str) -> None:
+    """The server may open no more than 256 files."""
     with (
         subprocess.Popen(
             [sys.executable, "-c", SERVE.replace("{loop}", loop)], stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""A database's address shows its password nowhere."""
+"""The address of a database never shows its password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.database import DatabaseURL, hide_password
 from replicate_job.errors import JournalError
 from replicate_job.settings import read_settings
 
-SECRET = "s3cret"  # noqa: S105 - of nobody
+SECRET = "s3cret"  # noqa: S105 - not a real password
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_password_is_hidden_in_every_text_and_kept_for_the_connection(text: st
     shown = f"{url} {url!r} {[url]} {hide_password(text)}"
     assert SECRET not in shown
     assert "***" in shown
-    assert pickle.loads(pickle.dumps(url)).reveal() == url.reveal() == text  # noqa: S301 - our own
+    assert pickle.loads(pickle.dumps(url)).reveal() == url.reveal() == text  # noqa: S301 - the test's own data
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_password_is_hidden_in_every_text_and_kept_for_the_connection(text: st
         f"postgresql://me:{SECRET}@[::1/jobs",
     ],
 )
-def test_an_address_that_cannot_be_read_is_an_error_that_hides_the_password_too(text: str) -> None:
+def test_the_error_for_a_malformed_address_hides_the_password(text: str) -> None:
     with pytest.raises(JournalError, match=r"cannot be read: it is like postgresql://") as caught:
         DatabaseURL(text)
     assert SECRET not in str(caught.value)
@@ -65,7 +65,7 @@ def test_a_journal_is_a_file_or_a_database(tmp_path: Path) -> None:
     assert read_settings(home, journal="postgres-local:").journal == local
 
 
-def test_a_journals_address_comes_from_a_file(tmp_path: Path) -> None:
+def test_a_journals_address_can_be_read_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "journal-url"
     secret.write_text(f"postgresql://me:{SECRET}@db/jobs\n", encoding="utf-8")
     environment = {"XDG_STATE_HOME": str(tmp_path), "REPLICATE_JOB_JOURNAL_FILE": str(secret)}
@@ -80,7 +80,7 @@ def test_a_journals_address_comes_from_a_file(tmp_path: Path) -> None:
         read_settings(environment)
 
 
-def test_nothing_of_postgresql_is_imported_for_a_journal_in_a_file(tmp_path: Path) -> None:
+def test_a_journal_in_a_file_imports_nothing_for_postgresql(tmp_path: Path) -> None:
     program = """
 import asyncio, sys
 from pathlib import Path

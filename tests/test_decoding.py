@@ -1,4 +1,4 @@
-"""JSON becomes types in any number of threads, also where each is the first to use the type."""
+"""JSON can be decoded in any number of threads, even if each is the first to use the type."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_threads_that_use_a_type_for_the_first_time_together_do_not_crash() -> N
 
 
 def decodes_by_itself(call: ast.Call) -> bool:
-    """Whether msgspec itself is asked to make a type of data."""
+    """Whether the call decodes into a type with msgspec itself."""
     name = ast.unparse(call.func)
     takes_type = len(call.args) > 1 or any(word.arg == "type" for word in call.keywords)
     if name in {"msgspec.convert", "msgspec.json.Decoder"}:
@@ -55,13 +55,13 @@ def decodes_by_itself(call: ast.Call) -> bool:
 
 
 @pytest.mark.parametrize("text", ["msgspec.convert(x, T)", "msgspec.json.decode(x, type=T)", "msgspec.json.Decoder(T)"])
-def test_the_rule_below_finds_what_it_looks_for(text: str) -> None:
+def test_the_search_for_direct_decoding_finds_it(text: str) -> None:
     assert any(isinstance(node, ast.Call) and decodes_by_itself(node) for node in ast.walk(ast.parse(text)))
 
 
 @pytest.mark.long
-def test_nothing_but_decoding_asks_msgspec_for_a_type() -> None:
-    """Models that are built in run in environments of their own."""
+def test_only_the_decoding_module_decodes_into_types_with_msgspec() -> None:
+    """Except in built-in models, which run in environments of their own."""
     calls = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in SOURCE.rglob("*.py")

@@ -1,26 +1,26 @@
-"""What is relied upon in libraries beyond what they document. They are capped: a new release is let in once these pass.
+"""Undocumented behavior of libraries that is relied on. The libraries are capped: a new release must pass these tests.
 
 Of pyreqwest:
 
-- The chain of causes, and it alone, tells a request that was never sent ("client error (Connect)"):
+- Only the chain of causes tells a request that was never sent ("client error (Connect)"):
   ``tests/api/test_transport.py``.
-- A cancellation just as the answer arrives may be swallowed: ``tests/api/test_transport.py``.
-- Its ``Url`` is the parser that also sends: ``tests/api/test_transport.py``.
+- A cancellation just as the response arrives may be swallowed: ``tests/api/test_transport.py``.
+- Its ``Url`` is the parser that is also used for sending: ``tests/api/test_transport.py``.
 - In a fork of a process that made a client it raises a RuntimeError with "before fork()", and a client that was made
-  before never answers: ``tests/test_processes.py``.
-- Nothing is read ahead with ``streamed_read_buffer_limit(0)``; an address that cannot be is a ValueError; headers that
-  are no text raise ValueError; ``details["causes"]`` holds messages; ``resolve`` pins an address: below.
+  before the fork never gets a response: ``tests/test_processes.py``.
+- Nothing is read ahead with ``streamed_read_buffer_limit(0)``; a malformed URL is a ValueError; headers that cannot be
+  decoded raise ValueError; ``details["causes"]`` holds messages; ``resolve`` pins an address: below.
 
 Of obstore:
 
-- An upload in parts is aborted at the store when the iterator of its blocks raises:
+- An upload in parts is aborted at the store if the iterator of its blocks raises:
   ``tests/e2e/test_object_stores.py``.
-- It asks the iterator for a block when there is room, and gives back the very error that it raises: below.
-- Errors are told apart by their classes' names and by words of their text: below.
+- It asks the iterator for a block when there is room, and raises the iterator's own error: below.
+- Errors are distinguished by the names of their classes and by words in their text: below.
 
-Of Procrastinate: its tables, whose steps are a step of the journal's; a worker that is cancelled finishes its tasks;
-``JobManager.finish_job`` ends a task, and raises for one that another worker has ended: below, in ``tests/fleet`` and
-``tests/e2e/test_fleet.py``.
+Of Procrastinate: its tables, whose migrations are part of the journal's; a cancelled worker finishes its tasks;
+``JobManager.finish_job`` ends a task, and raises for a task that another worker has ended: below, in ``tests/fleet``
+and ``tests/e2e/test_fleet.py``.
 
 Of uvicorn: the attributes and hooks of ``HttpToolsProtocol`` that ``listener`` and ``serving.connection`` use: below.
 """
@@ -53,14 +53,14 @@ CAPPED = ["obstore", "procrastinate", "pyreqwest", "uvicorn"]
 
 
 @pytest.mark.parametrize("name", CAPPED)
-def test_a_library_whose_inner_behaviour_is_relied_upon_is_capped(name: str) -> None:
+def test_a_library_whose_undocumented_behavior_is_relied_on_is_capped(name: str) -> None:
     (versions,) = {each.specifier for each in map(Requirement, requires("replicate-job") or ()) if each.name == name}
     assert "<" in {each.operator for each in versions}
     assert version(name) in versions
 
 
 async def answering(answer: bytes) -> asyncio.Server:
-    """A server that gives this to everyone and hangs up."""
+    """A server that sends this response to every client and closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -75,7 +75,7 @@ def port_of(server: asyncio.Server) -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
-async def test_what_came_of_a_body_that_breaks_is_given_where_nothing_is_read_ahead() -> None:
+async def test_without_reading_ahead_the_bytes_before_a_break_are_given() -> None:
     async with (
         await answering(b"HTTP/1.1 206 Partial Content\r\ncontent-length: 10\r\n\r\nabc") as server,
         ClientBuilder().no_proxy().build() as client,
@@ -92,7 +92,7 @@ async def test_what_came_of_a_body_that_breaks_is_given_where_nothing_is_read_ah
         await request.__aexit__(None, None, None)
 
 
-async def test_a_header_that_is_no_text_is_a_value_error() -> None:
+async def test_a_header_that_cannot_be_decoded_is_a_value_error() -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-odd: \xff\r\nx-plain: yes\r\n\r\n"
     async with await answering(answer) as server, ClientBuilder().no_proxy().build() as client:
         response = await client.get(f"http://127.0.0.1:{port_of(server)}").build().send()
@@ -101,7 +101,7 @@ async def test_a_header_that_is_no_text_is_a_value_error() -> None:
         assert response.headers["x-plain"] == "yes"
 
 
-async def test_an_address_is_pinned_to_a_name_with_the_port_that_is_asked_for() -> None:
+async def test_a_pinned_address_is_used_with_the_port_of_the_url() -> None:
     async with (
         await answering(b"HTTP/1.1 204 No Content\r\n\r\n") as server,
         ClientBuilder().no_proxy().resolve("there.invalid", "127.0.0.1", 0).build() as client,
@@ -110,7 +110,7 @@ async def test_an_address_is_pinned_to_a_name_with_the_port_that_is_asked_for() 
         assert response.status == 204
 
 
-def test_its_errors_have_the_relations_that_are_told_apart() -> None:
+def test_pyreqwests_errors_have_the_expected_base_classes() -> None:
     assert issubclass(BuilderError, ValueError)
     assert issubclass(RedirectError, PyreqwestError)
     assert issubclass(RequestTimeoutError, PyreqwestError)
@@ -128,7 +128,7 @@ HOOKS = {
 """What a subclass overrides or calls, with its arguments."""
 
 
-async def test_uvicorns_connections_have_what_ours_are_made_of() -> None:
+async def test_uvicorns_protocol_has_the_attributes_and_hooks_in_use() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
 
@@ -146,7 +146,7 @@ async def test_uvicorns_connections_have_what_ours_are_made_of() -> None:
     assert isinstance(connection.scope, dict)
 
 
-async def test_blocks_of_an_object_are_asked_for_one_by_one_and_their_error_comes_back() -> None:
+async def test_obstore_reads_blocks_one_by_one_and_raises_the_iterators_error() -> None:
     asked = 0
 
     async def blocks() -> AsyncIterator[bytes]:
@@ -163,7 +163,7 @@ async def test_blocks_of_an_object_are_asked_for_one_by_one_and_their_error_come
     assert list(obstore.list(store)) == []
 
 
-async def test_errors_of_stores_have_the_words_that_are_looked_for() -> None:
+async def test_errors_of_stores_have_the_expected_words() -> None:
     async with await answering(b"HTTP/1.1 403 X\r\ncontent-length: 14\r\n\r\n<Code>X</Code>") as server:
         store = _store(port_of(server))
         with pytest.raises(PermissionDeniedError, match=r"status code: 403 .*<Code>X</Code>"):
@@ -184,8 +184,8 @@ def _store(port: int) -> S3Store:
     )
 
 
-def test_the_last_step_of_the_queues_tables_is_one_of_the_journals() -> None:
-    """A release of the queue engine with a further step is let in with a migration of its own."""
+def test_the_queues_last_migration_is_part_of_the_journals() -> None:
+    """A release of the queue engine with another migration needs a migration of the journal."""
     files = Path(procrastinate.__file__).parent / "sql" / "migrations"
     steps = [step for step in MIGRATIONS if isinstance(step, QueueStep)]
     assert max(file.stem for file in files.glob("*.sql")) == steps[-1].until

@@ -1,4 +1,4 @@
-"""What to install for an extra is named by packages: the package itself may come from a checkout."""
+"""The advice for a missing extra names packages, because the package itself may come from a checkout."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def names(line: str) -> set[str]:
     return {package.partition("<")[0].partition(">")[0] for package in packages}
 
 
-def test_all_of_an_extra_that_is_there_and_broken_is_named() -> None:
+def test_for_a_broken_extra_all_its_packages_are_named() -> None:
     assert names(extras.advice("local")) == LOCAL
     assert names(extras.advice("parquet")) == {"pyarrow"}
 
 
-def test_only_what_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     find = metadata.distribution
 
     def lacking(name: str) -> metadata.Distribution:
@@ -37,7 +37,7 @@ def test_only_what_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert extras.advice("local") == "pip install 'starlette>=1' 'uv>=0.5'"
 
 
-def test_a_package_that_was_never_installed_has_advice_too() -> None:
+def test_without_an_installed_package_the_extra_is_named() -> None:
     code = f"import runpy; print(runpy.run_path({extras.__file__!r})['advice']('local'))"
     said = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "install the extra 'local' of replicate-job\n"

@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/metrics``: what a probe and Prometheus get, and what clients that misbehave do not."""
+"""``/healthz`` and ``/metrics``: the responses to a probe and to Prometheus, and the limits for bad clients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def served(journal: SQLiteJournal) -> AsyncIterator[Address]:
 
 
 async def ask(address: Address, request: str) -> tuple[int, str, str]:
-    """The status, the head and the body of the answer; 0 for none."""
+    """The status, the head and the body of the response. The status is 0 without one."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(request.encode())
     answer = await reader.read()
@@ -62,7 +62,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     }
 
 
-async def test_a_process_whose_journal_answers_is_well(served: Address) -> None:
+async def test_a_process_whose_journal_answers_is_healthy(served: Address) -> None:
     status, head, body = await get(served, "/healthz")
     assert (status, body) == (200, "ok\n")
     assert "Connection: close" in head
@@ -81,7 +81,7 @@ async def test_a_journal_that_cannot_be_read_is_a_503_with_its_reason(
     assert samples(metrics)["replicate_job_journal_up", ()] == 0
 
 
-async def test_a_journal_that_keeps_it_waiting_is_a_503(
+async def test_a_journal_that_does_not_answer_in_time_is_a_503(
     served: Address, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await journal.get("")
@@ -125,11 +125,11 @@ async def test_metrics_count_the_jobs_of_the_journal(served: Address, journal: S
         (f"GET /healthz HTTP/1.1\r\nX: {'x' * 20_000}\r\n\r\n", 431),
     ],
 )
-async def test_only_a_get_of_what_there_is_is_answered(served: Address, request_: str, status: int) -> None:
+async def test_only_a_get_of_a_known_path_succeeds(served: Address, request_: str, status: int) -> None:
     assert (await ask(served, request_))[0] == status
 
 
-async def test_clients_that_send_nothing_are_cut_off_and_keep_nobody_out(
+async def test_clients_that_send_nothing_are_disconnected_and_lock_no_client_out(
     served: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "PATIENCE", 0.1)
@@ -141,13 +141,13 @@ async def test_clients_that_send_nothing_are_cut_off_and_keep_nobody_out(
 
 
 async def received(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the end or the reset of the connection."""
+    """The bytes that come until the connection ends or is reset."""
     with suppress(ConnectionError):
         return await reader.read()
     return b""
 
 
-async def test_a_port_that_is_taken_is_said(served: Address, journal: SQLiteJournal) -> None:
+async def test_a_port_in_use_is_a_clear_error(served: Address, journal: SQLiteJournal) -> None:
     with pytest.raises(JobError, match=rf"--health-port 127.0.0.1:{served.port}: .*in use"):
         async with serve_health(served, journal):
             pass
@@ -162,12 +162,12 @@ async def test_a_port_that_is_taken_is_said(served: Address, journal: SQLiteJour
         ("pod.local:0", Address("pod.local", 0)),
     ],
 )
-def test_an_address_is_a_port_of_this_machine_or_names_its_host(text: str, address: Address) -> None:
+def test_an_address_is_a_local_port_or_a_host_and_port(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
 @pytest.mark.parametrize("text", ["", "x", "host:", ":80", "host:99999", "host:80/x", "me@host:80", "::1:x"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_a_malformed_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no port"):
         parse_address(text)
 
@@ -191,7 +191,7 @@ def test_the_process_counts_are_prometheus_text() -> None:
     assert (found[f"{name}_count", ()], found[f"{name}_sum", ()]) == (3, 5000.31)
 
 
-def test_older_batches_are_counted_together_and_any_name_is_a_label() -> None:
+def test_older_batches_share_a_label_and_any_name_can_be_a_label() -> None:
     odd = 'a "b"\\\n'
     counts = [JobCount(batch, "claimed", "", 2) for batch in (odd, "old", "older")]
     found = samples("".join(of_journal(counts, {odd})))

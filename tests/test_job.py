@@ -1,4 +1,4 @@
-"""A result, as values alone."""
+"""A result without a prediction behind it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ FILE = "https://replicate.delivery/xezq/out.webp"
         ("http://127.0.0.1:5000/v1/files/1/out.png", None),
     ],
 )
-def test_the_text_of_a_result_is_its_strings_joined_and_nothing_else_has_one(output: Any, text: str | None) -> None:
+def test_only_a_string_or_a_list_of_strings_has_a_text(output: Any, text: str | None) -> None:
     result = Result("p", "succeeded", "acme/model", {}, output, urls={"get": API})
     assert result.text == text

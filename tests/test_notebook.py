@@ -1,4 +1,4 @@
-"""How a Result looks in a notebook."""
+"""The display of a Result in a notebook."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_files_beyond_the_limit_are_named_and_not_embedded(tmp_path: Path) -> No
     assert f"{second} (11 bytes)" in shown.text
 
 
-def test_a_file_without_a_player_and_one_that_is_gone_are_named(tmp_path: Path) -> None:
+def test_files_without_a_player_and_missing_files_are_named(tmp_path: Path) -> None:
     archive = tmp_path / "weights.zip"
     archive.write_bytes(b"PK")
 
@@ -79,7 +79,7 @@ def test_a_file_without_a_player_and_one_that_is_gone_are_named(tmp_path: Path) 
     assert f"{tmp_path / 'gone.png'} (no longer there)" in shown.text
 
 
-def test_what_was_not_saved_is_shown_from_where_it_lies() -> None:
+def test_unsaved_outputs_are_shown_from_their_urls() -> None:
     output = ["https://replicate.delivery/a/out.png", PNG, "https://replicate.delivery/b/mesh.glb"]
 
     assert [
@@ -91,7 +91,7 @@ def test_what_was_not_saved_is_shown_from_where_it_lies() -> None:
     ]
 
 
-def test_files_of_a_local_run_are_known_by_the_address_of_its_api() -> None:
+def test_files_of_a_local_run_are_recognized_by_their_origin() -> None:
     url = "http://127.0.0.1:5000/files/a.png"
     urls = {"get": "http://127.0.0.1:5000/v1/predictions/abc"}
 
@@ -100,14 +100,14 @@ def test_files_of_a_local_run_are_known_by_the_address_of_its_api() -> None:
 
 
 @pytest.mark.parametrize("output", ['A <b>bold</b> & "quoted" sea', ["A <b>bold</b>", ' & "quoted" sea']])
-def test_text_is_shown_as_it_is(output: Any) -> None:
+def test_text_is_shown_unchanged(output: Any) -> None:
     shown = page(result(output))
 
     assert shown.tags == []
     assert shown.text == 'A <b>bold</b> & "quoted" sea'
 
 
-def test_nothing_that_a_model_says_becomes_markup(tmp_path: Path) -> None:
+def test_text_from_a_model_is_escaped(tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script>'
     named = tmp_path / 'x"><script>.png'
     named.write_bytes(b"hi")
@@ -125,7 +125,7 @@ def test_nothing_that_a_model_says_becomes_markup(tmp_path: Path) -> None:
         assert all(set(attributes) <= {"src", "href", "alt", "style"} for _, attributes in page(one).tags)
 
 
-def test_an_embedded_output_is_bounded_too() -> None:
+def test_an_embedded_data_url_is_limited_too() -> None:
     shown = page(result("data:image/png," + "x" * (INLINE + 1)))
 
     assert shown.tags == []
@@ -155,7 +155,7 @@ def test_the_plain_form_names_the_files(tmp_path: Path) -> None:
     assert result(files=(tmp_path / "a.png",))._repr_mimebundle_()["text/plain"].endswith("a.png")
 
 
-def test_a_result_that_did_not_succeed_says_so() -> None:
+def test_the_status_of_a_failed_result_is_shown() -> None:
     assert page(result(status="canceled")).text == "prediction abc canceled"
 
 

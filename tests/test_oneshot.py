@@ -1,4 +1,4 @@
-"""Running jobs from Python: blocking, in a coroutine, in a notebook's loop, piece by piece."""
+"""Running jobs from Python: blocking, in a coroutine, in a notebook's loop, and as a stream."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_run_blocks_until_the_end(api: ScriptedAPI, tmp_path: Path) -> None:
     assert api.predictions[0].input == {"prompt": "x"}
 
 
-def test_a_job_takes_more_input_and_other_options(api: ScriptedAPI) -> None:
+def test_the_calls_input_and_options_replace_the_jobs(api: ScriptedAPI) -> None:
     job = Job("acme/private", {"a": 1, "b": 1}, cancel_after="5m")
     result = run(job, {"b": 2}, key="mine", webhook="https://example.com/x")
     assert (result.key, result.input) == ("mine", {"a": 1, "b": 2})
@@ -92,7 +92,7 @@ async def test_errors_of_the_loop_thread_are_raised_unchanged(tmp_path: Path) ->
 
 
 async def _run_all(save_to: Path, *, allowed: bool) -> list[Result]:
-    """The same prediction through each function."""
+    """Run the same prediction with each function."""
     model, inputs = "black-forest-labs/flux-schnell", {"prompt": "x"}
     results = [await arun(model, inputs, save_to=save_to, allow_private_outputs=allowed)]
     results += [run(model, inputs, save_to=save_to, allow_private_outputs=allowed)]
@@ -372,7 +372,7 @@ def test_a_signal_that_another_thread_receives_cancels_too(api: ScriptedAPI) -> 
 
 
 def test_an_exception_of_another_signal_leaves_the_prediction_to_the_next_call_with_its_key(api: ScriptedAPI) -> None:
-    """Process managers and time limits end a program so."""
+    """Process managers and time limits end a program in this way."""
     api.next(Script(duration=math.inf))
     with started(BLOCKS) as process:
         api.wait_until(lambda: api.predictions)
@@ -405,7 +405,7 @@ print(len({result.prediction_id for result in results}), [thread.name for thread
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["coroutines", "threads"])
 def test_calls_that_run_together_share_connections_journal_and_thread(api: ScriptedAPI, way: str) -> None:
-    """Two hundred calls, with two file descriptors for each."""
+    """Two hundred calls run at the same time, and at most two file descriptors are allowed for each."""
     api.next(*[Script(duration=0.5)] * 200)
     done = subprocess.run(
         [sys.executable, "-c", TOGETHER, way], capture_output=True, text=True, timeout=60, check=False
@@ -426,7 +426,7 @@ def test_a_program_is_warned_once_of_a_stand_in_and_its_results_say_what_it_left
 
 
 @pytest.mark.usefixtures("api")
-def test_a_run_imports_nothing_of_batches_of_prices_or_of_the_accounts_lists() -> None:
+def test_a_run_imports_no_modules_for_batches_prices_or_account_lists() -> None:
     program = (
         "import sys\nfrom replicate_job import run\nimport replicate_job.cli.run\nrun('acme/private', {})\n"
         "words = ('batch', 'pricing', 'holdings', 'importlib.metadata')\n"

@@ -165,7 +165,7 @@ def test_a_slow_consumer_keeps_the_number_of_rows_that_are_read_ahead_small() ->
         created = -1
         while created < api.created:
             created = api.created
-            time.sleep(0.5)  # the consumer is busy with something else
+            time.sleep(0.5)  # a slow consumer
         assert created <= taken <= 4000
         results.close()  # type: ignore[attr-defined]
 
@@ -179,7 +179,7 @@ def test_an_iterable_that_raises_ends_the_loop_after_the_rows_before() -> None:
 
     def take() -> None:
         for result in batch("acme/private", broken(), rate="none"):
-            lines.append(result.line)  # noqa: PERF401 - those before the error count
+            lines.append(result.line)  # noqa: PERF401 - the rows before the error are checked
 
     with pytest.raises(LookupError, match="no more"):
         take()

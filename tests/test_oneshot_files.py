@@ -1,4 +1,4 @@
-"""Files as a program holds them: bytes, open files, pictures. Each arrives whole, once, with a right name and type."""
+"""Files in an input: bytes, open files, pictures. Each is sent completely, once, with the right name and type."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedAPI
 
 
 def sent(api: ScriptedAPI, index: int = -1) -> Any:
-    """The ``image`` that a prediction got: the media type and bytes of a data URL, or the URL of an upload."""
+    """The ``image`` of a prediction's input: the media type and bytes of a data URL, or the URL of an upload."""
     url = api.predictions[index].input["image"]
     if not url.startswith("data:"):
         return url
@@ -64,7 +64,7 @@ def sent(api: ScriptedAPI, index: int = -1) -> Any:
 
 
 def picture(image: Any) -> Image.Image:
-    """What the API got, as Pillow reads it."""
+    """The picture that the API got, read with Pillow."""
     return Image.open(io.BytesIO(image[1]))
 
 
@@ -80,7 +80,7 @@ def named_temporary(_: Path) -> IO[bytes]:
 
 
 def spooled(_: Path) -> Any:
-    file = tempfile.SpooledTemporaryFile()  # noqa: SIM115 - likewise
+    file = tempfile.SpooledTemporaryFile()  # noqa: SIM115 - the test closes it
     file.write(PNG)
     return file
 
@@ -99,7 +99,7 @@ def piped(_: Path) -> IO[bytes]:
 
 
 class Download:
-    """As an output of the official client: its ``read`` takes no size."""
+    """An output of the official client, whose ``read`` takes no size."""
 
     def read(self) -> bytes:
         return PNG
@@ -236,14 +236,14 @@ def test_a_picture_from_a_jpeg_file_stays_jpeg_and_one_made_of_it_is_png(api: Sc
     assert b"the maker" not in sent(api, 0)[1]
 
 
-def test_a_picture_that_png_cannot_hold_is_an_error_with_the_way_out(api: ScriptedAPI) -> None:
+def test_a_picture_that_png_cannot_hold_is_an_error_with_advice(api: ScriptedAPI) -> None:
     with pytest.raises(InputError, match=r'image: a picture of mode HSV cannot be written .*\.convert\("RGB"\)'):
         run("acme/edit", {"image": Image.new("HSV", (4, 4))})
     assert not api.requests
 
 
 class Coroutine:
-    """As a file of aiofiles."""
+    """A file of aiofiles."""
 
     async def read(self, _: int = -1) -> bytes:
         return PNG
@@ -267,7 +267,7 @@ def closed() -> io.BytesIO:
         (object, "image: a object is not a JSON value; a file is a pathlib.Path, an open file or bytes"),
     ],
 )
-def test_what_cannot_be_read_is_named_before_any_request(
+def test_an_unreadable_file_is_named_before_any_request(
     api: ScriptedAPI, make: Callable[[], Any], problem: str
 ) -> None:
     with closed_at_the_end(value := make()), pytest.raises(JobError, match=problem):
@@ -319,7 +319,7 @@ def test_no_content_stays_in_the_state_folder_after_the_end(api: ScriptedAPI, tm
 
 
 class Rows:
-    """Rows from Python in any form: each has one picture, and some text."""
+    """Rows from Python in several forms. Each row has a picture and some text."""
 
     PICTURE = Image.new("RGB", (8, 8), "red")
     ROWS: tuple[dict[str, Any], ...] = (

@@ -1,4 +1,4 @@
-"""Templates, grids and several models from Python: what is paid for, once, and what results say."""
+"""Templates, grids and several models from Python: what is paid for once, and the results' fields."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_row_runs_with_every_combination_and_results_say_which(api: Script
     assert api.created == 6
 
 
-def test_a_value_that_is_added_later_pays_for_its_own_rows_alone(api: ScriptedAPI) -> None:
+def test_a_value_added_later_creates_only_its_own_rows(api: ScriptedAPI) -> None:
     rows = [{"prompt": "a"}, {"prompt": "b"}]
     first = run(rows, grid={"seed": [1, 2]})
     again = run(rows, grid={"seed": [3, 2, 1]})
@@ -159,7 +159,7 @@ def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
         ({"set": {"seed": "{prompt}"}, "grid": {"seed": [1]}}, JobError, "leave one of them out"),
     ],
 )
-def test_what_is_wrong_is_an_error_before_anything_is_paid(
+def test_a_wrong_option_is_an_error_before_anything_is_paid(
     api: ScriptedAPI, options: dict[str, Any], kind: type[JobError], words: str
 ) -> None:
     with pytest.raises(kind) as error:

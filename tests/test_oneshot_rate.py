@@ -24,8 +24,8 @@ from replicate_job.testing import ScriptedAPI
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 
 
-async def test_calls_that_are_gathered_keep_one_limit_and_none_is_refused(replicate_api: ScriptedAPI) -> None:
-    """Each opens a session of its own, whose burst alone would be over what the API takes at once."""
+async def test_calls_at_the_same_time_keep_one_limit_without_a_429(replicate_api: ScriptedAPI) -> None:
+    """Each call opens a session of its own, whose burst alone would exceed what the API accepts at once."""
     replicate_api.faults.limit(rate=10, burst=10)
     results = await asyncio.gather(*(arun("replicate/hello-world", {"text": str(n)}) for n in range(24)))
     assert {result.status for result in results} == {"succeeded"}
@@ -33,7 +33,7 @@ async def test_calls_that_are_gathered_keep_one_limit_and_none_is_refused(replic
 
 
 def test_calls_in_threads_keep_one_limit(replicate_api: ScriptedAPI) -> None:
-    """Each runs an event loop of its own."""
+    """Each thread runs its own event loop."""
     replicate_api.faults.limit(rate=10, burst=10)
     threads = [
         threading.Thread(target=run, args=("replicate/hello-world", {"text": str(number)})) for number in range(16)
@@ -52,8 +52,8 @@ async def test_calls_one_after_the_other_keep_one_limit(replicate_api: ScriptedA
     assert (replicate_api.created, replicate_api.faults.throttled) == (16, 0)
 
 
-async def test_a_call_obeys_the_429_that_an_earlier_call_met(api: ScriptedAPI, connect: Connect) -> None:
-    """Also with another journal."""
+async def test_a_call_obeys_the_429_of_an_earlier_call(api: ScriptedAPI, connect: Connect) -> None:
+    """The 429 counts even if the calls have different journals."""
     async with connect(api, rate=10) as context:
         await context.client.creates.refused(await context.client.take_slot(), 30)
     async with connect(api, rate=10, journal="other.db") as context:
@@ -76,7 +76,7 @@ async def test_sessions_of_two_accounts_do_not_share(api: ScriptedAPI, connect: 
             assert (context.client.creates.pace, second.client.creates.pace) == (9.8, 1.96)
 
 
-async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_call_cancelled_while_it_waits_leaves_no_task(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, rate=5) as context:
 
         async def call(number: int) -> None:
@@ -92,7 +92,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(api: Scrip
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_journal_that_cannot_be_written_leaves_a_call_its_own_pace(
+async def test_with_a_journal_that_cannot_be_written_a_call_keeps_its_own_pace(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database, and too long to be an empty one" * 100)
@@ -121,8 +121,8 @@ async def test_an_api_without_a_limit_writes_no_row(
     assert not (tmp_path / "journal.db").exists()
 
 
-async def test_a_limit_that_answers_tell_is_kept_without_a_refusal(replicate_api: ScriptedAPI) -> None:
-    """The account has less than the client was told."""
+async def test_a_limit_in_the_response_headers_is_kept_without_a_429(replicate_api: ScriptedAPI) -> None:
+    """The account's limit is lower than the one that the client was given."""
     replicate_api.faults.limit(rate=10, burst=10)
     async with AsyncClient(rate="50/s") as client:
         await client.run("replicate/hello-world", {"text": "first"})

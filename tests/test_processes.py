@@ -1,4 +1,4 @@
-"""In programs of several processes: what crosses from one to another, and what a fork of one can do."""
+"""Programs with several processes: objects passed between them, and forks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def kinds(base: type[ReplicateJobError] = ReplicateJobError) -> Iterator[type[Re
 
 
 def every_error() -> list[ReplicateJobError]:
-    """One of each class that this package has, its fields all set."""
+    """One error of each class of this package, with all its fields set."""
     for module in pkgutil.walk_packages(replicate_job.__path__, "replicate_job."):
         if not module.name.endswith(NOT_OURS_TO_IMPORT):
             import_module(module.name)
@@ -75,14 +75,14 @@ def _make(kind: type[ReplicateJobError]) -> ReplicateJobError:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProcessPoolExecutor]:
-    """One process, started anew."""
+    """A pool of one freshly started process."""
     (tmp_path / "throws.py").write_text(THROWS)
     monkeypatch.syspath_prepend(tmp_path)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         yield pool
 
 
-def test_every_error_crosses_a_pool_of_processes_with_its_fields(pool: ProcessPoolExecutor) -> None:
+def test_every_error_keeps_its_fields_when_passed_between_processes(pool: ProcessPoolExecutor) -> None:
     throw = import_module("throws").throw
     errors = every_error()
     assert len(errors) > 25
@@ -93,7 +93,7 @@ def test_every_error_crosses_a_pool_of_processes_with_its_fields(pool: ProcessPo
         assert vars(caught) == vars(error)
 
 
-def test_jobs_and_results_cross_a_pool_of_processes(pool: ProcessPoolExecutor) -> None:
+def test_jobs_and_results_can_be_passed_between_processes(pool: ProcessPoolExecutor) -> None:
     give = import_module("throws").give
     job = Job("acme/private", {"image": Path("a.png"), "n": 1}, cancel_after="5m", env=("X",))
     assert pool.submit(give, (job, RESULT)).result(timeout=60) == (job, RESULT)
@@ -170,8 +170,8 @@ WAYS = ["run", "arun", "batch", "stream"]
 
 
 def says(program: str, *words: str) -> list[str]:
-    """The lines that it prints."""
-    quiet = ["-W", "ignore:This process:DeprecationWarning"]  # Python 3.12 has its own word on forks
+    """The lines that the program prints."""
+    quiet = ["-W", "ignore:This process:DeprecationWarning"]  # Python 3.12 warns of forks itself
     ran = subprocess.run(
         [sys.executable, *quiet, "-c", program, *words], capture_output=True, text=True, timeout=60, check=False
     )
@@ -181,7 +181,7 @@ def says(program: str, *words: str) -> list[str]:
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("way", [*WAYS, "local"])
-def test_a_fork_of_a_process_that_was_used_gets_one_error_that_says_what_to_do(way: str) -> None:
+def test_a_fork_of_a_process_that_used_the_package_gets_a_forked_error(way: str) -> None:
     told, after = says(AFTER, way)
     assert told.startswith(FORKED)
     assert told.endswith('open it after the fork, or start processes with multiprocessing\'s "spawn" or "forkserver"')
@@ -190,25 +190,25 @@ def test_a_fork_of_a_process_that_was_used_gets_one_error_that_says_what_to_do(w
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("way", WAYS)
-def test_a_fork_of_a_process_that_only_imported_it_works(way: str) -> None:
+def test_a_fork_of_a_process_that_only_imported_the_package_works(way: str) -> None:
     assert says(BEFORE, way) == ["succeeded"]
 
 
 @pytest.mark.usefixtures("api")
-def test_a_fork_amid_a_batch_gets_the_error_and_the_batch_goes_on() -> None:
+def test_a_fork_during_a_batch_gets_a_forked_error_and_the_batch_continues() -> None:
     told, closed, left = says(AMID)
     assert told.startswith(FORKED)
     assert (closed, left) == ("None", "3")
 
 
 @pytest.mark.usefixtures("api")
-def test_a_program_that_used_the_http_library_by_itself_gets_the_same_error() -> None:
+def test_a_fork_of_a_process_that_used_the_http_library_gets_a_forked_error() -> None:
     (told,) = says(OWN)
     assert told.startswith(FORKED)
 
 
 @pytest.mark.usefixtures("api")
-def test_what_was_opened_before_the_fork_says_so_where_it_is_used() -> None:
+def test_using_an_object_opened_before_the_fork_raises_forked_error() -> None:
     told = says(OPENED)
     assert [line.startswith(FORKED) for line in told] == [True, True]
 
@@ -234,7 +234,7 @@ except ReplicateJobError as error:
 
 @pytest.mark.parametrize("threads", ["True", "False"])
 @pytest.mark.parametrize("way", WAYS)
-def test_in_a_patched_process_one_line_says_that_it_does_not_work(api: ScriptedAPI, way: str, threads: str) -> None:
+def test_a_process_patched_by_gevent_or_eventlet_gets_a_clear_error(api: ScriptedAPI, way: str, threads: str) -> None:
     (told,) = says(PATCHED.replace("THREADS", threads), way)
     assert told.startswith("gevent has patched this process, and replicate-job needs its threads as they were: ")
     assert api.requests == []
@@ -244,5 +244,5 @@ UNPATCHED = f"import gevent.monkey\n{FORKS}\nprint(CALLS['run']())"
 
 
 @pytest.mark.usefixtures("api")
-def test_where_gevent_is_only_imported_it_works() -> None:
+def test_gevent_may_be_imported_without_patching() -> None:
     assert says(UNPATCHED) == ["succeeded"]

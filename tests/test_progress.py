@@ -1,4 +1,4 @@
-"""What a call reports to its caller's own function, and what that function may do."""
+"""Reports to the caller's own function, and errors in that function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def raising(error: BaseException) -> Callable[[Progress], None]:
 
 
 def make_one(api: ScriptedAPI) -> str:
-    """Submit a prediction that then ends, and give its key."""
+    """Submit a prediction that then ends, and return its key."""
     api.next(Script(duration=math.inf))
     with Client() as other:
         key = other.submit(MODEL, {"n": 5}).key
@@ -45,10 +45,10 @@ CALLS: dict[str, Callable[[Client, ScriptedAPI], object]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ZeroDivisionError("callback")], ids=repr)
-def test_what_the_function_raises_is_raised_by_the_call_and_the_client_goes_on(
+def test_an_error_in_on_progress_is_raised_by_the_call_and_the_client_still_works(
     api: ScriptedAPI, error: BaseException, name: str
 ) -> None:
-    """Its thread survives an exit, which is the caller's. The prediction is left running."""
+    """The client's thread survives a SystemExit. The prediction is left running."""
     with Client(on_progress=raising(error)) as client:
         with pytest.raises(type(error)) as caught:
             CALLS[name](client, api)
@@ -58,7 +58,7 @@ def test_what_the_function_raises_is_raised_by_the_call_and_the_client_goes_on(
 
 
 @pytest.mark.usefixtures("api")
-def test_an_exit_in_the_function_ends_one_call_of_many() -> None:
+def test_a_system_exit_in_on_progress_ends_only_its_own_call() -> None:
     with Client() as client:
         outcomes: list[object] = []
 
@@ -77,15 +77,15 @@ def test_an_exit_in_the_function_ends_one_call_of_many() -> None:
     assert sorted(outcomes, key=str) == [3, *["succeeded"] * 5]
 
 
-def test_a_cancelled_future_in_the_function_does_not_pass_for_a_cancelled_call(api: ScriptedAPI) -> None:
-    """A batch would lose the row."""
+def test_a_cancelled_error_in_on_progress_does_not_cancel_the_call(api: ScriptedAPI) -> None:
+    """Otherwise a batch would lose the row."""
     with Client(on_progress=raising(asyncio.CancelledError())) as client:
         for call in (CALLS["run"], CALLS["batch"]):
             with pytest.raises(RuntimeError, match="on_progress raised CancelledError"):
                 call(client, api)
 
 
-def test_a_function_that_blocks_on_its_own_client_is_a_clear_error(api: ScriptedAPI) -> None:
+def test_a_blocking_call_in_on_progress_is_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         blocking: list[Callable[[Progress], object]] = [
             lambda seen: client.get(seen.prediction_id),
@@ -109,7 +109,7 @@ class Asynchronous:
 
 
 @pytest.mark.parametrize("function", [asynchronous, Asynchronous(), 5], ids=["function", "object", "number"])
-async def test_a_function_that_is_asynchronous_or_none_is_refused_before_anything_is_sent(
+async def test_an_on_progress_that_is_not_a_plain_function_is_refused_before_anything_is_sent(
     api: ScriptedAPI, function: Any
 ) -> None:
     async with AsyncClient() as client:
@@ -125,7 +125,7 @@ async def test_a_function_that_is_asynchronous_or_none_is_refused_before_anythin
 
 
 @pytest.mark.usefixtures("api")
-def test_a_function_that_returns_a_coroutine_is_a_clear_error() -> None:
+def test_an_on_progress_that_returns_a_coroutine_is_a_clear_error() -> None:
     def hand_on(seen: Progress) -> object:
         return asynchronous(seen)
 

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers formatted for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_job.quantity import money, rate, roughly
     ("seconds", "text"),
     [(0, "5 s"), (37, "40 s"), (55, "55 s"), (55.1, "1 min"), (841, "15 min"), (3_541, "1h 00m"), (7_800, "2h 10m")],
 )
-def test_a_guess_is_rounded_up_to_what_can_be_guessed(seconds: float, text: str) -> None:
+def test_a_rough_duration_is_rounded_up(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
 
 
@@ -19,7 +19,7 @@ def test_a_guess_is_rounded_up_to_what_can_be_guessed(seconds: float, text: str)
     ("per_minute", "text"),
     [(120_000, "120,000/min"), (598.4, "598/min"), (4.24, "4.2/min"), (0.4, "24/h"), (0, "0/h")],
 )
-def test_a_rate_is_a_minute_and_a_slow_one_an_hour(per_minute: float, text: str) -> None:
+def test_a_rate_is_per_minute_and_a_slow_rate_per_hour(per_minute: float, text: str) -> None:
     assert rate(per_minute / 60) == text
 
 
@@ -37,5 +37,5 @@ def test_a_rate_is_a_minute_and_a_slow_one_an_hour(per_minute: float, text: str)
         ("0.999", "$0.999"),
     ],
 )
-def test_money_has_cents_and_below_a_dollar_three_digits(amount: str, text: str) -> None:
+def test_money_has_cents_and_below_a_dollar_three_significant_digits(amount: str, text: str) -> None:
     assert money(float(amount)) == text

@@ -10,24 +10,24 @@ from replicate_job.settings import check_environment, read_settings
 ENVIRONMENT = {
     "REPLICATE_API_TOKEN": "r8_environment",
     "REPLICATE_BASE_URL": "http://127.0.0.1:5000",
-    "REPLICATE_JOB_JOURNAL": "/tmp/there.db",  # noqa: S108 - only a name
+    "REPLICATE_JOB_JOURNAL": "/tmp/there.db",  # noqa: S108 - no such file is opened
 }
 
 
-def test_the_environment_says_where() -> None:
+def test_settings_come_from_the_environment() -> None:
     found = read_settings(ENVIRONMENT)
     assert (found.token, found.base_url, str(found.journal)) == tuple(ENVIRONMENT.values())
     assert not found.local
 
 
-def test_arguments_win() -> None:
-    found = read_settings(ENVIRONMENT, token="r8_mine", base_url="http://localhost", journal="~/mine.db")  # noqa: S106 - opens nothing
+def test_arguments_replace_the_environment() -> None:
+    found = read_settings(ENVIRONMENT, token="r8_mine", base_url="http://localhost", journal="~/mine.db")  # noqa: S106 - not a real token
     assert (found.token, found.base_url) == ("r8_mine", "http://localhost")
     assert found.journal == Path.home() / "mine.db"
 
 
 @pytest.mark.parametrize("environment", [{}, dict.fromkeys(ENVIRONMENT, "")])
-def test_without_either_it_is_the_real_api_and_the_users_own_state(environment: dict[str, str]) -> None:
+def test_the_defaults_are_replicates_api_and_the_users_state_folder(environment: dict[str, str]) -> None:
     found = read_settings(environment)
     assert (found.token, found.base_url) == (None, "https://api.replicate.com")
     assert found.journal == found.state / "journal.db"
@@ -35,24 +35,24 @@ def test_without_either_it_is_the_real_api_and_the_users_own_state(environment: 
     assert "replicate-job" in str(found.state)
 
 
-def test_a_token_is_taken_without_the_white_space_around_it() -> None:
-    assert read_settings({"REPLICATE_API_TOKEN": " r8_x\r\n"}).token == "r8_x"  # noqa: S105 - opens nothing
+def test_white_space_around_a_token_is_removed() -> None:
+    assert read_settings({"REPLICATE_API_TOKEN": " r8_x\r\n"}).token == "r8_x"  # noqa: S105 - not a real token
     assert read_settings({"REPLICATE_API_TOKEN": " \n"}).token is None
 
 
 @pytest.mark.parametrize("token", ["r8_ä", "r8_a b", "r8_a\nb", "r8_\x00", "Bearer r8_x", "r8_\u200bx"])
-def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token: str) -> None:
+def test_a_token_that_a_header_cannot_carry_is_refused_without_showing_it(token: str) -> None:
     with pytest.raises(JobError, match="REPLICATE_API_TOKEN holds characters that no token has") as caught:
         read_settings({"REPLICATE_API_TOKEN": token})
     assert token not in str(caught.value)
 
 
-def test_a_local_run_has_no_token_at_all() -> None:
+def test_a_local_run_has_no_token() -> None:
     found = read_settings(ENVIRONMENT, local=True)
     assert (found.token, found.local) == (None, True)
 
 
-def test_a_missing_variable_is_named_with_what_to_do() -> None:
+def test_a_missing_variable_is_named_with_advice() -> None:
     remote = read_settings({})
     with pytest.raises(MissingVariableError, match=r"REPLICATE_API_TOKEN is not set: .*api-tokens.*--local") as caught:
         check_environment(("REPLICATE_API_TOKEN",), remote, {})
@@ -63,20 +63,20 @@ def test_a_missing_variable_is_named_with_what_to_do() -> None:
         check_environment(("MY_SECRET",), remote, {"MY_SECRET": ""})
 
 
-def test_what_is_set_is_not_missed() -> None:
+def test_set_variables_are_no_error() -> None:
     check_environment(("MY_SECRET",), read_settings({}), {"MY_SECRET": "x"})
-    check_environment(("REPLICATE_API_TOKEN",), read_settings({}, token="r8_x"), {})  # noqa: S106 - opens nothing
+    check_environment(("REPLICATE_API_TOKEN",), read_settings({}, token="r8_x"), {})  # noqa: S106 - not a real token
     check_environment(("REPLICATE_API_TOKEN",), read_settings({}, local=True), {})
     check_environment((), read_settings({}), {})
 
 
 @pytest.mark.parametrize("quoted", ['"r8_x"', "'r8_x'", ' "r8_x"\n', '" r8_x "'])
-def test_a_token_is_taken_without_the_quotes_around_it(quoted: str) -> None:
-    assert read_settings({"REPLICATE_API_TOKEN": quoted}).token == "r8_x"  # noqa: S105 - opens nothing
-    assert read_settings({}, token=quoted).token == "r8_x"  # noqa: S105 - opens nothing
+def test_quotes_around_a_token_are_removed(quoted: str) -> None:
+    assert read_settings({"REPLICATE_API_TOKEN": quoted}).token == "r8_x"  # noqa: S105 - not a real token
+    assert read_settings({}, token=quoted).token == "r8_x"  # noqa: S105 - not a real token
 
 
-def test_neither_the_token_nor_a_headers_value_is_shown() -> None:
+def test_the_repr_of_settings_hides_the_token_and_header_values() -> None:
     found = read_settings(ENVIRONMENT, headers={"X-Key": "sesame"})
     assert found.headers == {"x-key": "sesame"}
     assert "sesame" not in repr(found)

@@ -1,4 +1,4 @@
-"""Jobs as OpenTelemetry shows them: spans below the caller's, metrics, and nothing of either where it is not in use."""
+"""Jobs in OpenTelemetry: spans below the caller's, metrics, and no imports if it is not in use."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ SPANS, METRICS = InMemorySpanExporter(), InMemoryMetricReader()
 
 @pytest.fixture(scope="session", autouse=True)
 def _sdk() -> None:
-    """The SDK, configured once as a program does it: the API takes no second one in a process.
+    """Configure the SDK once, as a program does: the API accepts only one in a process.
 
-    Not for the module: a process that comes back to it, as xdist lets it, would configure another one.
+    It is not a fixture of the module: a test worker that comes back to the module would configure a second one.
     """
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(SPANS))
@@ -60,7 +60,7 @@ def _traced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spans(name: str = "") -> list[ReadableSpan]:
-    """Those that have ended, by when they began."""
+    """The ended spans, ordered by their start."""
     found = [span for span in SPANS.get_finished_spans() if not name or span.name.startswith(name)]
     return sorted(found, key=lambda span: span.start_time or 0)
 
@@ -76,7 +76,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 def points(name: str) -> list[Any]:
     data = METRICS.get_metrics_data()
-    if data is None:  # nothing was counted in this process yet
+    if data is None:  # this process has counted nothing yet
         return []
     return [
         point
@@ -89,7 +89,7 @@ def points(name: str) -> list[Any]:
 
 
 def number(name: str, **labels: str) -> float:
-    """The sum of a metric's points with these labels; of a histogram the number of its values."""
+    """The sum of a metric's points with these labels. For a histogram, the number of its values."""
     found = [point for point in points(name) if labels.items() <= dict(point.attributes or {}).items()]
     return sum(point.count if isinstance(point, HistogramDataPoint) else point.value for point in found)
 
@@ -128,7 +128,7 @@ async def test_a_job_is_a_span_with_its_steps_below_it(api: ScriptedAPI, tmp_pat
 
 
 @pytest.mark.usefixtures("api")
-async def test_a_file_that_is_sent_is_a_span_of_its_own_below_what_prepares_it(tmp_path: Path) -> None:
+async def test_the_upload_of_a_file_is_a_span_below_the_prepare_span(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(b"\x00\xff" * 200_000)
     async with AsyncClient() as client:
         await client.run(MODEL, {"image": tmp_path / "large.bin"})
@@ -138,7 +138,7 @@ async def test_a_file_that_is_sent_is_a_span_of_its_own_below_what_prepares_it(t
     assert upload.parent.span_id == prepare.context.span_id
 
 
-async def test_a_training_is_called_that(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_operation_of_a_training_is_train(api: ScriptedAPI, connect: Connect) -> None:
     schema = openapi_schema({"prompt": {"type": "string"}}, {"type": "string"})
     schema["components"]["schemas"] |= {"TrainingInput": {"type": "object"}, "TrainingOutput": {"type": "object"}}
     api.models["acme/trainer"] = ScriptedModel(name="acme/trainer", schema=schema)
@@ -149,7 +149,9 @@ async def test_a_training_is_called_that(api: ScriptedAPI, connect: Connect) -> 
     assert attributes(training)["replicate.prediction.id"] == result.prediction_id
 
 
-async def test_a_create_request_without_an_answer_is_looked_up_below_it(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_look_up_after_a_lost_answer_is_a_span_below_the_create_span(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.faults.next("create", "drop-after")
     async with connect(api, overtaken=0) as context:
         await run_job(context, Ask(JOB))
@@ -159,7 +161,9 @@ async def test_a_create_request_without_an_answer_is_looked_up_below_it(api: Scr
     assert look_up.parent.span_id == create.context.span_id
 
 
-async def test_refusals_and_attempts_are_on_the_span_and_counted(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_429s_and_create_requests_are_on_the_span_and_counted(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
     before = number("replicate.requests.throttled", **{"replicate.request": "create"})
     api.faults.next("create", "429")
     async with connect(api, clock=fast) as context:
@@ -169,7 +173,7 @@ async def test_refusals_and_attempts_are_on_the_span_and_counted(api: ScriptedAP
     assert number("replicate.requests.throttled", **{"replicate.request": "create"}) == before + 1
 
 
-async def test_an_error_is_noted_by_its_type_and_never_with_an_input(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_error_is_recorded_by_its_type_and_without_an_input(api: ScriptedAPI, connect: Connect) -> None:
     schema = openapi_schema({"size": {"type": "integer"}}, {"type": "string"})
     api.models["acme/sized"] = ScriptedModel(name="acme/sized", schema=schema)
     async with connect(api) as context:
@@ -213,7 +217,7 @@ async def test_an_uncertain_job_is_counted(api: ScriptedAPI, connect: Connect) -
     assert attributes(the_job())["error.type"] == "UncertainError"
 
 
-async def test_latencies_and_what_is_in_flight_are_measured(api: ScriptedAPI) -> None:
+async def test_latencies_and_jobs_in_flight_are_measured(api: ScriptedAPI) -> None:
     names = ("replicate.create.duration", "replicate.prediction.duration", "gen_ai.client.operation.duration")
     before = [number(name) for name in (*names, "replicate.predictions.created")]
     api.next(Script(duration=60))
@@ -224,13 +228,13 @@ async def test_latencies_and_what_is_in_flight_are_measured(api: ScriptedAPI) ->
     assert [number(name) for name in (*names, "replicate.predictions.created")] == [
         before[0] + 1,
         before[1] + 1,
-        before[2] + 2,  # the submit, and the wait
+        before[2] + 2,  # the submit and the wait
         before[3] + 1,
     ]
     assert number("replicate.jobs.in_flight") == COUNTS.in_flight
 
 
-async def test_inputs_and_outputs_are_shown_where_they_are_asked_for(
+async def test_inputs_and_outputs_are_recorded_only_if_asked_for(
     api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CAPTURE, "true")
@@ -243,7 +247,7 @@ async def test_inputs_and_outputs_are_shown_where_they_are_asked_for(
 
 
 @pytest.mark.usefixtures("api")
-async def test_the_rows_of_a_batch_are_children_of_its_span_which_is_the_callers() -> None:
+async def test_the_spans_of_a_batchs_rows_are_children_of_its_span() -> None:
     with trace.get_tracer("test").start_as_current_span("nightly") as caller:
         async with AsyncClient() as client:
             results = [result async for result in client.batch(MODEL, [{"n": 1}, {"n": 2}, {"n": 3}], key="b")]
@@ -260,7 +264,7 @@ async def test_the_rows_of_a_batch_are_children_of_its_span_which_is_the_callers
 
 
 @pytest.mark.usefixtures("api")
-def test_the_callers_context_crosses_to_the_thread_of_a_blocking_client() -> None:
+def test_the_callers_context_reaches_the_thread_of_a_blocking_client() -> None:
     with Client() as client, trace.get_tracer("test").start_as_current_span("request") as caller:
         client.run(MODEL, {"n": 1})
         assert len(list(client.batch(MODEL, [{"n": 1}, {"n": 2}]))) == 2
@@ -296,7 +300,7 @@ async def test_the_span_of_a_web_request_is_the_parent_of_its_job() -> None:
     ("environment", "traced"),
     [({"OTEL_SERVICE_NAME": "x"}, True), ({"OTEL_SERVICE_NAME": "x", "OTEL_SDK_DISABLED": "True"}, False)],
 )
-def test_a_variable_of_opentelemetry_asks_for_it_or_turns_it_off(environment: dict[str, str], *, traced: bool) -> None:
+def test_opentelemetrys_variables_turn_tracing_on_or_off(environment: dict[str, str], *, traced: bool) -> None:
     assert is_traced(environment) is traced
 
 
@@ -320,5 +324,5 @@ assert COUNTS.created == 1 and COUNTS.in_flight == 0 and COUNTS.ended["succeeded
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("program", [NOT_ASKED, NOT_INSTALLED])
-def test_nothing_of_opentelemetry_is_imported_where_it_is_not_in_use(program: str) -> None:
+def test_opentelemetry_is_not_imported_if_it_is_not_in_use(program: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The language of templates."""
+"""Templates: names in braces."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def test_names_in_braces_get_their_values() -> None:
     assert template.names == {"model", "line", "name"}
 
 
-def test_double_braces_are_braces() -> None:
+def test_double_braces_stand_for_braces() -> None:
     assert read_template("a{{b}}{c}").fill({"c": "{d}"}) == "a{b}{d}"
 
 
-def test_a_value_with_braces_is_no_field_later() -> None:
+def test_braces_in_a_filled_in_value_stay_text() -> None:
     some = read_template("{line}/{name}").fill_some({"line": "{x}"})
     assert str(some) == "{{x}}/{name}"
     assert read_template(str(some)).fill({"name": "n"}) == "{x}/n"
@@ -35,13 +35,13 @@ def test_a_value_with_braces_is_no_field_later() -> None:
         ("a{b{c}", "in 'a{b{c}', column 2: this { is not closed (write {{ for a { itself)"),
     ],
 )
-def test_what_is_no_template_says_where(text: str, message: str) -> None:
+def test_the_error_for_a_malformed_template_names_the_column(text: str, message: str) -> None:
     with pytest.raises(JobError) as caught:
         read_template(text)
     assert str(caught.value) == message
 
 
-def test_an_unknown_name_says_where_and_which_there_are() -> None:
+def test_the_error_for_an_unknown_name_has_the_column_and_the_known_names() -> None:
     with pytest.raises(JobError) as caught:
         read_template("{id}/{modle}").check(["model", "id"])
     assert str(caught.value) == (
