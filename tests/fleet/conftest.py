@@ -1,4 +1,4 @@
-"""Processes of a fleet in one: each ``member`` has a session, and so a journal's opening, of its own."""
+"""Several processes of a fleet inside the test's process: each ``member`` has its own session and journal."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def member(settings: Settings, api: ScriptedAPI, heard: Heard) -> AsyncIte
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=0.05, output="done"))
     async with AsyncExitStack() as stack:
 
-        async def join(clock: Clock = SystemClock(), **changed: Any) -> Fleet:  # noqa: B008 - it has no state
+        async def join(clock: Clock = SystemClock(), **changed: Any) -> Fleet:  # noqa: B008 - sharing one is safe: it has no state
             its = msgspec.structs.replace(settings, **changed)
             context = await stack.enter_async_context(open_session(its, heard, rate=None, clock=clock))
             return Fleet(context, open_tables(context))
@@ -93,7 +93,7 @@ def submitted(settings: Settings) -> Callable[..., Awaitable[FleetBatch]]:
 
 @asynccontextmanager
 async def working(*fleets: Fleet) -> AsyncIterator[None]:
-    """Workers of these processes, for as long as the block lasts."""
+    """Run workers of these processes during the block."""
     workers = [asyncio.create_task(work(fleet.context, 2)) for fleet in fleets]
     try:
         yield
@@ -104,13 +104,13 @@ async def working(*fleets: Fleet) -> AsyncIterator[None]:
 
 
 async def to_end(fleet: Fleet, batch: FleetBatch) -> list[Result]:
-    """All results of the batch, in the order of its rows. The process works meanwhile."""
+    """All results of the batch, in the order of its rows. The process itself works until then."""
     async with working(fleet):
         return await ended(fleet, batch)
 
 
 async def ended(fleet: Fleet, batch: FleetBatch) -> list[Result]:
-    """The same, of other processes' work."""
+    """All results of the batch, in the order of its rows. Other processes do the work."""
     async with asyncio.timeout(60):
         pages = [page async for page in results(fleet.context, fleet.tables, batch, follow=True)]
     return sorted(

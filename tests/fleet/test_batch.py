@@ -1,4 +1,4 @@
-"""A batch as it is seen and canceled, from Python."""
+"""Submitting, reading and canceling a fleet's batch from Python."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_client_submits_and_reads_the_results_as_they_end(
     assert list(status.errors.values()) == [1]
 
 
-def test_the_blocking_client_does_the_same(options: dict[str, Any], api: ScriptedAPI) -> None:
+def test_the_blocking_client_submits_and_reads_the_results(options: dict[str, Any], api: ScriptedAPI) -> None:
     with Client(**options) as client:
         handle = client.submit_batch(MODEL, rows(3), key="b")
         assert (handle.id, handle.status().waiting) == ("b", 3)
@@ -73,7 +73,7 @@ def test_the_blocking_client_does_the_same(options: dict[str, Any], api: Scripte
     assert api.created == 0
 
 
-async def test_a_row_that_ends_while_others_are_read_is_given_by_the_next_look(
+async def test_a_row_that_ends_while_others_are_read_comes_with_the_next_results(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -91,7 +91,7 @@ async def test_a_row_that_ends_while_others_are_read_is_given_by_the_next_look(
     assert given == [1, 3, 2, 4]
 
 
-async def test_predictions_that_run_are_canceled_on_request(
+async def test_running_predictions_are_canceled_on_request(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -104,7 +104,7 @@ async def test_predictions_that_run_are_canceled_on_request(
     assert await cancel_named(fleet.context, "c", running=True) is None
 
 
-async def test_a_name_of_a_batch_and_of_a_job_is_ambiguous(
+async def test_a_name_of_both_a_batch_and_a_job_is_an_error(
     member: Member, submitted: Submitted, options: dict[str, Any]
 ) -> None:
     fleet = await member()

@@ -1,4 +1,4 @@
-"""A limit of cost that all workers of a fleet keep, whatever breaks."""
+"""All workers of a fleet keep a batch's cost limit, even if one of them dies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def until_stopped(fleet: Fleet, batch: FleetBatch, *others: Fleet) -> str:
         return await asyncio.wait_for(follow(fleet.context, fleet.tables, batch, Tally()), 60)
 
 
-async def test_workers_stop_together_at_the_limit_and_a_higher_one_lets_them_go_on(
+async def test_all_workers_stop_at_the_cost_limit_and_continue_with_a_higher_one(
     member: Member, submitted: Submitted, api: ScriptedAPI, heard: Heard
 ) -> None:
     fleet, other = await member(), await member()
@@ -58,10 +58,10 @@ async def test_workers_stop_together_at_the_limit_and_a_higher_one_lets_them_go_
     assert api.created == 40
 
 
-async def test_what_is_under_way_counts_and_a_worker_that_died_sets_nothing_aside_twice(
+async def test_amounts_for_running_rows_count_once_even_if_their_worker_died(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
-    """A worker is stopped once its rows have something set aside, and before it has sent them."""
+    """A worker is stopped after amounts were set aside for its rows, and before it has sent the rows."""
     fleet, other = await member(), await member()
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=1000))
     batch = await submitted(fleet, rows(20), key="b", max_cost=Decimal("0.1"), price="0.01/run")
@@ -72,12 +72,12 @@ async def test_what_is_under_way_counts_and_a_worker_that_died_sets_nothing_asid
     other.draining = asyncio.Event()
     await asyncio.gather(*(create_rows(other, batch.number, 1, 20) for _ in range(2)))
     assert (api.created, query("SELECT count(*) AS n FROM holds")) == (10, [{"n": 10}])
-    assert query("SELECT stopped FROM batches") == [{"stopped": ""}]  # they run: it is not known yet what they cost
+    assert query("SELECT stopped FROM batches") == [{"stopped": ""}]  # the cost of running rows is not known yet
     await create_rows(other, batch.number, 1, 20)
     assert api.created == 10
 
 
-async def test_uncertain_counts_as_spent_and_refused_costs_nothing(
+async def test_an_uncertain_row_counts_and_a_refused_one_does_not(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -99,7 +99,7 @@ async def test_uncertain_counts_as_spent_and_refused_costs_nothing(
     }
 
 
-async def test_the_first_runs_alone_where_its_cost_is_not_known_beforehand(
+async def test_if_the_cost_is_unknown_the_first_row_runs_alone(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -112,7 +112,7 @@ async def test_the_first_runs_alone_where_its_cost_is_not_known_beforehand(
     assert api.created == 10
 
 
-async def test_attempts_after_a_failure_are_within_the_limit(
+async def test_further_attempts_are_within_the_cost_limit(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -123,12 +123,12 @@ async def test_attempts_after_a_failure_are_within_the_limit(
     assert api.created == 2
 
 
-async def test_a_submit_that_dies_at_its_end_leaves_the_limit_as_it_was(
+async def test_a_submit_that_dies_at_its_end_does_not_change_the_limit(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     def read() -> Iterator[dict[str, Any]]:
         yield from rows(2)
-        query("DELETE FROM batches WHERE api = ''")  # as for a process that was stopped for a day
+        query("DELETE FROM batches WHERE api = ''")  # as after a process was stopped for a day
 
     fleet = await member()
     limit: dict[str, Any] = {"key": "b", "max_cost": Decimal(1), "price": "0.01/run"}
@@ -142,12 +142,12 @@ async def test_a_submit_that_dies_at_its_end_leaves_the_limit_as_it_was(
         await submitted(fleet, rows(2), **limit)
 
 
-async def test_a_model_without_a_price_is_refused_with_what_to_give(member: Member, submitted: Submitted) -> None:
+async def test_a_model_without_a_price_is_refused_with_advice(member: Member, submitted: Submitted) -> None:
     with pytest.raises(JobError, match=r"a limit of cost needs a price: .*--price"):
         await submitted(await member(), rows(1), max_cost=Decimal(1), job="stability-ai/sdxl")
 
 
-async def test_several_models_keep_one_limit_each_by_its_own_price(
+async def test_several_models_with_their_own_prices_share_one_limit(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()

@@ -1,4 +1,4 @@
-"""A row that a canceled batch calls "not created" stays so, whatever workers are at meanwhile."""
+"""A row that a canceled batch reports as not created is never created later, whatever its workers are doing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def seen(fleet: Fleet, batch: FleetBatch) -> dict[int | None, tuple[str, s
 
 @pytest.fixture
 def locked(postgres: Any, database: str) -> Callable[[str], Any]:
-    """A context manager: nobody writes to the table meanwhile."""
+    """A context manager that locks the table against writes."""
 
     @asynccontextmanager
     async def locked(table: str) -> AsyncIterator[None]:
@@ -53,11 +53,11 @@ def locked(postgres: Any, database: str) -> Callable[[str], Any]:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - of another process
+        while not condition():  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(0.01)
 
 
-async def test_a_row_whose_claim_is_not_committed_yet_is_not_called_canceled_and_then_created(
+async def test_a_row_whose_claim_is_being_committed_is_not_reported_as_not_created(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, locked: Any
 ) -> None:
     fleet, other = await member(), await member()
@@ -76,7 +76,7 @@ async def test_a_row_whose_claim_is_not_committed_yet_is_not_called_canceled_and
     assert {line: now for line, now in (await seen(other, batch)).items() if line in first} == first
 
 
-async def test_rows_that_wait_for_the_rate_limit_are_not_created_once_they_are_canceled(
+async def test_canceled_rows_that_wait_for_the_rate_limit_are_not_created(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -93,7 +93,7 @@ async def test_rows_that_wait_for_the_rate_limit_are_not_created_once_they_are_c
 
 
 @pytest.mark.parametrize(("fault", "state"), [("429(body=9)", "claimed"), ("hang", "intended")])
-async def test_a_row_of_a_canceled_batch_whose_worker_died_before_anything_was_created_comes_to_an_end(  # noqa: PLR0913, PLR0917 - fixtures
+async def test_a_canceled_row_whose_worker_died_before_its_create_request_is_finished(  # noqa: PLR0913, PLR0917 - fixtures
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, fault: str, state: str
 ) -> None:
     fleet, other = await member(), await member()

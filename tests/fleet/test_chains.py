@@ -1,4 +1,4 @@
-"""Rows that are chains, in a fleet: each step is created once, by whichever worker is free."""
+"""Chains as rows of a fleet: each step is created once, by any free worker."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_workers_create_each_step_once_the_one_before_it_has_ended(
     assert api.created == 135
 
 
-async def test_a_step_that_fails_ends_its_row_and_is_made_anew_on_request_alone(
+async def test_a_failed_step_ends_its_row_and_is_retried_only_on_request(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -116,7 +116,7 @@ async def test_a_step_that_fails_ends_its_row_and_is_made_anew_on_request_alone(
     assert made(api) == {"draw": 3, "enlarge": 6, "frame": 3}
 
 
-async def test_steps_beside_each_other_run_together(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
+async def test_independent_steps_run_at_the_same_time(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
     fleet = await member()
     [result] = await to_end(fleet, await submitted(fleet, rows(1), job=BESIDE))
     assert (list(result.steps), result.status) == (["draw", "enlarge", "frame"], "succeeded")
@@ -140,7 +140,7 @@ async def test_a_step_that_the_api_refuses_ends_its_row_with_the_reason(
     assert (await status_of(fleet.context, fleet.tables, batch)).wrong == 1
 
 
-async def test_no_credit_stops_the_batch_and_it_goes_on_where_it_stopped(
+async def test_a_batch_stopped_without_credit_continues_where_it_stopped(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -169,14 +169,14 @@ async def test_a_canceled_chain_creates_no_further_step(member: Member, submitte
     assert made(api) == {"draw": 20}
 
 
-async def test_chains_that_wait_for_the_rate_limit_are_not_begun_once_they_are_canceled(
+async def test_canceled_chains_that_wait_for_the_rate_limit_are_not_started(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
     batch = await submitted(fleet, rows(20), job=CHAIN, key="b", rate=20.0)
     fleet.context.client.creates.change(20.0)
     creating = asyncio.create_task(create_rows(fleet, batch.number, 1, 20))
-    while not api.created:  # noqa: ASYNC110 - the server tells nobody
+    while not api.created:  # noqa: ASYNC110 - the server has no event to wait for
         await asyncio.sleep(0.01)
     await cancel_named(other.context, "b", running=False)
     await asyncio.wait_for(creating, 30)
@@ -188,16 +188,14 @@ async def test_chains_that_wait_for_the_rate_limit_are_not_begun_once_they_are_c
     assert made(api) == {"draw": begun}
 
 
-async def test_a_row_that_does_not_fit_has_its_problem(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
+async def test_an_invalid_row_has_a_problem(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
     fleet = await member()
     results = await to_end(fleet, await submitted(fleet, [{"prompt": 5}, {"prompt": "x"}], job=CHAIN))
     assert ["prompt" in result.problem for result in results] == [True, False]
     assert api.created == 3
 
 
-async def test_a_file_in_a_step_is_refused_for_other_machines_have_it_not(
-    member: Member, submitted: Submitted, tmp_path: Path
-) -> None:
+async def test_a_local_file_in_a_step_is_refused(member: Member, submitted: Submitted, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"picture")
     chain = Chain([Step("enlarge", "acme/enlarge", {"image": tmp_path / "a.png"})])
     with pytest.raises(JobError, match="is a file of this machine"):
@@ -232,7 +230,7 @@ async def test_a_step_runs_for_each_element_and_its_outputs_are_gathered(
         assert result.steps["frame"].input == {"image": result.steps["enlarge[2]"].output}
 
 
-async def test_a_step_that_a_later_submit_added_is_run_by_a_worker_that_knows_the_batch(
+async def test_a_worker_with_a_cached_batch_runs_a_step_that_a_later_submit_added(
     member: Member, submitted: Submitted, tmp_path: Path
 ) -> None:
     fleet, submitter = await member(), await member()
@@ -246,7 +244,7 @@ async def test_a_step_that_a_later_submit_added_is_run_by_a_worker_that_knows_th
         ]
 
 
-async def test_workers_keep_one_limit_of_cost_for_all_steps(
+async def test_workers_keep_one_cost_limit_for_all_steps(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -275,10 +273,10 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
-async def test_calls_that_could_not_be_sent_set_nothing_aside(
+async def test_the_amounts_for_calls_that_could_not_be_sent_are_released(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
-    """Two steps beside each other take a file that is gone: their row stands at one of them alone."""
+    """Two parallel steps use a file that is gone. The row's key is that of only one of them."""
     fleet = await member()
     (tmp_path / "own.png").write_bytes(b"own")
     both = Chain([Step(name, f"acme/{name}", {"image": "{sketch}"}) for name in ("enlarge", "frame")])
@@ -294,7 +292,9 @@ async def test_calls_that_could_not_be_sent_set_nothing_aside(
     assert (status.spent, status.set_aside, status.wrong) == (Decimal("0.07"), Decimal(0), 1)
 
 
-async def test_a_chain_costs_its_earlier_attempts_too(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
+async def test_the_cost_of_a_chain_includes_its_earlier_attempts(
+    member: Member, submitted: Submitted, api: ScriptedAPI
+) -> None:
     fleet = await member()
     api.models["acme/enlarge"] = model("enlarge", FAILING)
     options: dict[str, Any] = {"job": CHAIN, "key": "b", "price": dict.fromkeys(CHAIN_STEPS, "0.01/run")}
@@ -315,7 +315,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield "s3://pictures"
 
 
-async def test_a_chain_whose_urls_are_dead_goes_on_with_the_files_in_the_bucket(
+async def test_a_chain_with_expired_urls_continues_with_the_files_in_the_bucket(
     member: Member, submitted: Submitted, api: ScriptedAPI, bucket: str
 ) -> None:
     fleet = await member()

@@ -1,4 +1,4 @@
-"""The task of a few rows."""
+"""The task that creates a few rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(number: int) -> list[dict[str, Any]]:
 
 
 class WrongClock(SystemClock):
-    """A machine whose clock is an hour off."""
+    """A clock that is an hour off."""
 
     boot = "another"
 
@@ -38,7 +38,7 @@ class WrongClock(SystemClock):
         return super().time() + self._off
 
 
-async def test_rows_are_brought_to_created_and_nothing_waits(
+async def test_rows_are_created_without_waiting_for_their_ends(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=1000))
@@ -49,13 +49,13 @@ async def test_rows_are_brought_to_created_and_nothing_waits(
     assert query(STATES) == [{"state": "created", "holder": None}] * 20
     assert api.count("get") == 0
     assert query("SELECT DISTINCT job FROM batch_rows") == [{"job": None}]
-    await create_rows(fleet, batch.number, 1, 20)  # a task may be done twice
+    await create_rows(fleet, batch.number, 1, 20)  # a task may be run twice
     assert api.created == 20
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 @pytest.mark.replicate_api(list_lag=0.1, faults="create:drop-after=0.5", seed=1)
-async def test_creates_that_break_on_machines_whose_clocks_are_an_hour_off_make_nothing_twice(
+async def test_broken_create_requests_on_machines_with_wrong_clocks_make_no_second_prediction(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, hours: int
 ) -> None:
     fleet, other = await member(), await member(WrongClock(hours))
@@ -66,7 +66,7 @@ async def test_creates_that_break_on_machines_whose_clocks_are_an_hour_off_make_
     assert (made, api.created) == ([{"n": 20}], 20)
 
 
-async def test_a_row_that_the_api_refuses_is_over_and_the_others_go_on(
+async def test_a_row_that_the_api_refuses_does_not_stop_the_others(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -89,7 +89,7 @@ async def test_no_credit_stops_the_batch(member: Member, submitted: Submitted, q
     assert api.created == 0
 
 
-async def test_a_process_that_drains_puts_what_it_has_not_begun_back(
+async def test_a_draining_process_puts_its_unstarted_rows_back(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -102,7 +102,7 @@ async def test_a_process_that_drains_puts_what_it_has_not_begun_back(
     assert api.created == 0
 
 
-async def test_every_worker_runs_the_model_as_it_was_at_the_submit(
+async def test_every_worker_uses_the_model_as_resolved_at_the_submit(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     batch = await submitted(await member(), rows(1))

@@ -1,4 +1,4 @@
-"""Files of rows between the submit and the API: in a depot that is deleted once no batch needs it."""
+"""Files of rows between the submit and the API: they are in a depot, which is deleted when no batch needs it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_paths_bytes_and_open_files_of_a_program_reach_the_workers(
     assert len(set(sent.values())) == 3
 
 
-async def test_a_batch_that_is_submitted_again_copies_only_what_is_still_to_be_sent(
+async def test_a_second_submit_copies_only_files_that_are_still_needed(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     fleet, out = await member(), tmp_path / "out"
@@ -102,7 +102,7 @@ async def test_a_batch_that_is_submitted_again_copies_only_what_is_still_to_be_s
     assert not (out / FOLDER).exists()
 
 
-async def test_a_file_that_is_gone_or_was_changed_is_a_problem_of_its_row(
+async def test_a_missing_or_changed_file_is_a_problem_of_its_row(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     fleet, out = await member(), tmp_path / "out"
@@ -121,7 +121,7 @@ async def test_a_file_that_is_gone_or_was_changed_is_a_problem_of_its_row(
     assert (problems[2], api.created) == ("", 1)
 
 
-async def test_a_worker_that_cannot_reach_the_folder_leaves_the_row_to_others(
+async def test_a_worker_without_the_folder_leaves_the_row_to_others(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path, heard: Heard
 ) -> None:
     fleet, out = await member(), tmp_path / "out"
@@ -137,7 +137,7 @@ async def test_a_worker_that_cannot_reach_the_folder_leaves_the_row_to_others(
     assert api.created == 1
 
 
-async def test_a_place_that_takes_no_files_is_told_at_the_submit(
+async def test_a_place_that_cannot_be_written_is_an_error_at_the_submit(
     member: Member, submitted: Submitted, query: Query, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

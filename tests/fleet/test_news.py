@@ -1,4 +1,4 @@
-"""News of jobs that other processes write, by notifications, and what happens where none arrive."""
+"""News of other processes' writes by notifications, and polling if no notifications arrive."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ async def listening(fleet: Fleet) -> None:
         await until(lambda: news.is_live)
 
 
-async def test_who_waits_for_a_key_gets_the_job_as_soon_as_it_is_let_go(
+async def test_a_process_that_waits_for_a_key_claims_the_job_as_soon_as_it_is_released(
     member: Member, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "TRUSTED", 60.0)  # without news, it would wait for the whole lease
+    monkeypatch.setattr(claims, "TRUSTED", 60.0)  # without news it would wait for the end of the lease
     one, other = (await member()).context, await member()
     await listening(other)
     held = await take(one, "k", JOB, None, within=None)
@@ -58,7 +58,7 @@ async def test_who_waits_for_a_key_gets_the_job_as_soon_as_it_is_let_go(
     assert query(LISTENING) == [{"n": 1}], "one connection a process"
 
 
-async def test_keys_that_are_let_go_in_one_transaction_are_told_each(
+async def test_each_key_released_in_one_transaction_is_notified(
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "TRUSTED", 60.0)
@@ -80,7 +80,7 @@ async def test_keys_that_are_let_go_in_one_transaction_are_told_each(
 
 
 @pytest.mark.parametrize("emit", [None, print], ids=["waits", "follows a text that has no stream"])
-async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
+async def test_a_run_gets_its_end_from_the_watcher_without_a_poll(
     member: Member,
     query: Query,
     api: ScriptedAPI,
@@ -93,7 +93,7 @@ async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
     await listening(runner)
     async with watching(watcher):
         await until(lambda: query("SELECT * FROM roles WHERE role = 'watcher'"))
-        async with asyncio.timeout(10):  # alone it would look after 15 s
+        async with asyncio.timeout(10):  # without news it would look after 15 s
             asks = [Ask(Job(MODEL, {"prompt": str(number)}), emit=emit, blocking_wait=0) for number in range(5)]
             results = await asyncio.gather(*(run_job(runner.context, ask) for ask in asks))
     assert [result.output for result in results] == ["done"] * 5
@@ -102,7 +102,7 @@ async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
     assert api.count("get") <= 2, "the watcher's own, for the last two"
 
 
-async def test_an_end_that_the_watcher_saw_is_sure_though_the_runs_own_look_failed(
+async def test_an_end_from_the_watcher_counts_even_if_the_runs_own_poll_failed(
     member: Member, query: Query, api: ScriptedAPI, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wait, "SOON", (0.1,))
@@ -121,7 +121,7 @@ async def test_an_end_that_the_watcher_saw_is_sure_though_the_runs_own_look_fail
     assert heard.warnings == []
 
 
-async def test_a_run_without_a_watcher_asks_by_itself(member: Member, api: ScriptedAPI) -> None:
+async def test_a_run_without_a_watcher_polls(member: Member, api: ScriptedAPI) -> None:
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=0.3, output="done"))
     runner = await member()
     await listening(runner)
@@ -130,7 +130,7 @@ async def test_a_run_without_a_watcher_asks_by_itself(member: Member, api: Scrip
     assert api.count("get") >= 1
 
 
-async def test_connections_that_break_are_opened_again_and_nobody_waits_for_them(
+async def test_a_broken_connection_for_news_is_opened_again_and_wakes_the_waiters(
     member: Member, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_news, "AGAIN", 0.1)
@@ -142,14 +142,14 @@ async def test_connections_that_break_are_opened_again_and_nobody_waits_for_them
         assert news
         postgres.cut(database)
         async with asyncio.timeout(10):
-            await news.wait()  # all look once, as they may have missed something
+            await news.wait()  # every waiter looks once, as it may have missed something
         await until(lambda: news.is_live)
     await release(one, held)
     async with asyncio.timeout(10):
         await release(other.context, await waiting)
 
 
-async def test_behind_a_pool_that_loses_notifications_waiters_ask_as_before(
+async def test_behind_a_pool_that_loses_notifications_waiters_poll(
     member: Member, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_news, "PROBED", 0.2)

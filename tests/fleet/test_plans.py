@@ -1,4 +1,4 @@
-"""Rows with more than one job: combinations of a grid, further attempts, fallbacks, and jobs that rows share."""
+"""Rows with several jobs: combinations of a grid, further attempts, fallbacks, and shared jobs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_failure_gets_another_attempt_after_its_pause(
     assert query("SELECT count(*) AS n FROM batch_rows WHERE is_open OR job IS NOT NULL") == [{"n": 0}]
 
 
-async def test_attempts_are_bounded_and_the_last_one_is_the_result(
+async def test_the_number_of_attempts_is_limited_and_the_last_one_is_the_result(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -95,10 +95,10 @@ async def test_attempts_are_bounded_and_the_last_one_is_the_result(
     assert (result.status, result.error, len(result.earlier), api.created) == ("failed", "boom", 1, 2)
 
 
-async def test_a_pause_is_kept_by_whoever_looks_next(
+async def test_every_process_keeps_the_pause_before_the_next_attempt(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task is put off by the database's clock, and a second look, as after a takeover, makes no second attempt."""
+    """The database's clock delays the task. A second look, as after a takeover, makes no second attempt."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 60)
     fleet, other = await member(), await member()
     script(api, MODEL, failing("boom", 1))
@@ -124,7 +124,7 @@ async def test_a_pause_is_kept_by_whoever_looks_next(
     assert api.created == 2
 
 
-async def test_a_fallback_gets_what_the_first_model_gives_up(
+async def test_a_fallback_runs_after_the_first_models_last_attempt(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -162,7 +162,7 @@ async def test_equal_rows_share_one_prediction_and_its_attempts(
     assert api.created == 20
 
 
-async def test_a_stored_success_stands_for_a_row(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
+async def test_a_stored_success_is_reused_for_a_row(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
     fleet = await member()
     first = await to_end(fleet, await submitted(fleet, [{"prompt": "a"}], key="one"))
     batch = await submitted(fleet, [{"prompt": "a"}, {"prompt": "b"}], key="two", reuse=timedelta(days=1))
@@ -183,7 +183,7 @@ async def test_a_canceled_batch_makes_no_further_attempts(
     assert (result.status, result.earlier, api.created) == ("failed", (), 1)
 
 
-async def test_submitting_again_makes_what_failed_anew(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
+async def test_submitting_again_retries_failed_rows(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
     fleet = await member()
     script(api, MODEL, failing("boom"))
     await to_end(fleet, await submitted(fleet, [{"prompt": "a"}], key="b", retries=1))
@@ -196,7 +196,7 @@ async def test_submitting_again_makes_what_failed_anew(member: Member, submitted
     assert (result.output, len(result.earlier), api.created) == ("done", 2, 3)
 
 
-async def test_rows_of_workers_that_end_together_are_tried_once(
+async def test_two_workers_that_advance_a_row_make_one_further_attempt(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -214,7 +214,7 @@ def paint_with_both(api: ScriptedAPI) -> None:
         api.models[name] = msgspec.structs.replace(api.models[MODEL], name=name, script=paint)
 
 
-async def test_outputs_of_a_model_that_a_later_submit_added_are_kept_by_a_worker_that_knows_the_batch(
+async def test_a_worker_with_a_cached_batch_keeps_outputs_of_a_model_that_a_later_submit_added(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     fleet, submitter = await member(), await member()
@@ -237,6 +237,6 @@ async def test_outputs_of_a_model_that_a_later_submit_left_out_are_kept(
     again = await submitted(fleet, [{"prompt": "a"}], **options)
     async with working(other), asyncio.timeout(60):
         assert len(await ended(fleet, again)) == 1
-        while query("SELECT DISTINCT state FROM jobs") != [{"state": "collected"}]:  # noqa: ASYNC110 - the database tells nobody
+        while query("SELECT DISTINCT state FROM jobs") != [{"state": "collected"}]:  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.05)
     assert {path.read_bytes().decode() for path in (tmp_path / "out").rglob("*.webp")} == {MODEL, OTHER}

@@ -1,4 +1,4 @@
-"""A batch that is submitted: what is in the journal then, and in the queue."""
+"""The rows and tasks that a submitted batch has in the journal and in the queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rows(number: int) -> list[dict[str, Any]]:
     return [{"prompt": f"row {line}"} for line in range(number)]
 
 
-async def test_rows_and_their_tasks_are_there_together(member: Member, submitted: Submitted, query: Query) -> None:
+async def test_rows_and_their_tasks_are_written_together(member: Member, submitted: Submitted, query: Query) -> None:
     batch = await submitted(await member(), rows(45), key="b")
     assert [row["args"] for row in query(TASKS)] == [
         {"batch": batch.number, "first": first, "last": last} for first, last in [(1, 20), (21, 40), (41, 45)]
@@ -44,8 +44,8 @@ async def test_rows_and_their_tasks_are_there_together(member: Member, submitted
     assert query("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM batch_rows") == [{"n": 45, "keys": 45}]
 
 
-async def test_the_planner_knows_of_many_new_rows_at_once(member: Member, submitted: Submitted, query: Query) -> None:
-    """Without statistics, the comparison of a million rows with the queue takes minutes."""
+async def test_statistics_are_updated_after_many_new_rows(member: Member, submitted: Submitted, query: Query) -> None:
+    """Without statistics, comparing a million rows with the queue takes minutes."""
     await submitted(await member(), rows(MANY), key="b")
     known = query("SELECT reltuples FROM pg_class WHERE relname IN ('batch_rows', 'procrastinate_jobs') ORDER BY 1")
     assert [row["reltuples"] for row in known] == [MANY / CHUNK, MANY]
@@ -57,7 +57,7 @@ async def test_the_planner_knows_of_many_new_rows_at_once(member: Member, submit
 async def test_rows_are_written_while_others_are_read(
     member: Member, submitted: Submitted, query: Query, options: dict[str, Any], size: int
 ) -> None:
-    """A million rows are never in memory at once."""
+    """So a million rows are never in memory at once."""
     number, held = 4 * HELD, list[int]()
 
     def read() -> Iterator[dict[str, Any]]:
@@ -72,7 +72,9 @@ async def test_rows_are_written_while_others_are_read(
     assert len(query(TASKS)) == number / size
 
 
-async def test_until_all_rows_are_there_there_is_no_batch(member: Member, submitted: Submitted, query: Query) -> None:
+async def test_the_batch_exists_only_once_all_rows_are_written(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
     seen: list[Any] = []
 
     def read() -> Iterator[dict[str, Any]]:
@@ -87,7 +89,7 @@ async def test_until_all_rows_are_there_there_is_no_batch(member: Member, submit
     assert [batch.id for batch in await fleet.context.journal.batches()] == ["b"]
 
 
-async def test_rows_that_cannot_be_read_to_their_end_leave_nothing(
+async def test_rows_that_raise_while_they_are_read_leave_no_batch(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     def read() -> Iterator[dict[str, Any]]:
@@ -97,10 +99,10 @@ async def test_rows_that_cannot_be_read_to_their_end_leave_nothing(
     with pytest.raises(OSError, match="the disk is gone"):
         await submitted(await member(), read(), key="b")
     for table in ("batches", "batch_rows", "procrastinate_jobs"):
-        assert query(f"SELECT * FROM {table}") == []  # noqa: S608 - our own tables
+        assert query(f"SELECT * FROM {table}") == []  # noqa: S608 - the names are the test's own
 
 
-async def test_what_a_submit_that_was_killed_has_written_is_deleted_by_a_later_one(
+async def test_the_draft_of_a_killed_submit_is_deleted_by_a_later_one(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -123,9 +125,7 @@ async def test_what_a_submit_that_was_killed_has_written_is_deleted_by_a_later_o
     assert query("SELECT id FROM batches") == [{"id": "c"}]
 
 
-async def test_a_row_that_does_not_fit_has_its_problem_and_no_task(
-    member: Member, submitted: Submitted, query: Query
-) -> None:
+async def test_an_invalid_row_has_a_problem_and_no_task(member: Member, submitted: Submitted, query: Query) -> None:
     fleet = await member()
     batch = await submitted(fleet, [{"prompt": "x", "seed": "one"}], key="b")
     (row,) = await fleet.tables.rows(batch.number, 1, 1)
@@ -133,7 +133,7 @@ async def test_a_row_that_does_not_fit_has_its_problem_and_no_task(
     assert query(TASKS) == []
 
 
-async def test_the_same_batch_again_keeps_what_was_done(
+async def test_submitting_a_batch_again_keeps_its_finished_jobs(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -143,17 +143,17 @@ async def test_the_same_batch_again_keeps_what_was_done(
     assert again.number == batch.number
     await create_rows(fleet, batch.number, 1, 5)
     assert len(api.predictions) == 5
-    assert [row["args"]["last"] for row in query(TASKS)] == [5]  # the task of before waits still, with all rows
+    assert [row["args"]["last"] for row in query(TASKS)] == [5]  # the earlier task still waits, now with all rows
 
 
-async def test_a_stopped_batch_goes_on_when_it_is_submitted_again(member: Member, submitted: Submitted) -> None:
+async def test_a_stopped_batch_continues_when_it_is_submitted_again(member: Member, submitted: Submitted) -> None:
     fleet = await member()
     batch = await submitted(fleet, rows(1), key="b")
     await fleet.tables.stop(batch.number, "no credit")
     assert (await submitted(fleet, rows(1), key="b")).stopped == ""
 
 
-async def test_names_that_are_there_twice_with_other_inputs_are_told(member: Member, submitted: Submitted) -> None:
+async def test_a_name_used_twice_with_different_inputs_is_an_error(member: Member, submitted: Submitted) -> None:
     fleet = await member()
     twice = [{"prompt": "a", "name": "x"}, {"prompt": "b", "name": "x"}, {"prompt": "a", "name": "x"}]
     batch = await submitted(fleet, twice, key="b", id="name")
@@ -168,7 +168,7 @@ async def test_local_files_are_refused(member: Member, submitted: Submitted, tmp
         await submitted(await member(), [{"prompt": tmp_path / "a.png"}])
 
 
-async def test_no_rows_are_refused(member: Member, submitted: Submitted) -> None:
+async def test_a_submit_without_rows_is_refused(member: Member, submitted: Submitted) -> None:
     with pytest.raises(JobError, match="there are no rows"):
         await submitted(await member(), [])
 
@@ -176,12 +176,12 @@ async def test_no_rows_are_refused(member: Member, submitted: Submitted) -> None
 async def test_a_fleet_has_one_account(member: Member, submitted: Submitted) -> None:
     fleet = await member()
     await join(fleet.context, fleet.tables)
-    await fleet.tables.join(fleet.api, "another")  # nothing is to be done: it may change
+    await fleet.tables.join(fleet.api, "another")  # without an unfinished batch the account may change
     batch = await submitted(fleet, rows(1))
     with pytest.raises(JobError, match="belong to the account another"):
         await join(fleet.context, fleet.tables)
     await fleet.tables.cancel(batch.number)
-    await fleet.tables.defer_lost(fleet.api)  # it notes that the batch is over
+    await fleet.tables.defer_lost(fleet.api)  # this records that the batch is over
     await join(fleet.context, fleet.tables)
 
 
@@ -192,7 +192,7 @@ async def test_a_journal_in_a_file_has_no_fleet(settings: Settings, tmp_path: Pa
             open_tables(context)
 
 
-async def test_a_folder_that_other_machines_may_lack_is_told_at_the_submit(
+async def test_a_folder_that_other_machines_may_lack_is_warned_of_at_the_submit(
     member: Member, submitted: Submitted, heard: Heard, tmp_path: Path
 ) -> None:
     fleet, here, elsewhere = await member(), await member(), await member()

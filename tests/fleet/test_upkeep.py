@@ -1,4 +1,4 @@
-"""Nothing is left lying: tasks of dead workers, tasks that vanished, batches that are over."""
+"""No work is forgotten: tasks of dead workers, lost tasks, and finished batches are found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows(number: int) -> list[dict[str, Any]]:
 
 
 def take(query: Query, *, seen: int) -> None:
-    """All tasks are a worker's, which was last seen so many seconds ago."""
+    """Give all tasks to a worker whose last heartbeat was so many seconds ago."""
     query("INSERT INTO procrastinate_workers DEFAULT VALUES")
     query("UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT max(id) FROM procrastinate_workers)")
     query(f"UPDATE procrastinate_workers SET last_heartbeat = now() - interval '{seen} s'")  # noqa: S608 - a number
@@ -41,7 +41,7 @@ async def test_tasks_of_a_worker_without_a_heartbeat_are_given_again(
     assert [task["status"] for task in query(TASKS)] == ["todo", "todo"]
 
 
-async def test_a_task_that_waits_anew_already_is_not_given_twice(
+async def test_a_stalled_task_with_a_waiting_successor_is_not_given_again(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -52,22 +52,20 @@ async def test_a_task_that_waits_anew_already_is_not_given_twice(
     assert [task["status"] for task in query(TASKS)] == ["todo"]
 
 
-async def test_tasks_that_vanished_are_deferred_again_from_the_journal(
-    member: Member, submitted: Submitted, query: Query
-) -> None:
+async def test_lost_tasks_are_added_again_from_the_journal(member: Member, submitted: Submitted, query: Query) -> None:
     fleet = await member()
     batch = await submitted(fleet, rows(45))
     await create_rows(fleet, batch.number, 21, 40)
     query("DELETE FROM procrastinate_jobs")
     assert await fleet.tables.defer_lost(fleet.api) == 2
     assert [task["args"]["first"] for task in query(TASKS)] == [1, 41]
-    assert await fleet.tables.defer_lost(fleet.api) == 0  # they wait now
+    assert await fleet.tables.defer_lost(fleet.api) == 0  # the tasks wait in the queue now
     query("UPDATE jobs SET state = 'ended', status = 'succeeded' WHERE seq = 1")
     assert await fleet.tables.defer_lost(fleet.api) == 1
     assert await fleet.tables.defer_lost(fleet.api) == 0
 
 
-async def test_a_worker_is_seen_and_its_rate_is_the_lowest_of_the_batches_that_run(
+async def test_a_worker_is_listed_and_uses_the_lowest_rate_of_the_running_batches(
     member: Member, submitted: Submitted
 ) -> None:
     fleet = await member()
@@ -80,7 +78,7 @@ async def test_a_worker_is_seen_and_its_rate_is_the_lowest_of_the_batches_that_r
     assert await fleet.tables.workers(fleet.api) == []
 
 
-async def test_a_batch_that_is_not_over_is_not_pruned(member: Member, submitted: Submitted, query: Query) -> None:
+async def test_an_unfinished_batch_is_not_pruned(member: Member, submitted: Submitted, query: Query) -> None:
     fleet = await member()
     batch = await submitted(fleet, rows(1), key="b")
     journal = fleet.context.journal

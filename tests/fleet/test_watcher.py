@@ -1,4 +1,4 @@
-"""The one process that sees the ends."""
+"""The watcher: the one process that polls for the ends of predictions."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ async def watching(fleet: Fleet) -> AsyncIterator[Watcher]:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - the database tells nobody
+        while not condition():  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.05)
 
 
-async def test_rows_with_nothing_to_keep_are_finished_by_the_watcher(
+async def test_the_watcher_finishes_rows_with_nothing_to_keep(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -57,7 +57,7 @@ async def test_rows_with_nothing_to_keep_are_finished_by_the_watcher(
     assert query("SELECT * FROM roles WHERE role = 'watcher'") == []  # it resigned
 
 
-async def test_outputs_are_collected_by_a_task_that_comes_with_the_end(
+async def test_the_end_is_written_with_a_task_that_collects_the_outputs(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, tmp_path: Any
 ) -> None:
     fleet = await member()
@@ -75,19 +75,19 @@ async def test_outputs_are_collected_by_a_task_that_comes_with_the_end(
     assert len(list((tmp_path / "out").rglob("*.webp"))) == 3
 
 
-async def test_one_of_all_is_elected_and_another_follows_when_its_lease_is_over(member: Member, query: Query) -> None:
+async def test_one_process_is_elected_and_another_replaces_it_after_its_lease(member: Member, query: Query) -> None:
     one, other = await member(), await member()
     assert await one.tables.elect(ROLE, one.api, 60)
     assert await one.tables.elect(ROLE, one.api, 60)
     assert not await other.tables.elect(ROLE, other.api, 60)
-    query("UPDATE roles SET until = 0")  # it was stopped meanwhile
+    query("UPDATE roles SET until = 0")  # as if the watcher had been stopped
     assert await other.tables.elect(ROLE, other.api, 60)
     assert not await one.tables.elect(ROLE, one.api, 60)
-    await one.tables.resign(ROLE, one.api)  # too late: it is another's
+    await one.tables.resign(ROLE, one.api)  # too late: another process has the role
     assert not await one.tables.elect(ROLE, one.api, 60)
 
 
-async def test_a_prediction_that_the_api_does_not_know_is_a_problem_of_its_row(
+async def test_a_prediction_unknown_to_the_api_is_a_problem_of_its_row(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -103,7 +103,9 @@ async def test_a_prediction_that_the_api_does_not_know_is_a_problem_of_its_row(
     assert "404" in row.problem
 
 
-async def test_who_follows_a_batch_watches_it_where_nobody_else_does(member: Member, submitted: Submitted) -> None:
+async def test_a_process_that_follows_a_batch_becomes_the_watcher_without_workers(
+    member: Member, submitted: Submitted
+) -> None:
     fleet = await member()
     batch = await submitted(fleet, rows(5))
     await create_rows(fleet, batch.number, 1, 5)

@@ -1,6 +1,6 @@
-"""Many machines on one journal: a batch's rows are created, watched and collected by whichever process is free.
+"""A fleet: many machines share one journal, and any free worker creates, watches and collects a batch's rows.
 
-Importing any of it raises JournalError where the extra's packages are not installed.
+Importing it raises JournalError if the extra's packages are not installed.
 """
 
 from replicate_job.journal.open import check_installed

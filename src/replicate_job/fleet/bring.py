@@ -1,4 +1,4 @@
-"""One job as far as ``created``. Nothing waits for a prediction here."""
+"""Creates one job. Nothing here waits for the end of a prediction."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from replicate_job.outputs.depot import Depot
 
 
 class DrainingError(Exception):
-    """Raised for a job that was not begun, as the process is about to end."""
+    """The job was not started, because the process is about to end."""
 
 
 async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot: str | None) -> Result | None:
-    """Create the job that the journal has as ``entry``. Gives its result where that was the end, and no files to keep.
+    """Create the job that the journal has as ``entry``. Returns its result if it ended at once, without files to keep.
 
-    ``depot`` is where files of rows are, None where they have none.
-    Raises DrainingError, ClaimLostError where another process has it, and what creating it raises.
+    ``depot`` is the place of the rows' input files, None if they have none.
+    Raises DrainingError, ClaimLostError if another process holds the claim, and the errors of creating it.
     """
     context, job = model.context, ask.job
-    SUBJECT.set(ask)  # this task is the job's own
+    SUBJECT.set(ask)  # this task works for this job only
     if fleet.draining.is_set():
         raise DrainingError
     request = slot = None
     if entry is None or entry.state == "refused":
-        # The slot first: then the claim records the intent too, and nothing is waited for after it.
+        # The slot is taken first. Then the claim records the intent too, and nothing is waited for after it.
         request = await _request(fleet, model, job, depot)
         slot = await unless(fleet.draining, context.client.take_slot())
         if slot is None:
@@ -52,7 +52,7 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
 
 
 async def _request(fleet: Fleet, model: Model, job: Job, depot: str | None) -> CreateRequest:
-    """The job's create request. Its files are sent to the API now, where they live for a day at least."""
+    """The job's create request. Its files are uploaded to the API now, which keeps them for at least a day."""
     if not has_files(job.input_data):
         return write_request(job, model.resolved, job.input_data)
     opened = Depot(depot, model.context.stores) if depot else None

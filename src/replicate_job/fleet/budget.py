@@ -1,4 +1,4 @@
-"""The limit of a batch's cost, which all workers keep: a row is created once something is set aside for it."""
+"""The cost limit of a batch, which all workers keep: a row is created only after an amount is set aside for it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from replicate_job.journal.postgres_budget import Account, Hold, NewAccount
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 LEARNED = 5.0
-"""Seconds for which a worker keeps what predictions usually cost; until something is known it looks each time."""
+"""Seconds for which a worker caches the usual cost of predictions. While none is known it looks each time."""
 _UNSENT = {None, "claimed"}
 _OPEN = {*_UNSENT, "intended", "created"}
-"""States of jobs whose cost is not known yet, and will be."""
+"""States of jobs whose cost is not known yet."""
 
 
 class OpenLimit(NamedTuple):
-    """The limit of a batch's cost at its submit, with what it has spent before; and its account from then on."""
+    """A batch's cost limit at its submission, with the cost so far, and the account that it gets."""
 
     cost: Cost | Costs
     account: NewAccount
 
     def state(self, runner: BatchRunner, rows: int) -> str:
-        """Where it stands, and how far it may be exceeded by so many rows."""
+        """A message about the cost so far, and by how much this number of rows may exceed the limit."""
         return self.cost.state(runner.bound(self.cost, rows))
 
 
 async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner: BatchRunner) -> OpenLimit | None:
-    """None for a batch without a limit."""
+    """Read the limit of a batch. None for a batch without one."""
     cost = await runner.open_cost()
     if cost is None:
         return None
@@ -52,7 +52,7 @@ async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner
 
 
 async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list[FleetRow], bool]:
-    """The rows that may be created now; and whether others may be later. The batch is stopped once none ever may."""
+    """The rows that may be created now, and whether others may be later. If none ever may, the batch is stopped."""
     if rows.plan.max_cost is None or not due:
         return list(due), False
     jobs = {row.key: row.entry.job if row.entry else await next_job(rows, row) for row in due}
@@ -61,7 +61,7 @@ async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list
 
 
 async def admit_jobs(fleet: Fleet, rows: Rows, jobs: Mapping[str, Job]) -> tuple[set[str], bool]:
-    """The same for jobs, by their keys."""
+    """The same for jobs: the keys of those that may be created now, and whether others may be later."""
     if rows.plan.max_cost is None:
         return set(jobs), False
     while True:
@@ -84,7 +84,7 @@ async def admit_jobs(fleet: Fleet, rows: Rows, jobs: Mapping[str, Job]) -> tuple
 
 
 async def release(fleet: Fleet, rows: Rows, key: str) -> None:
-    """Set nothing aside any more for this job, if it has certainly not been sent."""
+    """Release the amount that is set aside for this job, if the job was certainly not sent."""
     while account := await fleet.tables.budgets.read(rows.batch.id):
         if not any(each.hold.key == key and each.state in {*_UNSENT, "refused"} for each in account.held):
             return
@@ -93,7 +93,7 @@ async def release(fleet: Fleet, rows: Rows, key: str) -> None:
 
 
 async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) -> Cost | Costs | None:
-    """What the batch has spent so far, and what is set aside; None without a limit. Nothing is changed."""
+    """The batch's cost so far, and the amounts set aside. None without a limit. Nothing is changed."""
     fleet = Fleet(context, tables)
     rows, account = await fleet.rows_of(batch), await tables.budgets.read(batch.id)
     if rows.plan.max_cost is None or account is None:
@@ -105,7 +105,7 @@ async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) ->
 
 async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost | Costs:
     most = rows.plan.max_cost
-    assert most is not None  # noqa: S101 - it has an account
+    assert most is not None  # noqa: S101 - for the type checker: a batch with an account has a limit
     prices, now = rows.plan.prices, fleet.context.clock.now()
     if not all(rows.learned.get(name) for name in prices) or now >= rows.learned_until:
         rows.learned = {name: await learn(fleet.context, name, price) for name, price in prices.items()}
@@ -119,7 +119,7 @@ async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost | Costs
 async def _choose(
     rows: Rows, account: Account, cost: Cost | Costs, jobs: Mapping[str, Job]
 ) -> tuple[set[str], list[Hold], list[str]]:
-    """The keys that are admitted, what is set aside for them, and the keys for which nothing is set aside any more."""
+    """The keys that are admitted, the amounts to set aside for them, and the keys whose amounts are released."""
     released: list[str] = []
     ended = [each.hold.key for each in account.held if each.has_ended]
     entries = await rows.own.context.journal.look_up(ended) if ended else {}

@@ -15,13 +15,13 @@ from replicate_job.journal.entry import Entry
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 AT_ONCE = 16
-"""Predictions that are canceled at the same time."""
+"""How many predictions are canceled at the same time."""
 
 
 async def cancel_named(context: Context, name: str, *, running: bool) -> Counter[str] | None:
-    """``cancel_batch`` by the batch's name; None where there is none of that name.
+    """``cancel_batch`` by the batch's name. None if there is no such batch.
 
-    Raises JobError where a job has that name too.
+    Raises JobError if a job has that name too.
     """
     if context.ephemeral:
         return None
@@ -35,9 +35,9 @@ async def cancel_named(context: Context, name: str, *, running: bool) -> Counter
 
 
 async def cancel_batch(context: Context, tables: FleetTables, batch: FleetBatch, *, running: bool) -> Counter[str]:
-    """Create nothing more of it; with ``running``, cancel its predictions too. One that is over stays as it is.
+    """Create no more rows of the batch. With ``running``, also cancel its predictions. One that is over is not changed.
 
-    Gives how many rows were ``unsent``, ``canceled``, still ``running``, and how many of them failed to be canceled
+    Returns how many rows were ``unsent`` or ``canceled``, are still ``running``, or could not be canceled
     (``unknown``).
     """
     if is_over(await tables.counts(batch.number)):
@@ -59,5 +59,5 @@ async def cancel_batch(context: Context, tables: FleetTables, batch: FleetBatch,
                 outcomes["canceled" if found else "unsent"] += 1
 
     await asyncio.gather(*map(cancel, entries))
-    await tables.cancel(batch.number)  # those that turned out to have no prediction
+    await tables.cancel(batch.number)  # for rows whose jobs turned out to have no prediction
     return +outcomes

@@ -1,4 +1,4 @@
-"""Rows of a fleet that are chains: the steps that can begin are created, and nothing waits for their ends."""
+"""Rows of a fleet that are chains. Their ready steps are created, and nothing here waits for the ends of steps."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from replicate_job.wire.prediction import TERMINAL, Prediction
 
 
 async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[Sequence[BaseException | None], bool]:
-    """Create what can begin in the open chains of these lines, and close those that are over.
+    """Create the ready steps of the open chains in these lines, and close the chains that are over.
 
-    Gives each one's error; and whether some of it may not cost anything now, and may later.
+    Returns each chain's error or None, and whether a step has to wait for the cost limit.
     """
-    assert rows.chain  # noqa: S101 - its rows are chains
+    assert rows.chain  # noqa: S101 - for the type checker: these rows are chains
     batch = rows.batch
     found = [row for row in await fleet.tables.rows(batch.number, first, last) if row.is_open]
     known = await calls_of(fleet.context, batch.id, rows.chain, found)
@@ -59,7 +59,7 @@ async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[S
 
 
 class _Admission:
-    """Admits the calls of some rows within the batch's limit of cost. ``is_full``: some may be admitted later."""
+    """Admits calls of some rows within the batch's cost limit. ``is_full``: some calls may be admitted later only."""
 
     def __init__(self, fleet: Fleet, rows: Rows) -> None:
         self.fleet, self.rows = fleet, rows
@@ -82,13 +82,13 @@ class _Admission:
 async def calls_of(
     context: Context, batch: str, chain: ChainPlan, rows: Sequence[FleetRow]
 ) -> dict[str, dict[str, Entry]]:
-    """The last job of each call that was begun, in the chain's order, by the names of the rows."""
+    """The last job of each call that has begun, in the chain's order, by the name of its row."""
     found = await look_up_calls(context, chain, batch, [f"{row.name}/" for row in rows])
     return {start.removesuffix("/"): calls for start, calls in found.items()}
 
 
 class _RowChain:
-    """One look at a row's chain. ``created`` has the keys of the jobs that were created."""
+    """One pass over a row's chain. ``created`` has the keys of the jobs that it created."""
 
     def __init__(self, admission: _Admission, row: FleetRow, known: Mapping[str, Entry]) -> None:
         self._fleet, self._rows, self._admission = admission.fleet, admission.rows, admission
@@ -103,9 +103,9 @@ class _RowChain:
         return is_due and entry.claimed_at < self._rows.batch.started_at
 
     async def run(self) -> Stand:
-        """Where it stands then. Raises what all rows share."""
+        """Run the pass, and return the chain's progress. Raises an error that all rows share."""
         rows, row = self._rows, self._row
-        assert rows.chain  # noqa: S101 - its rows are chains
+        assert rows.chain  # noqa: S101 - for the type checker: these rows are chains
         entries = {name: entry for name, entry in self._known.items() if name not in self._retried}
         values = (row.job or rows.batch.job).input_data
         outcomes = await ChainRun(rows.own.context, rows.chain, values, entries, self._call).run()
@@ -122,7 +122,7 @@ class _RowChain:
         return Stand(row.name, key, problem, over)
 
     async def _call(self, call: Call, job: Job, current: Entry | None, ended: Callable[[Prediction], None]) -> Result:
-        """The call's result, or one without an end where that is not there yet."""
+        """The call's result. A call that has not ended has a result with the status ``starting``."""
         entry = None if call.name in self._retried else current or self._known.get(call.name)
         if entry is None or entry.step in {"prepare", "look up"}:
             return await self._create(call, job, entry)
@@ -151,10 +151,10 @@ class _RowChain:
         ask = Ask(job, key, save, blocking_wait=0, is_checked=True, chain_step=call.name)
         try:
             result = await bring(self._fleet, self._rows.model(call.step.model), ask, entry, batch.depot)
-        except ClaimLostError:  # another process has it now
+        except ClaimLostError:  # another process runs the job now
             return _under_way(job)
         except ReplicateJobError as error:
-            if is_of_row(error):  # it ends the row, and nothing would look at this call again
+            if is_of_row(error):  # it ends the row, so no later pass would release the amount
                 await self._admission.release(key)
             raise
         self.created.append(key)
@@ -172,7 +172,7 @@ def _is_good(outcome: Outcome) -> bool:
 async def chain_results(
     context: Context, batch: FleetBatch, plan: FleetPlan, chain: ChainPlan, rows: Sequence[FleetRow]
 ) -> list[Result]:
-    """The results of rows whose chains are over, with each call's attempts before the last."""
+    """The results of rows whose chains are over, each with the earlier attempts of its calls."""
     known = await calls_of(context, batch.id, chain, rows)
     last = {f"{row}/{call}": entry for row, calls in known.items() for call, entry in calls.items()}
     before = await attempts_before(context, batch.id, last)
@@ -202,7 +202,7 @@ def _has_ended(entry: Entry) -> bool:
 
 
 def _chain_result(batch: FleetBatch, row: FleetRow, outcomes: dict[str, Outcome]) -> Result:
-    """``outcomes`` are those of the calls of the row's chain, which is over."""
+    """The result of a chain that is over, from the ``outcomes`` of its calls."""
     failure = RowJob(row.line, row.name, row.job or batch.job, secrets=batch.secrets, grid=row.grid).failure
     at = row.key.rpartition("/")[2]
     if outcomes and row.problem and (at not in outcomes or _is_good(outcomes[at])):

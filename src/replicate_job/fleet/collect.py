@@ -1,4 +1,4 @@
-"""The task of a few ended jobs: their outputs are kept."""
+"""The task that keeps the outputs of a few ended jobs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from replicate_job.flow.subject import SUBJECT
 from replicate_job.journal.entry import Entry
 
 AGAIN = 15.0
-"""Seconds after which outputs are fetched again that could not be kept: a disk may be full, a store away."""
+"""Seconds until outputs that could not be kept are tried again: a disk may be full, or a store unreachable."""
 
 
 async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:
-    """Keep the outputs of these jobs. What cannot be done now goes back into the queue."""
+    """Keep the outputs of these jobs. Jobs that cannot be finished now are put back into the queue."""
     jobs = [(seq, entry) for seq, entry in await fleet.tables.jobs(seqs) if entry.step == "collect"]
     batches = await fleet.rows_named(entry.batch for _, entry in jobs if entry.batch)
     jobs = [(seq, entry) for seq, entry in jobs if entry.batch in batches]
@@ -47,7 +47,7 @@ async def _job(fleet: Fleet, entry: Entry, rows: Rows) -> None:
     context = rows.model(entry.job.model).context
     claim = await take(context, entry.key, entry.job, entry.save, within=None)
     run = JobRun(context, claim, Ask(entry.job, entry.key, entry.save, is_checked=True))
-    SUBJECT.set(run)  # this task is the job's own
+    SUBJECT.set(run)  # this task works for this job only
     try:
         if run.step != "collect":
             return
@@ -55,10 +55,10 @@ async def _job(fleet: Fleet, entry: Entry, rows: Rows) -> None:
             await STEPS["collect"](run)
         if run.fault:
             raise run.fault
-        if run.entry.state != "collected":  # of a prediction that failed, which is its result
+        if run.entry.state != "collected":  # the prediction failed, and its failure is the result
             await fleet.tables.note_problem_of(entry, "its outputs could not be kept")
     except ClaimLostError:
-        return  # another process has it now
+        return  # another process runs the job now
     except ReplicateJobError as error:
         if not is_of_row(error):
             raise

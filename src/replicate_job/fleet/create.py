@@ -1,4 +1,4 @@
-"""The task of a few rows: each is brought to ``created``. Nothing waits for a prediction here."""
+"""The task that creates the predictions of a few rows. Nothing here waits for their ends."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow
 from replicate_job.outputs.place import of_row
 
 _OF_ALL = (AuthenticationError, PaymentRequiredError, ModelNotFoundError, MissingVariableError)
-"""Errors that stop a batch: the next row would meet them too, on any machine."""
+"""Errors that stop a batch, because every later row would get them too, on any machine."""
 FULL = 1.0
-"""Seconds for which a task waits whose rows may not cost anything now, and after which it is done again."""
+"""Seconds that a task waits if the cost limit admits no more of its rows now. Then the task is repeated."""
 AGAIN = 5.0
-"""Seconds after which a task is done again whose rows could not all be created."""
+"""Seconds until a task is repeated if some of its rows could not be created."""
 
 
 async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
-    """Create what is still to be created of these lines. What cannot be done now goes back into the queue."""
+    """Create the rows in these lines that are not created yet. If some cannot be created now, the task is repeated."""
     batch = await fleet.tables.batch(number)
     if batch is None:
         return
@@ -50,9 +50,9 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
 
 
 async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
-    """Note what has ended of a batch for which nothing is created any more; gives what ``_create`` does.
+    """Finish the rows of a stopped batch without creating more. Returns what ``_create`` returns.
 
-    Of a canceled one, find out what was begun: the journal lets nothing be sent for it.
+    For a canceled batch, also find out whether jobs that were begun have predictions. The journal stops new requests.
     """
     batch = rows.batch
     if rows.chain:
@@ -68,27 +68,27 @@ async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | N
 
 
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
-    """Seconds after which the rest is to be tried; None where nothing is left."""
+    """Create the rows. Returns the seconds until the remaining rows are to be tried, None if there are none."""
     if rows.chain:
         outcomes, is_full = await run_chains(fleet, rows, first, last)
         delay = await _delay(fleet, rows.batch, outcomes)
     else:
         delay, is_full = await _create_jobs(fleet, rows, first, last)
-    if is_full:  # this worker's other tasks are not given up to rows that have to wait
+    if is_full:  # wait here, so that the waiting rows do not keep this worker busy
         await unless(fleet.draining, asyncio.sleep(FULL))
         return FULL
     return delay
 
 
 async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
-    """The seconds; and whether some rows may not cost anything now."""
+    """Create the jobs of rows. Returns what ``_create`` returns, and whether some have to wait for the cost limit."""
     batch = rows.batch
     due = [row for row in await advance(fleet, rows, first, last) if _is_due(row)]
     due, is_full = await admit(fleet, rows, due)
     outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in due), return_exceptions=True)
     await fleet.tables.settle(batch, first, last)
     delay = await _delay(fleet, batch, outcomes)
-    if rows.plan.goes_on:  # some have ended at once, or wait for their next attempt
+    if rows.plan.goes_on:  # some rows have ended already, or wait for their next attempt
         found = await advance(fleet, rows, first, last)
         pauses = [row.due_in for row in found if row.due_in and _may_begin(row)]
         delay = min([*pauses, *([] if delay is None else [delay])], default=None)
@@ -96,7 +96,7 @@ async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple
 
 
 async def _delay(fleet: Fleet, batch: FleetBatch, outcomes: Sequence[BaseException | None]) -> float | None:
-    """Seconds after which what was not created is to be tried again; None where nothing is."""
+    """Seconds until the rows with errors are to be tried again. None if there are none. Stops the batch if needed."""
     delay: float | None = None
     for outcome in outcomes:
         match outcome:
@@ -129,7 +129,7 @@ async def _row(fleet: Fleet, rows: Rows, row: FleetRow) -> None:
         with rows.part(row.key):
             await _create_row(fleet, rows, row)
     except ClaimLostError:
-        return  # another process has it now
+        return  # another process runs the job now
     except ReplicateJobError as error:
         if not is_of_row(error):
             raise

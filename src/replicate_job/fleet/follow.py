@@ -1,4 +1,4 @@
-"""Follow a batch to its end. Whoever does stands for watcher, so that it ends without workers too."""
+"""Follows a batch to its end. The following process can become the watcher, so a batch ends without workers too."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 EVERY = 0.5
-"""Seconds between two looks, at least."""
+"""The shortest time in seconds between two counts of the rows."""
 
 
 async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally: Tally) -> str:
-    """Come back once all rows are over, or none is created any more: then with the reason why, else empty.
+    """Return once all rows are over, or once no more are created. In that case the reason is returned, else "".
 
     ``tally`` is kept up to date.
     """

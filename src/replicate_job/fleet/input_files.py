@@ -1,6 +1,6 @@
-"""Local files of rows: copied to a depot at the submit, sent to the API just before their creates, deleted at the end.
+"""Local files of rows: copied to a depot at the submission, uploaded just before their rows, and deleted at the end.
 
-Uploads to the API expire, and a million rows take a day: a file is sent to the API when its row's turn has come.
+Uploads to the API expire, and a million rows take a day. So a file is uploaded only when its row is created.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from replicate_job.journal.postgres_fleet import FleetTables
 
 AT_ONCE = 8
-"""Files that are copied at the same time, each in memory."""
+"""How many files are copied at the same time. Each is in memory meanwhile."""
 CLEANED = 10.0
-"""Seconds between two looks for depots that no batch needs any more."""
+"""Seconds between two searches for depots that no batch needs any more."""
 
 
 class InputFiles:
-    """The files of a submission. ``address`` is where they are; None while there are none."""
+    """The input files of a submission. ``address`` is the place of their copies, None if there are none."""
 
     def __init__(self, context: Context, tables: FleetTables, save: str | None) -> None:
         self._context, self._tables, self._save = context, tables, save
         self._depot: Depot | None = None
         self._read: dict[tuple[str, int, int], Content] = {}
-        self._paths: dict[str, Path] = {}  # by the SHA-256 of their contents
+        self._paths: dict[str, Path] = {}  # the files by the SHA-256 of their contents
         self._copied: set[str] = set()
 
     @property
@@ -47,9 +47,9 @@ class InputFiles:
         return self._depot.address if self._depot else None
 
     async def take(self, job: Job, line: int) -> dict[str, Any]:
-        """The job's input with each file as its content. What a program holds in memory is copied now.
+        """The job's input with each file as its content. Content that is only in memory is copied now.
 
-        Raises InputError for files that cannot be sent, JobError where there is no place for them.
+        Raises InputError for files that cannot be sent, and JobError without a place for their copies.
         """
         if self._save is None:
             raise JobError(
@@ -66,11 +66,11 @@ class InputFiles:
         check_files(job.input_data, model=job.model)
         try:
             return without_bytes(job.input_data, self._read)
-        except OSError as error:  # it has just changed
+        except OSError as error:  # the file was changed or deleted just now
             raise InputError(job.model, [f"{error.filename} cannot be read: {error.strerror}"]) from None
 
     async def copy(self, inputs: Iterable[dict[str, Any]]) -> None:
-        """Copy the files of these inputs to where workers read them, each content once. Raises JobError."""
+        """Copy the files of these inputs to the depot, each content once. Raises JobError."""
         found = (content for values in inputs for content in contents(values))
         await self._copy((content, self._paths[content.sha256]) for content in found if content.sha256 in self._paths)
 
@@ -110,11 +110,11 @@ def _bytes(path: Path) -> bytes:
 
 
 async def clean(fleet: Fleet) -> None:
-    """Delete files that no batch needs any more, for as long as this runs."""
+    """Delete the files that no batch needs any more, from time to time."""
     while True:
         with suppress(JournalError):
             for address in await fleet.tables.due_depots(fleet.api):
-                await asyncio.shield(_clear(fleet, address))  # else files could be gone, and the note of them stay
+                await asyncio.shield(_clear(fleet, address))  # the depot's row must be deleted with its files
         await asyncio.sleep(CLEANED)
 
 
@@ -125,5 +125,5 @@ async def _clear(fleet: Fleet, address: str) -> None:
         fleet.context.reporter.note(f"the input files in {address} cannot be deleted now: {error}")
         return
     if is_cleared:
-        with suppress(JournalError):  # another time
+        with suppress(JournalError):  # it is tried again later
             await fleet.tables.forget_depot(address)

@@ -1,4 +1,4 @@
-"""What follows once a row's job is over: another attempt, or nothing."""
+"""Decides what follows a row's finished job: another attempt, or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_job.journal.postgres_fleet import FleetRow, Move
 
 
 async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[FleetRow]:
-    """The rows of these lines, once each whose job is over has its next one, or is closed."""
+    """Give each row whose job is over its next job, or close the row. Returns the rows in these lines."""
     batch = rows.batch
     found = await fleet.tables.rows(batch.number, first, last)
     over = [row for row in found if row.is_open and not row.reused and row.entry and row.entry.step == "done"]
@@ -26,7 +26,7 @@ async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[Fleet
 
 
 async def _moves(rows: Rows, over: list[FleetRow]) -> dict[str, Move]:
-    """The next attempts of these rows, by their names."""
+    """The next attempts of these rows, by the names of the rows."""
     policy, batch = rows.policy, rows.batch
     failed = {row.name: row.entry for row in over if row.entry and has_failed(row.entry)}
     if policy is None or not failed:
@@ -46,7 +46,7 @@ async def _moves(rows: Rows, over: list[FleetRow]) -> dict[str, Move]:
 
 
 async def next_job(rows: Rows, row: FleetRow) -> Job:
-    """The job of a row that the journal has none of yet under the row's key."""
+    """The job to create for a row whose key has no job in the journal yet."""
     item, batch = _item(rows, row), rows.batch
     number = attempt_number(batch.id, row.key)
     if rows.policy is None or number == 1:

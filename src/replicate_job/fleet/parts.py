@@ -1,4 +1,4 @@
-"""What a process of a fleet works with: the session, the fleet's tables, and each batch's model."""
+"""The parts of a fleet's process: the session, the fleet's tables, and the models of each batch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from replicate_job.wire.target import parse_target
 
 
 class Rows:
-    """How this process runs a batch's rows: with each model as it was at the submit, on every machine.
+    """How this process runs a batch's rows. Each model is used as it was resolved at the submission.
 
-    ``learned`` is what predictions of its models cost, until the clock's ``learned_until``.
-    ``policy`` says which attempts follow a failed one, ``chain`` which steps there are; None where that is all.
+    ``learned`` is the usual cost of predictions by model, cached until the clock's ``learned_until``.
+    ``policy`` decides about further attempts, ``chain`` has the steps; each is None for a batch without them.
     """
 
     def __init__(self, batch: FleetBatch, context: Context, resolved: Resolved) -> None:
@@ -51,24 +51,24 @@ class Rows:
 
     @property
     def models(self) -> dict[str, Resolved]:
-        """By the names that jobs have."""
+        """The resolved models, by their names in jobs."""
         return {name: model.resolved for name, model in self._models.items()}
 
     def cancel_after(self, model: str) -> str | None:
-        """That of jobs of the model."""
+        """The ``cancel_after`` for jobs of this model."""
         return self.chain.cancel_after(model) if self.chain else self.batch.job.cancel_after
 
     def part(self, key: str) -> AbstractContextManager[None]:
-        """What this process does of a row's job, to be entered: its spans belong to the submitter's trace."""
+        """A context manager around this process's part of a row's job. Its spans belong to the submitter's trace."""
         batch = self.batch
         return self.own.context.telemetry.part(batch.job.model, key, batch.id, batch.trace)
 
     def model(self, name: str) -> Model:
-        """By the name that jobs have."""
+        """The model with this name in jobs."""
         return self._models[name]
 
     def made_by(self, path: str, version: str) -> Model:
-        """By what a create request says; the batch's own where that says nothing."""
+        """The model of a create request. The batch's own model if the request names none."""
         return next((model for model in self._models.values() if model.resolved.makes(path, version)), self.own)
 
 
@@ -77,21 +77,21 @@ def _model(context: Context, strategy: RowStrategy, resolved: Resolved) -> Model
 
 
 SENDING = 8
-"""Rows whose files are sent to the API at the same time: a file is in memory meanwhile."""
+"""How many rows' files are uploaded at the same time. A file is in memory during its upload."""
 
 
 class Fleet:
-    """``draining`` is set once this process is to take up nothing more. ``sending`` is room for rows with files."""
+    """``draining`` is set when this process must start no more jobs. ``sending`` limits the uploads."""
 
     def __init__(self, context: Context, tables: FleetTables) -> None:
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
         self.context = msgspec.structs.replace(context, retry_policy=retry_policy)
         self.tables, self.api = tables, context.api
         self.draining, self.sending = asyncio.Event(), asyncio.Semaphore(SENDING)
-        self._known: dict[int, Rows] = {}  # by the numbers of their batches
+        self._known: dict[int, Rows] = {}  # by the batch's number
 
     async def rows_of(self, batch: FleetBatch) -> Rows:
-        """``batch`` is as it was just read. A later submit may have added models or steps since the last time."""
+        """The ``Rows`` of a batch that was just read. They are made anew if a later submission changed the batch."""
         rows = self._known.get(batch.number)
         if rows is None or rows.batch.started_at != batch.started_at:
             resolved = decode(await self.tables.model(batch.number), Resolved)
@@ -100,14 +100,14 @@ class Fleet:
         return rows
 
     async def rows_named(self, names: Iterable[str]) -> dict[str, Rows]:
-        """By the ids of their batches, which are read anew. One that is no batch of a fleet is left out."""
+        """The ``Rows`` of these batches by their ids, read anew. Names that are no batches of a fleet are left out."""
         found = await self.tables.named(sorted({*names}), self.api)
         return {batch.id: await self.rows_of(batch) for batch in found}
 
 
 def open_tables(context: Context) -> FleetTables:
-    """The fleet's tables in the journal. Raises JobError for a journal that is no PostgreSQL, and for a local run."""
-    from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - the other one needs an extra
+    """The fleet's tables in the journal. Raises JobError if the journal is not in PostgreSQL, and for a local run."""
+    from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - programs with PostgreSQL need no SQLite
 
     if context.ephemeral:
         raise JobError(
@@ -128,16 +128,16 @@ def open_tables(context: Context) -> FleetTables:
 
 
 async def join(context: Context, tables: FleetTables) -> None:
-    """Check that this process's token is of the fleet's account. Raises JobError.
+    """Check that this process's token belongs to the fleet's account. Raises JobError.
 
-    An API that knows no accounts has one.
+    An API without accounts passes the check.
     """
     if account := await context.account.find():
         await tables.join(context.api, account)
 
 
 async def find_batch(tables: FleetTables, name: str, api: str) -> FleetBatch:
-    """Raises JobError where no batch of that name was submitted to a fleet."""
+    """Find a batch of the fleet by its name. Raises JobError if there is none."""
     if found := await tables.find(name, api):
         return found
     raise JobError(f"no batch {name!r} was submitted to this fleet: `replicate-job status` names those that were")

@@ -1,4 +1,4 @@
-"""What a batch of a fleet does for a row besides its first job, as every worker is told."""
+"""What a batch of a fleet does for a row besides its first job. The plan is stored for all workers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``models`` are those beside the batch's own, by their names, as they were at the submit; also of earlier submits.
+    """``models`` are the models besides the batch's own, by name, as resolved at this or an earlier submission.
 
-    ``policy`` says which attempts follow a failed one; None for none. ``shares``: rows with the same input share jobs.
-    ``steps`` are those of a chain, with its ``title``; what failed of it before the submit, or is uncertain, gets a new
-    job with ``retry_failed``, ``retry_uncertain``. ``max_cost`` is the most that the batch may cost (USD), ``prices``
-    what its models cost, by their names, where that was said or is needed.
+    ``policy`` decides about further attempts; None for none. ``shares``: rows with the same input share jobs.
+    ``steps`` and ``title`` are those of a chain. With ``retry_failed`` and ``retry_uncertain``, steps that failed or
+    were uncertain before the submission get new jobs. ``max_cost`` is the batch's cost limit in USD. ``prices`` are
+    its models' prices by name, if they were given or are needed.
     """
 
     models: dict[str, Resolved] = {}
@@ -43,12 +43,12 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def goes_on(self) -> bool:
-        """Whether jobs may follow a row's first one."""
+        """Whether jobs may follow a row's first job."""
         return self.policy is not None or bool(self.steps)
 
     @property
     def chain(self) -> ChainPlan | None:
-        """The chain that rows are inputs of; None where they are those of a model."""
+        """The chain that the rows are inputs of. None if they are inputs of a model."""
         if not self.steps:
             return None
         from replicate_job.batches.chains.plan import ChainPlan  # noqa: PLC0415 - for chains only
@@ -57,8 +57,8 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
         return ChainPlan(Chain(self.steps, self.title), models)
 
     def result_of(self, entry: Entry) -> Result:
-        """The result of a job whose prediction has ended, with the price that the batch has for its model."""
-        assert entry.prediction  # noqa: S101 - it has ended
+        """The result of a job whose prediction has ended, with the batch's price for its model."""
+        assert entry.prediction  # noqa: S101 - for the type checker: the prediction has ended
         result = result_of(entry.prediction, entry, entry.files)
         return with_price(result, self.prices[entry.job.model]) if entry.job.model in self.prices else result
 

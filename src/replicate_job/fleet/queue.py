@@ -1,4 +1,4 @@
-"""The queue of tasks. It holds "look at the rows a to b" alone: a task that is lost or done twice costs time only."""
+"""The queue of tasks. A task only says which rows to look at, so a lost or repeated task costs nothing but time."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from replicate_job.journal.postgres_store import PostgresStore
 HEARTBEAT = 2.0
 """Seconds between two heartbeats of the queue's worker."""
 POLLED = 2.0
-"""Seconds between two looks for tasks, besides the notifications of new ones."""
+"""Seconds between two polls for tasks. New tasks also come by notification."""
 RESTARTED = 1.0
-"""Seconds until the queue's worker is started again, which ends when its database goes away."""
+"""Seconds until the queue's worker is restarted. It ends when its database cannot be reached."""
 TRIES = 3
 CONNECTIONS = 4
 GRACE = 20.0
-"""Seconds that tasks have to end in, once the worker is to stop."""
+"""Seconds in which running tasks may finish once the worker is asked to stop."""
 
 FAREWELL = 2.0
-"""Seconds that the queue's worker and its connections then have to end in."""
+"""Further seconds in which the queue's worker and its connections may close."""
 
 Task = Callable[..., Awaitable[None]]
 
@@ -44,12 +44,12 @@ async def serve(
     concurrency: int,
     interrupted: Callable[[str], object],
 ) -> None:
-    """Do tasks until cancelled: then those that were begun are finished first, within ``GRACE``.
+    """Run tasks until cancelled. Tasks that are running then are finished first, within ``GRACE``.
 
-    A database that goes away is waited for; ``interrupted`` gets one line about that.
+    If the database cannot be reached, this waits for it, and ``interrupted`` is called with a line about the error.
     """
     for name in ("procrastinate", "psycopg", "psycopg.pool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they tell of each try, with tracebacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log each failed try with a traceback
     while True:
         try:
             await _serve(store, api, tasks, concurrency)
@@ -89,8 +89,8 @@ async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], conc
 
 
 async def _end(app: procrastinate.App, working: asyncio.Task[None], running: _Running) -> None:
-    """Let the tasks come to their ends, and the queue's worker soon after: its database may be away."""
-    working.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks
+    """Let the tasks finish, and stop the queue's worker soon after: its database may be unreachable."""
+    working.add_done_callback(lambda task: task.cancelled() or task.exception())  # marks its exception as retrieved
     with suppress(asyncio.CancelledError):
         await first_of(asyncio.wait({working}), running.is_none.wait())
         await asyncio.wait({working}, timeout=FAREWELL)
@@ -98,7 +98,7 @@ async def _end(app: procrastinate.App, working: asyncio.Task[None], running: _Ru
 
 
 class _Running:
-    """How many tasks run. ``is_none``: none does."""
+    """Counts running tasks. ``is_none`` is set while there are none."""
 
     def __init__(self) -> None:
         self._number, self.is_none = 0, asyncio.Event()
@@ -119,21 +119,20 @@ class _Running:
 
 
 class _Jobs(JobManager):
-    """Finishes tasks without a word about those that are another worker's by now.
+    """Finishes tasks, and ignores those that belong to another worker by now.
 
-    Where the end of a task cannot be written, it ``has_lost`` it: with another worker in its place the task is given
-    again.
+    If the end of a task cannot be written, it sets ``has_lost``. A restarted worker then lets the task be given again.
     """
 
     def __init__(self, connector: BaseConnector) -> None:
         super().__init__(connector)
         self.has_lost = asyncio.Event()
 
-    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001 - as it is called
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001 - the library's signature
         for _ in range(TRIES):
             try:
                 await super().finish_job(job, status, delete_job)
-            except procrastinate.exceptions.AppNotOpen:  # this process ends, and the task is another worker's later
+            except procrastinate.exceptions.AppNotOpen:  # this process ends, and another worker gets the task later
                 return
             except procrastinate.exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, psycopg.errors.RaiseException):
@@ -165,6 +164,6 @@ def _connector(store: PostgresStore) -> procrastinate.PsycopgConnector:
 
 
 async def _search(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have a new connection find the queue's tables."""
+    """Set the schema with the queue's tables on a new connection."""
     await connection.execute(f"SET search_path = {SCHEMA}")
     await connection.commit()

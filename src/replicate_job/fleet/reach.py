@@ -1,4 +1,4 @@
-"""Whether all machines of a fleet can reach a place."""
+"""Warns of a folder that other machines of a fleet may not be able to reach."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 async def warn_of_folder(context: Context, tables: FleetTables, root: str, what: str) -> None:
-    """Say that every worker needs the folder ``root``, unless all that live are on this machine.
+    """Warn that every worker needs the folder ``root``, unless all live workers are on this machine.
 
-    ``what`` begins the line, and says what the folder is for.
+    ``what`` is the beginning of the warning: it says what the folder is for.
     """
     if is_in_store(root) or tables.is_local:
         return

@@ -18,23 +18,24 @@ from replicate_job.job import Result
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 PAGE = 500
-"""Rows that are read at once."""
+"""How many rows are read at once."""
 EVERY = 1.0
-"""Seconds between two looks for rows that have ended, at least."""
+"""The shortest time in seconds between two searches for rows that have ended."""
 
 
 async def results(
     context: Context, tables: FleetTables, batch: FleetBatch, *, follow: bool
 ) -> AsyncGenerator[list[Result], None]:
-    """Yield the results of the rows that are over, some at a time.
+    """Yield the results of the rows that are over, in portions.
 
-    They come in the order of their lines. With ``follow`` those come later that end later, until all have ended.
+    They come in the order of their lines. With ``follow``, the results of other rows come as these end, until all have
+    ended.
     """
-    low, beyond = -1, set[int]()  # all lines up to the first are given, and these of later ones
+    low, beyond = -1, set[int]()  # given so far: all lines up to ``low``, and the later lines in ``beyond``
     while True:
         began = time.monotonic()
         is_last = not follow or is_over(await tables.counts(batch.number))
-        # Asked before the rows are read, for others end meanwhile.
+        # This is read before the rows, because others may end in between.
         first = None if is_last else await tables.first_open(batch.number, low)
         after, given = low, list[int]()
         while rows := await tables.over_rows(batch.number, after, PAGE, sorted(beyond)):
@@ -50,7 +51,7 @@ async def results(
 
 
 async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]) -> list[Result]:
-    """The results of these rows, each with its attempts before the last, or with its steps."""
+    """The results of these rows, each with its earlier attempts, or with the steps of its chain."""
     plan = plan_of(batch)
     if chain := plan.chain:
         return await chain_results(context, batch, plan, chain, rows)

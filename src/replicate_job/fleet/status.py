@@ -1,4 +1,4 @@
-"""Where a batch of a fleet stands."""
+"""The progress of a fleet's batch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres_fleet import Counts, FleetBatch, FleetTables, Worker
 
 ERRORS = 5
-"""The most frequent problems that are shown."""
+"""How many of the most frequent problems are shown."""
 SHARE = 9
-"""How many times as long as counting the pause after it is."""
+"""The pause after a count is this many times as long as the count took."""
 LATELY = 60.0
 """Seconds over which the pace is counted."""
 
@@ -26,11 +26,11 @@ class BatchStatus(msgspec.Struct, frozen=True):
     """``rows`` in all: ``waiting`` to be created, ``running``, ``saving`` their outputs, or over: ``succeeded``,
     ``failed`` (also canceled and aborted), ``wrong`` (no prediction).
 
-    ``stopped`` says why nothing is created any more; empty while the batch goes on. ``rate`` is the most creates a
-    minute that were asked for, None for no limit; ``created_last_minute`` counts those of all batches at the API.
-    ``throttled``: the API has answered 429 lately. ``oldest`` is how many seconds ago the oldest row under way was
-    taken up. ``errors`` are the most frequent problems, with their counts. ``workers`` are those that live. In USD:
-    what is ``spent`` of ``max_cost``, and ``set_aside`` for what is under way or uncertain; None without a limit.
+    ``stopped`` says why no more rows are created; empty while they are. ``rate`` is the batch's limit of creates a
+    minute, None for no limit. ``created_last_minute`` counts the predictions of all batches at this API.
+    ``throttled``: the API has recently answered 429. ``oldest`` is how many seconds ago the oldest unfinished row was
+    claimed. ``errors`` are the most frequent problems with their counts. ``workers`` are the live ones. In USD:
+    ``spent`` of ``max_cost``, and ``set_aside`` for jobs under way or uncertain; all three are None without a limit.
     """  # noqa: D205 - one sentence
 
     id: str
@@ -68,7 +68,7 @@ class _Rate(msgspec.Struct):
 
 
 async def status_of(context: Context, tables: FleetTables, batch: FleetBatch) -> BatchStatus:
-    """Read it all from the journal; the API is not asked."""
+    """Read the status from the journal. The API is not asked."""
     tally = Tally()
     count(tally, await tables.counts(batch.number))
     state = await tables.rate_state(batch.api)
@@ -98,7 +98,7 @@ async def status_of(context: Context, tables: FleetTables, batch: FleetBatch) ->
 
 
 async def workers_here(tables: FleetTables, api: str) -> list[Worker]:
-    """The workers of this host that live."""
+    """The live workers on this host."""
     return [worker for worker in await tables.workers(api) if worker.host == socket.gethostname()]
 
 
@@ -122,7 +122,7 @@ def count(tally: Tally, counts: Sequence[Counts]) -> None:
 
 
 def pause(took: float, least: float) -> float:
-    """Seconds until the rows are counted again, which took so many: a million rows are not counted all the time."""
+    """Seconds until the next count, after one that ``took`` so long: counting a million rows takes a while."""
     return max(least, SHARE * took)
 
 

@@ -1,4 +1,4 @@
-"""A batch into the journal: every row checked, and all of it or nothing."""
+"""Submits a batch to the journal. Every row is checked, and the batch is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from replicate_job.journal.postgres_submission import BatchFacts, Combination, N
 from replicate_job.outputs.place import check_place, root_of
 
 
-async def submit(  # noqa: PLR0913 - what is submitted, and where
+async def submit(  # noqa: PLR0913 - the batch, and the places that it is written to
     context: Context,
     tables: FleetTables,
     batch: Batch,
@@ -43,11 +43,11 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
     *,
     rate: float | None,
 ) -> int:
-    """Write the batch and its tasks, and return its number in the journal. Nothing is created here.
+    """Write the batch and its tasks, and return its number in the journal. No prediction is created here.
 
-    ``rate`` is the most create requests a second. A row that does not fit is written with its problem. Local files of
-    rows are copied to where workers read them: see ``input_files``. Raises JobError for such files without a place, and
-    what a batch raises for all rows alike.
+    ``rate`` is the highest rate of create requests a second. An invalid row is written with its problem. Local files of
+    rows are copied to a place where workers can read them: see ``input_files``. Raises JobError for such files without
+    a place, and a batch's errors that all rows share.
     """
     with context.telemetry.submit(batch.job.model, batch.id):
         if batch.save:
@@ -92,7 +92,7 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
 
 
 async def _take_files(files: InputFiles, item: RowJob) -> RowJob:
-    """The row with its files as workers read them, or with what is wrong with them."""
+    """The row with its files as contents that workers can read, or with a problem."""
     if item.problem or not has_files(item.job.input_data):
         return item
     try:
@@ -103,7 +103,7 @@ async def _take_files(files: InputFiles, item: RowJob) -> RowJob:
 
 
 async def _models_before(context: Context, tables: FleetTables, batch: Batch) -> dict[str, Resolved]:
-    """The models of an earlier submit, by their names: predictions of theirs may be under way, and are kept too."""
+    """The models of an earlier submission, by name. They are kept, because their predictions may still run."""
     found = await tables.find(batch.id, context.api)
     if found is None:
         return {}
@@ -136,7 +136,7 @@ def _plan(batch: Batch, model: Resolved | ChainPlan, runner: BatchRunner, before
 
 
 def _templates(value: Any) -> Any:
-    """The input of a step with references as the texts that mean the same, for they are to be JSON."""
+    """A step's input as JSON values, with each ``Ref`` as a text that means the same."""
     match value:
         case Ref():
             return f"{{{value.name}}}"
@@ -150,7 +150,7 @@ def _templates(value: Any) -> Any:
 
 
 def _new(number: int, start: Start, batch: Batch, plan: FleetPlan) -> NewRow:
-    """The row as it is written. One that is never sent keeps no secrets."""
+    """The row as it is written. Secrets of a row that is never sent are left out."""
     item, job = start.item, start.item.job
     if start.problem and item.secrets:
         job = msgspec.structs.replace(job, input_data=hide(job.input_data, item.secrets))

@@ -1,4 +1,4 @@
-"""What every process of a fleet does beside its tasks, so that nothing is left lying."""
+"""Regular work of every process in a fleet besides its tasks, so that no task is forgotten."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from replicate_job.fleet.parts import Fleet
 from replicate_job.session import CREATE_RATE
 
 EVERY = 3.0
-"""Seconds between two looks for tasks of workers that are gone."""
+"""Seconds between two searches for tasks of dead workers."""
 DEFERRED = 30.0
-"""Seconds between two comparisons of the queue with the journal, whichever process makes them."""
+"""Seconds between two comparisons of the queue with the journal, by any process."""
 
 
 class Upkeep:
-    """``concurrency``: the process is a worker with so many tasks at once; None: it is none."""
+    """``concurrency`` is the number of tasks that a worker runs at once. None if this process is not a worker."""
 
     def __init__(self, fleet: Fleet, concurrency: int | None = None) -> None:
         self._fleet, self._concurrency = fleet, concurrency

@@ -1,4 +1,4 @@
-"""One process of a fleet waits for the ends of all predictions: it reads the account's list for everybody."""
+"""The watcher: one process of a fleet polls all predictions, by reading the account's list for all workers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from replicate_job.wire.prediction import Prediction
 
 ROLE = WATCHER
 TERM = 5.0
-"""Seconds of the role's lease: a watcher that was stopped is replaced after them."""
+"""Seconds of the role's lease. After that, a watcher that was stopped is replaced."""
 RENEWED = 2.0
-"""Seconds after which the lease is renewed, and others stand for the role."""
+"""Seconds after which the lease is renewed, and between two tries of other processes to get the role."""
 TICK = 0.5
-"""Seconds between two writings of ends, and at least between two looks for new predictions."""
+"""Seconds between two writes of ends, and the shortest time between two searches for new predictions."""
 READ_AT_ONCE = 10_000.0
-"""Predictions under way for which looking for new ones takes a second more."""
+"""For each this many running predictions, the pause between two searches for new ones is a second longer."""
 WRITTEN = 500
-"""Ends of one transaction."""
+"""The most ends that are written in one transaction."""
 
 
 class Watcher:
-    """Stands for the role as long as it runs. A process that was stopped meanwhile does no harm: an end is an end."""
+    """Tries to get the role while it runs. A stopped process that wakes up does no harm: an end is final."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._clock = fleet, fleet.context.clock
@@ -82,7 +82,7 @@ class Watcher:
             await poller.close()
 
     async def _look(self, poller: Poller) -> None:
-        """Take up what was created since."""
+        """Start to wait for predictions that were created since the last search."""
         found, current = await self._fleet.tables.watched(self._fleet.api, self._waiting.keys() | self._missing)
         batches = await self._fleet.rows_named(watched.batch for watched in found if watched.batch)
         for watched in found:
@@ -112,8 +112,8 @@ class Watcher:
 
 
 def _is_all(watched: Watched, rows: Rows | None, end: Prediction) -> bool:
-    """Whether there is nothing left to do, so that the end is the last fact."""
-    if rows is None:  # whoever waits for a job alone does the rest
+    """Whether nothing is left to do, so that the end finishes the job."""
+    if rows is None:  # a job without a batch: the process that waits for it does the rest
         return False
     if watched.strips or end.data_removed:
         return False

@@ -1,4 +1,4 @@
-"""A worker: it creates and collects what the queue gives it, stands for watcher, and looks after the others' tasks."""
+"""A worker: it runs the queue's tasks, can become the watcher, and takes over tasks of dead workers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres import PostgresJournal
 
 CONCURRENCY = 6
-"""Tasks that a worker does at once. Taking many would leave none to the others."""
+"""How many tasks a worker runs at once. A higher number would leave too few tasks for other workers."""
 
 
 async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
-    """Work until cancelled: then what was begun is finished, for ``queue.GRACE`` seconds at most.
+    """Work until cancelled. Running tasks are then finished, for at most ``queue.GRACE`` seconds.
 
-    Raises JobError for a journal that is no PostgreSQL, and for a token of another account than the fleet's.
+    Raises JobError if the journal is not in PostgreSQL, and for a token of another account than the fleet's.
     """
     tables = open_tables(context)
     await join(context, tables)
     fleet = Fleet(context, tables)
-    assert isinstance(context.journal, PostgresJournal)  # noqa: S101 - it has the tables
+    assert isinstance(context.journal, PostgresJournal)  # noqa: S101 - for the type checker: only it has these tables
     upkeep, watcher = Upkeep(fleet, concurrency), Watcher(fleet)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     background = Background(lambda error: None if failed.done() else failed.set_exception(error))
@@ -49,7 +49,7 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
 
 
 async def _serve(fleet: Fleet, journal: PostgresJournal, concurrency: int, failed: asyncio.Future[None]) -> None:
-    """Do the queue's tasks until cancelled, or until something else has ``failed``."""
+    """Run the queue's tasks until cancelled, or until another part has ``failed``."""
     from replicate_job.fleet.queue import serve  # noqa: PLC0415 - an extra, and slow to import
 
     context = fleet.context

@@ -1,6 +1,6 @@
-"""What a fleet has in the journal beside its jobs: batches with their rows, roles, workers, and tasks in the queue.
+"""A fleet's data in the journal besides its jobs: batches with their rows, roles, workers, and tasks in the queue.
 
-The queue's tables are in the same schema, so that rows, ends and the tasks that they need are written together.
+The queue's tables are in the same schema, so rows and ends are written in one transaction with the tasks they need.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from replicate_job.journal.strip import needs_strip
 from replicate_job.wire.prediction import Prediction
 
 ALIVE = 15.0
-"""Seconds for which a worker is held to be alive after it was seen."""
+"""Seconds after its last heartbeat for which a worker counts as alive."""
 STALLED = 9.0
-"""Seconds without a heartbeat of the queue's worker, after which its tasks are given again."""
+"""Seconds without a heartbeat of the queue's worker after which its tasks are given to other workers."""
 ABANDONED = 7 * 86_400.0
-"""Seconds after which the input files of a submission are deleted that never came to its end."""
+"""Seconds after which the input files of an unfinished submission are deleted."""
 RETRIED = 3600.0
-"""Seconds after which input files are deleted that could not be deleted before."""
+"""Seconds until another try to delete input files that could not be deleted."""
 
 _OVER = (
     "(NOT r.is_open AND (j.state IN ('collected', 'uncertain') OR (r.problem <> '' AND"
@@ -50,12 +50,12 @@ _STEP_OF_ROW = (
     "j.key > b.id || '/' || r.name || '/' AND j.key < b.id || '/' || r.name || '0'"  # '0' comes after '/'
     " AND j.chain_step IS NOT NULL AND j.key = b.id || '/' || r.name || '/' || j.chain_step"
 )
-"""A job is the first attempt of a step of the row's chain: the row may not have its key yet."""
+"""The condition that a job is the first attempt of a step in the row's chain. The row may not have its key yet."""
 _PENDING = "t.status IN ('todo', 'doing')"
 
 
 class Move(msgspec.Struct, frozen=True):
-    """The next job of the row of this ``name``, after the one of the key ``before``. ``pause`` is in seconds."""
+    """The next job of the row ``name``, after the job with the key ``before``. ``pause`` is in seconds."""
 
     name: str
     before: str
@@ -64,7 +64,7 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """Where the chain of the row of this ``name`` stands: the ``key`` of the step to look at, and if it is ``over``."""
+    """The progress of the chain of the row ``name``: the ``key`` of its current step, and whether it is ``over``."""
 
     name: str
     key: str
@@ -73,12 +73,12 @@ class Stand(msgspec.Struct, frozen=True):
 
 
 class FleetBatch(msgspec.Struct, frozen=True):
-    """A batch whose rows are in the journal. It was submitted last at ``started_at`` (Unix time).
+    """A batch whose rows are in the journal. ``started_at`` is the time of its last submission (Unix time).
 
-    ``rate`` is create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
-    ``stopped`` says why nothing is created for it any more; empty while it goes on. ``depot`` is where the files of its
-    rows are, None where they have none. ``trace`` continues the submitter's (see ``Telemetry``). ``plan`` says what
-    follows a row's first job; empty for most.
+    ``rate`` is in create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
+    ``stopped`` says why no more rows are created; empty while they are. ``depot`` is the place of the rows' input
+    files, None if they have none. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which
+    jobs follow a row's first one; it is empty for most batches.
     """
 
     number: int
@@ -98,8 +98,8 @@ class FleetBatch(msgspec.Struct, frozen=True):
 class FleetRow(msgspec.Struct, frozen=True):
     """A row, and its job in the journal if there is one. ``job`` is None once the journal's job has it.
 
-    ``number`` tells it from the others, ``line`` is where it was read. ``due_in`` is how many seconds its job may not
-    be created for yet. The rest is as in ``NewRow``.
+    ``number`` identifies the row in its batch, and ``line`` is its position in the source. ``due_in`` is how many
+    seconds its job must still wait. The other fields are as in ``NewRow``.
     """
 
     number: int
@@ -116,9 +116,9 @@ class FleetRow(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A prediction whose end is waited for. ``strips``: its request holds what is deleted at the end.
+    """A prediction whose end is waited for. ``strips``: its request holds data that are deleted at the end.
 
-    ``path`` and ``version`` are of its request, empty where there was none.
+    ``path`` and ``version`` are its request's. They are empty without a request.
     """
 
     key: str
@@ -141,7 +141,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Rows of a batch: how many are in this state. ``failed``: it has a problem, or its prediction did not succeed."""
+    """The number of a batch's rows in one state. ``failed``: with a problem, or a prediction that did not succeed."""
 
     state: str | None
     status: str | None
@@ -151,7 +151,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """A worker as it was last seen, ``age`` seconds ago."""
+    """A worker as it was ``age`` seconds ago, at its last heartbeat."""
 
     host: str
     pid: int
@@ -161,18 +161,18 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class FleetTables:
-    """The statements. Each may be repeated after a connection that broke at the commit."""
+    """The statements of a fleet. Each may be repeated if its connection broke at the commit."""
 
     def __init__(self, journal: PostgresJournal) -> None:
         self._journal, self._store = journal, journal.store
         self.budgets = BudgetTables(journal)
 
     async def _write(self, query: str, *values: Any) -> int:
-        """The number of rows that were written."""
+        """Run a statement, and return the number of written rows."""
         return await self._store.run(lambda db: db.execute(query, values).rowcount)
 
     async def join(self, api: str, account: str) -> None:
-        """Make this account the fleet's at that API. Raises JobError while it works for another one."""
+        """Make this account the fleet's at that API. Raises JobError while another has unfinished batches."""
 
         def work(db: Database) -> str | None:
             done = db.execute(
@@ -193,18 +193,18 @@ class FleetTables:
 
     @property
     def is_local(self) -> bool:
-        """Whether the database takes processes of this machine alone."""
+        """Whether only processes on this machine can use the database."""
         return self._store.url.folder is not None
 
     def submission(self, size: int = CHUNK) -> Submission:
-        """What takes the rows of a batch, as a context manager. ``size`` is how many rows a task has."""
+        """A context manager that takes the rows of a batch. ``size`` is the number of rows in a task."""
         return Submission(self._store, size)
 
     async def find(self, name: str, api: str) -> FleetBatch | None:
         return next(iter(await self.named([name], api)), None)
 
     async def named(self, names: Sequence[str], api: str) -> list[FleetBatch]:
-        """Those of these ids that are there."""
+        """The batches with these ids. Unknown ids are left out."""
         return await self._batches("id = ANY(?::text[]) AND api = ?", list(names), api) if names else []
 
     async def batch(self, number: int) -> FleetBatch | None:
@@ -219,24 +219,24 @@ class FleetTables:
         return [FleetBatch(**row | {"job": decode_job(row["job"]), "secrets": _texts(row["secrets"])}) for row in rows]
 
     async def model(self, number: int) -> bytes:
-        """What was written of the batch's model."""
+        """The batch's resolved model, encoded."""
         query = "SELECT model FROM batches WHERE number = ?"
         row = await self._store.read(lambda db: db.execute(query, (number,)).fetchone())
         return str(row["model"]).encode()
 
     async def names(self, api: str) -> list[str]:
-        """The batches at this API, the newest first."""
+        """The ids of the batches at this API, newest first."""
         query = "SELECT id FROM batches WHERE job IS NOT NULL AND api = ? ORDER BY started_at DESC"
         return await self._store.read(lambda db: [row["id"] for row in db.execute(query, (api,))])
 
     async def rows(self, number: int, first: int, last: int) -> list[FleetRow]:
-        """The rows of these lines, with their jobs."""
+        """The rows in these lines, with their jobs."""
         query = f"SELECT {_ROW} FROM batch_rows AS r WHERE r.batch = ? AND r.line BETWEEN ? AND ? ORDER BY r.line"
         found = await self._store.read(lambda db: db.execute(query, (number, first, last)).fetchall())
         return await self._with_entries(found)
 
     async def over_rows(self, number: int, after: int, limit: int, skip: Sequence[int] = ()) -> list[FleetRow]:
-        """The next rows after that line that are over, without those of the lines to ``skip``."""
+        """The next rows after that line that are over, without the lines in ``skip``."""
         query = (
             f"SELECT {_ROW} FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER}"
             " AND NOT r.line = ANY(?::integer[]) ORDER BY r.line LIMIT ?"
@@ -245,7 +245,7 @@ class FleetTables:
         return await self._with_entries(await self._store.read(lambda db: db.execute(query, values).fetchall()))
 
     async def first_open(self, number: int, after: int) -> int | None:
-        """The first line after that one whose row is not over."""
+        """The first line after ``after`` whose row is not over. None if there is none."""
         query = f"SELECT min(r.line) AS line FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER} IS NOT TRUE"
         row = await self._store.read(lambda db: db.execute(query, (number, after)).fetchone())
         line: int | None = row["line"]
@@ -256,22 +256,22 @@ class FleetTables:
         return [_row(row, entries.get(row["key"])) for row in found]
 
     async def note_problem(self, number: int, key: str, problem: str) -> None:
-        """Record why the job of this key has no prediction. The rows that have it are over with that."""
+        """Record why the job with this key has no prediction. The rows that have this job are then over."""
         query = "UPDATE batch_rows SET problem = ?, is_open = false WHERE batch = ? AND key = ?"
         await self._write(query, problem, number, key)
 
     async def note_problem_of(self, job: Entry | Watched, problem: str) -> None:
-        """The same of a job without outputs, or with a prediction that there is not, in all batches."""
+        """Record in all batches that a job's outputs could not be kept, or that its prediction does not exist."""
         query = (
             "UPDATE batch_rows AS r SET problem = ?, is_open = false, key = ? FROM batches AS b"
-            " WHERE b.number = r.batch AND b.job IS NOT NULL"  # not of one that is being submitted
+            " WHERE b.number = r.batch AND b.job IS NOT NULL"  # without drafts, which are still being submitted
             " AND (r.key = ? OR r.is_open AND r.name = ? AND r.batch = (SELECT number FROM batches WHERE id = ?))"
         )
         batch, name = _place(job.batch, job.key, job.chain_step)
         await self._write(query, problem, job.key, job.key, name, batch)
 
     async def move(self, number: int, moves: Sequence[Move]) -> None:
-        """Give these open rows their next jobs; one that another worker has moved stays as it is."""
+        """Give these open rows their next jobs. A row that another worker has moved is not changed."""
         query = (
             f"UPDATE batch_rows AS r SET key = v.key, due_at = {NOW} + v.pause"
             " FROM unnest(?::text[], ?::text[], ?::text[], ?::float8[]) AS v (name, before, key, pause)"
@@ -280,7 +280,7 @@ class FleetTables:
         await self._write(query, *_columns(moves), number)
 
     async def stand(self, number: int, stands: Sequence[Stand]) -> None:
-        """Note how far the chains of these open rows came. A row keeps its input, unless that has secrets."""
+        """Record the progress of these open rows' chains. The input of a finished row is deleted if it has secrets."""
         query = (
             "UPDATE batch_rows AS r SET key = v.key, problem = v.problem, is_open = NOT v.over,"
             " job = CASE WHEN v.over AND b.secrets <> '[]' THEN NULL ELSE r.job END"
@@ -290,19 +290,19 @@ class FleetTables:
         await self._write(query, *_columns(stands), number)
 
     async def close(self, number: int, names: Sequence[str]) -> None:
-        """Note that nothing follows the jobs of these rows."""
+        """Record that no further jobs follow the jobs of these rows."""
         query = (
             "UPDATE batch_rows SET is_open = false, job = NULL WHERE batch = ? AND name = ANY(?::text[]) AND is_open"
         )
         await self._write(query, number, list(names))
 
     async def defer_next(self, api: str, entries: Sequence[Entry]) -> None:
-        """Have workers look at the open rows of these jobs, which have ended."""
+        """Put tasks for the open rows of these ended jobs into the queue."""
         places = [_place(entry.batch, entry.key, entry.chain_step) for entry in entries]
         await self._store.run(lambda db: defer_next(db, api, places))
 
     async def settle(self, batch: FleetBatch, first: int, last: int) -> None:
-        """Finish a task: its rows' inputs are in their jobs now, and outputs that are there are to be collected."""
+        """Finish a task: delete the inputs that jobs have now, and add tasks for outputs that can be collected."""
 
         def work(db: Database) -> None:
             db.execute(
@@ -320,14 +320,14 @@ class FleetTables:
         await self._store.run(work)
 
     async def defer_rows(self, batch: FleetBatch, first: int, last: int, *, delay: float) -> None:
-        """Put the task back into the queue, to be done after so many seconds."""
+        """Put the task back into the queue, for a run after ``delay`` seconds."""
         await self._store.run(lambda db: defer_rows(db, batch.api, batch.number, [(first, last)], delay=delay))
 
     async def defer_collect(self, api: str, seqs: Sequence[int], *, delay: float) -> None:
         await self._store.run(lambda db: defer_collect(db, api, seqs, delay=delay))
 
     async def defer_ended(self, api: str, keys: Sequence[str]) -> None:
-        """Have the outputs of these jobs collected that have ended already."""
+        """Add tasks that collect the outputs of those of these jobs that have ended already."""
 
         def work(db: Database) -> None:
             query = "SELECT seq FROM jobs WHERE key = ANY(?::text[]) AND state = 'ended'"
@@ -342,9 +342,9 @@ class FleetTables:
         )
 
     async def watched(self, api: str, known: set[str]) -> tuple[list[Watched], set[str]]:
-        """Predictions without an end, those that are not ``known``; and the ids of all.
+        """Predictions without an end that are not ``known``, and the ids of all predictions without an end.
 
-        They are those of batches, and of jobs alone for which a process waits.
+        These are the predictions of batches, and of jobs without a batch for which a process waits.
         """
         ids = (
             "SELECT j.prediction_id FROM jobs AS j JOIN batches AS b ON b.id = j.batch"
@@ -367,9 +367,9 @@ class FleetTables:
         return await self._store.read(work)
 
     async def end(self, api: str, ends: Sequence[End]) -> None:
-        """Write ends, and defer the tasks that collect, in one transaction. An end needs no fence.
+        """Write ends and the tasks that collect outputs, in one transaction. An end needs no fence.
 
-        A process that waits for a job alone is notified, and keeps its outputs itself.
+        A process that waits for a job without a batch is notified, and keeps its outputs itself.
         """
         ids = [end.prediction.id for end in ends]
         encoded = [msgspec.json.encode(end.prediction).decode() for end in ends]
@@ -407,11 +407,11 @@ class FleetTables:
         await self._store.run(work)
 
     async def elect(self, role: str, api: str, seconds: float) -> bool:
-        """Take a role, or keep it, for so many seconds. False while another process has it."""
+        """Take or keep a role for so many seconds. False while another process has it."""
         return await self._take(role, api, seconds, f"r.holder = excluded.holder OR r.until < {NOW}")
 
     async def is_due(self, work: str, api: str, seconds: float) -> bool:
-        """Whether this process is to do what is done once in so many seconds by one of all."""
+        """Whether this process has to do work that any process does once in so many seconds."""
         return await self._take(work, api, seconds, f"r.until < {NOW}")
 
     async def _take(self, role: str, api: str, seconds: float, where: str) -> bool:
@@ -426,7 +426,7 @@ class FleetTables:
         await self._write(query, role, api, self._journal.holder)
 
     async def seen(self, api: str, host: str, pid: int, concurrency: int) -> None:
-        """Note that this worker lives."""
+        """Record a heartbeat of this worker."""
         query = (
             f"INSERT INTO workers VALUES (?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (holder) DO UPDATE SET"
             " seen_at = excluded.seen_at"
@@ -443,7 +443,7 @@ class FleetTables:
         await self._write(query, self._journal.holder)
 
     async def workers(self, api: str) -> list[Worker]:
-        """Those that live."""
+        """The live workers."""
         query = (
             f"SELECT host, pid, concurrency, started_at, {NOW} - seen_at AS age FROM workers"
             f" WHERE api = ? AND seen_at > {NOW} - ? ORDER BY host, pid"
@@ -451,9 +451,9 @@ class FleetTables:
         return await self._store.read(lambda db: [Worker(**row) for row in db.execute(query, (api, ALIVE))])
 
     async def give_again(self, api: str) -> int:
-        """Give the tasks of workers without a heartbeat to others, and count them.
+        """Put tasks of workers without a heartbeat back into the queue, and return their number.
 
-        One whose rows wait as another task already is deleted.
+        A task is deleted instead if another task for the same rows waits already.
         """
         stalled = (
             "SELECT t.id FROM procrastinate_jobs AS t LEFT JOIN procrastinate_workers AS w ON w.id = t.worker_id"
@@ -478,10 +478,10 @@ class FleetTables:
         return await self._store.run(work)
 
     async def defer_lost(self, api: str) -> int:
-        """Defer what the journal says is to be done and no task does; and note which batches are over."""
+        """Add tasks for work that the journal shows and that no task does. Also record which batches are over."""
 
         def work(db: Database) -> int:
-            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # whoever canceled may have died
+            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # the process that canceled may have died meanwhile
             lost = db.execute(
                 "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
                 f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
@@ -517,14 +517,14 @@ class FleetTables:
         return await self._store.run(work)
 
     async def add_depot(self, api: str, address: str) -> None:
-        """Note a depot before anything is in it. It is due after ``ABANDONED``, should no batch come to need it."""
+        """Record a depot before it gets files. It is deleted after ``ABANDONED`` unless a batch comes to use it."""
         query = f"INSERT INTO depots VALUES (?, ?, {NOW} + ?) ON CONFLICT DO NOTHING"
         await self._write(query, address, api, ABANDONED)
 
     async def due_depots(self, api: str) -> list[str]:
-        """Depots that no batch needs any more. For ``RETRIED`` they are this process's to delete.
+        """Depots that no batch needs any more. This process may delete them within ``RETRIED`` seconds.
 
-        A batch that is submitted again has another depot, and so never misses what is deleted.
+        A batch that is submitted again gets a new depot, so the deleted files are never missed.
         """
         query = (
             f"UPDATE depots AS d SET due_at = {NOW} + ? WHERE d.api = ? AND d.due_at <= {NOW}"
@@ -538,7 +538,7 @@ class FleetTables:
         await self._write(query, address)
 
     async def rate(self, api: str, default: float | None) -> float | None:
-        """The lowest rate of the batches that are not over, in create requests a second."""
+        """The lowest rate of the unfinished batches, in create requests a second."""
         query = (
             "SELECT count(*) AS batches, min(rate) AS rate FROM batches"
             " WHERE api = ? AND job IS NOT NULL AND over_at IS NULL"
@@ -547,15 +547,15 @@ class FleetTables:
         return row["rate"] if row["batches"] else default
 
     async def stop(self, number: int, reason: str) -> None:
-        """Create nothing more for the batch. The first reason stays."""
+        """Create no more rows of the batch. An earlier reason stays."""
         query = "UPDATE batches SET stopped = ? WHERE number = ? AND stopped = ''"
         await self._write(query, reason, number)
 
     async def cancel(self, number: int) -> int:
-        """Stop the batch, and count the rows that were canceled before they were created.
+        """Stop the batch, and return the number of rows that were canceled before they were created.
 
-        The journal intends no request of a canceled batch, and stopping it waits for claims that are being written: so
-        the second transaction sees all that were.
+        The journal records no intent for a canceled batch, and stopping it waits for claims that are being written. So
+        the second transaction sees all claims.
         """
         query = "UPDATE batches SET stopped = ? WHERE number = ?"
         await self._write(query, CANCELED, number)
@@ -589,7 +589,7 @@ class FleetTables:
         )
 
     async def oldest(self, number: int) -> float | None:
-        """How many seconds ago the oldest row that is under way was taken up."""
+        """How many seconds ago the oldest unfinished row was claimed. None if there is none."""
         query = (
             f"SELECT {NOW} - min(j.claimed_at) AS age FROM {_ROWS} WHERE r.batch = ?"
             f" AND j.state IN ('claimed', 'intended', 'created', 'ended') AND NOT {_OVER}"
@@ -599,7 +599,7 @@ class FleetTables:
         return age
 
     async def made(self, api: str, seconds: float) -> int:
-        """Predictions of jobs that were taken up in the last so many seconds."""
+        """The number of predictions of jobs that were claimed in the last so many seconds."""
         query = (
             f"SELECT count(*) AS made FROM jobs WHERE api = ? AND prediction_id IS NOT NULL AND claimed_at > {NOW} - ?"
         )
@@ -607,7 +607,7 @@ class FleetTables:
         return int(row["made"])
 
     async def under_watch(self, api: str) -> int:
-        """How many predictions of batches run, or have outputs that are not kept yet."""
+        """The number of batches' predictions that run, or whose outputs are not kept yet."""
         query = (
             "SELECT count(*) AS number FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE j.state IN ('created',"
             " 'ended') AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
@@ -616,14 +616,14 @@ class FleetTables:
         return int(row["number"])
 
     async def rate_state(self, api: str) -> str | None:
-        """The rate limit's row for create requests."""
+        """The stored state of the rate limit for create requests."""
         query = "SELECT state FROM rates WHERE api = ? AND kind = 'create' ORDER BY state DESC LIMIT 1"
         row = await self._store.read(lambda db: db.execute(query, (api,)).fetchone())
         return row["state"] if row else None
 
 
 def _columns(items: Sequence[Move] | Sequence[Stand]) -> list[list[Any]]:
-    """Their fields, in order: the values of each."""
+    """Turn items into columns: a list of values for each field."""
     return [list(column) for column in zip(*map(msgspec.structs.astuple, items), strict=True)]
 
 
@@ -632,9 +632,9 @@ def _texts(encoded: str) -> tuple[str, ...]:
 
 
 def _note_canceled(db: Database, where: str, value: Any) -> int:
-    """Note of the rows of canceled batches that those without a job are not created; count them.
+    """Mark the rows of canceled batches that have no job as not created, and return their number.
 
-    A batch that is submitted again meanwhile waits, or is not canceled any more.
+    A concurrent new submission of a batch waits for this, or has made the batch uncanceled before.
     """
     query = f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number FOR SHARE"
     numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
@@ -648,7 +648,7 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
 
 
 def _place(batch: str | None, key: str, step: str | None) -> tuple[str, str]:
-    """The batch's id, and the name of the row that has the job of this key, or whose chain it is a step of."""
+    """The batch's id and the row's name for a job's key, which may be that of a step in the row's chain."""
     name = key.removeprefix(batch or "").partition("/")[2]
     return batch or "", name.removesuffix(f"/{step}") if step else name
 
