@@ -59,21 +59,21 @@ class _PlanOptions(TypedDict, total=False):
 
 
 class RunOptions(CallOptions, _PlanOptions, total=False):
-    """What ``run``, ``submit`` and ``stream`` take besides the job and its input. All are None by default.
+    """The options of ``run``, ``submit`` and ``stream`` besides the job and its input. All are None by default.
 
-    ``key`` names the job in the journal: the same key never creates a second prediction. ``save_to`` is the folder that
-    gets ``<prediction_id>/`` with the output files, in place of the client's; a ``str`` may be a bucket
+    ``key`` identifies the job in the journal: the same key never creates a second prediction. ``save_to`` replaces the
+    client's. It is the folder in which ``<prediction_id>/`` gets the output files; a ``str`` may also be a bucket
     (``s3://bucket/outputs``), or a template (``out/{model}/{date}/{key}-{name}``). Without one nothing is saved, except
     that the files of local runs go to the user's state folder.
-    ``on_progress`` is called with a ``Progress`` each time that the prediction is observed.
-    ``timeout`` is the seconds that the call may take, uploads and all waiting included. Over it, JobTimeoutError is
-    raised, and the prediction goes on; so does the same ``key``. It replaces the job's ``max_poll_attempts``.
-    ``retries`` (0) is how many more attempts each model has after a failure, if that is one of ``retry_on``:
-    ``failed``, ``interrupted``, ``empty``; all of them by default. ``fallback`` are models that get the job once its
-    own has given up, by name or as a ``Fallback``. ``reuse`` takes an earlier success of the same version and input
-    that is at most so old. These four are for ``run`` and ``batch``.
+    ``on_progress`` is called with a ``Progress`` each time the prediction is observed.
+    ``timeout`` is how many seconds the call may take, uploads and all waiting included. After it, JobTimeoutError is
+    raised and the prediction runs on. The same ``key`` continues it. It replaces the job's ``max_poll_attempts``.
+    ``retries`` (0) is how many more attempts each model has after a failure that is one of ``retry_on``:
+    ``failed``, ``interrupted``, ``empty``; all of them by default. ``fallback`` are models, by name or as a
+    ``Fallback``, that get the job once its own model has given up. ``reuse`` returns an earlier success of the same
+    version and input, if it is at most this old. These four are for ``run`` and ``batch``.
     ``retry_failed`` is for a ``Chain`` with a key: a step whose prediction failed gets a new one.
-    The others replace the job's own, and are described with ``Job``.
+    The other options replace the job's own, and are described with ``Job``.
     """
 
     wait_for_completion: bool | None

@@ -55,14 +55,14 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model, its input, and how long to wait. Field names are those of a ``run.xs`` file.
 
     ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
-    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send. So
-    are bytes, open files and pictures, which ``run``, ``arun``, ``stream``, ``astream`` and ``batch`` read.
-    ``poll_interval`` is in seconds, None for 1 that grows to 5. Multiplied by ``max_poll_attempts`` it is the time to
-    wait; with None there the wait goes on to the end. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``,
-    ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names environment
-    variables that must be set. With a ``destination`` (``owner/name``) the model's version is trained, and the version
-    that comes of it is the destination's. ``fallback`` are models that get the job, one after the other, once its own
-    has given up; each has to take the job's input.
+    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send. So are bytes,
+    open files and pictures, which ``run``, ``arun``, ``stream``, ``astream`` and ``batch`` read.
+    ``poll_interval`` is in seconds; with None it grows from 1 to 5. Multiplied by ``max_poll_attempts`` it is the time
+    to wait; with ``max_poll_attempts=None`` there is no limit. ``cancel_after`` is the API's ``Cancel-After`` (``30``,
+    ``90s``, ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names
+    environment variables that must be set. With a ``destination`` (``owner/name``) the job is a training of the model's
+    version, and the destination gets the new version. ``fallback`` are models that get the job, one after the other,
+    once its own has given up. Each of them must accept the job's input.
     """
 
     model: str
@@ -100,21 +100,21 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Result(msgspec.Struct, frozen=True):
     """A prediction as it was last seen, in the ten fields of the original run job's response, and the saved files.
 
-    ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
-    (``predict_time``, ``total_time``). ``files`` are paths, or the URLs (``str``) of objects in a store; none where
-    nothing was saved. ``key`` is the job's name in the journal. ``sent`` maps the place of each file in the input to
-    its name: ``{"images[1]": "cat.png"}``. ``stand_in`` says what answered in place of the model, as the local server's
-    stand-ins do, and what it left out; it is empty where the model itself ran. ``price`` is what ``cost`` is made by: a
-    name in the tables of prices, a price itself, or empty for none.
+    ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them. ``metrics`` holds seconds
+    (``predict_time``, ``total_time``). ``files`` are paths, or the URLs (``str``) of objects in a store; empty if
+    nothing was saved. ``key`` is the job's key in the journal. ``sent`` maps the position of each file in the input to
+    its name: ``{"images[1]": "cat.png"}``. ``stand_in`` names what answered in place of the model, such as a stand-in
+    of the local server, and what it left out; it is empty if the model itself ran. ``price`` is what ``cost`` is
+    computed with: a name in the price tables, or a price itself; empty for none.
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
-    status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
-    saved. ``grid`` has the values of the row's combination where the batch has a grid.
+    status ``error`` no prediction is known, and ``prediction_id`` is empty. With any other status the outputs could not
+    be saved. ``grid`` has the values of the row's combination if the batch has a grid.
 
     ``earlier`` are the attempts before this one, oldest first, and ``model`` is the one that answered. ``reused``: the
-    prediction was made for another job, or for another row of the batch, and was not paid for again. The result of a
-    chain is that of its last step, or of the first that did not succeed, and ``steps`` has those of the steps that were
-    run, by their names.
+    prediction was made for another job, or for another row of the batch, and was not paid for again. A chain's result
+    is that of its last step, or of the first step that did not succeed. ``steps`` has the results of the steps that
+    ran, by their names.
     """
 
     prediction_id: str

@@ -49,7 +49,7 @@ async def _prepare(run: JobRun) -> CreateRequest:
             request = await prepare(context, job, resolved)
     except ReplicateJobError as error:
         await context.journal.refused(run.claim, str(error))
-        if run.ask.is_new:  # nobody can name it, and nothing was sent
+        if run.ask.is_new:  # no later call can know this generated key, and nothing was sent
             await context.journal.forget(run.ask.key)
         raise
     run.resolved, run.schema = resolved, resolved.schema
