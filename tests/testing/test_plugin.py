@@ -135,6 +135,13 @@ PROJECT = """
 
     HELLO = ("replicate/hello-world", {"text": "Ada"})
     ADDRESSES = set()
+    THREADS = []
+
+    @pytest.fixture(scope="module", autouse=True)
+    def no_thread_outlives_the_interpreter():
+        yield
+        for thread in THREADS:
+            thread.join()
 
     @pytest.mark.usefixtures("replicate_api")
     class TestByName(unittest.TestCase):
@@ -163,7 +170,8 @@ PROJECT = """
 
     @pytest.mark.replicate_api(script=Script(duration=float("inf")))
     def test_a_prediction_that_never_ends_keeps_no_test(replicate_api):
-        threading.Thread(target=run, args=HELLO, daemon=True).start()
+        THREADS.append(threading.Thread(target=run, args=HELLO, kwargs={"timeout": 2}))
+        THREADS[0].start()
         replicate_api.wait_until(lambda: replicate_api.created)
 """
 ANYIO = """
