@@ -138,7 +138,7 @@ def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
         (
             {"models": ["acme/second"], "price": "0.1/run"},
             JobError,
-            "say whose price it is: --price acme/first=0",
+            "name the model of each price: --price acme/first=0",
         ),
         (
             {"models": ["acme/second"], "max_cost": 5, "price": {"acme/first": "1/run"}},

@@ -99,7 +99,7 @@ def test_a_header_is_checked_once_and_whole_with_the_way_out(api: ScriptedAPI, c
     assert refused.error == (
         f"error: rows.tsv: Category, Note are not inputs of {FLUX}; {TAKES}."
         " To leave out: --ignore-columns Category,Note."
-        " (Columns are divided by tabs; --delimiter names another.)"
+        " (Columns are separated by tabs; --delimiter names another separator.)"
     )
     assert ignored.code == 0
     assert sent(api) == [{"prompt": "a"}] * 2
@@ -258,7 +258,7 @@ def test_the_header_of_a_pipe_is_checked_once_too(api: ScriptedAPI, command: Com
         ("rows.xlsx", b"PK", "save it as CSV UTF-8"),
         ("rows.zst", b"x", "zstdcat FILE | replicate-job batch … - --format csv"),
         ("rows.csv", ",prompt\n0,x\n1,y\n", "pandas writes none with index=False"),
-        ("rows.csv", "prompt,seed\nx,1,2\n", "cells are divided by commas; --delimiter names another"),
+        ("rows.csv", "prompt,seed\nx,1,2\n", "cells are separated by commas; --delimiter names another separator"),
         ("rows.csv", b"prompt,seed\ncaf\xe9,1\n", "save it as CSV UTF-8, or give its --encoding, as cp1252"),
         ("rows.txt", "prompt\na\n", "--format csv"),
     ],

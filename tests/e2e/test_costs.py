@@ -101,7 +101,7 @@ def test_a_limit_of_cost_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, com
     [
         (["--max-cost", "5"], "a limit of cost needs a price: the price of replicate/hello-world is not known"),
         (["--max-cost", "5", "--price", "cheap"], "'cheap' is neither a price"),
-        (["--max-cost", "5", "--local"], "what runs on this machine costs nothing: to rehearse, give a price"),
+        (["--max-cost", "5", "--local"], "predictions on this machine cost nothing: to rehearse a cost limit"),
         (["--max-cost", "0"], "'0' is no amount of USD above 0"),
         (["--max-cost", "nan"], "'nan' is no amount of USD above 0"),
         (["--max-cost", "five"], "'five' is no amount of USD above 0"),

@@ -1,1 +1,1 @@
-"""Many jobs: rows of a file, run within the account's limit."""
+"""Batches: a job for each row of a file, run within the account's rate limit."""

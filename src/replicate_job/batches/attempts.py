@@ -11,7 +11,7 @@ from replicate_job.journal.entry import Entry
 
 
 def attempt_key(batch: str, name: str, attempt: int = 1) -> str:
-    """``<batch>/<name>``, and ``<batch>~2/<name>`` for the second."""
+    """The key of a row's attempt: ``<batch>/<name>`` for the first, ``<batch>~2/<name>`` for the second."""
     return f"{batch}/{name}" if attempt == 1 else f"{batch}~{attempt}/{name}"
 
 
@@ -25,7 +25,7 @@ def attempt_number(batch: str, key: str) -> int:
 
 
 async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str, Entry]:
-    """The last attempt of each row that the journal has, by the row's name. One that was refused never was."""
+    """The last attempt of each row in the journal, by the row's name. Refused attempts do not count."""
     found: dict[str, Entry] = {}
     attempt, asked = 1, list(names)
     while asked:
@@ -39,7 +39,7 @@ async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str
 
 
 async def attempts_before(context: Context, batch: str, found: Mapping[str, Entry]) -> dict[str, tuple[Entry, ...]]:
-    """The attempts before the last one of each row, oldest first, where there are some: one statement for all rows."""
+    """The attempts before the last one of each row, oldest first, if there are any. One SQL statement for all rows."""
     keys = {
         name: [attempt_key(batch, name, number) for number in range(1, attempt_of(batch, entry))]
         for name, entry in found.items()
@@ -50,12 +50,12 @@ async def attempts_before(context: Context, batch: str, found: Mapping[str, Entr
 
 
 def recall(entries: Iterable[Entry]) -> tuple[Result, ...]:
-    """The results of attempts, without those that have no prediction."""
+    """The results of the attempts that have a prediction."""
     return tuple(result_of(entry.prediction, entry, entry.files) for entry in entries if entry.prediction)
 
 
 def has_failed(entry: Entry) -> bool:
-    """Whether there is nothing good to show for it and nothing to come, so that it may be tried again."""
+    """Whether the job has ended without a success, so that another attempt may follow."""
     if entry.step != "done" or entry.prediction is None:
         return False
     return bool(entry.problem) or entry.prediction.status != "succeeded"

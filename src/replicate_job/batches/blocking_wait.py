@@ -8,19 +8,19 @@ from collections.abc import Callable
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 
 FEW = 64
-"""Rows in flight up to which each one blocks to its end, as a single job does: one request each."""
+"""With up to so many rows in flight, each create request blocks to the prediction's end: one request a row."""
 MANY = 256
-"""Create requests that block at the same time at most: each has a connection of its own."""
+"""The most create requests that block at the same time. Each takes a connection of its own."""
 QUICK = 1.0
-"""Seconds up to which a prediction is quick: its create request blocks, however many rows are left."""
+"""A prediction of up to so many seconds is quick. Quick ones block, however many rows are in flight."""
 BRIEF = 2
-"""Seconds of blocking wait for a quick prediction."""
+"""Seconds of blocking wait that are asked for a quick prediction."""
 LATELY = 32
-"""Predictions by which this is judged."""
+"""How many of the latest predictions decide whether predictions are quick."""
 
 
 class BlockingWaits:
-    """Decides from whether predictions were quick lately. ``started`` maps the rows in flight to when each began."""
+    """Chooses the blocking wait by the latest predictions' times. ``started`` maps rows in flight to their start."""
 
     def __init__(self, started: dict[str, float], now: Callable[[], float]) -> None:
         self._started, self._now = started, now
@@ -36,12 +36,12 @@ class BlockingWaits:
         return BRIEF if self._are_quick else 0
 
     def room(self, concurrency: int) -> int:
-        """Rows that may be under way together: where they are quick, no more than may block."""
+        """How many rows may be in flight. While predictions are quick, no more than may block at the same time."""
         return min(concurrency, MANY) if self._are_quick else concurrency
 
     @property
     def _are_quick(self) -> bool:
         if not self._lately:
-            # Nothing has ended yet: it takes at least as long as the oldest has been under way.
+            # Nothing has ended yet. A prediction takes at least as long as the oldest one has been running.
             return not self._started or self._now() - next(iter(self._started.values())) < QUICK
         return self._lately.count(True) * 2 > len(self._lately)

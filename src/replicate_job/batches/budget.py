@@ -1,4 +1,4 @@
-"""What a batch may spend, of money and of predict time, over all its runs."""
+"""Limits on the money and the predict time that a batch may spend, over all its runs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from replicate_job.quantity import count, duration, money, seconds
 from replicate_job.wire.prediction import TERMINAL
 
 SHARE = 0.95
-"""The part of what was learned that costs at most what is set aside for a prediction under way."""
+"""For a running prediction, this quantile of the learned costs is set aside."""
 LIMITED = "the limit is"
-"""What the reason of a batch says that has spent what it may."""
+"""The words in the ``stopped`` reason of a batch that has reached its limit of cost."""
 _NONE = Decimal(0)
 
 
@@ -40,7 +40,7 @@ def _cost_of(result: Result) -> Decimal | None:
 
 
 class Limit(ABC):
-    """``spent`` is by predictions that have ended; ``held`` counts those for which something is set aside.
+    """A limit. ``spent`` is the sum of ended predictions; ``held`` counts predictions for which a sum is set aside.
 
     ``model`` is the job's: a limit for one model takes any. ``option`` of the command line sets it.
     """
@@ -52,7 +52,7 @@ class Limit(ABC):
 
     @abstractmethod
     def used(self, result: Result, model: str = "") -> Decimal | None:
-        """What a prediction that has ended spent; None where that is not known."""
+        """How much an ended prediction spent; None if that is not known."""
 
     @abstractmethod
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
@@ -60,17 +60,17 @@ class Limit(ABC):
 
     @abstractmethod
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
-        """Whether one more prediction, with that input, keeps within it."""
+        """Whether one more prediction, with that input, stays within the limit."""
 
     @abstractmethod
     def reason(self) -> str:
         """Why nothing more is created."""
 
-    def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one for all
+    def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one limit for all models
         self.spent += amount
 
     def state(self, bound: str) -> str:
-        """What is spent of a sum of money, and how far it may be exceeded."""
+        """How much of the money is spent, and how far the limit may be exceeded, in words."""
         state = f"{money(self.spent)} of {money(self.most)} are spent"
         return f"{state}: nothing is created before the limit is larger" if self.is_spent else f"{state}; {bound}"
 
@@ -80,7 +80,7 @@ class Limit(ABC):
 
 
 class PredictTime(Limit):
-    """In seconds. Nothing is set aside: what is under way ends beyond it."""
+    """A limit in seconds. Nothing is set aside, so running predictions may end beyond the limit."""
 
     option = "--max-predict-time"
 
@@ -98,13 +98,13 @@ class PredictTime(Limit):
 
 
 class Cost(Limit):
-    """In USD, for one model.
+    """A limit in USD, for one model.
 
-    For a prediction under way the learned 95th percentile is set aside (of few the dearest), but never less than it
-    asks for.
+    For a running prediction, the 95th percentile of the learned costs is set aside (the highest, if few are learned),
+    but at least the cost that its input asks for.
 
-    Until one is learned, that is what its input asks for by the table. Where the input does not tell, the first
-    prediction runs alone.
+    Until a cost is learned, the cost that the input asks for is set aside, by the price table. If the input does not
+    determine a cost, the first prediction runs alone.
     """
 
     def __init__(self, most: Decimal, price: Price, forecast: Forecast, learned: Learned) -> None:
@@ -137,14 +137,14 @@ class Cost(Limit):
 
     @property
     def usual(self) -> Decimal | None:
-        """What nearly all predictions cost at most, as learned."""
+        """The learned cost that is set aside for a prediction; None if nothing is learned."""
         return self._learned.quantile(SHARE)
 
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:  # noqa: ARG002 - as above
         return self.fits(values, self.most - self.spent - self.set_aside)
 
     def fits(self, values: Mapping[str, Any], room: Decimal) -> bool:
-        """Whether one more prediction, with that input, costs no more than the room that there is."""
+        """Whether one more prediction, with that input, costs at most ``room``."""
         usual, expected = self.usual, self._forecast.expected(values)
         self._is_told = expected is not None
         if usual is None and expected is None:
@@ -156,7 +156,7 @@ class Cost(Limit):
 
     @property
     def next_one(self) -> str:
-        """What one more costs, in words, and how that is known where it is not known well. Empty where it is not."""
+        """The cost of one more prediction, in words, and how few predictions it was learned from. Empty if unknown."""
         if not self.usual:
             return ""
         known, number = "", len(self._learned)
@@ -165,12 +165,12 @@ class Cost(Limit):
         return f", and one more costs about {money(self.usual)}{known}"
 
     def asks(self, values: Mapping[str, Any], model: str = "") -> Asks:  # noqa: ARG002 - there is one
-        """What a prediction with that input costs, as far as it tells."""
+        """The cost of a prediction with that input, as far as the input determines it."""
         return Asks(self._forecast.expected(values), self._forecast.most(values), self._forecast.longest)
 
 
 class Costs(Limit):
-    """In USD, for several models together: each has a ``Cost`` of its own, by its name."""
+    """A limit in USD for several models together. Each model has a ``Cost`` of its own, by its name."""
 
     def __init__(self, most: Decimal, models: Mapping[str, Cost]) -> None:
         super().__init__(most)
@@ -180,7 +180,7 @@ class Costs(Limit):
     def used(self, result: Result, model: str = "") -> Decimal | None:
         if own := self._models.get(model):
             return own.used(result)
-        return _cost_of(result)  # of a model that an earlier run of the batch had
+        return _cost_of(result)  # for a model that only an earlier run of the batch had
 
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
         self.held += number
@@ -206,7 +206,7 @@ class Costs(Limit):
         return _reason(self.spent, self.set_aside, self._full.next_one if self._full else "", self.most)
 
     def asks(self, values: Mapping[str, Any], model: str) -> Asks:
-        """What a prediction of that model with that input costs, as far as it tells."""
+        """The cost of a prediction of that model with that input, as far as the input determines it."""
         return self._models[model].asks(values)
 
 
@@ -219,7 +219,7 @@ def limit_cost(
 ) -> Cost | Costs:
     """The limit for these models together, before anything is spent. Each has a price, by its name.
 
-    ``cancel_after`` gives that of a model's jobs.
+    ``cancel_after`` returns the ``cancel_after`` of a model's jobs.
     """
     costs = {
         name: Cost(most, prices[name], Forecast(prices[name], model.schema, cancel_after(name)), learned[name])
@@ -229,9 +229,9 @@ def limit_cost(
 
 
 class Asks(msgspec.Struct, frozen=True):
-    """What a prediction costs, or several ``calls`` of a chain.
+    """The cost of a prediction, or of several ``calls`` of a chain.
 
-    ``expected`` and ``most`` are in USD, None where not known; ``longest`` is the most seconds of one prediction.
+    ``expected`` and ``most`` are in USD, None if not known; ``longest`` is the most seconds of one prediction.
     """
 
     expected: Decimal | None
@@ -240,7 +240,7 @@ class Asks(msgspec.Struct, frozen=True):
     calls: int = 1
 
     def times(self, calls: int) -> Asks:
-        """What so many cost."""
+        """The cost of so many calls."""
         expected, most = self.expected, self.most
         expected, most = expected and expected * calls, most and most * calls
         return Asks(expected, most, self.longest, self.calls * calls)
@@ -257,7 +257,7 @@ def _reason(spent: Decimal, aside: Decimal, next_one: str, most: Decimal) -> str
 
 
 def bound(models: Sequence[Asks], together: int) -> str:
-    """How far a limit may be exceeded, in words, with so many under way together, each of one of these."""
+    """How far a limit may be exceeded, in words, with ``together`` predictions of these models running at once."""
     if all(model.most is not None and model.expected == model.most for model in models):
         return "it is not exceeded, if predictions make what their input asks for"
     if any(model.most is None for model in models):
@@ -271,7 +271,7 @@ def bound(models: Sequence[Asks], together: int) -> str:
     )
     return (
         f"it may be exceeded by {money(most * together)} at most: {number} together, each of at most {each}; "
-        "what stays uncertain may add as much each"
+        "each uncertain prediction may add as much"
     )
 
 
@@ -287,14 +287,14 @@ class Budget:
         self._limits, self._tally, self._stop = limits, tally, stop
         self._held: dict[str, Job] = {}
         self._live: set[str] = set()
-        self._left: set[str] = set()  # by earlier runs, and not taken up in this one yet
+        self._left: set[str] = set()  # keys of jobs that earlier runs left unfinished, and that this run has not begun
         self._is_reading = True
         self._changed, self._queue = asyncio.Event(), asyncio.Lock()
         self._waiting: set[asyncio.Task[Any]] = set()
         self._is_off = False
 
     async def open(self, context: Context, batch: str) -> int:
-        """Count what the batch has spent in earlier runs. Gives the number of predictions whose cost is still open."""
+        """Count what the batch has spent in earlier runs. Return the number of predictions whose cost is still open."""
         if self._limits:
             async for entries in context.journal.scan(batch=batch):
                 for entry in entries:
@@ -316,7 +316,7 @@ class Budget:
             self._hold(entry.key, entry.job)
 
     def check(self) -> None:
-        """Stop once a limit is spent, but not before what earlier runs have left was taken up."""
+        """Stop once a limit is reached, but not before the unfinished jobs of earlier runs have begun again."""
         for limit in self._limits:
             if limit.is_spent and not self._awaits_rows:
                 self._reach(limit)
@@ -327,7 +327,7 @@ class Budget:
         self._stop(limit.reason())
 
     def reading(self, *, goes_on: bool) -> None:
-        """Note whether rows are being read: predictions of earlier runs may be among those that come."""
+        """Note whether rows are still being read: later rows may have unfinished jobs of earlier runs."""
         self._is_reading = goes_on
         self._changed.set()
 
@@ -336,7 +336,7 @@ class Budget:
         return self._is_reading and bool(self._left)
 
     async def enter(self, key: str, job: Job, *, creates: bool) -> None:
-        """Wait until a row may be created. What is under way already is only noted as running here.
+        """Wait until the row's prediction may be created. A row whose prediction runs already does not wait.
 
         Raises CancelledError once nothing more is admitted.
         """
@@ -344,7 +344,7 @@ class Budget:
             return
         if creates and key not in self._held:
             task = asyncio.current_task()
-            assert task  # noqa: S101 - coroutines run in one
+            assert task  # noqa: S101 - a coroutine runs in a task
             self._tally.waiting += 1
             self._waiting.add(task)
             try:
@@ -370,13 +370,13 @@ class Budget:
             self._live.add(key)
 
     def settle(self, key: str, result: Result) -> None:
-        """The row's prediction has come to an end. What it cost stays set aside where that is not known."""
+        """Count the cost of the row's ended prediction. If it is not known, the sum that was set aside stays so."""
         self._live.discard(key)
         self._spend(key, result)
         self._changed.set()
 
     async def fail(self, key: str, context: Context) -> None:
-        """The row has no result: nothing is set aside any more if it certainly has no prediction."""
+        """The row's job failed. Release what was set aside, if the row certainly has no prediction."""
         if not self._limits:
             return
         self._live.discard(key)

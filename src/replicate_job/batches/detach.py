@@ -1,4 +1,4 @@
-"""Detach from a batch whose predictions run on: the journal has to know which they are."""
+"""Detaches from a batch whose predictions go on: records which ones they are in the journal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST = 15.0
 
 
 async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Counter[str]:
-    """Find out what the unanswered create requests made; with ``cancel``, cancel what runs.
+    """Look up the predictions of unanswered create requests; with ``cancel``, cancel the running predictions.
 
     Gives how many are ``running``, ``canceled``, ``unsent`` and ``unknown`` (not found out within ``LONGEST`` seconds).
     Those of a local server end with it: they are ``ended``.

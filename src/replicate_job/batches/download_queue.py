@@ -1,4 +1,4 @@
-"""Downloads of many predictions: a few at a time, and first those that the API deletes first."""
+"""Downloads the outputs of many predictions: a few at a time, and those first that the API deletes first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from replicate_job.batches.progress import Tally
 from replicate_job.wire.prediction import Prediction
 
 AT_ONCE = 16
-"""Predictions whose files are fetched at the same time. Of each, several files are."""
+"""How many predictions' files are downloaded at the same time, several files of each."""
 
 
 class DownloadQueue:
-    """Outputs live for an hour from the prediction's end: the order is that of the ends."""
+    """A queue in the order of the predictions' ends, since outputs live for an hour from then."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally, self._free, self._number = tally, AT_ONCE, 0

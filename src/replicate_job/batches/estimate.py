@@ -1,4 +1,4 @@
-"""What a batch will cost, before anything is created."""
+"""Estimates the cost of a batch before anything is created."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.pricing.price import CURRENCY, Price
 
 
 class Estimate:
-    """Adds up what rows ask for; where this model has run before, what it usually cost counts instead."""
+    """Adds up the costs that the rows' inputs ask for. If the model has run before, its usual cost counts instead."""
 
     def __init__(self, price: Price, forecast: Forecast, learned: Learned) -> None:
         self._price, self._forecast, self._learned = price, forecast, learned
@@ -21,7 +21,7 @@ class Estimate:
         self._is_told = self._is_bounded = self._is_counted = True
 
     def add(self, values: Mapping[str, Any], times: int | None = 1, at_most: int = 1) -> None:
-        """Count so many predictions with that input; None where only their number ``at_most`` is known."""
+        """Count ``times`` predictions with that input; None if only their highest number ``at_most`` is known."""
         expected, most = self._forecast.expected(values), self._forecast.most(values)
         self._is_counted = self._is_counted and times is not None
         self._number += times or 0
@@ -30,7 +30,7 @@ class Estimate:
         self._is_told, self._is_bounded = self._is_told and expected is not None, self._is_bounded and most is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """``estimate`` and ``at_most`` are for all rows, ``history`` for one prediction; None where not known."""
+        """``estimate`` and ``at_most`` are for all rows, ``history`` for one prediction; None if not known."""
         median = self._learned.quantile(0.5)
         estimate = median * self._number if median is not None else self._asked if self._is_told else None
         estimate = estimate if self._is_counted else None

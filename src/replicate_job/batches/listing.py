@@ -1,4 +1,4 @@
-"""The account's list of predictions, read once for all jobs that look for theirs in it."""
+"""The account's list of predictions, read once for all jobs that look up a prediction in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.flow.background import Background
 from replicate_job.flow.listing import Listing, Pages, read_list
 
 REMEMBERED = 20_000
-"""Ids that are known to be some job's already. One that is forgotten only costs a look into the journal."""
+"""The most prediction ids that are remembered as owned by a job. A forgotten id costs one look into the journal."""
 
 
 class _Asked(msgspec.Struct, eq=False):
@@ -27,7 +27,7 @@ class _Asked(msgspec.Struct, eq=False):
 
 
 class SharedList:
-    """Reads the list for many at once. A request that comes during a reading gets the next one, which is newer."""
+    """Reads the list for many at once. A caller that comes during a reading gets the next one, which is newer."""
 
     def __init__(self, client: Pages) -> None:
         self._client = client
@@ -38,13 +38,13 @@ class SharedList:
         self._reading: asyncio.Task[None] | None = None
 
     def know(self, prediction_id: str) -> None:
-        """Leave this one out from now on: a create was answered with it, and the journal has it."""
+        """Leave this prediction out from now on: a create request returned it, and the journal has it."""
         self._known[prediction_id] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
     async def read(self, *, after: datetime, before: datetime) -> Listing:
-        """The predictions of that span, or of a wider one, that are not known.
+        """The predictions of that time span, or of a wider one, that no job is known to own.
 
         Raises as the list does, and whatever else ended the reading.
         """

@@ -1,4 +1,4 @@
-"""What runs the rows of a batch: of one model, or of a chain."""
+"""Opens the runner of a batch: for a model, or for a chain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_runner(context: Context, batch: Batch, model: Resolved | ChainPlan, tally: Tally) -> BatchRunner:
-    """What runs the rows, with a model or a chain."""
+    """The ``BatchRunner`` for a model, or the ``ChainRunner`` for a chain."""
     if isinstance(model, Resolved):
         return BatchRunner(context, batch, model, tally)
     from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - for chains only

@@ -1,4 +1,4 @@
-"""Poll thousands of predictions: rounds through the account's list, a hundred of them a request."""
+"""Polls thousands of predictions by reading the account's list in rounds, a hundred predictions a request."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from replicate_job.telemetry import COUNTS, now
 from replicate_job.wire.prediction import Prediction, parse_time
 
 INTERVAL = 1.0
-"""Seconds from one round to the next, where the rate limit allows it."""
+"""Seconds from one round to the next, if the rate limit allows it."""
 SHARE = 0.8
-"""The part of the rate limit that the rounds may take. The rest is for looking up broken creates, and models."""
+"""The share of the rate limit that the rounds may use. The rest is for looking up predictions and models."""
 PACE = 50.0
-"""Requests a second where no limit is known."""
+"""The most requests a second if no limit is known."""
 GROUP = 98
-"""Predictions of one request, with those of other requests that its span shows. A page has 100."""
+"""The most predictions that one request asks for, with others in its time span. A page has 100."""
 SINGLY = 2
-"""Up to so many predictions are asked for one by one."""
+"""Up to so many waiting predictions are polled one by one, without the list."""
 PAD = timedelta(milliseconds=2)
-"""How much wider the span of a request is than its predictions: it is not documented whether its ends belong to it."""
+"""Seconds by which a request's span is wider at each end, for it is not documented whether the ends belong to it."""
 MISSES = 3
-"""Rounds in which a list did not show a prediction, after which it is asked for singly every other round."""
+"""After so many rounds in which the list lacked a prediction, it is polled alone in every other round."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
-    """``created`` is the API's time, None until an answer holds it."""
+    """A prediction that is waited for. ``created`` is the API's time, None until a response has it."""
 
     watch: Watch
     end: asyncio.Future[Prediction]
@@ -57,7 +57,7 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class Poller:
-    """Polls for all that wait. It sends nothing while none does."""
+    """Polls for all waiting callers. Sends no requests while nobody waits."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -67,9 +67,9 @@ class Poller:
         self._most = GROUP
 
     async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
-        """Come back with the prediction at its end, however long it takes; ``last`` is what is known already.
+        """Wait for the prediction's end, however long it takes, and return it. ``last`` is its last known state.
 
-        Raises the APIError that asking again cannot mend, and whatever else ended the rounds.
+        Raises an APIError that is not worth a retry, and any other error that ended the rounds.
         """
         if last and last.is_terminal:
             return last
@@ -93,7 +93,7 @@ class Poller:
 
     async def _go_round(self) -> None:
         clock, failures = self._context.clock, 0
-        SUBJECT.set(None)  # the first that waits began this task, which serves all
+        SUBJECT.set(None)  # the first caller started this task, but it serves all
         COUNTS.polled(self, now())
         try:
             while self._waiting:
@@ -109,10 +109,10 @@ class Poller:
             COUNTS.rests(self)
 
     async def _round(self) -> tuple[int, bool]:
-        """Ask for all once. Comes back with the number of requests, and whether a list could not be read."""
+        """Poll every waiting prediction once. Return the number of requests, and whether a list could not be read."""
         listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
         listed.sort(key=_created, reverse=True)
-        self._most = min(GROUP, self._most + 1)  # halved where a page was too large to be read
+        self._most = min(GROUP, self._most + 1)  # it was halved when a page was too large to be read
         groups = list(_groups(listed, self._most))[::-1]  # the oldest are likely to end first
         singly = [one for one in self._waiting.values() if one.created is None or one.misses >= MISSES]
         outcomes = await asyncio.gather(*map(self._ask_listed, groups), *map(self._ask_singly, singly))
@@ -128,11 +128,11 @@ class Poller:
         if prediction:
             misses = min(one.misses, MISSES - 1)
             one.observed(prediction)
-            one.misses = misses  # the list may still lack it: single requests and lists take turns
+            one.misses = misses  # the list may still lack it: single requests and list requests take turns
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
-        """Newest first. Each request starts at the newest that no page has covered yet."""
+        """Poll a group by list requests, newest first. Each one starts at the newest prediction still missing."""
         cost = 0
         while len(group) > SINGLY:
             try:
@@ -146,7 +146,7 @@ class Poller:
                 if not is_transient(error):
                     for one in group:
                         one.failed(error)
-                if isinstance(error, NoAnswerError):  # one of them may be why
+                if isinstance(error, NoAnswerError):  # a prediction of the group may be the cause
                     for one in group:
                         one.misses += 1
                 self._context.reporter.note(f"{error}; asking again")
@@ -157,7 +157,7 @@ class Poller:
         return cost, False
 
     async def _ask_page(self, group: list[_Waiting]) -> list[_Waiting]:
-        """Ask for one page, and come back with those that are older than what it shows."""
+        """Request one page. Return the predictions of the group that are older than the page."""
         after, before = _created(group[-1]) - PAD, _created(group[0]) + PAD
         page = await self._context.client.page_predictions(after=after, before=before)
         for prediction in page.results:
@@ -166,7 +166,7 @@ class Poller:
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]
-        if len(left) == len(group):  # many of one moment, or a server without the filter: no next page would help
+        if len(left) == len(group):  # all of one moment, or a server without the filter: a next page would not help
             left = []
         for one in group[: len(group) - len(left)]:
             one.misses += one.watch.id not in shown
@@ -174,11 +174,11 @@ class Poller:
 
 
 def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
-    """Up to ``most`` each, newest first, cut so that one page shows all of a span: not amid many of one moment."""
+    """Groups of up to ``most``, newest first. Predictions of one moment stay together, so a page shows a group."""
     ages = [-_created(one).timestamp() for one in listed]
     pad, start = PAD.total_seconds(), 0
     while start < len(listed):
-        first = bisect_left(ages, ages[start] - pad)  # of those before it that its span shows again
+        first = bisect_left(ages, ages[start] - pad)  # the first of those before it that its span shows again
         end = min(len(listed), start + most, max(start + 1, first + GROUP))
         while end > start + 1 and bisect_right(ages, ages[end - 1] + pad) - first > GROUP:
             end -= 1
@@ -187,5 +187,5 @@ def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
 
 
 def _created(one: _Waiting) -> datetime:
-    assert one.created  # noqa: S101 - of all in a group it is known
+    assert one.created  # noqa: S101 - it is known for all in a group
     return one.created

@@ -1,4 +1,4 @@
-"""The price of a batch's model, and what its predictions cost so far by that price."""
+"""The price of a batch's model, and the costs of its predictions by that price."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from replicate_job.pricing.table import read_prices
 
 
 def price_of(context: Context, batch: Batch, model: str, resolved: Resolved) -> Price | None:
-    """What the user said, else what the tables say of the model. On this machine nothing has a price but that.
+    """The price that the user gave, else that of the tables. On the local server only a user's price counts.
 
-    ``model`` is its name as the batch has it. Raises JobError for what is no price, and for a user's file that cannot
-    be read.
+    ``model`` is the name that the batch uses. Raises JobError for a text that is no price, and for a user's price file
+    that cannot be read.
     """
     prices, said = read_prices(), batch.prices.get(model)
     if said is None and model == batch.job.model:
@@ -46,7 +46,7 @@ def _name(resolved: Resolved) -> str:
 
 
 def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
-    """The prices that a user gives, by the model; that of ``""`` is of the batch's own. Raises JobError."""
+    """The prices that a user gives, by the model; ``""`` is the batch's own model. Raises JobError."""
     if said is None or isinstance(said, str):
         said = [said] if said else []
     if isinstance(said, Mapping):
@@ -61,27 +61,27 @@ def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str,
 
 
 def check_said(batch: Batch) -> None:
-    """Raise JobError for a price of a model that the batch has not, or of which it is not said whose it is."""
+    """Raise JobError for a price of a model that the batch lacks, or without a model if the batch has several."""
     own, fallbacks = batch.job.model, [each.model for each in batch.job.fallback]
     names = [own, *batch.others, *fallbacks]
     for model in batch.prices:
         if model and model not in names:
             raise JobError(
-                f"--price (in Python price=): {model} is no model of the batch: there are {', '.join(names)}"
+                f"--price (in Python price=): {model} is no model of the batch: these are {', '.join(names)}"
             )
     if "" in batch.prices and batch.others:
         example = f"--price {own}={batch.prices['']}"
-        raise JobError(f"--price (in Python price=): with several models say whose price it is: {example}")
+        raise JobError(f"--price (in Python price=): with several models, name the model of each price: {example}")
 
 
 def advise(context: Context, resolved: Resolved, *, called: str = "", several: bool = False) -> str:
-    """What to give where a model has no price.
+    """Advice on how to give a price for a model without one.
 
-    ``several``: it is one of the batch's, which the user may have ``called`` something else.
+    ``several``: the batch has several models. ``called`` is the name that the user has for this one.
     """
     if context.ephemeral:
         option = f"--price {called}=0.003/image" if called else "--price 0.003/image"
-        return f"what runs on this machine costs nothing: to rehearse, give a price, as {option}"
+        return f"predictions on this machine cost nothing: to rehearse a cost limit, give a price: {option}"
     place, name = read_prices().place, _name(resolved) or str(resolved.target)
     file = f", or name it in {place}" if place else ""
     option = f"--price {called or name}=PRICE" if several else "--price"
@@ -92,12 +92,12 @@ def advise(context: Context, resolved: Resolved, *, called: str = "", several: b
 
 
 def with_price(result: Result, price: Price | None) -> Result:
-    """The result with that price; without one it has none, and no row looks for it in the tables again."""
+    """The result with that price. Without a price the result gets none, so that no row searches the tables again."""
     return msgspec.structs.replace(result, price=price or "") if result.prediction_id and not result.steps else result
 
 
 def charge_of(entry: Entry, price: Price | None = None) -> Charge | None:
-    """What a job of the journal cost, by this price or else by the tables; None where that is not known."""
+    """The charge for a job of the journal, by this price or else by the tables; None if not known."""
     if entry.prediction is None:
         return None
     result = result_of(entry.prediction, entry)
@@ -105,7 +105,7 @@ def charge_of(entry: Entry, price: Price | None = None) -> Charge | None:
 
 
 async def learn(context: Context, model: str, price: Price) -> Learned:
-    """What the newest predictions of a model cost, in any batch or job of the journal."""
+    """The costs of the newest predictions of a model, in all batches and jobs of the journal."""
     learned = Learned()
     for entry in reversed(await context.journal.past(context.api, model.partition(":")[0], WINDOW)):
         if (found := charge_of(entry, price)) and found.cost:

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Tally(msgspec.Struct):
-    """Changed by the batch as it goes; read it at any time.
+    """The numbers of a batch's progress, which the batch updates. May be read at any time.
 
     Rows: ``read`` so far, of ``total`` (None: not known). Every row that was read is ``waiting`` (for its turn to be
     created), ``running`` (from its create to its end), ``saving`` (its end is known, its files are on their way), or
@@ -14,8 +14,8 @@ class Tally(msgspec.Struct):
     does not fit, was refused), ``stored`` of which were over before this run began. ``fetched`` had their prediction
     before it, and lacked files.
 
-    ``created`` counts predictions that this run made. ``pace`` is creates a second that are allowed as of now, None for
-    no limit; ``paused`` is how many seconds the API has still asked to wait, ``throttled`` how many requests it
+    ``created`` counts predictions that this run made. ``pace`` is the create requests a second allowed now, None for
+    no limit; ``paused`` is how many more seconds the API has asked to wait, ``throttled`` how many requests it
     refused. ``predict_time`` is in seconds, of the whole batch; ``saved`` files with
     ``bytes`` in all, without those of objects in a store.
     """

@@ -1,4 +1,4 @@
-"""Rows that wait for a slot of the rate limit."""
+"""Rows that wait for a rate-limit slot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.flow.context import Context
 
 
 class RateQueue:
-    """They can be called off together, as none has sent anything."""
+    """The waiting rows. They can all be canceled together, since none has sent a request."""
 
     def __init__(self, context: Context, tally: Tally) -> None:
         self._client, self._tally, self._sleep = context.client, tally, context.clock.sleep
@@ -21,19 +21,19 @@ class RateQueue:
         self._is_off = False
 
     async def wait(self) -> Slot:
-        """Wait until this task may send its create request. Raises CancelledError when the queue is called off."""
+        """Wait until this task may send its create request. Raises CancelledError when the queue is canceled."""
         with self._queueing():
             return await self._client.take_slot()
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long before the row gets in line again. Raises CancelledError when the queue is called off."""
+        """Wait before the row queues again. Raises CancelledError when the queue is canceled."""
         with self._queueing():
             await self._sleep(seconds)
 
     @contextmanager
     def _queueing(self) -> Iterator[None]:
         task = asyncio.current_task()
-        assert task  # noqa: S101 - coroutines run in one
+        assert task  # noqa: S101 - a coroutine runs in a task
         if self._is_off:
             raise asyncio.CancelledError
         self._tally.waiting += 1
@@ -45,13 +45,13 @@ class RateQueue:
             self._tally.waiting -= 1
 
     def cancel(self) -> None:
-        """Call off the rows that wait, and all that come later."""
+        """Cancel the waiting rows, and all that come later."""
         self._is_off = True
         for task in self._queued:
             task.cancel()
 
     def update_tally(self) -> None:
-        """Write the limit as it is now into the tally."""
+        """Copy the current rate limit into the tally."""
         creates, tally = self._client.creates, self._tally
         tally.pace, tally.paused = creates.pace, creates.paused
         tally.throttled = creates.throttled + self._client.others.throttled

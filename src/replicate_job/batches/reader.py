@@ -1,4 +1,4 @@
-"""Rows for a batch, taken from any iterable as they are needed, while the event loop goes on."""
+"""Takes rows for a batch from any iterable as they are needed, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 AHEAD = 256
-"""Rows that are read ahead at most, and handed over together."""
+"""The most rows that are read ahead, and handed over together."""
 FULL = 16 * 1024**2
-"""Bytes of rows after which fewer are read ahead: one of them may be a picture."""
+"""The most bytes of rows that are read ahead. A row may hold a picture."""
 
 T = TypeVar("T")
 
@@ -19,9 +19,9 @@ T = TypeVar("T")
 async def read_ahead(
     rows: Iterable[T] | AsyncIterable[T], size: Callable[[T], int] = lambda _: 0
 ) -> AsyncGenerator[list[T], None]:
-    """Yield the rows that have come, some at a time. Raises what the iterable raises, after the rows before it.
+    """Yield the rows that are ready, some at a time. An error of the iterable is raised after the rows before it.
 
-    ``size`` says about how many bytes a row takes. An iterable that may block is read in one thread of its own.
+    ``size`` estimates the bytes of a row. An iterable that may block is read in one thread of its own.
     """
     if isinstance(rows, AsyncIterable):
         async for row in rows:
@@ -36,7 +36,7 @@ async def read_ahead(
 
 
 class _Reader(Generic[T]):
-    """Its thread is a daemon, as a process must be able to end while a read blocks."""
+    """Reads in a daemon thread, since a process must be able to end while a read blocks."""
 
     def __init__(self, rows: Iterable[T], size: Callable[[T], int]) -> None:
         self._rows, self._size_of, self._size = rows, size, 0
@@ -48,7 +48,7 @@ class _Reader(Generic[T]):
         threading.Thread(target=self._serve, name="rows", daemon=True).start()
 
     async def take(self) -> list[T]:
-        """All rows that have come; none at the end."""
+        """All rows that are ready, at least one; an empty list at the end."""
         while True:
             self._news.clear()
             with self._taken:
@@ -79,7 +79,7 @@ class _Reader(Generic[T]):
                     is_news = len(self._chunk) == 1
                 if is_news:
                     self._notify()
-        except BaseException as error:  # noqa: BLE001 - it belongs to whoever takes
+        except BaseException as error:  # noqa: BLE001 - ``take`` raises it
             self._failure = error
         finally:
             with self._taken:
@@ -90,12 +90,12 @@ class _Reader(Generic[T]):
         return len(self._chunk) < AHEAD and self._size < FULL
 
     def _notify(self) -> None:
-        with suppress(RuntimeError):  # the loop has been closed: no more rows are taken
+        with suppress(RuntimeError):  # the loop was closed: no more rows are taken
             self._loop.call_soon_threadsafe(self._news.set)
 
 
 class LineSet:
-    """A set of line numbers, in a bit each."""
+    """A set of line numbers, stored as one bit each."""
 
     def __init__(self) -> None:
         self._bits = bytearray()

@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 
 def _identify(value: Any) -> str:
-    return value.sha256 if isinstance(value, Content) else str(value)  # its name may be another in each call
+    return value.sha256 if isinstance(value, Content) else str(value)  # a content's name may differ in each run
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
-"""From the model's schema to what reads a row as an input, which raises JobError."""
+"""Makes the function that reads a row as an input, from the model's schema. That function raises JobError."""
 
 
 class RowJob(msgspec.Struct, frozen=True):
-    """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why.
+    """A row as a job. ``name`` is unique within the batch; empty if the row cannot be read, and ``problem`` says why.
 
     ``secrets`` are the inputs that no result may show. ``model`` is empty for the batch's own, ``grid`` has the values
-    of the row's combination, and ``number`` tells the row and its combination from all others of this run.
+    of the row's combination, and ``number`` identifies the row with its combination within this run.
     ``repeats``: an earlier row has the same input, and they share a prediction.
     """
 
@@ -82,8 +82,8 @@ class RowJob(msgspec.Struct, frozen=True):
 class RowJobs:
     """Merges rows over one job's input.
 
-    A row's name is its line and a hash of its input; with an ``id_column``, what that column holds. What is wrong with
-    all rows alike (ColumnsError) is raised. The name of the row's combination follows, one of so many ``combinations``.
+    A row's name is its line and a hash of its input; with an ``id_column``, it is that column's value. The name of the
+    row's combination, one of ``combinations``, is added. A problem of all rows alike (ColumnsError) is raised.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class RowJobs:
             raise
         except JobError as error:
             return self._wrong(row, str(error))
-        # Of the row as it stands: what it is read as changes with the model's schema.
+        # The hash is of the unread row: the input that it is read as changes with the model's schema.
         name = name or f"{row.line}-{_hash(row.values)}"
         job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
         item = RowJob(row.line, name, job, secrets=self._secrets, number=row.line)
         return self._combined(item, row.point, values) if row.point else item
 
     def _combined(self, item: RowJob, point: Point, values: dict[str, Any]) -> RowJob:
-        """The row's job as that of its combination."""
+        """The row's job, changed to that of its combination."""
         number = item.line * self._combinations + point.number
         name = f"{item.name}+{point.name}" if item.name and point.name else item.name
         read = {key: values.get(key, text) for key, text in point.texts.items()}
@@ -119,7 +119,7 @@ class RowJobs:
         return msgspec.structs.replace(item, name=name, model=point.model, grid=grid, number=number)
 
     def check(self, item: RowJob) -> str:
-        """What is wrong with the row's input, in one line; empty when it fits the model."""
+        """The problems of the row's input, in one line; empty if it fits the model."""
         if item.problem:
             return item.problem
         problems = self._checker.check(item.job.input_data, allow_unknown=item.job.allow_unknown)
@@ -134,7 +134,7 @@ class RowJobs:
         if given is not None and not isinstance(given, dict | list):
             _check(
                 {self._id_column or "": given}, self._secrets
-            )  # first, as Python makes no text of a number that is too long
+            )  # first, since Python cannot convert a number that is too long to text
         if given is None or isinstance(given, dict | list) or not str(given).strip():
             raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
         return str(given)
@@ -145,13 +145,13 @@ def _is_plain(value: Any) -> bool:
 
 
 class Names:
-    """The rows of one file by their names, to find a name that is there twice."""
+    """The names of one file's rows, to find a duplicate name."""
 
     def __init__(self) -> None:
-        self._inputs: dict[int, int] = {}  # hashes alone, as there may be a million
+        self._inputs: dict[int, int] = {}  # only hashes, since there may be a million
 
     def has_same(self, item: RowJob) -> bool | None:
-        """Whether an earlier row of that name has the same input; None where there is no such row."""
+        """Whether an earlier row of that name has the same input; None if there is no such row."""
         name, own = hash(item.name), hash(fingerprint(item.job))
         if name in self._inputs:
             return self._inputs[name] == own
@@ -171,15 +171,15 @@ def _check(values: dict[str, Any], secrets: tuple[str, ...]) -> None:
 def _hash(values: dict[str, Any]) -> str:
     try:
         encoded = _encoder.encode(values)
-    except (RecursionError, ValueError, OverflowError):  # a column that is left out may hold anything
+    except (RecursionError, ValueError, OverflowError):  # a column that is ignored may hold any value
         encoded = _encoder.encode({name: value for name, value in values.items() if not flaws({name: value})})
     return hashlib.sha256(encoded).hexdigest()[:8]
 
 
 def is_of_row(error: ReplicateJobError) -> bool:
-    """Whether the error is this row's alone. One that all rows share would only fail them one by one.
+    """Whether the error concerns this row alone. An error of all rows would make them fail one by one.
 
-    Shared by all: no credit, a wrong token, no such model, an API or a network that is down, a journal or a disk that
+    Errors of all rows: no credit, a wrong token, no such model, an API or network that is down, a journal or disk that
     cannot be written.
     """
     match error:

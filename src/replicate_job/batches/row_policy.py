@@ -1,4 +1,4 @@
-"""Further attempts of a batch's rows, of its model and of its fallbacks."""
+"""Retries of a batch's rows, with its own model and with its fallbacks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from replicate_job.wire.target import parse_target
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model that rows may get, and what runs their jobs."""
+    """The batch's model or a fallback, and the parts that run its jobs."""
 
     context: Context
     resolved: Resolved
 
 
 async def resolve_fallbacks(own: Context, fallbacks: Iterable[Fallback], strategy: RowStrategy) -> list[Model]:
-    """How each fallback is created. Raises ModelNotFoundError, before anything is paid for."""
+    """Resolve the fallbacks' models. Raises ModelNotFoundError before anything is paid for."""
     models: list[Model] = []
     for fallback in fallbacks:
         target = parse_target(fallback.model)
@@ -59,11 +59,11 @@ class RowPolicy:
         self._fallbacks, self._journal = fallbacks, models[0].context.journal
 
     def jobs(self, item: RowJob) -> list[Job]:
-        """The row's job as each model gets it."""
+        """The row's job for each model."""
         return [item.job, *(fallback_job(item.job, fallback) for fallback in self._fallbacks)]
 
     def check(self, item: RowJob) -> str:
-        """Why a fallback cannot take the row, in one line; empty where each can."""
+        """The reason why a fallback cannot take the row's input, in one line; empty if all can."""
         try:
             jobs = self.jobs(item)
         except JobError as error:
@@ -77,25 +77,27 @@ class RowPolicy:
         return self.model_of(entry, item) is not None
 
     def model_of(self, entry: Entry, item: RowJob) -> int | None:
-        """The number of the model that the attempt was of; None for a job of another row."""
+        """The index of the attempt's model; None for a job of another row."""
         same = (number for number, job in enumerate(self.jobs(item)) if self._is_same(entry, job))
         return next(same, None)
 
     def _is_same(self, entry: Entry, job: Job) -> bool:
         if self._journal.is_same(entry, job):
             return True
-        return self._shares and entry.job.model == job.model  # as its name says: files may have other paths
+        return (
+            self._shares and entry.job.model == job.model
+        )  # their names are equal, and only the paths of files may differ
 
     def next_model(self, item: RowJob, entry: Entry) -> int | None:
-        """The number of the model that an attempt after this failed one is due of; None where none is."""
+        """The index of the model for the attempt after this failed one; None if there is no further attempt."""
         if not has_failed(entry) or not self.is_same(entry, item):
             return None
         return self.model_after(item, (*self.earlier.get(item.name, ()), entry))
 
     def model_after(self, item: RowJob, entries: Sequence[Entry], *, is_retried: bool = False) -> int | None:
-        """The number of the model that is due after these attempts; None where none is.
+        """The index of the model for the attempt after these; None if there is no further attempt.
 
-        ``is_retried``: its user asks for another attempt, and so there is one.
+        ``is_retried``: the user asks for another attempt, so that there always is one.
         """
         due = self.policy.next_model(self.tries(item, entries))
         if due is None and is_retried:  # a new round begins with the batch's own model
@@ -117,7 +119,7 @@ class RowPolicy:
     def attempts(
         self, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], *, is_retried: bool
     ) -> RowAttempts:
-        """What is still to be done for the row. ``is_retried``: its user asks for another attempt."""
+        """The row's remaining attempts. ``is_retried``: the user asks for another attempt."""
         return RowAttempts(self, item, entry, earlier, is_retried=is_retried)
 
 
@@ -148,9 +150,10 @@ class RowAttempts:
         spend: Callable[[Result], None],
         pause: Callable[[float], Awaitable[None]],
     ) -> Result:
-        """The result of the last attempt. ``made`` gets those before it, and ``spend`` each, also those of the journal.
+        """The result of the last attempt. Earlier results go to ``made``, and all to ``spend``, even the journal's.
 
-        ``recall`` gives what became of those. Raises what ``attempt`` raises; one of unknown outcome is the last.
+        ``recall`` returns the result of an attempt in the journal. Errors of ``attempt`` pass through: an attempt with
+        an unknown outcome is the last.
         """
         for before in self._before:
             if before.prediction:

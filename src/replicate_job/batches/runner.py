@@ -1,4 +1,4 @@
-"""Many jobs from rows, each created once, whatever happened to the batch before."""
+"""Runs a job for each row, and creates each once, even if an earlier run of the batch was killed."""
 
 from __future__ import annotations
 
@@ -66,19 +66,20 @@ class RowStep(msgspec.Struct, frozen=True):
 
 NO_TRAINING = "destination: a batch runs a model, and trains none"
 UNTAKEN = 1000
-"""Results that may wait to be taken, before the batch takes no more rows."""
+"""The most results that wait to be taken. Beyond it the batch begins no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
-"""A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
+"""The retry policy of a batch: it waits up to five minutes for a network, and without end for the rate limit."""
 WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None, "fallback": ()}
-"""How every row's job waits: to its end."""
+"""Each row's job waits to its end."""
 TICK = 0.2
-"""Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
+"""Seconds between two updates of the numbers that change with time: the rate limit, and the room for more rows."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first job of a row in this run, by its key; or the ``problem`` for which there is none.
+    """The first job of a row in this run, by its key; or the ``problem`` because of which there is none.
 
-    ``reused``: it is the job of an earlier row, or of another batch. ``is_unsent``: it has no prediction so far.
+    ``reused``: the job of an earlier row, or of another batch, stands for the row's own. ``is_unsent``: it has no
+    prediction so far.
     """
 
     item: RowJob
@@ -89,7 +90,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class _Model(msgspec.Struct, frozen=True):
-    """One model of the batch, and what makes its rows' jobs and runs them."""
+    """One model of the batch, with the parts that make and run its rows' jobs."""
 
     name: str
     resolved: Resolved
@@ -98,12 +99,12 @@ class _Model(msgspec.Struct, frozen=True):
 
 
 class BatchRunner:
-    """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
+    """One run of a batch: ``replay`` yields the rows that were over before, ``run`` the others as they end.
 
     ``target`` is by default the model that the batch's job names.
-    ``tally`` says where it stands, ``estimates`` what a check found out about the costs of each model (or ``advice``
-    what it lacks for that), ``stopped`` why it takes no more rows, and ``detached`` what became of the predictions that
-    ran when it was closed early (see ``detach``).
+    ``tally`` is the progress. ``estimates`` has the costs of each model that a check estimated, and ``advice`` says
+    which price is missing. ``stopped`` is the reason why the batch begins no more rows. ``detached`` counts what became
+    of the predictions that were running when the batch was closed early (see ``detach``).
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class BatchRunner:
         self._background = Background(self._fail)
         self._policy: RowPolicy | None = None
         self._reuse: Reuse | None = None
-        self._reusable: dict[str, Result] = {}  # of the rows that were read last, by their names
+        self._reusable: dict[str, Result] = {}  # by name, for the rows that were read last
 
     @property
     def batch(self) -> str:
@@ -165,7 +166,7 @@ class BatchRunner:
             self._find_price(model.name, model.resolved, several=several)
 
     def _find_price(self, model: str, resolved: Resolved, *, called: str = "", several: bool = True) -> None:
-        """Find what the model costs. Raises JobError where a limit of cost needs a price that it has not."""
+        """Find the model's price. Raises JobError if a cost limit needs a price and there is none."""
         price = self._prices[model] = price_of(self._context, self._batch, model, resolved)
         if price is None and self._batch.max_cost is not None:
             advice = advise(self._context, resolved, called=called, several=several)
@@ -206,7 +207,7 @@ class BatchRunner:
             estimate.add(item.job.input_data)
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
-        """Why the row would get no prediction of its own; empty where it would."""
+        """The reason why the row would get no prediction of its own; empty if it would."""
         if entry is None:
             return self._check(item)
         if self._is_same(entry, item) or self._is_retried(entry):
@@ -214,12 +215,12 @@ class BatchRunner:
         return another_input(item.name)
 
     def _check(self, item: RowJob) -> str:
-        """What is wrong with the row's input, for each model that may get it; empty when it fits."""
+        """The problems of the row's input, for each model that may get it; empty if it fits."""
         return self._models[item.model].items.check(item) or (self._policy.check(item) if self._policy else "")
 
     def _is_same(self, entry: Entry, item: RowJob) -> bool:
         if self._batch.dedupe:
-            return True  # as its name says, though its files may have other paths
+            return True  # the name is a hash of the input; only the paths of its files may differ
         if self._policy:
             return self._policy.is_same(entry, item)
         return self._context.journal.is_same(entry, item.job)
@@ -227,11 +228,11 @@ class BatchRunner:
     async def starts(
         self, rows: RowSource, *, is_new: bool, prepare: Callable[[RowJob], Awaitable[RowJob]]
     ) -> AsyncGenerator[list[Start], None]:
-        """Some rows at a time, with what each begins with. Nothing is created.
+        """Yield some rows at a time, each with its first job in this run. Nothing is created.
 
         ``is_new``: the journal has no jobs of this batch. Each row passes through ``prepare`` before it is checked.
         """
-        names = Names() if self._batch.id_column is not None else None  # without one, a name has the line in it
+        names = Names() if self._batch.id_column is not None else None  # without an id column, a name contains the line
         async with aclosing(self._make_items(rows, is_new=is_new, prepare=prepare)) as chunks:
             async for items, entries in chunks:
                 yield [self._start(item, entries.get(item.name), names) for item in items]
@@ -251,14 +252,14 @@ class BatchRunner:
         return self._first_key(item, entry)
 
     def _first_key(self, item: RowJob, entry: Entry | None) -> str:
-        """The key of the job that a row goes on with."""
+        """The key of the job that the row begins or goes on with."""
         if entry and not self._is_retried(entry):
             return entry.key
         return attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1 if entry else 1)
 
     @property
     def policy(self) -> Policy | None:
-        """Which attempts follow a failed one; None where none do. Known after ``open_policy``."""
+        """The retry policy of failed rows; None if there are no retries. Known after ``open_policy``."""
         return self._policy.policy if self._policy else None
 
     @property
@@ -271,14 +272,14 @@ class BatchRunner:
         return found
 
     async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Yield the results of rows that are over, in the order of the rows, without a request."""
+        """Yield the results of rows that are over, in the order of the rows. Sends no requests."""
         async for results, _, _ in self._pass(rows):
             yield results
 
     async def _pass(
         self, rows: RowSource, *, is_new: bool = False
     ) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
-        """Some rows at a time: the results of those that are over, the others, and what the journal has of all.
+        """Yield some rows at a time: the results of those that are over, the others, and the journal's entries of all.
 
         ``is_new``: the journal has no jobs of this batch.
         """
@@ -302,7 +303,7 @@ class BatchRunner:
         is_new: bool = False,
         prepare: Callable[[RowJob], Awaitable[RowJob]] | None = None,
     ) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
-        """Some rows at a time as they come, and what the journal has of them, by name."""
+        """Yield some rows at a time as they come, with their entries in the journal, by name."""
         left = self._batch.limit
         await self.open_policy()
         names = self._open_names()
@@ -324,7 +325,7 @@ class BatchRunner:
                     return
 
     async def _look_back(self, items: list[RowJob], entries: dict[str, Entry]) -> None:
-        """Find the attempts before the last of these rows, and what can stand for the new ones."""
+        """Find the earlier attempts of these rows, and reusable results for the new rows."""
         if self._policy:
             self._policy.earlier = await attempts_before(self._context, self._batch.id, entries)
         if not self._reuse:
@@ -336,12 +337,12 @@ class BatchRunner:
             self._reusable |= {item.name: made for item, made in zip(new, found, strict=True) if made}
 
     async def open_policy(self) -> None:
-        """Find what follows a failed job. Raises ModelNotFoundError for a fallback that there is not."""
+        """Prepare retries and fallbacks. Raises ModelNotFoundError for a fallback that does not exist."""
         plan = self._batch.plan
         if self._policy is None and plan and (plan.policy.retries or plan.policy.models > 1):
             if self._batch.others:
                 raise JobError("retries and fallback are for batches of one model: leave them or the models out")
-            # Only batches that have one pay for it.
+            # Imported only for batches with a policy.
             from replicate_job.batches.row_policy import Model, RowPolicy, resolve_fallbacks  # noqa: PLC0415
 
             batch, own = self._batch, Model(self._context, self._models[""].resolved)
@@ -364,10 +365,10 @@ class BatchRunner:
         return SharedNames(self._context)
 
     async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Yield results as they come, whatever is ready together; those of bad rows too.
+        """Yield results as they come, those that are ready together. Rows with a wrong input have results too.
 
         Raises the error that stopped the batch, once everything under way has ended. An error of one row is in that
-        row's result. Closed early, it detaches: predictions run on, and the journal knows them.
+        row's result. If it is closed early, it detaches: predictions go on, and the journal has their ids.
         """
         batch = self._batch
         if batch.save:
@@ -391,7 +392,7 @@ class BatchRunner:
             await self._detach()
 
     def stop(self, reason: str) -> None:
-        """Create nothing more. What runs goes on to its end."""
+        """Create nothing more. Running predictions go on to their end."""
         self.stopped = self.stopped or reason
         if self._reading:
             self._reading.cancel()
@@ -416,8 +417,8 @@ class BatchRunner:
             called, several = "" if name == model else name, len(self._prices) > 1
             self.advice = advise(self._context, resolved, called=called, several=several)
 
-    def _cancel_after(self, model: str) -> str | None:  # noqa: ARG002 - one for all
-        """That of the model's jobs."""
+    def _cancel_after(self, model: str) -> str | None:  # noqa: ARG002 - one for all models
+        """The ``cancel_after`` of the model's jobs."""
         return self._batch.job.cancel_after
 
     async def _open_budget(self) -> None:
@@ -433,12 +434,12 @@ class BatchRunner:
             self._context.reporter.tell(cost.state(self.bound(cost, together)))
 
     def bound(self, cost: Cost | Costs, together: int) -> str:
-        """How far the limit may be exceeded, in words, with so many rows under way together."""
+        """How far the limit may be exceeded, in words, with ``together`` rows running at once."""
         values = self._batch.job.input_data
         return bound([cost.asks(values, model) for model in self._paid_models], together)
 
     async def open_cost(self) -> Cost | Costs | None:
-        """The limit of cost, before anything is spent; None without one."""
+        """The cost limit, before anything is spent; None without one."""
         most = self._batch.max_cost
         if most is None:
             return None
@@ -449,22 +450,22 @@ class BatchRunner:
 
     @property
     def _paid_models(self) -> dict[str, Resolved]:
-        """The models that predictions are made of, by their names."""
+        """The models that predictions are made with, by their names."""
         own = self._models[""]
         return {own.name: own.resolved, **self.models}
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The inputs of its models that nothing may show."""
+        """The names of the models' secret inputs."""
         return tuple({name for model in self._models.values() for name in model.resolved.secrets})
 
     @property
     def prices(self) -> dict[str, Price]:
-        """What the batch's models cost, by their names, as far as that is known."""
+        """The known prices of the batch's models, by the models' names."""
         return {name: price for name, price in self._prices.items() if price}
 
     async def _take(self) -> list[Result]:
-        """All results that are ready, at least one; none at the end."""
+        """All results that are ready, at least one; an empty list at the end."""
         taken: list[Result] = []
         while not taken or not self._results.empty():
             if self._is_finished and self._results.empty():
@@ -474,9 +475,9 @@ class BatchRunner:
         return taken
 
     def _finish(self, _: asyncio.Task[None]) -> None:
-        """Wake the taker, whatever ended the work."""
+        """Wake ``_take`` at the end of the work."""
         self._is_finished = True
-        with suppress(asyncio.QueueFull):  # then a taker is not waiting, and sees the end after the results
+        with suppress(asyncio.QueueFull):  # then ``_take`` is not waiting, and sees the end after the results
             self._results.put_nowait(None)
 
     def _fail(self, error: BaseException) -> None:
@@ -528,7 +529,7 @@ class BatchRunner:
         return await latest(self._context, self._batch.id, {item.name for item in items if item.name})
 
     async def _begin(self, item: RowJob, entry: Entry | None) -> None:
-        """Start the row's job when there is room, or give its result at once where it is over."""
+        """Start the row's job when there is room. If the row is over, queue its result at once."""
         if entry and self._is_over(item, entry):
             if item.number not in self._replayed:
                 result = self._stored(item, entry)
@@ -562,7 +563,7 @@ class BatchRunner:
             self._fail(error)
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
-        """Whether there is nothing to do. A name that another input has used is left to the claim, which refuses it."""
+        """Whether the row needs nothing more. A name that another input used is not over: the claim will refuse it."""
         return self._is_made(item, entry) and not self._lacks_files(entry)
 
     def _lacks_files(self, entry: Entry) -> bool:
@@ -581,7 +582,7 @@ class BatchRunner:
         return self._is_same(entry, item)
 
     def _is_retried(self, entry: Entry) -> bool:
-        """Whether a new attempt is due; what failed in this very run has had it."""
+        """Whether ``retry_failed`` or ``retry_uncertain`` gives the row a new attempt: only after an earlier run."""
         wanted = self._batch.retry_uncertain if entry.state == "uncertain" else self._batch.retry_failed
         is_due = entry.state == "uncertain" or has_failed(entry)
         return wanted and is_due and entry.claimed_at < self._began
@@ -601,8 +602,8 @@ class BatchRunner:
         )
 
     def _recall(self, item: RowJob, entry: Entry) -> Result:  # noqa: ARG002 - policies ask with it
-        """What became of an attempt, with the price of its model."""
-        assert entry.prediction  # noqa: S101 - it is over
+        """The result of an attempt, with the price of its model."""
+        assert entry.prediction  # noqa: S101 - an attempt that is over has one
         return self._priced(entry.job.model, result_of(entry.prediction, entry, entry.files))
 
     async def _job(
@@ -612,7 +613,7 @@ class BatchRunner:
         earlier: tuple[Entry, ...],
         same: asyncio.Task[None] | None,
     ) -> None:
-        """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
+        """Run the row's job. If an earlier line has the same name, wait for its job, and use its result."""
         made: list[Result] = []
         if entry and self._is_made(item, entry):
             self.tally.fetched += 1
@@ -639,7 +640,7 @@ class BatchRunner:
     async def _result(
         self, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], made: list[Result]
     ) -> Result:
-        """The result of the row's last attempt. ``made`` gets those before it."""
+        """The result of the row's last attempt. The results of earlier attempts are appended to ``made``."""
         if self._policy:
             is_retried = entry is not None and self._is_retried(entry)
             attempts = self._policy.attempts(item, entry, earlier, is_retried=is_retried)
@@ -670,7 +671,7 @@ class BatchRunner:
         context, resolved = (other.context, other.resolved) if other else self._own(item)
         request, slot = None, None
         if entry and self._batch.dedupe and not context.journal.is_same(entry, item.job):
-            item = msgspec.structs.replace(item, job=entry.job)  # the same files by other paths
+            item = msgspec.structs.replace(item, job=entry.job)  # the same files with other paths
         if entry is None and not has_files(item.job.input_data):
             request = write_request(item.job, resolved, item.job.input_data)
         await self._budget.enter(key, item.job, creates=entry is None or entry.prediction_id is None)
@@ -704,7 +705,7 @@ class BatchRunner:
         return result
 
     def _priced(self, model: str, result: Result) -> Result:
-        """With the price that the batch has for the model; a chain's step has that of the tables."""
+        """The result with the batch's price for the model. A chain's step has the price of the tables."""
         return with_price(result, self._prices[model]) if model in self._prices else result
 
     async def _give(self, result: Result) -> None:
@@ -732,7 +733,7 @@ class BatchRunner:
             tally.failed += 1
         if result.reused:
             return
-        if stored or not self._policy:  # a policy has spent each attempt as it ended
+        if stored or not self._policy:  # with a policy, each attempt was counted at its end
             for each in result.attempts:
                 self._spend(each)
         for each in result.predictions:
@@ -743,7 +744,7 @@ class BatchRunner:
 
 
 def _size(row: Row) -> int:
-    """About the bytes of a row: what is large is text, or a file that the program holds."""
+    """The approximate bytes of a row. Only texts and files in memory count."""
     size = 0
     for value in row.values.values():
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Rows that need no prediction of their own: equal ones share one, and a stored success may stand for another."""
+"""Rows without a prediction of their own: equal rows share one, or reuse an earlier success."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from replicate_job.inputs.upload import by_content, has_files
 from replicate_job.job import Job
 
 _DIGITS = 32
-"""Hex digits of a name: no two of a million rows meet by chance."""
+"""Hex digits of a name: enough that a million rows do not collide by chance."""
 
 
 class SharedNames:
-    """Names rows by their inputs, files by their contents. One for each pass over the rows, in their order."""
+    """Names rows by hashes of their inputs and of their files' contents. One instance for each pass over the rows."""
 
     def __init__(self, context: Context) -> None:
         self._journal = context.journal
@@ -27,7 +27,7 @@ class SharedNames:
         self._seen: set[int] = set()  # hashes alone, as there may be a million
 
     async def rename(self, items: Sequence[RowJob]) -> list[RowJob]:
-        """The rows by their new names. One that cannot be read, or whose file cannot, keeps its own."""
+        """The rows with their new names. A row that cannot be read, or whose file cannot, keeps its name."""
         self._print = self._print or await self._journal.printer()
         return [await self._renamed(item, self._print) for item in items]
 
@@ -40,7 +40,7 @@ class SharedNames:
                 values = await in_thread(by_content, values, self._known)
             except OSError:
                 return item
-        # The journal's own key is in it: nobody can try out which secret input a name is of.
+        # The hash is keyed with the journal's own key, so that nobody can guess a secret input from its name.
         printed = make_print(msgspec.structs.replace(item.job, input_data=values))
         name, short = f"same-{printed[:_DIGITS]}", int(printed[:16], 16)
         repeats = short in self._seen

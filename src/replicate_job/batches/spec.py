@@ -1,4 +1,4 @@
-"""What a batch is: a job, and how to run it for rows."""
+"""The description of a batch: a job, and how to run it for rows."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from replicate_job.flow.plan import Plan
 
 CONCURRENCY = 1000
-"""Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
+"""The default for predictions that run at once: at 600 a minute, those of a minute and a half."""
 LOCAL_CONCURRENCY = 8
-"""The same on this machine, where more would only queue for its processors."""
+"""The default with ``--local``: more would only queue for this machine's processors."""
 NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
-"""Options of a batch that one process keeps, and many cannot."""
+"""Options that need a single process, and so are not for fleets."""
 
 
 class OtherModel(msgspec.Struct, frozen=True):
-    """A model for which every row runs too: its job, and what reads a row as an input of it."""
+    """A further model of the batch: its job, and the function that reads a row as its input."""
 
     job: Job
     read: ReadRow
@@ -42,13 +42,13 @@ class Batch(msgspec.Struct, frozen=True):
 
     ``id`` names the batch in the journal. ``save`` is where outputs go (see ``outputs.place``), None to keep none.
     ``limit`` is how many rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose
-    last one failed, ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
-    ``fail_fast`` creates nothing more once one fails, ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the
-    whole batch has spent so much. ``prices`` are what the user says of models, by their names (``""``: the job's; see
-    ``Prices.read``). Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
+    last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast``
+    creates nothing more once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the whole batch
+    has spent so much. ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``). If the
+    batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
     ``command`` are for people who look for it in the journal. Every row runs with every combination of ``grid``;
-    ``others`` are its models beside the job's, by their names. ``plan`` says what is done for a row besides its first
-    attempt, with the fallbacks of ``job``. With ``dedupe``, rows with the same input share one prediction.
+    ``others`` are its models beside the job's, by their names. ``plan`` has the retries and the reuse of rows, with the
+    fallbacks of ``job``. With ``dedupe``, rows with the same input share one prediction.
     """
 
     id: str
@@ -76,14 +76,14 @@ class Batch(msgspec.Struct, frozen=True):
         return Known(batch=self.id, model=self.job.model).facts()
 
     def place(self, line: int) -> str | None:
-        """Where the outputs of that row go."""
+        """Where the outputs of the row in that line go."""
         return of_row(self.save, line) if self.save else None
 
 
 def batch_id(api: str, job: Job, source: Path, columns: str = "") -> str:
-    """Name the batch of this job and this file: the same tomorrow, and from another folder.
+    """The id of the batch of this job and this file. It is the same on another day, and from another working directory.
 
-    ``columns`` is what was said of them, where that makes other inputs of the rows.
+    ``columns`` identifies the column options that change the rows' inputs.
     """
     parts = [api, fingerprint(job), str(source), *([columns] if columns else [])]
     digest = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -1,4 +1,4 @@
-"""How a row's job waits, looks up and keeps: its batch shares requests, downloads and the model's schema."""
+"""How a row's job waits, looks up and downloads: all rows share the requests, the downloads and the model's schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from replicate_job.wire.target import Target
 
 
 class Shared(NamedTuple):
-    """What all rows of a batch share, whatever their models."""
+    """The parts that all rows of a batch share, whatever their models."""
 
     poller: Poller
     list: SharedList
@@ -32,10 +32,10 @@ class Shared(NamedTuple):
 class RowStrategy:
     """The ``Strategy`` of a batch's rows, for as long as the batch runs.
 
-    ``batch`` is its id, ``target`` the model as the job names it. ``shared`` is that of another model's rows.
+    ``batch`` is its id, ``target`` the model as the job names it. ``shared`` comes from the strategy of another model.
     """
 
-    def __init__(  # noqa: PLR0913 - the batch, its model, and what others of its models share
+    def __init__(  # noqa: PLR0913 - the batch, its model, and the shared parts
         self,
         context: Context,
         batch: str,
@@ -50,16 +50,16 @@ class RowStrategy:
         self.shared = shared or Shared(Poller(context), SharedList(context.client), DownloadQueue(tally))
 
     def beside(self, target: Target, resolved: Resolved) -> RowStrategy:
-        """That of another model in the same batch, which shares all but the model. It is not closed."""
+        """The strategy for another model of the batch, which shares all other parts. It need not be closed."""
         other = copy(self)
         other._target, other._resolved = target, resolved  # noqa: SLF001 - its own class
         return other
 
     def known(self, request: CreateRequest) -> Resolved | None:
-        """The batch's model, where that is what the request was made for: its name may mean another version now."""
+        """The batch's model, if the request was made for that version. The name may mean a newer version now."""
         return self._resolved if self._resolved.makes(request.path, request.version) else None
 
-    def recall(self, context: Context, target: Target) -> Resolved | None:  # noqa: ARG002 - it remembers one
+    def recall(self, context: Context, target: Target) -> Resolved | None:  # noqa: ARG002 - a batch has one context
         return self._resolved if target == self._target else None
 
     async def resolve(self, context: Context, target: Target) -> Resolved:
@@ -87,10 +87,10 @@ class RowStrategy:
         return await self.shared.poller.wait(prediction_id, last or stored, age=age)
 
     async def check_place(self, context: Context, save: str) -> None:
-        """The batch has looked at it once for all rows."""
+        """Do nothing: the batch has checked the place once for all rows."""
 
     def keeps(self, context: Context, prediction: Prediction) -> bool:
-        """Its files; a row's text is in its record already."""
+        """Whether the output has files to keep. A text is in the row's record already."""
         if prediction.output is None:
             return False
         return bool(find_files(prediction.output, self._resolved.schema, origin=context.client.base_url))
@@ -98,7 +98,7 @@ class RowStrategy:
     def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
         return self.shared.downloads.slot(prediction)
 
-    def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:  # noqa: ARG002 - its record tells
+    def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:  # noqa: ARG002 - the row's record has it
         return problem
 
     def advise_uncertain(self, context: Context, key: str) -> str:  # noqa: ARG002 - the same for all rows
@@ -107,7 +107,7 @@ class RowStrategy:
             "retry_uncertain=True) makes a new one, which may be a second"
         )
 
-    def advise_disk(self, context: Context) -> str:  # noqa: ARG002 - the batch says what it needs
+    def advise_disk(self, context: Context) -> str:  # noqa: ARG002 - one advice for the whole batch
         return ""
 
     async def close(self) -> None:

@@ -355,7 +355,7 @@ def _check_fleet(given: dict[str, Any], *, is_local: bool) -> None:
             "local": ", whose workers are other processes: for models of this machine start `replicate-job serve`, and"
             " have all of them use its REPLICATE_BASE_URL",
             "results": ": `replicate-job results BATCH` writes them",
-            "concurrency": ": workers have one",
+            "concurrency": ": each worker has its own",
         }
         option = f"--{named[0].replace('_', '-')}"
         raise click.UsageError(f"{option} is not for --fleet{why.get(named[0], '')}")
@@ -488,7 +488,7 @@ class _Command:
         write(f"{batch.id}\n")
         if self._options.detach:
             return SUCCEEDED
-        from replicate_job.fleet.follow import follow  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.follow import follow  # noqa: PLC0415 - an optional extra
         from replicate_job.journal import postgres  # noqa: PLC0415 - as above
 
         told = self._shared.line("status", batch.id)

@@ -85,7 +85,7 @@ def shortest(tally: Tally) -> float:
 
 
 def uncreated(tally: Tally) -> int:
-    """Rows that have no prediction yet; those that were read where the total is not known."""
+    """The number of rows without a prediction. If the total is not known, only rows that were read are counted."""
     if tally.total is None:
         return tally.waiting
     return max(0, tally.total - tally.over - tally.running - tally.saving)

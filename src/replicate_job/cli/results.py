@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 async def command(shared: Common, batch: str, *, follow: bool) -> int:
     """Write a line of JSON for each ended row of a fleet's BATCH, as in the results file of `batch`."""
     async with shared.session(needs_token=False) as context:
-        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
-        from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an optional extra
+        from replicate_job.fleet.results import results  # noqa: PLC0415 - an optional extra
 
         tables = open_tables(context)
         found = await find_batch(tables, batch, context.api)
@@ -43,7 +43,7 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
 
 
 async def _tell_open(tables: FleetTables, batch: FleetBatch, shared: Common) -> None:
-    """Say how many rows have no result yet, and where no worker lives."""
+    """Write how many rows have no result yet, and whether no worker is alive."""
     counts = await tables.counts(batch.number)
     left = sum(each.rows for each in counts if not each.over)
     if not left:

@@ -31,8 +31,8 @@ async def command(shared: Common, batch: str | None, *, as_json: bool) -> int:
     Without BATCH, show all batches of the journal, newest first. No request is sent to the API.
     """
     async with shared.session(needs_token=False) as context:
-        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
-        from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an optional extra
+        from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an optional extra
 
         tables = open_tables(context)
         names = [batch] if batch else await tables.names(context.api)

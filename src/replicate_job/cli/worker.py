@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 async def command(shared: Common, *, concurrency: int | None, check: bool, health_port: Address | None) -> int:
     """Run the rows that `batch --fleet` submits to a journal in PostgreSQL, until SIGTERM or Ctrl-C.
 
-    Any number of workers share the work. One that dies is replaced by the others within seconds. One that is stopped
-    takes up nothing more, and has 20 s for requests that it sent and outputs that it is keeping; predictions run on,
-    and any other worker collects them, also one that starts later.
+    Any number of workers share the rows. If one dies, the others take over its rows within seconds. A stopped worker
+    begins nothing more, and has 20 s to finish the requests that it sent and the outputs that it is keeping. Its
+    predictions go on, and another worker collects them, even one that starts later.
     """
     if check:
         return await _check(shared)
@@ -51,7 +51,7 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
         from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an optional extra
 
         tables = open_tables(context)
-        from replicate_job.fleet.worker import CONCURRENCY, work  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.worker import CONCURRENCY, work  # noqa: PLC0415 - an optional extra
 
         if not shared.quiet:
             tell(f"a worker for {context.client.base_url}, with the journal {shared.settings.journal}")
@@ -67,7 +67,7 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
 
 
 async def _tell_left(tables: FleetTables, api: str) -> None:
-    """Say what waits for the next worker where this was the last one."""
+    """Write how many predictions wait for the next worker, if this was the last one."""
     with suppress(JournalError):
         if not await tables.workers(api) and (left := await tables.under_watch(api)):
             tell(f"{count(left, 'prediction')} left to the next worker, as no other is alive: nothing of them is lost")

@@ -103,8 +103,8 @@ def test_a_price_is_that_of_a_step_or_of_a_model(api: ScriptedAPI, names: tuple[
     [
         ({"max_cost": 1}, "the price of acme/draw is not known: give --price draw=PRICE"),
         ({"max_cost": 1, "price": {"draw": "1/run"}}, "the price of acme/enlarge is not known: give --price enlarge="),
-        ({"price": "1/run"}, "say whose price it is, a step's or a model's: --price draw=1/run"),
-        ({"price": {"drew": "1/run"}}, "drew is neither a step of the chain nor a model: there are draw, enlarge, ac"),
+        ({"price": "1/run"}, "name the step or the model of this price: --price draw=1/run"),
+        ({"price": {"drew": "1/run"}}, "drew is neither a step of the chain nor a model: these are draw, enlarge, ac"),
         ({"price": {"draw": "1/run", "acme/draw": "2/run"}}, "acme/draw has two prices, and its steps cost the same"),
         ({"price": {"draw": "cheap"}}, "'cheap' is neither a price"),
         ({"models": ["acme/draw"]}, "models is for a batch of one model"),

@@ -114,7 +114,8 @@ def test_without_a_header_columns_have_numbers_or_the_names_in_the_options(tmp_p
 
 
 UNEVEN = (
-    "and the header has 2 (cells are divided by commas; --delimiter names another, and text that has one is quoted)"
+    "and the header has 2 (cells are separated by commas; --delimiter names another separator, "
+    "and text with it is quoted)"
 )
 
 
@@ -157,7 +158,7 @@ def test_a_quote_that_makes_too_many_cells_does_not_swallow_the_next_rows(read: 
     read_rows = read(b'a,b\n1,"x\n2,y\n3,z",5\n4,w\n', ".csv")
 
     assert [(row.line, bool(row.problem)) for row in read_rows] == [(2, True), (3, False), (4, True), (5, False)]
-    assert "a quoted cell goes on to line 4; what it ran over is read anew" in read_rows[0].problem
+    assert "a quoted cell goes on to line 4; the lines in between are read as rows" in read_rows[0].problem
 
 
 @pytest.mark.parametrize("separator", ["\t", "|"])
@@ -189,7 +190,7 @@ def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_with_a_remark(tmp_pa
 
     assert [row.values["b"] for row in rows] == ["x\n2,y\n3,z", "w"]
     (remark,) = rows.remarks()
-    assert "in 1 row (the first in line 2) a quoted cell goes over lines that look like rows" in remark
+    assert "in 1 row (the first in line 2) a quoted cell spans lines that look like rows" in remark
     assert [row.values["a"] for row in open_rows(tmp_path / "rows.csv", ReadOptions(quotes=False))] == list("1234")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replicate_job import batch, errors
-from replicate_job.batches.rows import columns, delimited, fit, lines, options, source
+from replicate_job.batches.rows import columns, delimited, lines, options, row_reader, source
 from replicate_job.batches.rows.python_words import in_python
 from replicate_job.testing import ScriptedAPI
 
@@ -36,7 +36,7 @@ def test_options_become_arguments(said: str, python: str) -> None:
     assert in_python(said) == python
 
 
-@pytest.mark.parametrize("module", [columns, delimited, fit, lines, options, source])
+@pytest.mark.parametrize("module", [columns, delimited, lines, options, row_reader, source])
 def test_no_message_has_an_option_that_stays_one(module: object) -> None:
     text = Path(str(getattr(module, "__file__", ""))).read_text("utf-8").replace('"""', "'''")
     said = re.findall(r'f?"[^"\n]*--[a-z][^"\n]*"', text)

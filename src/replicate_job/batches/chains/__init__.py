@@ -1,1 +1,1 @@
-"""Chains: the jobs of their steps, one after the other, alone and as rows of a batch."""
+"""Chains: the jobs of a chain's steps, run for one input or for each row of a batch."""

@@ -23,9 +23,9 @@ from replicate_job.wire.prediction import Prediction
 
 
 async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed: bool = False) -> Result:
-    """Bring a chain to its end. The ask's job has its input (``chain_job``), and its key begins those of the steps.
+    """Bring a chain to its end. ``ask.job`` is ``chain_job`` with the input; the steps' keys begin with ``ask.key``.
 
-    A chain whose key is in the journal goes on where it stands; with ``retry_failed`` a step whose prediction failed
+    A chain whose key is in the journal goes on where it stopped. With ``retry_failed`` a step whose prediction failed
     gets a new one. Raises InputError before anything is created, and otherwise the first error of a step, once all
     steps that could run have ended.
     """
@@ -54,7 +54,7 @@ async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed
 
 
 async def cancel_chain(context: Context, key: str) -> None:
-    """Cancel the steps that Ctrl-C has ended, and report how that went."""
+    """Cancel the running predictions of a chain after Ctrl-C, and report what became of them."""
     for entry in (await last_jobs(context, key)).values():
         await cancel_interrupted(context, entry.key)
 

@@ -1,4 +1,4 @@
-"""Chains by what their user calls them: the chain's key, or that of a row."""
+"""Shows and cancels chains by their key, or by the key of a row of a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicate_job.journal.entry import Entry
 
 
 async def observe_chain(context: Context, key: str) -> Result | None:
-    """A chain as it is now, by its key: each step by its last job. None where the journal has no chain of that key."""
+    """A chain as it is now, by its key: each step by its last job. None if the journal has no chain of that key."""
     calls = await _attempts(context, key)
     outcomes = {call: await _observe(context, attempts) for call, attempts in calls.items()}
     if not outcomes:
@@ -26,7 +26,7 @@ async def observe_chain(context: Context, key: str) -> Result | None:
 
 
 async def cancel_steps(context: Context, key: str) -> Result | None:
-    """Cancel what runs of a chain, and show it as it is then. None where the journal has no chain of that key."""
+    """Cancel what runs of a chain, and show it as it is then. None if the journal has no chain of that key."""
     for entry in (await last_jobs(context, key)).values():
         if entry.step != "done":
             await cancel(context, entry.key)
@@ -34,12 +34,12 @@ async def cancel_steps(context: Context, key: str) -> Result | None:
 
 
 async def last_jobs(context: Context, key: str) -> dict[str, Entry]:
-    """The last job of each call that was begun, by its name."""
+    """The last job of each call that has begun, by the call's name."""
     return {call: attempts[-1] for call, attempts in (await _attempts(context, key)).items()}
 
 
 async def _attempts(context: Context, key: str) -> dict[str, tuple[Entry, ...]]:
-    """The jobs of each call that was begun, by its name: the steps as they began, their calls by their number."""
+    """All jobs of each call that has begun, by the call's name. Steps are in the order of their start."""
     first = [entry for entry in await context.journal.steps_of(key) if entry.api == context.api]
     batch = (first[0].batch if first else None) or key
     names = {entry.key.removeprefix(f"{batch}/"): str(entry.chain_step) for entry in first}

@@ -1,4 +1,4 @@
-"""The jobs of a chain's calls, and what the journal has of them. Nothing is run."""
+"""Makes the jobs of a chain's calls, and reads their entries in the journal. Runs nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from replicate_job.journal.entry import Entry
 
 
 class ChainJobs:
-    """The jobs for one input of a chain, by its ``outputs`` so far."""
+    """Makes the jobs for one input of a chain from the ``outputs`` that exist so far."""
 
     def __init__(self, context: Context, plan: ChainPlan, values: Mapping[str, Any]) -> None:
         self.outputs = Outputs(context, plan)
@@ -31,7 +31,7 @@ class ChainJobs:
         return step_job(call.step, self._plan.chain.input_of(call, self._values, outputs))
 
     def of(self, call: Call, entry: Entry) -> Job | None:
-        """The call's job in the form that the entry has; None for an entry of another job."""
+        """The call's job with its input in the form that the entry has; None if the entry is of another job."""
         for outputs in self._every_form(call.step):
             with suppress(JobError):
                 job = self.make(call, outputs)
@@ -47,18 +47,18 @@ class ChainJobs:
                 yield dict(zip(needs, forms, strict=True))
 
     def _forms(self, step: str) -> list[Any]:
-        """As URLs and as files. What is in an object store is not read here: something stands for its content."""
+        """A step's output as URLs and as files. A placeholder stands for the content of object stores' files."""
         stored = {address: Content(address, "", 0, address) for address in self.outputs.stored(step)}
         return [self.outputs.as_url(step), self.outputs.as_file(step, stored)]
 
 
 def _with_held(value: Any, made: Any) -> Any:
-    """The value with the contents that an earlier job had in these places."""
+    """The value, with each placeholder replaced by the content that the earlier job ``made`` has in its place."""
     match value, made:
         case Content(), Content():
             return made
         case Content(), {"name": str(name), "media_type": str(kind), "size": int(size), "sha256": str(sha256)}:
-            return Content(name, kind, size, sha256)  # as the journal has it once its job has ended
+            return Content(name, kind, size, sha256)  # the form in which the journal has it once the job has ended
         case dict(), dict():
             return {name: _with_held(item, made.get(name)) for name, item in value.items()}
         case list(), list() if len(value) == len(made):
@@ -67,9 +67,9 @@ def _with_held(value: Any, made: Any) -> Any:
 
 
 class KnownChain:
-    """A chain as the journal has it, by the entries of its calls.
+    """What the journal has of a chain: the entries of its calls.
 
-    ``is_same``: they are those of this chain with this input. ``is_whole``: no other call can come, if they are over.
+    ``is_same``: the entries are of this chain with this input. ``is_whole``: once they are over, no more calls follow.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class KnownChain:
             self.is_whole = self.is_whole and any(base_of(name) == step.name for name in entries)
             return
         calls = None
-        with suppress(JobError):  # it has no calls, and ends the chain
+        with suppress(JobError):  # a step whose list is invalid has no calls, and ends the chain
             calls = outputs.calls(step.name)
         if calls == []:
             self._callless[step.name] = nothing(step)
@@ -101,11 +101,11 @@ class KnownChain:
                 self.is_same = False
 
     def outcomes(self, results: Mapping[str, Result]) -> dict[str, Outcome]:
-        """Those that a run would give, by the results of the entries."""
+        """The outcomes that a run would return, made from the results of the entries."""
         outcomes = {**results, **self._callless}
         return {name: outcomes[name] for name in in_order(outcomes, [step.name for step in self._chain.steps])}
 
 
 def nothing(step: Step) -> Result:
-    """The result of a step that has run for no element."""
+    """The result of a step whose list is empty."""
     return Result("", "succeeded", step.model, {}, output=[])

@@ -1,4 +1,4 @@
-"""What the steps of a chain have made so far, in the forms in which a later step takes it."""
+"""The outputs of a chain's steps so far, in the forms that a later step takes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NONE: Mapping[str, Content] = {}
 
 
 class End(msgspec.Struct, frozen=True):
-    """What a call made. ``files`` are those that were kept."""
+    """The output of a call that ended. ``files`` are its kept files."""
 
     prediction_id: str
     output: Any
@@ -39,21 +39,21 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Outputs:
-    """``ends`` are those of the calls that have ended with an output, by their names."""
+    """The outputs of one chain. ``ends`` has each call that ended with an output, by the call's name."""
 
     def __init__(self, context: Context, plan: ChainPlan) -> None:
         self.ends: dict[str, End] = {}
         self._context, self._plan = context, plan
-        self._calls: dict[str, list[Call] | JobError] = {}  # by step, once the list that it runs for is there
+        self._calls: dict[str, list[Call] | JobError] = {}  # by step, once the list that the step runs for is known
 
     def recall(self, name: str, entry: Entry) -> None:
-        """Add what the journal has of a call."""
+        """Add the output of a call from its entry in the journal."""
         prediction = entry.prediction
         if prediction and prediction.output is not None:
             self.ends[name] = End(prediction.id, prediction.output, prediction.completed_at, entry.files)
 
     def calls(self, step: str) -> list[Call] | None:
-        """The step's calls; None while the list that it runs for is not there. Raises JobError for what is no list."""
+        """The step's calls; None until the list that it runs for is known. Raises JobError if that is no list."""
         if step not in self._calls:
             chain = self._plan.chain
             source = chain.list_of(step)
@@ -69,14 +69,14 @@ class Outputs:
         return found
 
     def known_calls(self, step: str) -> list[Call]:
-        """The step's calls, as far as they are known."""
+        """The step's calls; empty if they are not known."""
         try:
             return self.calls(step) or []
         except JobError:
             return []
 
     def has(self, step: str) -> bool:
-        """Whether all of the step's output is there."""
+        """Whether all calls of the step have ended with an output."""
         try:
             calls = self.calls(step)
         except JobError:
@@ -84,7 +84,7 @@ class Outputs:
         return calls is not None and all(call.name in self.ends for call in calls)
 
     def lives(self, call: Call, *, is_new: bool) -> bool:
-        """Whether its URLs can still be read. ``is_new``: its prediction has ended in this run."""
+        """Whether the URLs of the call's output can still be read. ``is_new``: its prediction ended in this run."""
         end, client = self.ends[call.name], self._context.client
         if all(read_head(file.url) for file in self._files(call)):
             return True
@@ -95,19 +95,19 @@ class Outputs:
         return now < ended.timestamp() + LIVES if ended else is_new
 
     def as_url(self, step: str) -> Any:
-        """The step's output as the API gave it; the pieces of a text as the text. Of several calls a list."""
+        """The step's output as the API returned it, with streamed text joined. A list if the step has several calls."""
         return self._gather(step, [self._as_url(call) for call in self.known_calls(step)])
 
     def as_file(self, step: str, held: Mapping[str, Content] = _NONE) -> Any:
-        """The output with its kept files in place of their URLs; None where these are not on this machine.
+        """The output with its kept files in place of their URLs; None if these are not on this machine.
 
-        ``held`` are those of object stores, by their addresses.
+        ``held`` are the files of object stores, by their URLs.
         """
         forms = [self._as_file(call, held) for call in self.known_calls(step)]
         return None if any(form is None for form in forms) else self._gather(step, forms)
 
     def stored(self, step: str) -> list[str]:
-        """The addresses of the step's files that are kept in object stores."""
+        """The URLs of the step's files that are kept in object stores."""
         ends = [self.ends[call.name] for call in self.known_calls(step)]
         return [str(path) for end in ends for path in end.files if not isinstance(path, Path)]
 

@@ -1,4 +1,4 @@
-"""What a chain needs to know of its models before anything is paid for."""
+"""Resolves the models of a chain, and checks its steps, before anything is paid for."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from replicate_job.wire.target import parse_target
 _PRICE = "--price (in Python price=)"
 
 
-class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is made once
-    """A chain that can be run: ``models`` are those of its steps, by the step's name."""
+class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for the cached properties
+    """A chain that can be run: ``models`` are the resolved models, by the step's name."""
 
     chain: Chain
     models: dict[str, Resolved]
 
     @cached_property
     def resolved(self) -> Resolved:
-        """The chain as if it were a model: its schema has the chain's own inputs."""
+        """The chain in the form of a resolved model, whose schema has the chain's own inputs."""
         schema = self.chain.document({step: resolved.schema for step, resolved in self.models.items()})
         return Resolved(self.models[self.chain.steps[0].name].target, "", schema=schema)
 
     def check(self, values: Mapping[str, Any]) -> list[str]:
-        """One line for each thing that is wrong in the chain's input, or in what a step makes of it."""
+        """One line for each problem of the chain's input, and of the inputs that the steps make from it."""
         if problems := self.resolved.checker.check(values):
             return problems
         problems = []
@@ -48,11 +48,11 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is ma
 
     @property
     def by_model(self) -> dict[str, Resolved]:
-        """The models, by their names as the steps have them."""
+        """The resolved models, by the names that the steps use."""
         return {step.model: self.models[step.name] for step in self.chain.steps}
 
     def cancel_after(self, model: str) -> str | None:
-        """The longest that a step of this model has; None where one has none."""
+        """The longest ``cancel_after`` of the steps with this model; None if one of them has none."""
         given = [step.cancel_after for step in self.chain.steps if step.model == model]
         return None if None in given else max((each for each in given if each), key=parse_cancel_after)
 
@@ -60,7 +60,7 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is ma
         return self.models[step.name].checker.check(known, allow_unknown=step.allow_unknown, later=later)
 
     def check_steps(self) -> list[str]:
-        """What is wrong whatever the chain's input is."""
+        """The problems of the steps that do not depend on the chain's input."""
         problems = []
         for step in self.chain.steps:
             known, later = self.chain.known_input(step.name, None)
@@ -69,25 +69,23 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is ma
 
 
 def prices_by_model(chain: Chain, said: Mapping[str, str]) -> dict[str, str]:
-    """The prices that a user gives of steps or of their models, by the models. Raises JobError."""
+    """The prices that a user gives for steps or models, by the model. Raises JobError."""
     models = {step.name: step.model for step in chain.steps}
     found: dict[str, str] = {}
     for name, price in said.items():
         model = models.get(name, name)
         if not name:
-            raise JobError(
-                f"{_PRICE}: say whose price it is, a step's or a model's: --price {next(iter(models))}={price}"
-            )
+            raise JobError(f"{_PRICE}: name the step or the model of this price: --price {next(iter(models))}={price}")
         if model not in models.values():
             names = ", ".join(dict.fromkeys([*models, *models.values()]))
-            raise JobError(f"{_PRICE}: {name} is neither a step of the chain nor a model: there are {names}")
+            raise JobError(f"{_PRICE}: {name} is neither a step of the chain nor a model: these are {names}")
         if found.setdefault(model, price) != price:
             raise JobError(f"{_PRICE}: {model} has two prices, and its steps cost the same: give one")
     return found
 
 
 def chain_job(chain: Chain, values: Mapping[str, Any] | None = None) -> Job:
-    """The chain with its input, in the form of a job. It is never created: the jobs of its steps are."""
+    """The chain with its input, in the form of a job. Only the jobs of its steps are ever created."""
     return Job(chain.name, dict(values or {}))
 
 
@@ -105,7 +103,7 @@ def check_chain(chain: Chain) -> None:
 
 
 async def plan_chain(context: Context, chain: Chain) -> ChainPlan:
-    """Resolve every step's model, and check what the steps say. Raises InputError with every problem."""
+    """Resolve every step's model, and check the steps. Raises an InputError with every problem."""
     models = {step.name: await context.strategy.resolve(context, parse_target(step.model)) for step in chain.steps}
     for step in chain.steps:
         if models[step.name].schema is None:

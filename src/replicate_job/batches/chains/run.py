@@ -1,4 +1,4 @@
-"""One chain for one input: which steps can begin, and each step's job with what the steps before it made."""
+"""Runs one chain for one input: begins each step once the outputs that it needs exist."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
 
 RunCall = Callable[[Call, Job, Entry | None, Callable[[Prediction], None]], Awaitable[Result]]
-"""Runs a call's job, which the journal has as the entry, and calls back as soon as its prediction has ended."""
+"""Runs a call's job, and calls back as soon as its prediction has ended. The entry is the job's in the journal."""
 
 
 class ChainRun:
-    """One run of a chain. ``entries`` are the journal's of its calls, without those that are to be made anew."""
+    """One run of a chain. ``entries`` are the calls' entries in the journal, without those to be created again."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class ChainRun:
         self._news = asyncio.Event()
 
     async def run(self) -> dict[str, Outcome]:
-        """The outcome of each call that could begin, in the chain's order. One that fails lets the others end.
+        """The outcome of each call that could begin, in the chain's order. If one fails, the others still run.
 
-        A step that has no calls has its outcome under its own name.
+        The outcome of a step without calls is under the step's name.
         """
         try:
             while True:
@@ -104,7 +104,7 @@ class ChainRun:
         job, entry = await self._job(call, entry)
         try:
             result = await self._run_call(call, job, entry, end)
-        except OutputError as error:  # its output may be there all the same
+        except OutputError as error:  # the prediction may have an output in spite of it
             if error.result:
                 over(error.result)
             raise
@@ -112,9 +112,9 @@ class ChainRun:
         return result
 
     async def _job(self, call: Call, entry: Entry | None) -> tuple[Job, Entry | None]:
-        """The call's job, and its entry if that is to be gone on with. Raises JobError.
+        """The call's job, and its entry if the job goes on from there. Raises JobError.
 
-        The form that an output had when the job was made stays its form: another one would be another job.
+        An output keeps the form (URL or file) that it had when the job was made. Another form would be another job.
         """
         step = call.step
         made = self._jobs.of(call, entry) if entry else None
@@ -135,11 +135,11 @@ class ChainRun:
         return {need: await self._form(need) for need in sorted(self._plan.chain.needs(step.name))}
 
     async def _form(self, step: str) -> Any:
-        """The output as its URL while that lives, else with the kept file. Raises JobError where there is neither."""
+        """The output as its URL while that can be read, else as the kept file. Raises JobError if there is neither."""
         calls = self._outputs.known_calls(step)
         if all(self._outputs.lives(call, is_new=self._is_new(call.name)) for call in calls):
             return self._outputs.as_url(step)
-        await asyncio.wait(self._tasks[step].values())  # its files may be on their way
+        await asyncio.wait(self._tasks[step].values())  # its files may still be downloading
         if (form := self._outputs.as_file(step, await self._outputs.hold(step))) is None:
             raise JobError(
                 f"the output of the step {step} is deleted from the API, which keeps it for an hour, and there is no"
@@ -149,11 +149,11 @@ class ChainRun:
         return form
 
     def _is_unsent(self, entry: Entry) -> bool:
-        """Whether nothing is lost with the job, should its URLs be dead: nothing was sent, or its API is gone."""
+        """Whether the job can be made again if its URLs expired: nothing was sent, or the local server has ended."""
         return entry.step == "prepare" or (self._context.ephemeral and entry.step != "done")
 
     def _is_new(self, call: str) -> bool:
-        """Whether its prediction has ended in this run."""
+        """Whether the call's prediction has ended in this run."""
         before = self._entries.get(call)
         return before is None or before.step not in {"collect", "done"} or self._is_another(call, before)
 
@@ -161,13 +161,13 @@ class ChainRun:
         return before.prediction_id != self._outputs.ends[call].prediction_id
 
     def _is_remade(self, step: str) -> bool:
-        """Whether it has another prediction than when this run began: one of a local server, whose files are gone."""
+        """Whether the step was run again in this run: its local server had ended, and its files with it."""
         before = {call.name: self._entries.get(call.name) for call in self._outputs.known_calls(step)}
         is_another = any(entry and self._is_another(name, entry) for name, entry in before.items())
         return self._context.ephemeral and is_another
 
     async def _free(self, entry: Entry) -> bool:
-        """Free the key of a job that has no prediction, or has lost it with its local server."""
+        """Free the key of a job without a prediction, or whose prediction ended with its local server."""
         context = self._context
         claim = await take(context, entry.key, entry.job, entry.save, within=None)
         async with held(context, claim):
@@ -178,7 +178,7 @@ class ChainRun:
 
 
 def _outcome(task: asyncio.Task[Result]) -> Outcome:
-    """Raises what is no error of this package."""
+    """The task's result or error. Raises an error that is not of this package."""
     error = task.exception()
     if error is None:
         return task.result()
@@ -188,9 +188,9 @@ def _outcome(task: asyncio.Task[Result]) -> Outcome:
 
 
 def merged(outcomes: Mapping[str, Outcome], key: str, failure: Callable[[str], Result]) -> Result:
-    """The chain's result: that of the first call that did not succeed, else of the last step, with all as ``steps``.
+    """The chain's result: that of the first call that did not succeed, else of the last step. ``steps`` has all.
 
-    ``failure`` makes the result of a call that has none.
+    ``failure`` makes the result of a call without one.
     """
     steps: dict[str, Result] = {}
     for name, outcome in outcomes.items():

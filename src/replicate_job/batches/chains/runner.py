@@ -1,4 +1,4 @@
-"""Rows of a batch as chains: each streams through its steps, whatever the others do."""
+"""Runs a chain for each row of a batch. A row begins its next step without waiting for other rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from replicate_job.wire.target import parse_target
 
 
 class _Row(Entry, frozen=True):
-    """What the journal has of a row: the entry of the call that it stands at, and those of all that it has begun.
+    """The journal's entries of a row. The entry itself is that of its current call.
 
     ``earlier`` are the attempts of calls before the last, by the calls' names.
     """
@@ -110,7 +110,7 @@ class ChainRunner(BatchRunner):
         steps = {name: each for name, each in _steps(entry).items() if not self._is_retried(each)}
         return self._check(item) or ("" if self._known(item, steps).is_same else another_input(item.name))
 
-    def _row_key(self, item: RowJob, entry: Entry | None) -> str:  # noqa: ARG002 - its steps have their own
+    def _row_key(self, item: RowJob, entry: Entry | None) -> str:  # noqa: ARG002 - its steps have keys of their own
         return attempt_key(self._batch.id, item.name)
 
     def _lacks_files(self, entry: Entry) -> bool:
@@ -120,7 +120,7 @@ class ChainRunner(BatchRunner):
         return False
 
     def _is_made(self, item: RowJob, entry: Entry) -> bool:
-        """Whether every step is over, or as far as they come: one that failed ends the row."""
+        """Whether every step is over. A step that failed ends the row."""
         steps = _steps(entry)
         if any(each.step != "done" or each.prediction is None or self._is_retried(each) for each in steps.values()):
             return False
@@ -157,7 +157,7 @@ class ChainRunner(BatchRunner):
             model = self._plan.models[call.step.name]
             row = RowJob(item.line, f"{item.name}/{call.name}", job, secrets=model.secrets)
             if self.stopped and call.name not in known:
-                raise asyncio.CancelledError  # as those that wait for a slot: the batch creates nothing more
+                raise asyncio.CancelledError  # as for rows that wait for a slot: nothing more is created
             own = RowStep(call.name, self._contexts[call.step.name], model, ended)
             result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
             last = known.get(call.name)

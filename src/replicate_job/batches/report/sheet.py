@@ -1,4 +1,4 @@
-"""The contact sheet of a report: what the combinations of a grid made of each row, beside each other."""
+"""The contact sheet of a report: the results of each row's combinations of a grid, side by side."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from replicate_job.wire.target import parse_target
 
 LIMIT = 600
 """The most cells of a sheet."""
-_WIDE = 12  # columns of a sheet of one row
+_WIDE = 12  # the most columns of a sheet with one row
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One result. ``card`` is None where it has nothing to show, and ``error`` may say why."""
+    """One result. ``card`` is None if there is nothing to show, and ``error`` may say why."""
 
     result: Result
     latency: float | None
@@ -30,7 +30,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Cells beside each other, None where there is no result yet. ``labels`` name them, one each."""
+    """Cells side by side, None if there is no result yet. ``labels`` has a name for each."""
 
     heading: str
     cells: list[Cell | None]
@@ -38,9 +38,9 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Sheet:
-    """The cells of the first rows, as many as ``LIMIT`` lets be; others are passed over in no memory.
+    """The cells of the first rows, up to ``LIMIT`` cells. Later rows are ignored, and take no memory.
 
-    ``model`` is the one that the batch names first.
+    ``model`` is the batch's own model.
     """
 
     def __init__(self, grid: Grid, model: str) -> None:
@@ -71,20 +71,20 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        """What stands above the cells of every group; empty where each has its own label."""
+        """The headings of the columns, the same for all groups; empty if each cell has a label of its own."""
         if self.lines > 1:
             return [self._label(point, self._names) for point in self._points]
         trailing, width = self._trailing()
         return [self._label(point, trailing) for point in self._points[:width]] if self._has_rows(width) else []
 
     def groups(self) -> Iterator[Group]:
-        """A group a row; of one row alone, a group for each value of what does not stand above the cells."""
+        """One group for each row. With a single row, one for each combination of the names that head no column."""
         trailing, width = self._trailing()
         leading = [name for name in self._names if name not in trailing]
         for line, cells in sorted(self._rows.items()):
             for start in [0] if self.lines > 1 else range(0, len(self._points), width):
                 points = self._points if self.lines > 1 else self._points[start : start + width]
-                # A prompt that is not the same in all is no heading of all.
+                # A prompt that differs between the cells cannot head the group.
                 prompts = {cell.card.prompt for cell in cells.values() if cell.card}
                 shared = prompts.pop() if len(prompts) == 1 else ""
                 first = f"Line {line:,}" if self.lines > 1 else self._label(points[0], leading)
@@ -94,11 +94,11 @@ class Sheet:
 
     @property
     def _names(self) -> list[str]:
-        """Model first, where there are several, as combinations change it last."""
+        """The grid's names. The model, if there are several, comes first, since it changes last."""
         return [*([""] if self._grid.models else []), *self._grid.dimensions]
 
     def _trailing(self) -> tuple[list[str], int]:
-        """The names that stand above the cells of one row, and their number of combinations."""
+        """The names that head the columns of a sheet with one row, and their number of combinations."""
         sizes: Mapping[str, int] = {"": 1 + len(self._grid.models)} if self._grid.models else {}
         sizes = {**sizes, **{name: len(values) for name, values in self._grid.dimensions.items()}}
         chosen = [self._names[-1]]
@@ -131,5 +131,5 @@ def _slug(model: str) -> str:
 
 
 def _brief(result: Result) -> Result:
-    """What a choice names, without what may be large."""
+    """The result that a saved choice contains, without fields that may be large."""
     return msgspec.structs.replace(result, input={}, output=None, logs="", urls={}, metrics={}, sent={})

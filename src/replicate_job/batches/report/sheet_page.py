@@ -1,4 +1,4 @@
-"""The section of a page that is a contact sheet, and its script: pictures can be chosen, and the choices saved."""
+"""The contact sheet's section of a page, and its script: the user can choose pictures and save the choices."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _cell(cell: Cell | None, label: str, folder: Path, pictures: Pictures, capti
 
 
 def _facts(cell: Cell) -> str:
-    """What stands below a picture."""
+    """The facts below a picture."""
     facts = [duration(cell.latency)] if cell.latency is not None else []
     return f'<p class="note">{escape(" · ".join(facts))}</p>'
 

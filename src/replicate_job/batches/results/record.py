@@ -20,16 +20,16 @@ from replicate_job.pricing.charge import Charge
 from replicate_job.pricing.price import CURRENCY
 
 NO_PREDICTION = "error"
-"""The status of a row without a known prediction."""
+"""The status in the record of a row without a known prediction."""
 LOGS = 16_000
-"""The last characters of a row's logs that are stored: an error comes last, and a million rows may fail."""
+"""How many of the last characters of a row's logs are stored. The error comes last, and a million rows may fail."""
 
 
 _ATTEMPT = ("status", "prediction_id", "model", "error", "created_at", "completed_at", "metrics")
 
 
 class _Earlier(msgspec.Struct):
-    """An attempt before the one of the line. Its fields are the line's."""
+    """An earlier attempt of the row. Its fields mean the same as the line's."""
 
     status: str
     prediction_id: str | None = None
@@ -80,7 +80,7 @@ _decoder = decoder(_Record)
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
-    ``grid`` follows the key where the batch has one. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
+    ``grid`` follows the key if the batch has a grid. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
     null where the cost is not known; ``cost_excludes`` is there where more is billed. ``problem`` and ``stand_in``
     follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded;
     ``earlier`` has the attempts before this one, and ``reused`` is there where it is true. ``steps`` has a record of
@@ -93,7 +93,7 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     if result.grid:
         record["grid"] = result.grid
     record |= result.to_dict()
-    record.pop("problem", None)  # it comes last, and only where there is one
+    record.pop("problem", None)  # it comes last, and only if there is one
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}
@@ -132,7 +132,7 @@ def tail(text: str, most: int) -> str:
 
 
 def relative(path: Kept, folder: Path) -> str:
-    """The path below that folder, absolute where it is not; the URL of an object in a store."""
+    """The path relative to the folder, absolute if it is not below it; the URL of an object in a store."""
     if not isinstance(path, Path):
         return str(path)
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
@@ -159,7 +159,7 @@ def _plain(value: Any) -> Any:
 def read_records(path: Path) -> Iterator[Result]:
     """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths, or URLs.
 
-    A line that is not a record is skipped: its writer may have been killed. Raises JobError where the file cannot be
+    A line that is not a record is skipped: its writer may have been killed. Raises JobError if the file cannot be
     read.
     """
     folder = Path(os.path.realpath(path)).parent

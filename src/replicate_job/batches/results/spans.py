@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 PAUSE = 60.0
-"""Seconds without a prediction from which on there is a pause; a shorter gap counts as work."""
-_LIMIT = 1000  # spans
+"""A gap of at least so many seconds without a prediction is a pause. A shorter gap counts as work."""
+_LIMIT = 1000  # the most spans
 
 
 class Spans:
-    """Takes a fixed amount of memory: beyond 1,000 pauses, the shortest count as work."""
+    """The spans of a batch, in a fixed amount of memory: beyond 1,000 pauses, the shortest ones count as work."""
 
     def __init__(self) -> None:
         self._starts: list[float] = []
@@ -29,7 +29,7 @@ class Spans:
 
     def add(self, start: float, end: float) -> None:
         """Add the time of a prediction. They come in any order; ``end`` is not before ``start``."""
-        # Of the spans, those from first up to last are so near that no pause is left between them and the new one.
+        # The spans from first up to last are too near to the new one for a pause between: all of them are joined.
         first = bisect_left(self._ends, start - self._pause)
         last = bisect_right(self._starts, end + self._pause)
         if first < last:

@@ -15,14 +15,14 @@ from replicate_job.job import Result
 from replicate_job.quantity import count, duration, money, one_line, seconds, size
 from replicate_job.wire.prediction import parse_time
 
-_STATUS = 100  # characters of a status
+_STATUS = 100  # the most characters of a status
 _ERROR = 40  # the fewest characters of an error, on the narrowest terminal
 _WORDS = {NO_PREDICTION: ("error", "errors")}
 _KINDS = 20  # statuses that are counted apart: Replicate has a handful, a broken API may invent any number
 
 
 class StandIns:
-    """Counts the rows that a stand-in answered. ``what`` says of the first what it is not."""
+    """Counts the rows that a stand-in answered. ``what`` describes the first of these stand-ins."""
 
     def __init__(self) -> None:
         self.rows = self.lacking = self.line = 0
@@ -39,9 +39,9 @@ class StandIns:
                 self.left_out, self.line = left_out, result.line
 
     def lines(self, columns: int | None = None) -> list[str]:
-        """For the end of a command; nothing where no stand-in answered.
+        """Lines for the end of a command; none if no stand-in answered.
 
-        What was left out may take three lines of a terminal that is ``columns`` wide; None for all of it.
+        The ignored inputs take at most three lines of a terminal that is ``columns`` wide; None for all of them.
         """
         if not self.rows:
             return []
@@ -60,8 +60,8 @@ class Summary:
     rows; ``excludes`` says what is billed besides. ``files`` counts the saved files; ``size`` is
     the bytes of those that are still on the disk. ``first`` is when the first prediction was created, ``last`` when the
     last one ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in
-    answered. ``retried`` counts the rows with ``earlier`` attempts, which have their part in the times, and ``reused``
-    those that made no prediction of their own, which have none.
+    answered. ``retried`` counts the rows with ``earlier`` attempts, whose times are included. ``reused`` counts the
+    rows without a prediction of their own, which add no times.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Summary:
 
     @property
     def wall_time(self) -> float | None:
-        """Seconds in which predictions ran, without pauses; None where the API gave no times."""
+        """Seconds in which predictions ran, without pauses; None if the API returned no times."""
         return self.spans.work if self.first and self.last else None
 
     def add(self, result: Result) -> None:
@@ -128,7 +128,7 @@ class Summary:
             self.excludes = self.excludes or charge.excludes
 
     def cost_line(self) -> str:
-        """``about $1.20``, of how many rows where it is not all of them; empty where no price is known."""
+        """``about $1.20``, with the number of rows unless it is all; empty if no price is known."""
         if not self.priced:
             return ""
         some = "" if self.priced == self.rows else f" for {self.priced:,} of them"
@@ -136,7 +136,7 @@ class Summary:
         return f"about {money(self.cost)}{some}{more}"
 
     def lines(self, columns: int | None = None) -> list[str]:
-        """For the end of a command: the counts, then each cause with its number of rows, an example and its line.
+        """Lines for the end of a command: the counts, then each cause with its number of rows, an example and its line.
 
         ``columns`` is the width of a terminal, at which errors are cut; None for whole errors.
         """

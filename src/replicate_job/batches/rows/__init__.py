@@ -1,7 +1,7 @@
-"""The rows of a batch's input file, read as they are needed, and fitted to the inputs of a model.
+"""The rows of a batch's input file, read as they are needed, and converted to the inputs of a model.
 
-``open_rows`` reads a file in any of ``FORMATS``, also where gzip has compressed it, and finds out its encoding and
-separator. ``RowReader`` fits a row: columns to inputs, and values to their types.
+``open_rows`` reads a file in any of ``FORMATS``, compressed by gzip or not, and detects its encoding and separator.
+``RowReader`` converts a row: columns to inputs, and values to the inputs' types.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import stat
 from pathlib import Path
 
 from replicate_job.batches.rows.columns import ColumnOptions, parse_columns
-from replicate_job.batches.rows.fit import RowReader
 from replicate_job.batches.rows.options import FORMATS, ReadOptions, format_of
 from replicate_job.batches.rows.row import Header, Row, Rows
+from replicate_job.batches.rows.row_reader import RowReader
 from replicate_job.errors import JobError
 
 __all__ = [
@@ -63,7 +63,7 @@ def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None
 
 
 def _is_regular(file: str) -> bool:
-    """Whether it is a regular file, which can be read again; a pipe cannot. Raises JobError for a directory."""
+    """Whether the file is a regular one, which can be read again, unlike a pipe. Raises JobError for a directory."""
     try:
         mode = Path(file).stat().st_mode
         if stat.S_ISDIR(mode):

@@ -1,4 +1,4 @@
-"""Which column of a file of rows is which input of the model."""
+"""Finds the model's input for each column of a file of rows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 OTHERS = "*"
 """In ``ColumnOptions.ignore``: every column that is not an input of the model."""
-_MAIN = ("prompt", "text")  # what models call the input that a file of plain text is meant for
-_SHOWN = 30  # names in a message
+_MAIN = ("prompt", "text")  # the usual names of the input for a file of plain text
+_SHOWN = 30  # the most names in a message
 
 
 class ColumnOptions(msgspec.Struct, frozen=True):
-    """What a person says of the columns.
+    """The user's options for columns.
 
     ``rename`` maps a column to its input. ``ignore`` names the columns to leave out; ``*`` leaves out every column that
-    is not an input. ``id`` is the column that names a row. ``constants`` are inputs that have one value for all rows,
-    and no column. ``templates`` are inputs that columns fill, and ``grid`` the names that a grid gives values.
+    is not an input. ``id`` is the column that identifies a row. ``constants`` are inputs with one value for all
+    rows. ``templates`` are inputs that are made from columns. ``grid`` are the names that a grid gives values.
     """
 
     rename: Mapping[str, str] = {}
@@ -47,7 +47,7 @@ class ColumnOptions(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """A text that differs where the same row becomes another input; empty for the defaults."""
+        """A text that differs for options that make another input of the same row; empty for the defaults."""
         parts = (sorted(self.rename.items()), sorted(self.ignore), sorted(self.constants))
         made = (sorted((name, str(template)) for name, template in self.templates.items()), sorted(self.grid))
         return repr(parts + made if any(made) else parts) if any(parts + made) else ""
@@ -75,7 +75,7 @@ def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptio
 
 
 def check_given(options: ColumnOptions) -> None:
-    """Raise JobError where two options give one input."""
+    """Raise JobError if two options give the same input."""
     for name in sorted(options.grid):
         if name in options.templates or name in options.constants:
             raise JobError(f"{name} has the values of a grid, and another value: leave one of them out")
@@ -85,14 +85,14 @@ def check_given(options: ColumnOptions) -> None:
 
 
 def check_unique(file: str, columns: Sequence[str]) -> None:
-    """Raise JobError where two columns have one name."""
+    """Raise JobError if two columns have the same name."""
     if len(set(columns)) < len(columns):
         repeated = next(name for name in columns if columns.count(name) > 1)
         raise JobError(f"{file}: two columns are named {repeated!r}; give one another name")
 
 
 class ColumnMap:
-    """Finds the input of each column, for one model. ``inputs`` are the model's, None where they are not known."""
+    """Finds the input of each column, for one model. ``inputs`` are the model's, None if they are not known."""
 
     def __init__(
         self,
@@ -110,23 +110,23 @@ class ColumnMap:
         self._column_of: dict[str, str] = {}
         self._main_input: str | None = None
         self.duplicates: dict[str, str] = {}
-        """Columns whose input another column has already, and that input."""
+        """Columns whose input another column gives already, with that input."""
 
     def read_header(self, header: Header) -> None:
         """Find the inputs of all columns. Raises one ColumnsError that names every column without an input."""
         names = list(header.names or ())
         self._check_options(header, names)
         self._main_input = self._find_main_input(header) if not header.is_named and len(names) == 1 else None
-        # A renamed column gets its input first, then a column of the input's exact name, then one that is like it.
+        # Renamed columns get their inputs first, then columns with an input's exact name, then similar ones.
         for name in sorted(names, key=lambda name: (name not in self._options.rename, name not in self._inputs)):
             self._input_of[name] = self._assign(name)
-        # Only now is it known which inputs are free, and so whether an ignored column may be a misspelt one.
+        # Only now is it known which inputs have no column, and so whether an ignored column may be a misspelt one.
         self._input_of |= {name: self._drop_ignored(name) for name in names}
         if refused := [name for name in names if self._is_refused(name)]:
             raise ColumnsError(self._refusal(header, refused))
 
     def input_of(self, name: str) -> str | None:
-        """The column's input; the column's own name where the model has no such input, None where it is left out."""
+        """The column's input; the column's own name if the model has no such input, None if it is left out."""
         if name not in self._input_of:
             self._input_of[name] = self._assign(name)
             self._input_of[name] = self._drop_ignored(name)
@@ -136,14 +136,14 @@ class ColumnMap:
         input_name = self._find(name)
         if input_name is None:
             return None
-        if self._options.is_given(input_name):  # one of the two would be paid for unseen
+        if self._options.is_given(input_name):  # one of the two values would be ignored silently
             raise ColumnsError(
                 f"{_quote(name)} is a column, and {input_name}=... is given for all rows: leave one of them out"
                 f" (--ignore-columns {shlex.quote(name)})"
             )
         if self._column_of.setdefault(input_name, name) == name:
             return input_name
-        # The column keeps its own name, as an unknown input: nothing is overwritten silently.
+        # The column keeps its own name, as an unknown input, so that no value is overwritten silently.
         self.duplicates[name] = input_name
         return name
 
@@ -179,7 +179,7 @@ class ColumnMap:
         return not self._allow_unknown or name in self.duplicates or bool(self._similar(input_name))
 
     def _find_main_input(self, header: Header) -> str | None:
-        """The input that the only column is, where that column has no name."""
+        """The input for the only column, if that column has no name."""
         (name,) = header.names or ("",)
         if name in self._options.rename or not self._is_known:
             return None
@@ -209,7 +209,7 @@ class ColumnMap:
             raise ColumnsError(f"--rename: two columns are to be the input {repeated}; leave one out")
 
     def _similar(self, name: str) -> str:
-        """An input with a similar name that has no column yet; empty where there is none."""
+        """An input with a similar name that has no column yet; empty if there is none."""
         free = [known for known in self._inputs if known not in self._column_of and not self._options.is_given(known)]
         return next(iter(get_close_matches(name.strip().lower(), free, n=1)), "")
 
@@ -228,9 +228,9 @@ class ColumnMap:
         ignored = ",".join(refused) if len(refused) <= _SHOWN else OTHERS
         message += f" To leave out: --ignore-columns {shlex.quote(ignored)}."
         if header.is_named and any(map(str.isdecimal, refused)):
-            message += " (A number is the place of a column without a name; pandas writes none with index=False.)"
+            message += " (A number stands for a column without a name; pandas writes none with index=False.)"
         if header.separator:
-            message += f" (Columns are divided by {header.separator}; --delimiter names another.)"
+            message += f" (Columns are separated by {header.separator}; --delimiter names another separator.)"
         return message
 
     def _listed(self) -> str:

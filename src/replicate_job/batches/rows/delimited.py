@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from replicate_job.batches.rows.options import ReadOptions
 
 LONGEST = 16 * 1024**2
-"""Characters of a row."""
-_LINE = 64  # bytes of memory of a line besides its characters
-_EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line that tells Excel the separator
+"""The most characters of a row."""
+_LINE = 64  # bytes of memory that a line takes besides its characters
+_EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line that names the separator for Excel
 
 
 class _TooLongError(Exception):
@@ -42,9 +42,9 @@ class _TableRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class _TableHeader(msgspec.Struct, frozen=True):
-    """``names`` of all columns. Those in ``nameless`` have no name in the file but their number.
+    """``names`` of all columns. Columns in ``nameless`` have no name in the file, and are named by number.
 
-    ``drops_nameless``: a person has given the names, and leaves the columns without one out.
+    ``drops_nameless``: the user gave the names, and columns without one are left out.
     """
 
     names: Sequence[str]
@@ -53,15 +53,15 @@ class _TableHeader(msgspec.Struct, frozen=True):
 
     @property
     def least(self) -> int:
-        """The fewest cells of a row: columns without a name at the end may be missing."""
+        """The fewest cells of a row. Columns without a name at the end of a row may be missing."""
         return max((number for number, name in enumerate(self.names, 1) if name not in self.nameless), default=0)
 
 
 class DelimitedRows(Rows):
-    """``usual`` is the separator where none is named or recognised; ``regular`` is False for a pipe.
+    """Rows of a table. ``usual`` is the separator if none is given or detected; ``regular`` is False for a pipe.
 
-    A column without a name is named by its number, from ``1``, and a row has it only where its cell has text. Raises
-    JobError for a header that cannot be read, or names two columns alike.
+    A column without a name is named by its number, from ``1``, and a row has it only if its cell has text. Raises
+    JobError for a header that cannot be read, or with two columns of one name.
     """
 
     typed = False
@@ -114,7 +114,7 @@ class DelimitedRows(Rows):
         self._doubts = _QuoteDoubts()
         with reading(self._file, self._options.encoding) as opened:
             sample = opened.peek(SAMPLE).decode(errors="replace")
-            # Where quotes are text, they must not hide a separator from the csv module.
+            # If quotes are text, the csv module must not treat a separator between them as text.
             dialect = self._recognise(sample if self._options.quotes else sample.replace('"', "'"))
             with TextIOWrapper(opened, encoding="utf-8", errors="surrogateescape", newline="") as text:
                 lines = _Lines(text)
@@ -123,7 +123,7 @@ class DelimitedRows(Rows):
                 reader = _TableReader(lines, dialect, self._doubts)
                 table = iter(reader)
                 header, first_rows = self._read_header(table)
-                # The reader can check the number of cells only from here on.
+                # Only now does the reader know how many cells a row has.
                 reader.width, reader.least = len(header.names), header.least
                 yield header, chain(first_rows, table), dialect
 
@@ -136,7 +136,7 @@ class DelimitedRows(Rows):
         return Dialect(recognise(whole_lines, self._usual), quotes=self._options.quotes)
 
     def _read_header(self, table: Iterator[_TableRow]) -> tuple[_TableHeader, list[_TableRow]]:
-        """The header, and the row that was read to number the columns of a file without one."""
+        """The header. For a file without one, also the first row, which was read to count the columns."""
         if isinstance(self._options.header, tuple):
             return msgspec.structs.replace(_named(self._file, self._options.header), drops_nameless=True), []
         first = next(table, None)
@@ -162,15 +162,15 @@ def _uneven(cells: Sequence[str], width: int, dialect: Dialect) -> str:
     problem = f"{len(cells)} cells, and the header has {width}"
     if not dialect.words:
         return problem
-    hint = f"cells are divided by {dialect.words}; --delimiter names another, and text that has one is quoted"
+    hint = f"cells are separated by {dialect.words}; --delimiter names another separator, and text with it is quoted"
     return f"{problem} ({hint})"
 
 
 class _QuoteDoubts:
-    """Counts the rows in which a quote may mean something else than it was read as.
+    """Counts the rows whose quotes may have been misread.
 
-    In ``literal`` rows a quote was read as text, in ``long`` rows a quoted cell goes over several lines. Each is a
-    number of rows and the first row's line.
+    In ``literal`` rows a quote was read as text, in ``long`` rows a quoted cell spans several lines. Each is a number
+    of rows and the line of the first.
     """
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class _QuoteDoubts:
         lines = []
         for (number, first), remark in (
             (self.literal, "a quote is text, as it closes no cell; --no-quotes reads every quote so"),
-            (self.long, "a quoted cell goes over lines that look like rows; if they are, --no-quotes reads them"),
+            (self.long, "a quoted cell spans lines that look like rows; if they are rows, --no-quotes reads them"),
         ):
             if number:
                 rows = "1 row" if number == 1 else f"{number:,} rows"
@@ -195,10 +195,10 @@ class _QuoteDoubts:
 
 
 class _Lines:
-    """The physical lines of a text. ``csv.reader`` takes as many as a row has, and they can be read again.
+    """The physical lines of a text. ``csv.reader`` takes those of a row, which can then be read again.
 
-    ``number`` is that of the last line read, from 1. ``row`` holds the lines of the current row, and ``fault`` says
-    what is wrong with their characters.
+    ``number`` is that of the last line read, from 1. ``row`` holds the lines of the current row, and ``fault`` is
+    the problem of their characters.
     """
 
     def __init__(self, text: TextIO) -> None:
@@ -239,7 +239,7 @@ class _Lines:
         return line
 
     def _read(self) -> str:
-        """A line; only the beginning of one that is too long."""
+        """The next line. Of a line that is too long, only the beginning."""
         line = rest = self._text.readline(LONGEST + 1)
         while len(rest) > LONGEST:
             rest = self._text.readline(LONGEST + 1)
@@ -247,7 +247,7 @@ class _Lines:
 
 
 def _fault_of(line: str) -> str:
-    """What is wrong with the line's characters; empty where nothing is."""
+    """The problem of the line's characters; empty if there is none."""
     if "\0" in line:
         return "a NUL character"
     if line.isascii() or _is_utf8(line):
@@ -258,23 +258,23 @@ def _fault_of(line: str) -> str:
 def _is_utf8(line: str) -> bool:
     try:
         line.encode()
-    except UnicodeEncodeError:  # surrogateescape made half of a surrogate pair of a byte that is not UTF-8
+    except UnicodeEncodeError:  # a byte that is not UTF-8 became a lone surrogate by surrogateescape
         return False
     return True
 
 
 class _TableReader:
-    """Reads every row that has text. A broken row has its problem, and the rows after it follow.
+    """Reads every row that has text. A broken row is returned with its ``problem``, and reading goes on after it.
 
-    ``width`` is the number of cells of a row, None until the header is read; ``least`` is that without the nameless
-    columns at the end. A cell whose quote is wrong ends with its first line: the other lines are read again as rows.
+    ``width`` is the number of cells of a row, None until the header is read; ``least`` is the number without the
+    nameless columns at the end. A cell with a wrong quote ends with its first line, and its other lines are read again.
     """
 
     def __init__(self, lines: _Lines, dialect: Dialect, doubts: _QuoteDoubts) -> None:
         self._lines, self._dialect, self._doubts = lines, dialect, doubts
         self.width: int | None = None
         self.least = 0
-        # The csv module has one limit for the process and no other way to raise it; ``_Lines`` keeps ours.
+        # The csv module's limit on a cell is global: it is raised here, and ``_Lines`` enforces our own.
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
 
     def __iter__(self) -> Iterator[_TableRow]:
@@ -297,7 +297,7 @@ class _TableReader:
                     yield self._whole(start, cells)
 
     def _whole(self, start: int, cells: list[str]) -> _TableRow:
-        """The row that the csv module has read; its first line alone where a quote seems to run over several."""
+        """The row that the csv module read. Only its first line, if an unclosed quote seems to join several rows."""
         lines, width = self._lines, self.width
         if width is None:
             return _TableRow(start, cells, lines.fault)
@@ -308,10 +308,10 @@ class _TableReader:
             cells += [""] * (width - len(cells))
         if lines.number > start:
             if len(cells) != width:
-                hint = f" (a quoted cell goes on to line {lines.number}; what it ran over is read anew)"
+                hint = f" (a quoted cell goes on to line {lines.number}; the lines in between are read as rows)"
                 return self._broken(start, _uneven(cells, width, self._dialect) + hint)
             if width > 1 and all(len(self._dialect.split(line)) == width for line in lines.row):
-                # Each line is a row by itself. Where quotes are seldom used, that is the likelier reading.
+                # Each line is a row by itself. If quotes are seldom used, that is the likelier reading.
                 if self._dialect.is_seldom_quoted:
                     return self._broken(start, "")
                 self._doubts.add(self._doubts.long, start)

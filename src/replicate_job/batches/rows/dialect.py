@@ -1,4 +1,4 @@
-"""What separates the cells of a table, and whether a quote is text: named, or recognised in the first lines."""
+"""The separator of a table, and whether quotes are text: given by the user, or detected in the first lines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import msgspec
 from replicate_job.errors import JobError
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
-"""The separators that are recognised, and their names in messages."""
+"""The separators that are detected, and their names in messages."""
 NONE = "\x1f"
-"""A separator that occurs in no text, for a table of one column: a comma in it is text then."""
+"""A separator that occurs in no text. A table of one column has it, so that its commas are text."""
 _SELDOM_QUOTED = {"\t", "|"}
 _WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
-_LINES = 200  # lines in which the separator is looked for
+_LINES = 200  # the first lines, in which the separator is detected
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """Without ``quotes``, a quote is text."""
+    """The form of a table. ``quotes`` is False if quotes are text."""
 
     separator: str
     quotes: bool = True
@@ -30,7 +30,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
     @property
     def is_seldom_quoted(self) -> bool:
-        """Whether most such tables are written without quotes: their text seldom holds the separator."""
+        """Whether most tables with this separator have no quotes, since text seldom contains it."""
         return self.separator in _SELDOM_QUOTED
 
     def split(self, line: str) -> list[str]:
@@ -39,7 +39,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
 
 def parse_separator(text: str) -> str:
-    """Read a character, or a word for one. Raises JobError for anything else."""
+    """Read a separator: a character, or the name of one. Raises JobError for anything else."""
     separator = _WORDS.get(text.lower(), text)
     if len(separator) != 1 or separator in '"\r\n\0':
         raise JobError(f"the delimiter {text!r} is not a single character: give one, or tab, semicolon, pipe")
@@ -47,7 +47,7 @@ def parse_separator(text: str) -> str:
 
 
 def recognise(sample: str, usual: str) -> str:
-    """The separator with which every line has as many cells as the first, else the most frequent in the first line.
+    """Detect the separator: the one that gives all lines equally many cells, else the most frequent in the first line.
 
     ``sample`` is the beginning of the file; ``usual`` is the separator that its suffix stands for.
     """
@@ -72,6 +72,6 @@ def _is_even(lines: list[str], separator: str) -> bool:
             widths = {len(cells) for cells in csv.reader(lines, delimiter=separator, quoting=quoting) if cells}
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:  # a separator that separates nothing is always even
+        if len(widths) == 1 and widths != {1}:  # with a separator that occurs nowhere, every line has one cell
             return True
     return False

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 LARGEST = 1024**3
-"""Bytes of a document, which is in memory as a whole."""
+"""The most bytes of a document, which is in memory as a whole."""
 # A small compressed file must not describe a large document. A row takes some 80 bytes of memory before it is read.
-_DECOMPRESSED = 64 * 1024**2  # bytes of a document that was compressed
-_COMMAS = 1024**2  # of a document that was compressed
+_DECOMPRESSED = 64 * 1024**2  # the most bytes of a document that was compressed
+_COMMAS = 1024**2  # the most commas of a document that was compressed
 
 _LIST, _OBJECT = decoder(list[msgspec.Raw]), decoder(dict[str, msgspec.Raw])
 
 
 class JSONRows(Rows):
-    """A document or JSON Lines: the beginning of the file decides. ``regular`` is False for a pipe.
+    """Rows of a JSON document or of JSON Lines, by the beginning of the file. ``regular`` is False for a pipe.
 
     With ``lines``, a whole object on the only line is a row of JSON Lines, not a document.
     """
@@ -61,7 +61,7 @@ class JSONRows(Rows):
             return sum(1 for _ in islice(read_lines(file, json_row), limit))
 
     def _largest(self) -> int:
-        """The most bytes that a document has which was not compressed; its text may be longer as UTF-8."""
+        """The most bytes of a document that was not compressed. As UTF-8 its text may be longer than the file."""
         return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST
 
 
@@ -85,7 +85,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence[msgspec.Raw]:
-    """The rows, each as it is written. Raises JobError for a document that is too large, or has several lists.
+    """The rows, each as undecoded JSON. Raises JobError for a document that is too large, or has several lists.
 
     A document of more than ``largest`` bytes was compressed; the limits for such documents hold for it.
     """

@@ -1,4 +1,4 @@
-"""Inputs that are no column: templates that columns fill, and the values of a grid."""
+"""Inputs that do not come from a column of their own: templates that columns fill, and the values of a grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def parse_templates(words: Iterable[str]) -> dict[str, Template]:
-    """Read the values of ``--set``: an input and its template. Raises JobError with the place of what is wrong."""
+    """Read the values of ``--set``: an input and its template. Raises JobError with the place of the mistake."""
     templates: dict[str, Template] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -48,11 +48,11 @@ def _read(where: str, text: str) -> Template:
 
 
 class Filler:
-    """Gives the inputs of one model that a row's templates and its combination make.
+    """Makes the inputs of a row that come from templates and from its combination of the grid.
 
-    ``inputs`` are the model's, None where they are not known. A value of a grid that is a text of the command line
-    takes the type that the schema gives its input, as a ``KEY=VALUE`` word does; so does what a template gives. A name
-    of a grid that is no input feeds templates only. Raises ColumnsError for a name that is neither.
+    ``inputs`` are the model's, None if they are not known. Values of a grid from the command line and filled templates
+    get the type that the schema gives their input, like a ``KEY=VALUE`` word. A name of a grid that is no input is for
+    templates only. Raises ColumnsError for a name that is neither.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Filler:
         _check_names(given, job, inputs, secret_inputs(document))
 
     def check(self, columns: Sequence[str]) -> None:
-        """Raise ColumnsError for a template that names neither a column nor something of the grid."""
+        """Raise ColumnsError for a template with a name that is neither a column nor in the grid."""
         for name, template in self._templates.items():
             try:
                 template.check([*columns, *sorted(self._grid)])
@@ -76,9 +76,9 @@ class Filler:
                 raise ColumnsError(f"--set {name}: {error}") from None
 
     def fill(self, row: Row) -> dict[str, Any]:
-        """Raises JobError for a column that is missing in this row."""
+        """The inputs for this row. Raises JobError for a column that is missing in it."""
         point, values = row.point, dict[str, Any]()
-        if self._grid and point is None:  # it would run, and be paid for, with defaults
+        if self._grid and point is None:  # the row would run with defaults, and be paid for
             raise ColumnsError("this way to run a batch knows no grid: leave --grid out")
         for name, template in self._templates.items():
             texts = {column: _text(row.values.get(column), name, column) for column in self._needed[name]}
@@ -94,7 +94,7 @@ class Filler:
             if name not in self._alternatives:
                 self._alternatives[name] = list(alternatives(self._document, self._schemas.get(name)))
             return typed_text(text, self._alternatives[name], self._document)
-        except RecursionError:  # a schema that contains itself says nothing
+        except RecursionError:  # a schema that contains itself gives no type
             return typed_text(text, [{}], {})
 
 
@@ -110,7 +110,7 @@ def _check_names(given: Sequence[str], job: Job, inputs: Collection[str] | None,
 
 
 def _text(value: Any, name: str, column: str) -> str:
-    """A value of a column, in a template."""
+    """The text of a column's value in a template."""
     if isinstance(value, str):
         return value.strip()
     if value is None or (isinstance(value, float) and isnan(value)):

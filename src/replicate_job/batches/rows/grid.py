@@ -1,4 +1,4 @@
-"""Grids: every row with every combination of some values, and with every one of some models."""
+"""Grids: each row runs with every combination of some values and models."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from replicate_job.errors import JobError
 _ITEM = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"(?=,|\Z)|(?P<plain>[^,]*)')
 _RANGE = re.compile(r"(-?\d{1,15})\.\.(-?\d{1,15})", re.ASCII)
 _MOST_COMBINATIONS = 10**15
-_MOST = 1_000_000  # values that one name has in a list; a range alone is not held
+_MOST = 1_000_000  # the most values of one name in a list; a range alone is not expanded, and has no limit
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """``dimensions`` has the values of each name; the last name changes first. ``models`` are those beside the job's.
+    """A grid. ``dimensions`` has the values of each name; the last name changes first. ``models`` are further models.
 
-    Iterating makes one combination after the other, and holds none.
+    Iterating yields the combinations one by one, without holding them in memory.
     """
 
     dimensions: Mapping[str, Sequence[Any]] = {}
@@ -51,7 +51,7 @@ class Grid(msgspec.Struct, frozen=True):
         return Point(number, values, texts, self.is_text, ("", *self.models)[model])
 
     def rows(self, rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
-        """Every row with every combination, at most so many together."""
+        """Each row with every combination, in lists of up to ``most``."""
         some: list[Row] = []
         for row in rows:
             for point in self:
@@ -64,7 +64,7 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 class OneRow(Rows):
-    """A row without values, in place of a file: a grid alone says what to run."""
+    """One row without values, for a grid without a file."""
 
     typed = True
 
@@ -74,14 +74,14 @@ class OneRow(Rows):
     def __iter__(self) -> Iterator[Row]:
         return iter([Row(1, {})])
 
-    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one
+    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one row row
         return 1
 
 
 def parse_grid(words: Iterable[str], models: Iterable[str], own: str) -> Grid | None:
-    """Read the values of ``--grid`` and ``--models``, None where there are none. ``own`` is the job's model.
+    """Read the values of ``--grid`` and ``--models``; None if there are none. ``own`` is the job's model.
 
-    Raises JobError with the place of what is wrong.
+    Raises JobError with the place of the mistake.
     """
     dimensions: dict[str, Sequence[Any]] = {}
     for word in words:
@@ -136,7 +136,7 @@ def _values(word: str, name: str, text: str) -> Sequence[Any]:
 
 
 def _items(word: str, start: int, text: str) -> Iterator[str | range]:
-    """The items of a list with commas, quoted as in CSV. A range is not one where it is quoted."""
+    """The items of a list with commas, quoted as in CSV. A quoted range is a text."""
     position = 0
     while position <= len(text):
         found = _ITEM.match(text, position)
@@ -158,7 +158,7 @@ def _items(word: str, start: int, text: str) -> Iterator[str | range]:
 
 
 def _checked(where: str, values: list[Any]) -> Sequence[Any]:
-    """The values, of which no two are one: their rows would be the same."""
+    """The values. Raises JobError for two equal ones, whose rows would be the same."""
     texts: set[str] = set()
     for value in values:
         text = as_text(value)

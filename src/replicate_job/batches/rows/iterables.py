@@ -1,6 +1,6 @@
-"""Rows that a Python program gives: mappings of inputs, or a DataFrame of pandas or polars.
+"""Rows from a Python program: mappings of inputs, or a DataFrame of pandas or polars.
 
-Neither library is imported for it: a DataFrame is known by its methods.
+Neither library is imported for this. A DataFrame is recognised by its methods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHUNK = 1000  # rows of a DataFrame that are converted to Python's values toget
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """The methods that a DataFrame has and no other iterable of rows."""
+    """The methods by which a DataFrame is told from other iterables of rows."""
 
     columns: Any
     shape: Any

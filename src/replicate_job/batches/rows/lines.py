@@ -1,4 +1,4 @@
-"""Files with a row on each line: JSON Lines, and plain text."""
+"""Rows of files with one row on each line: JSON Lines, and plain text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MALFORMED = "JSON is malformed: "
 
 
 class TextRows(Rows):
-    """A line of the file is the text of the model's main input. ``regular`` is False for a pipe."""
+    """Rows of a text file, whose lines are texts for the model's main input. ``regular`` is False for a pipe."""
 
     typed = False
 
@@ -91,7 +91,7 @@ def _text_row(number: int, line: bytes) -> Row:
 
 
 def problem_of(text: bytes, error: Exception) -> str:
-    """Why the text is not a JSON object, with the column where that is known."""
+    """Why the text is not a JSON object, with the column if it is known."""
     try:
         text.decode()
     except UnicodeDecodeError as fault:
@@ -121,5 +121,5 @@ def _is_whole(text: bytes) -> bool:
 
 
 def _column(text: bytes, position: int) -> int:
-    """The character at that byte, from 1."""
+    """The number of the character at that byte, from 1."""
     return len(text[:position].decode(errors="replace")) + 1

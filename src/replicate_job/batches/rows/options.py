@@ -1,4 +1,4 @@
-"""How to read a file of rows: its format, and what a person says of it."""
+"""How to read a file of rows: its format, and the user's options."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _ADVICE = {
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
-    """None stands for what the reader finds out by itself.
+    """The user's options for a file of rows. None: the reader detects it.
 
-    ``header`` is False for a file whose first line is a row, or it is the names of the columns. ``quotes`` is False
-    where a quote is text.
+    ``header`` is False for a file whose first line is a row, or holds the names of the columns. ``quotes`` is False
+    if quotes are text.
     """
 
     format: str | None = None
@@ -47,7 +47,7 @@ class ReadOptions(msgspec.Struct, frozen=True):
 
 
 def format_of(file: str, options: ReadOptions, *, regular: bool) -> str:
-    """The format. Raises JobError where it is unknown, and for options that the format does not have."""
+    """The format of the file. Raises JobError if it is unknown, and for options that the format lacks."""
     name = options.format or _format_by_suffix(file, regular=regular)
     if name not in FORMATS:
         raise JobError(f"there is no format {name!r}: {', '.join(FORMATS)}")
@@ -62,7 +62,7 @@ def format_of(file: str, options: ReadOptions, *, regular: bool) -> str:
 
 def _check_encoding(encoding: str) -> None:
     try:
-        "".encode(encoding)  # raises for a codec that is not one of text, which codecs.lookup does not
+        "".encode(encoding)  # raises for a codec that is not for text, unlike codecs.lookup
     except (LookupError, ValueError):
         raise JobError(f"there is no encoding {encoding!r}; give utf-8, utf-16, cp1252, latin-1 …") from None
 
@@ -73,7 +73,7 @@ def _format_by_suffix(file: str, *, regular: bool) -> str:
     for name, suffixes in FORMATS.items():
         if suffix in suffixes:
             return name
-    if not regular:  # a pipe, as <(…) makes it in a shell, has a name that says nothing
+    if not regular:  # the name of a pipe, like that of <(…) in a shell, has no suffix
         return "jsonl"
     advice = _ADVICE.get(path.suffix, f"or say what it is: --format {', '.join(FORMATS)}")
     known = [suffix for suffixes in FORMATS.values() for suffix in suffixes]

@@ -1,4 +1,4 @@
-"""One combination of a grid: what it gives to a row, and what it adds to the row's name."""
+"""One combination of a grid: the values that it gives to a row, and its part of the row's name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 _PLAIN_TEXT = re.compile(r"[\w.:/+-]{1,24}", re.ASCII)
-_LONGEST = 80  # characters of a combination's name that shows its values
+_LONGEST = 80  # a longer name of a combination is a hash of its values
 
 
 class Point(msgspec.Struct, frozen=True):
-    """``number`` counts combinations from 0, ``values`` has a value for each name, and ``texts`` the same as texts.
+    """A combination. ``number`` counts from 0, ``values`` has a value for each name, ``texts`` the same as texts.
 
     ``is_text``: the values take their types from the model's schema. ``model`` is empty for the job's own.
     """
@@ -26,7 +26,7 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What tells its row from those of other combinations, whatever else the grid holds; empty where nothing does.
+        """The combination's part of a row's name, whatever else the grid has. Empty if there are no values.
 
         The job's own model adds nothing, so that its rows keep their names when a model is added.
         """

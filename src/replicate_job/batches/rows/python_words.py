@@ -1,4 +1,4 @@
-"""Messages about rows in Python's words. They are written with the command line's options: ``--encoding cp1252``."""
+"""Translates messages about rows from options of the command line (``--encoding cp1252``) to Python's arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Read = Callable[[Row], dict[str, Any]]
 
 
 def in_python(text: str) -> str:
-    """The message with ``encoding='cp1252'`` for ``--encoding cp1252``."""
+    """The message with ``encoding='cp1252'`` in place of ``--encoding cp1252``."""
     text = _RENAME.sub(lambda found: f"rename={parse_columns(shlex.split(found[1]), ()).rename!r}", text)
     text = _IGNORED.sub(lambda found: f"ignore_columns={_ignored(found[1])!r}", text)
     text = _NAMED.sub(r"\1='\2'", _OFF.sub(r"\1=False", text))
@@ -39,7 +39,7 @@ def _ignored(value: str) -> str | list[str]:
 
 @contextmanager
 def python_words() -> Iterator[None]:
-    """Errors about a file of rows are raised in Python's words."""
+    """Within the block, errors about a file of rows name Python's arguments."""
     try:
         yield
     except JobError as error:
@@ -54,7 +54,7 @@ def rows_in_python(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def read_in_python(make: Callable[[dict[str, Any] | None], Read]) -> Callable[[dict[str, Any] | None], Read]:
-    """What makes the function that reads a row as an input, with errors in Python's words."""
+    """Wrap ``make``, whose functions read a row as an input, so that their errors name Python's arguments."""
 
     def made(schema: dict[str, Any] | None) -> Read:
         with python_words():

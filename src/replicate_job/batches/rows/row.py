@@ -1,4 +1,4 @@
-"""One row of a batch's input, and what every format of rows offers."""
+"""A row of a batch's input, and the protocol of all formats of rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from replicate_job.batches.rows.point import Point
 
 SAMPLE_ROWS = 100
-"""Rows that are read to learn the columns of a file without a header."""
+"""How many rows are read to find the columns of a file without a header."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row as its file has it.
+    """A row, unconverted.
 
     ``line`` is where the row starts, from 1; blank lines and the header of a CSV count. In Parquet, Arrow and a JSON
     array, ``line`` is the row's number. ``values`` are text in a CSV, else JSON values. ``problem`` says in one line
-    why the row cannot be read; ``values`` is empty then. ``point`` is the combination of a grid that it runs with.
+    why the row cannot be read; ``values`` is empty then. ``point`` is the row's combination of a grid.
     """
 
     line: int
@@ -30,11 +30,11 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What is known of the columns before the first row is read.
+    """The columns, as far as they are known before the first row is read.
 
-    ``names`` is None where the first row gives the names. ``is_whole``: no row has a column that is not in ``names``.
-    ``is_named`` is False where names are the numbers of columns, from ``1``. ``separator`` is the word for what
-    separates cells; empty where nothing does.
+    ``names`` is None if the first row gives the names. ``is_whole``: no row has a column that is not in ``names``.
+    ``is_named`` is False if names are the numbers of columns, from ``1``. ``separator`` is the separator's name in
+    messages; empty if there is none.
     """
 
     source: str
@@ -45,12 +45,12 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Rows(Protocol):
-    """``typed`` is False where values are text that takes its type from the model's schema."""
+    """The rows of a file. ``typed`` is False if values are text that gets its type from the model's schema."""
 
     typed: bool
 
     def header(self) -> Header:
-        """Raises JobError where reading fails, and for a header that does not name its columns."""
+        """The columns. Raises JobError if reading fails, and for a header that does not name its columns."""
 
     def __iter__(self) -> Iterator[Row]:
         """Every row, read again from the file; a pipe can be read only once.
@@ -65,7 +65,7 @@ class Rows(Protocol):
         """
 
     def remarks(self) -> list[str]:
-        """What a person should know of how the rows were read in the last iteration, one line each."""
+        """Warnings for the user about doubtful rows of the last iteration, one line each."""
         return []
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a file of rows: decompressed, and as UTF-8 without a byte order mark."""
+"""Opens a file of rows: decompressed, and as UTF-8 without a byte order mark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 1024**2
-"""Bytes that are read together where lines do not matter."""
+"""How many bytes are read at once if lines do not matter."""
 SAMPLE = 64 * 1024
 """The most bytes that ``peek`` shows. A pipe shows only those that have arrived."""
 
@@ -30,11 +30,11 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @contextmanager
 def reading(file: str, encoding: str | None = None) -> Iterator[io.BufferedReader]:
-    """The content of the file, or of stdin for ``-``; decompressed where gzip has compressed it.
+    """The content of the file, or of stdin for ``-``; decompressed if gzip has compressed it.
 
     ``encoding`` is that of the text in the file, None to take it from a byte order mark or else UTF-8. The text becomes
-    UTF-8; with ``BINARY`` the bytes stay as they are. A byte that the encoding does not have becomes one that UTF-8
-    does not have. Raises JobError for every OSError until it is closed, for text that is not in the encoding at all,
+    UTF-8; with ``BINARY`` the bytes stay as they are. A byte that is invalid in the encoding becomes one that is
+    invalid in UTF-8. Raises JobError for every OSError until it is closed, for text that is not in the encoding at all,
     and for a damaged gzip file.
     """
     try:
@@ -82,7 +82,7 @@ def _as_utf8(opened: io.BufferedReader, encoding: str | None) -> io.BufferedRead
 
 
 class _Recoder(io.RawIOBase):
-    """Gives text in another encoding as UTF-8."""
+    """Converts text in another encoding to UTF-8."""
 
     def __init__(self, source: io.BufferedReader, encoding: str) -> None:
         # In an encoding of one byte a character, one bad byte spoils one row. In the others it shifts all that follow.

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 _PYTHON_TYPES = {"integer": int, "number": int, "boolean": bool}
 MISSING: Final = object()
-"""The row does not give the input."""
+"""Stands for an input that the row does not give."""
 
 
 class ValueReader:
-    """Gives the function that reads an input's values. ``document`` is the model's OpenAPI document.
+    """Makes the functions that read the values of inputs. ``document`` is the model's OpenAPI document.
 
-    - Where ``typed`` is False, a value is the text of a cell. Without the blanks around it, the text takes the type
-      that the schema gives its input, as a ``KEY=VALUE`` word does. An empty cell does not give the input.
-    - Else it is a JSON value. A null does not give the input. A text is read as a cell's where the schema takes no
-      text. A number becomes text where the schema takes only certain texts.
+    - If ``typed`` is False, a value is the text of a cell. The text is stripped, and gets the type that the schema
+      gives its input, like a ``KEY=VALUE`` word. An empty cell does not give the input.
+    - Else it is a JSON value. A null does not give the input. A text is read like a cell if the schema takes no text.
+      A number becomes text if the schema takes only certain texts.
 
-    What cannot be read as its type stays as it is, and the check reports it. An ``@`` has no meaning here.
+    A value that cannot be read as its type stays as it is, and the check reports it. An ``@`` has no meaning here.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, typed: bool) -> None:
@@ -35,15 +35,15 @@ class ValueReader:
         self._inputs = input_schemas(self._document)
 
     def reader(self, name: str) -> tuple[Callable[[Any], Any], type | None]:
-        """The function for this input, and the type whose values need no reading; None where all need it."""
+        """The function for this input, and the type whose values need no conversion; None if all need it."""
         try:
             schemas = list(alternatives(self._document, self._inputs.get(name)))
-        except RecursionError:  # a schema that contains itself says nothing
+        except RecursionError:  # a schema that contains itself gives no type
             schemas = [{}]
         kinds = {type_name(schema) for schema in schemas}
         if all(map(_takes_text, schemas)) and kinds == {"string"}:
             read = _typed_choice if any("enum" in schema for schema in schemas) else _typed_plain
-            return (read, str) if self._typed else (_plain_cell, None)  # a cell must lose its blanks
+            return (read, str) if self._typed else (_plain_cell, None)  # a cell must be stripped
         read_text = text_reader(schemas, self._document)
         if self._typed:
             return partial(_typed_value, schemas, kinds, read_text), _PYTHON_TYPES.get("".join(kinds))
@@ -51,13 +51,13 @@ class ValueReader:
 
 
 def _typed_cell(read_text: Callable[[str], Any], cell: str) -> Any:
-    """The cell of an input that takes more than text."""
+    """Read a cell for an input that takes more than text."""
     text = cell.strip()
     return _read(text, read_text) if text else MISSING
 
 
 def _typed_value(schemas: Sequence[Schema], kinds: set[str], read_text: Callable[[str], Any], value: Any) -> Any:
-    """A JSON value for an input that takes more than text."""
+    """Read a JSON value for an input that takes more than text."""
     if isinstance(value, str):
         text = value.strip()
         if any(map(_takes_text, schemas)):
@@ -72,29 +72,29 @@ def _typed_value(schemas: Sequence[Schema], kinds: set[str], read_text: Callable
 def _read(text: str, read_text: Callable[[str], Any]) -> Any:
     try:
         return read_text(text)
-    except RecursionError:  # a schema that contains itself says nothing
+    except RecursionError:  # a schema that contains itself gives no type
         return text_reader([{}], {})(text)
 
 
 def _plain_cell(cell: str) -> Any:
-    """Text for an input of text."""
+    """Read a cell for an input of text."""
     return cell.strip() or MISSING
 
 
 def _typed_plain(value: Any) -> Any:
-    """A JSON value for an input of text."""
+    """Read a JSON value for an input of text."""
     return MISSING if value is None or _is_nan(value) else value
 
 
 def _typed_choice(value: Any) -> Any:
-    """A JSON value for an input that takes certain texts: libraries read ``"4"`` as a number."""
+    """Read a JSON value for an input that takes certain texts. A number becomes text: libraries read ``"4"`` as 4."""
     value = _typed_plain(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return msgspec.json.encode(_whole(value)).decode() if is_number else value
 
 
 def _typed_number(value: Any, kinds: set[str]) -> Any:
-    """A JSON value for an input that takes more than text: the same number, in the type that the input has."""
+    """Read a number for an input that takes more than text: the same number, in the input's type."""
     if _typed_plain(value) is MISSING:
         return MISSING
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -105,7 +105,7 @@ def _typed_number(value: Any, kinds: set[str]) -> Any:
 
 
 def _whole(number: float) -> float:
-    """``4`` for ``4.0``: many libraries make floats of a column of integers that has gaps."""
+    """``4`` for ``4.0``: many libraries turn a column of integers with gaps into floats."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 

@@ -1,4 +1,4 @@
-"""Fitting a row to a model: which input each column is, and the value that the input takes."""
+"""Converts a row to an input of a model: finds the input of each column, and the input's value."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ if TYPE_CHECKING:
     from replicate_job.batches.rows.row import Row
     from replicate_job.job import Job
 
-    _InputReader = tuple[str, Callable[[Any], Any], type | None]  # an input, and what ``ValueReader.reader`` gives
+    _InputReader = tuple[
+        str, Callable[[Any], Any], type | None
+    ]  # an input, and what ``ValueReader.reader`` returns for it
 
 
 class RowReader:
-    """Reads rows as inputs of one model. ``document`` is its OpenAPI document, None where it is not known.
+    """Reads rows as inputs of one model. ``document`` is its OpenAPI document, None if it is not known.
 
-    The columns are checked once: those in ``header``, else those of the first row. ``typed`` is False where values are
+    The columns are checked once: those in ``header``, else those of the first row. ``typed`` is False if values are
     text; see ``ValueReader``. ``@path`` and ``@@`` are read as ``AtPaths`` does, which gets ``within`` and ``observe``;
-    without ``within`` they are plain text. A file of rows may come from somebody else, so the caller says from which
-    folders its ``@path`` may take text. Raises ColumnsError for columns that are not inputs.
+    without ``within`` they are plain text. A stranger may have made the file of rows, so the caller names the folders
+    from which its ``@path`` may read text. Raises ColumnsError for columns that are not inputs.
     """
 
-    def __init__(  # noqa: PLR0913 - three groups: the model, the columns, and how to read an @
+    def __init__(  # noqa: PLR0913 - the model, the columns, and how to read an @
         self,
         document: Mapping[str, Any] | None,
         job: Job,
@@ -63,7 +65,7 @@ class RowReader:
         self._is_begun = False
         if header.names is not None:
             self._read_header(header)
-        # A row without an input of its own may run where the job gives one, or where the model has none to give.
+        # A row without an input may run if the job gives an input, or if the model has no inputs.
         self._may_be_empty = not is_known or not self._inputs or not self._inputs.keys().isdisjoint(job.input_data)
         self._has_unknown = False
 
@@ -72,7 +74,7 @@ class RowReader:
     ) -> Filler | None:
         if not (options.templates or options.grid):
             return None
-        from replicate_job.batches.rows.filling import Filler  # noqa: PLC0415 - few batches need it
+        from replicate_job.batches.rows.filling import Filler  # noqa: PLC0415 - few batches have templates or a grid
 
         return Filler(document, self._job, options, self._inputs if is_known else None)
 
@@ -82,7 +84,7 @@ class RowReader:
         self._columns.read_header(header)
 
     def __call__(self, row: Row) -> dict[str, Any]:
-        """The input. Raises JobError with every problem in one line, also for a row that has a ``problem``."""
+        """The row's input. Raises one JobError with every problem, or with the row's own ``problem``."""
         if row.problem:
             raise JobError(row.problem)
         if not self._is_begun:
@@ -98,7 +100,7 @@ class RowReader:
             value = cell if type(cell) is plain else read(cell)
             if value is not MISSING:
                 values[name] = value
-                # Most rows have no @: this cheap test spares them a walk through the schema.
+                # Most rows have no @. This cheap test saves them a walk through the schema.
                 has_at = has_at or type(value) is list or (type(value) is str and value[:1] == "@")
         if self._filler:
             values |= self._filler.fill(row)
@@ -110,7 +112,7 @@ class RowReader:
         return values
 
     def _begin(self, row: Row) -> None:
-        """Learn the columns from the first row where the header does not give them."""
+        """Read the columns' names from the first row, if the header does not give them."""
         self._is_begun = True
         if self._header.names is not None:
             self._check_no_header(row)
@@ -122,7 +124,7 @@ class RowReader:
             raise ColumnsError(str(error).replace(": ", f": line {row.line}: ", 1)) from None
 
     def _check_no_header(self, row: Row) -> None:
-        """Raise ColumnsError where the first row of a file that should have no header is a header."""
+        """Raise ColumnsError if the first row of a file without a header is a header."""
         for column, cell in row.values.items() if not self._header.is_named else ():
             name = self._columns.input_of(column)
             if name and isinstance(cell, str) and cell.strip().casefold() == name.casefold():
@@ -145,7 +147,7 @@ class RowReader:
         for column, name in self._columns.duplicates.items():
             if column in row.values and name in values:
                 raise JobError(f"it gives the input {name} twice, once as {column!r}")
-        # Without ``allow_unknown`` the check of the whole input reports unknown ones.
+        # Without ``allow_unknown``, the check of the whole input reports unknown inputs.
         is_empty = not values and not self._may_be_empty
         if is_empty or (values and self._job.allow_unknown and self._inputs.keys().isdisjoint(values)):
             raise JobError(f"it gives no input of {self._job.model}, which takes {', '.join(self._inputs)}")
