@@ -22,7 +22,7 @@ JOB = Job("acme/model")
 
 @pytest.mark.parametrize("batch", ["prompts-12ab", "a~2", "a/b", "~", "7"])
 @pytest.mark.parametrize("name", ["1-abcd", "x/y", "~3/x"])
-def test_a_key_tells_which_attempt_it_is(batch: str, name: str) -> None:
+def test_a_key_contains_the_number_of_the_attempt(batch: str, name: str) -> None:
     keys = [attempt_key(batch, name, attempt) for attempt in (1, 2, 10)]
     assert [attempt_of(batch, Entry(key, "api", JOB, "claimed", 0)) for key in keys] == [1, 2, 10]
     assert keys[0] == f"{batch}/{name}"
@@ -50,7 +50,7 @@ def entry(state: State, status: str = "", problem: str = "") -> Entry:
         (entry("claimed"), False),
     ],
 )
-def test_only_what_is_over_and_has_nothing_good_to_show_has_failed(given: Entry, failed: bool) -> None:  # noqa: FBT001 - what is expected
+def test_only_an_ended_job_without_a_success_has_failed(given: Entry, failed: bool) -> None:  # noqa: FBT001 - what is expected
     assert has_failed(given) is failed
 
 
@@ -59,7 +59,7 @@ async def finish(context: Context, key: str, status: str) -> None:
     await context.journal.created(claim, Prediction(f"of {key}", status), collected=True)
 
 
-async def test_the_last_attempt_counts_and_one_that_was_refused_never_was(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_latest_attempt_is_the_last_that_was_not_refused(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         for key, status in {"b/one": "succeeded", "b/two": "failed", "b~2/two": "succeeded"}.items():
             await finish(context, key, status)
@@ -82,7 +82,7 @@ async def test_the_last_attempt_counts_and_one_that_was_refused_never_was(api: S
     }
 
 
-async def test_thousands_are_looked_up_together(api: ScriptedAPI, connect: Connect) -> None:
+async def test_thousands_of_rows_are_looked_up_together(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await finish(context, "b/1999", "succeeded")
         assert list(await latest(context, "b", map(str, range(2000)))) == ["1999"]

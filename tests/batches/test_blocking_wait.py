@@ -25,7 +25,7 @@ def flight() -> Flight:
     return Flight()
 
 
-def test_while_few_are_in_flight_each_is_held_to_the_end_however_long_it_takes(flight: Flight) -> None:
+def test_with_few_rows_in_flight_each_request_blocks_to_the_end(flight: Flight) -> None:
     flight.start(FEW)
     flight.now += 1000
     assert flight.waits.choose() == LONGEST_BLOCKING_WAIT
@@ -33,7 +33,7 @@ def test_while_few_are_in_flight_each_is_held_to_the_end_however_long_it_takes(f
     assert flight.waits.choose() == LONGEST_BLOCKING_WAIT
 
 
-def test_of_many_the_quick_are_held_briefly_and_the_slow_not_at_all(flight: Flight) -> None:
+def test_with_many_rows_in_flight_only_quick_models_block_briefly(flight: Flight) -> None:
     flight.start(FEW + 1)
     flight.waits.took(QUICK / 2)
     assert flight.waits.choose() == BRIEF
@@ -42,7 +42,7 @@ def test_of_many_the_quick_are_held_briefly_and_the_slow_not_at_all(flight: Flig
     assert flight.waits.choose() == 0
 
 
-def test_while_nothing_has_ended_they_count_as_quick_until_the_oldest_is_too_old(flight: Flight) -> None:
+def test_before_the_first_end_a_model_is_quick_until_the_oldest_row_is_too_old(flight: Flight) -> None:
     flight.start(FEW + 1)
     assert flight.waits.choose() == BRIEF
     flight.now += QUICK
@@ -50,14 +50,14 @@ def test_while_nothing_has_ended_they_count_as_quick_until_the_oldest_is_too_old
     assert flight.waits.choose() == 0
 
 
-def test_of_the_quick_no_more_are_under_way_than_can_be_held(flight: Flight) -> None:
+def test_of_a_quick_model_no_more_rows_run_than_may_block(flight: Flight) -> None:
     assert flight.waits.room(1000) == MANY
     assert flight.waits.room(10) == 10
     flight.waits.took(QUICK)
     assert flight.waits.room(1000) == 1000
 
 
-def test_only_the_latest_count(flight: Flight) -> None:
+def test_only_the_latest_predictions_decide_whether_a_model_is_quick(flight: Flight) -> None:
     flight.start(FEW + 1)
     for _ in range(LATELY):
         flight.waits.took(QUICK * 10)

@@ -87,7 +87,7 @@ def scripted(seconds: Callable[[int], float], **options: Any) -> ScriptedAPI:
     return api
 
 
-async def test_what_costs_a_known_price_is_created_as_often_as_it_fits_and_never_more(connect: Connect) -> None:
+async def test_a_known_price_never_exceeds_the_limit(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.01, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, "0.5")
@@ -114,9 +114,7 @@ FAULTS = "create:drop-after=0.15,create:drop-before=0.1,get:503=0.05"
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
-async def test_64_under_way_that_break_and_are_left_and_started_again_overshoot_by_no_more_than_was_said(
-    connect: Connect, seed: int
-) -> None:
+async def test_64_concurrent_rows_exceed_the_limit_by_no_more_than_announced(connect: Connect, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same each time
     times = {line: chance.choice([0.5, 1, 2, 20]) for line in range(1, 1001)}
     with scripted(times.__getitem__, faults=FAULTS, seed=seed, list_lag=(0, 0.3)) as api:
@@ -134,7 +132,7 @@ async def test_64_under_way_that_break_and_are_left_and_started_again_overshoot_
     assert len(results) == api.created
 
 
-async def test_the_first_runs_alone_where_nothing_tells_what_one_costs(connect: Connect) -> None:
+async def test_the_first_prediction_runs_alone_if_its_cost_is_unknown(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0, output="done", overrides={"metrics": {"predict_time": 10}})) as api:
         api.next(Script(duration=0.3, output="done", overrides={"metrics": {"predict_time": 10}}))
         async with connect(api) as context:
@@ -146,7 +144,7 @@ async def test_the_first_runs_alone_where_nothing_tells_what_one_costs(connect: 
     assert (len(found), api.created) == (10, 10)
 
 
-async def test_what_is_uncertain_counts_as_spent_and_what_is_refused_does_not(connect: Connect) -> None:
+async def test_an_uncertain_row_counts_as_spent_and_a_refused_one_does_not(connect: Connect) -> None:
     gone = Script(duration=0, overrides={"input": {}, "data_removed": True, "output": None})
     with ScriptedAPI(script=Script(duration=0, output="done")) as api:
         api.next(gone)
@@ -161,7 +159,7 @@ async def test_what_is_uncertain_counts_as_spent_and_what_is_refused_does_not(co
     assert api.created == 7
 
 
-async def test_what_an_earlier_run_left_is_collected_though_nothing_more_may_be_created(connect: Connect) -> None:
+async def test_predictions_of_an_earlier_run_are_collected_even_if_the_limit_is_reached(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.4, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, "0.3")
@@ -177,7 +175,7 @@ async def test_what_an_earlier_run_left_is_collected_though_nothing_more_may_be_
     assert api.created == 30
 
 
-async def test_a_retry_is_paid_for_besides_what_it_repeats(connect: Connect) -> None:
+async def test_a_retry_and_the_failed_attempt_both_count(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0, end="failed", error="no")) as api:
         async with connect(api) as context:
             assert len(await run(make(context, "0.2"), rows(10))) == 10
@@ -187,7 +185,7 @@ async def test_a_retry_is_paid_for_besides_what_it_repeats(connect: Connect) -> 
     assert api.created == 15
 
 
-async def test_predict_time_and_cost_hold_together(connect: Connect) -> None:
+async def test_a_predict_time_limit_and_a_cost_limit_work_together(connect: Connect) -> None:
     with scripted(lambda _: 10) as api:
         async with connect(api) as context:
             drive = make(context, "1", concurrency=1, max_predict_time=25)
@@ -203,7 +201,7 @@ async def test_predict_time_and_cost_hold_together(connect: Connect) -> None:
         ({"prices": {"": "1/cat"}}, "'1/cat' is no price"),
     ],
 )
-async def test_a_model_without_a_price_is_refused_with_what_to_give(
+async def test_the_error_of_a_model_without_a_price_says_how_to_give_one(
     connect: Connect, options: dict[str, Any], says: str
 ) -> None:
     with ScriptedAPI() as api:
@@ -270,7 +268,7 @@ class _World(msgspec.Struct):
 
 
 @given(data=st.data(), together=st.integers(1, 16), limit=st.integers(1, 300), several=st.booleans())
-async def test_no_order_of_ends_exceeds_the_limit_by_more_than_those_under_way_can_cost(
+async def test_in_any_order_of_ends_the_limit_is_exceeded_by_running_predictions_at_most(
     data: st.DataObject, together: int, limit: int, *, several: bool
 ) -> None:
     """Against the plainest account: all that was admitted, at what it cost in the end."""

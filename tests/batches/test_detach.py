@@ -47,7 +47,7 @@ async def states(context: Context, keys: list[str]) -> dict[str, str]:
     return {key: entry.state for key, entry in (await context.journal.look_up(keys)).items()}
 
 
-async def test_what_was_created_is_found_and_written_down_and_what_was_not_is_known_to_be_unsent(
+async def test_created_predictions_are_journaled_and_others_are_unsent(
     connect: Connect,
 ) -> None:
     with ScriptedAPI(script=FOREVER) as api:
@@ -63,7 +63,7 @@ async def test_what_was_created_is_found_and_written_down_and_what_was_not_is_kn
         assert [found[key].prediction_id for key in keys[:2]] == [each.id for each in api.predictions]
 
 
-async def test_what_runs_is_canceled_where_that_is_asked_for(connect: Connect) -> None:
+async def test_with_cancel_running_predictions_are_canceled(connect: Connect) -> None:
     with ScriptedAPI(script=FOREVER) as api:
         async with connect(api) as context:
             keys = [
@@ -76,7 +76,7 @@ async def test_what_runs_is_canceled_where_that_is_asked_for(connect: Connect) -
         assert {prediction.status for prediction in api.predictions} == {"canceled"}
 
 
-async def test_what_is_over_is_left_alone(api: ScriptedAPI, connect: Connect) -> None:
+async def test_ended_predictions_are_left_alone(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await context.journal.claim("b/1", context.api, Job("acme/private"), None)
         await context.journal.created(claim, Prediction("p", "succeeded"), collected=True)
@@ -85,7 +85,7 @@ async def test_what_is_over_is_left_alone(api: ScriptedAPI, connect: Connect) ->
     assert api.requests == []
 
 
-async def test_where_it_cannot_be_found_out_that_is_said(connect: Connect) -> None:
+async def test_a_failed_look_up_is_reported_as_unknown(connect: Connect) -> None:
     with ScriptedAPI(script=FOREVER) as api:
         async with connect(api) as context:
             keys = [await begin(context, 1), await begin(context, 2, answered=True)]
@@ -94,7 +94,7 @@ async def test_where_it_cannot_be_found_out_that_is_said(connect: Connect) -> No
             assert await states(context, keys) == {"b/1": "uncertain", "b/2": "created"}
 
 
-async def test_leaving_takes_no_longer_than_its_time(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_detaching_takes_no_longer_than_its_limit(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST", 0.5)
     with ScriptedAPI(script=FOREVER) as api:
         async with connect(api) as context:

@@ -58,7 +58,7 @@ def work() -> Work:
     return Work()
 
 
-async def test_those_that_ended_first_come_first_whoever_asked_first(work: Work) -> None:
+async def test_downloads_are_in_the_order_of_the_predictions_ends(work: Work) -> None:
     await work.begin([ended(0)] * AT_ONCE)
     await work.begin([ended(minute) for minute in (30, 10, 20, None, 10)])
     assert work.began == ["p0"] * AT_ONCE
@@ -68,7 +68,7 @@ async def test_those_that_ended_first_come_first_whoever_asked_first(work: Work)
     assert work.most == AT_ONCE
 
 
-async def test_who_waits_or_saves_is_counted_as_saving_and_not_as_running(work: Work) -> None:
+async def test_a_waiting_or_downloading_row_counts_as_saving(work: Work) -> None:
     await work.begin([ended(1)] * (AT_ONCE + 4))
     assert (work.tally.running, work.tally.saving) == (1000 - AT_ONCE - 4, AT_ONCE + 4)
     for number in range(AT_ONCE + 4):
@@ -76,7 +76,7 @@ async def test_who_waits_or_saves_is_counted_as_saving_and_not_as_running(work: 
     assert (work.tally.running, work.tally.saving) == (1000, 0)
 
 
-async def test_who_stops_waiting_costs_no_turn(work: Work) -> None:
+async def test_a_canceled_waiter_takes_no_slot(work: Work) -> None:
     await work.begin([ended(0)] * AT_ONCE)
     await work.begin([ended(minute) for minute in range(1, 7)])
     for task in work.tasks[AT_ONCE : AT_ONCE + 3]:
@@ -91,7 +91,7 @@ async def test_who_stops_waiting_costs_no_turn(work: Work) -> None:
     assert work.now == AT_ONCE
 
 
-async def test_who_is_stopped_as_its_turn_comes_hands_it_on(work: Work) -> None:
+async def test_a_waiter_that_is_canceled_as_it_gets_a_slot_passes_it_on(work: Work) -> None:
     await work.begin([ended(0)] * (AT_ONCE - 1))
     event = asyncio.Event()
 
@@ -111,7 +111,7 @@ async def test_who_is_stopped_as_its_turn_comes_hands_it_on(work: Work) -> None:
     assert work.tally.saving == work.now == AT_ONCE
 
 
-async def test_a_save_that_fails_or_is_stopped_makes_room(work: Work) -> None:
+async def test_a_failed_or_canceled_download_frees_its_slot(work: Work) -> None:
     await work.begin([ended(0)] * AT_ONCE)
     await work.begin([ended(1), ended(2)])
     work.tasks[3].cancel()

@@ -37,7 +37,7 @@ async def read(scans: SharedList, *, before: timedelta = HOUR, after: timedelta 
     return [each.id for each in listing.predictions]
 
 
-async def test_many_who_ask_together_cost_one_or_two_readings(api: ScriptedAPI, connect: Connect) -> None:
+async def test_many_concurrent_callers_cost_one_or_two_readings(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         made, scans = await create(context, 5), SharedList(context.client)
         for found in await asyncio.gather(*(read(scans) for _ in range(50))):
@@ -45,7 +45,7 @@ async def test_many_who_ask_together_cost_one_or_two_readings(api: ScriptedAPI, 
     assert api.count("list") <= 2
 
 
-async def test_who_asks_while_a_reading_goes_on_is_served_by_the_next(connect: Connect) -> None:
+async def test_a_caller_during_a_reading_gets_the_next_one(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
             scans = SharedList(context.client)
@@ -66,7 +66,7 @@ async def test_a_reading_goes_through_all_pages(api: ScriptedAPI, connect: Conne
     assert api.count("list") == 3
 
 
-async def test_those_that_are_known_are_left_out(api: ScriptedAPI, connect: Connect) -> None:
+async def test_known_predictions_are_left_out(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         made, scans = await create(context, 3), SharedList(context.client)
         scans.know(made[1])
@@ -76,7 +76,7 @@ async def test_those_that_are_known_are_left_out(api: ScriptedAPI, connect: Conn
         assert await read(scans) == made[::-1]
 
 
-async def test_a_reading_covers_the_span_of_all_who_ask(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_reading_covers_the_time_spans_of_all_callers(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         made, scans = await create(context, 2), SharedList(context.client)
         api.predictions[0].created = time.time() - 1800
@@ -85,7 +85,9 @@ async def test_a_reading_covers_the_span_of_all_who_ask(api: ScriptedAPI, connec
 
 
 @pytest.mark.parametrize("fault", ["401", "redirect(http://127.0.0.1:9)"])
-async def test_what_goes_wrong_reaches_all_who_asked_and_the_next_ask_reads_anew(connect: Connect, fault: str) -> None:
+async def test_an_error_reaches_all_callers_and_the_next_caller_starts_a_new_reading(
+    connect: Connect, fault: str
+) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
             scans = SharedList(context.client)
@@ -97,7 +99,7 @@ async def test_what_goes_wrong_reaches_all_who_asked_and_the_next_ask_reads_anew
             assert await read(scans) == []
 
 
-async def test_one_who_stops_asking_does_not_stop_the_others(connect: Connect) -> None:
+async def test_a_canceled_caller_does_not_stop_the_others(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
             made, scans = await create(context, 1), SharedList(context.client)
@@ -110,7 +112,7 @@ async def test_one_who_stops_asking_does_not_stop_the_others(connect: Connect) -
         assert [outcomes[0], outcomes[2]] == [made, made]
 
 
-async def test_a_server_that_knows_no_filter_is_read_no_further_than_needed(connect: Connect) -> None:
+async def test_the_list_of_a_server_without_the_filter_is_read_no_further_than_needed(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0)) as api:
         account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API
         page = account.page
@@ -152,7 +154,7 @@ class Broken:
         yield []
 
 
-async def test_whatever_ends_a_reading_reaches_all_who_wait_and_the_next_who_asks_is_served(
+async def test_any_exception_of_a_reading_reaches_all_callers_and_the_next_is_served(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context, asyncio.timeout(10):

@@ -64,7 +64,7 @@ def after_the_end(api: ScriptedAPI) -> int:
     return sum(request.time > end for request in api.requests)
 
 
-async def test_five_hundred_cost_a_few_pages_and_no_request_each(connect: Connect, timed: Any) -> None:
+async def test_five_hundred_predictions_are_polled_by_a_few_pages(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api, clock=timed) as context, watching(context) as rounds:
             made = await create(context, 500)
@@ -78,7 +78,7 @@ async def test_five_hundred_cost_a_few_pages_and_no_request_each(connect: Connec
     assert api.count("get") <= 15
 
 
-async def test_those_of_one_moment_are_asked_for_on_one_page(connect: Connect) -> None:
+async def test_predictions_of_one_moment_are_polled_by_one_page(connect: Connect) -> None:
     """A span that is cut amid many of one moment has more than a page, and costs a request more each round."""
     with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -96,7 +96,7 @@ async def test_those_of_one_moment_are_asked_for_on_one_page(connect: Connect) -
     assert api.count("get") == 0
 
 
-async def test_those_of_others_in_between_only_cost_more_pages(connect: Connect) -> None:
+async def test_predictions_of_other_programs_only_cost_more_pages(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api) as ours, connect(api, journal="other.db") as others, watching(ours) as rounds:
             made, _ = await asyncio.gather(create(ours, 150, together=4), create(others, 400, together=12))
@@ -107,7 +107,7 @@ async def test_those_of_others_in_between_only_cost_more_pages(connect: Connect)
     assert api.count("list") <= 8 * 6
 
 
-async def test_one_or_two_are_asked_for_singly(connect: Connect) -> None:
+async def test_one_or_two_predictions_are_polled_singly(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.5)) as api:
         async with connect(api) as context, watching(context) as rounds:
             await wait_all(rounds, await create(context, 2))
@@ -115,7 +115,7 @@ async def test_one_or_two_are_asked_for_singly(connect: Connect) -> None:
     assert api.count("get") <= 4
 
 
-async def test_one_whose_time_is_not_known_is_asked_for_singly_once_and_then_listed(connect: Connect) -> None:
+async def test_a_prediction_of_unknown_time_is_polled_singly_once_and_then_listed(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 50)
@@ -125,14 +125,14 @@ async def test_one_whose_time_is_not_known_is_asked_for_singly_once_and_then_lis
     assert api.count("list") <= 6
 
 
-async def test_one_that_is_over_already_costs_no_request(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_ended_prediction_costs_no_request(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context, watching(context) as rounds:
         end = Prediction("p", "succeeded")
         assert await rounds.wait("p", end, age=0) is end
     assert api.requests == []
 
 
-async def test_one_that_the_list_never_shows_is_asked_for_singly(connect: Connect, timed: Any) -> None:
+async def test_a_prediction_that_the_list_never_shows_is_polled_singly(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=Script(duration=5, output="done")) as api:
         async with connect(api, clock=timed) as context, watching(context) as rounds:
             made = await create(context, 40)
@@ -153,7 +153,7 @@ async def test_a_list_that_lags_delays_the_end_and_loses_nothing(connect: Connec
 
 
 @pytest.mark.long
-async def test_once_the_list_has_caught_up_it_is_asked_again_instead_of_each(connect: Connect) -> None:
+async def test_after_a_late_list_has_caught_up_single_polls_end(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=7, output="done"), list_lag=3.5) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 80)
@@ -170,7 +170,7 @@ async def test_a_prediction_that_is_unknown_at_first_is_waited_for(connect: Conn
     assert {end.status for end in ends} == {"succeeded"}
 
 
-async def test_a_prediction_that_is_gone_fails_who_waits_for_it_alone(connect: Connect) -> None:
+async def test_a_404_for_one_prediction_fails_only_its_own_row(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api, appear=0) as context, watching(context) as rounds:
             made = await create(context, 10)
@@ -182,7 +182,7 @@ async def test_a_prediction_that_is_gone_fails_who_waits_for_it_alone(connect: C
     assert [end.status for end in ends if isinstance(end, Prediction)] == ["succeeded"] * 10
 
 
-async def test_a_list_that_fails_for_a_while_is_asked_again(connect: Connect, heard: Any) -> None:
+async def test_a_failed_list_request_is_retried(connect: Connect, heard: Any) -> None:
     with ScriptedAPI(script=Script(duration=0.5)) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 30)
@@ -193,7 +193,7 @@ async def test_a_list_that_fails_for_a_while_is_asked_again(connect: Connect, he
     assert api.count("list") <= 4
 
 
-async def test_a_token_that_is_no_longer_taken_reaches_all_who_wait(connect: Connect) -> None:
+async def test_a_401_fails_every_waiting_row(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=30)) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 120)
@@ -208,7 +208,7 @@ async def test_a_token_that_is_no_longer_taken_reaches_all_who_wait(connect: Con
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.001], ids=["the same moment", "a millisecond later"])
-async def test_a_crowd_of_others_made_at_the_same_moment_hides_nothing(connect: Connect, apart: float) -> None:
+async def test_many_other_predictions_of_the_same_moment_hide_none(connect: Connect, apart: float) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done")) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 10, together=1)
@@ -223,7 +223,7 @@ async def test_a_crowd_of_others_made_at_the_same_moment_hides_nothing(connect: 
     assert api.count("list") < 30
 
 
-async def test_a_server_that_knows_no_filter_is_not_asked_without_end(connect: Connect) -> None:
+async def test_a_server_without_the_filter_is_not_polled_endlessly(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=2, output="done")) as api:
         account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API
         page = account.page
@@ -237,7 +237,7 @@ async def test_a_server_that_knows_no_filter_is_not_asked_without_end(connect: C
     assert api.count("list") < 30
 
 
-async def test_it_stays_inside_its_share_of_the_limit(connect: Connect) -> None:
+async def test_polling_stays_within_its_share_of_the_rate_limit(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done"), list_lag=60) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 150)
@@ -248,7 +248,7 @@ async def test_it_stays_inside_its_share_of_the_limit(connect: Connect) -> None:
     assert api.count("get") + api.count("list") <= 0.8 * 50 * took + 150
 
 
-async def test_who_stops_waiting_is_asked_for_no_more(connect: Connect) -> None:
+async def test_a_prediction_of_a_canceled_waiter_is_polled_no_more(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=30)) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 30)
@@ -263,7 +263,7 @@ async def test_who_stops_waiting_is_asked_for_no_more(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(("word", "count"), [("note", 20), ("observed", 2)], ids=["in the list", "singly"])
-async def test_whatever_ends_the_rounds_reaches_all_who_wait(
+async def test_any_exception_of_a_round_reaches_all_waiting_rows(
     connect: Connect, breaking: Callable[[str], Reporter], word: str, count: int
 ) -> None:
     with ScriptedAPI(script=Script(duration=30)) as api:
@@ -285,7 +285,7 @@ async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect:
     assert all(end.logs and lines.startswith(end.logs) for end in ends)
 
 
-async def test_how_old_the_known_state_is_at_most_grows_with_rounds_that_fail(connect: Connect) -> None:
+async def test_the_reported_lag_grows_with_failed_rounds(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=60)) as api:
         async with connect(api) as context, watching(context) as rounds:
             assert COUNTS.lag is None

@@ -17,7 +17,7 @@ async def test_everything_comes_once_and_in_order() -> None:
     assert [row async for chunk in read_ahead(range(5000)) for row in chunk] == list(range(5000))
 
 
-async def test_nothing_gives_nothing() -> None:
+async def test_no_rows_give_no_rows() -> None:
     nothing: list[int] = []
     assert [chunk async for chunk in read_ahead(nothing)] == []
 
@@ -43,7 +43,7 @@ async def test_no_more_than_so_many_are_read_ahead() -> None:
         assert len(second) <= AHEAD
 
 
-async def test_of_large_rows_fewer_are_read_ahead() -> None:
+async def test_fewer_large_rows_are_read_ahead() -> None:
     taken, full = 0, threading.Event()
 
     def endless() -> Iterator[int]:
@@ -64,7 +64,7 @@ async def test_of_large_rows_fewer_are_read_ahead() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
-async def test_what_an_iterable_raises_comes_after_all_that_it_gave(count: int) -> None:
+async def test_an_error_of_the_iterable_is_raised_after_all_its_rows(count: int) -> None:
     def broken() -> Iterator[int]:
         yield from range(count)
         raise LookupError("no more")
@@ -80,7 +80,7 @@ async def test_what_an_iterable_raises_comes_after_all_that_it_gave(count: int) 
     assert found == list(range(count))
 
 
-async def test_an_iterable_that_blocks_hands_over_what_it_has_and_lets_the_loop_go_on() -> None:
+async def test_rows_arrive_while_the_iterable_blocks_and_the_loop_goes_on() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading) as pipe, os.fdopen(writing, "w") as other_end:
         async with aclosing(read_ahead(pipe)) as chunks:
@@ -98,7 +98,7 @@ async def test_an_iterable_that_blocks_hands_over_what_it_has_and_lets_the_loop_
             assert [chunk async for chunk in chunks] == []
 
 
-async def test_a_feed_that_is_left_takes_no_more() -> None:
+async def test_closing_the_reader_takes_no_more_rows() -> None:
     ended = threading.Event()
 
     def endless() -> Iterator[int]:

@@ -26,14 +26,14 @@ def make(job: Job = JOB, schema: dict[str, Any] | None = SCHEMA, id_column: str 
     return RowJobs(job, resolved, lambda _: attrgetter("values"), id_column)
 
 
-def test_a_row_is_laid_over_the_jobs_input() -> None:
+def test_a_row_is_merged_over_the_jobs_input() -> None:
     item = make().make(Row(3, {"prompt": "y"}))
     assert (item.line, item.job.input_data, item.problem) == (3, {"prompt": "y", "seed": 1}, "")
     assert make().check(item) == ""
     assert JOB.input_data == {"prompt": "x", "seed": 1}
 
 
-def test_a_name_is_the_line_and_the_row_as_it_stands() -> None:
+def test_a_name_is_the_line_and_a_hash_of_the_unread_row() -> None:
     items = make()
     name = items.make(Row(3, {"prompt": "y", "seed": 2})).name
     assert name.startswith("3-")
@@ -43,19 +43,19 @@ def test_a_name_is_the_line_and_the_row_as_it_stands() -> None:
     assert len(others | {name}) == 3
 
 
-def test_a_column_names_the_row() -> None:
+def test_the_id_column_names_the_row() -> None:
     assert make(id_column="id").make(Row(3, {"prompt": "y", "id": "first"})).name == "first"
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 7})).name == "7"
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 0})).name == "0"
 
 
-def test_a_column_that_the_model_knows_too_is_both() -> None:
+def test_an_id_column_that_is_an_input_is_both() -> None:
     item = make(id_column="seed").make(Row(3, {"seed": 5}))
     assert (item.name, item.job.input_data["seed"]) == ("5", 5)
 
 
 @pytest.mark.parametrize("values", [{}, {"id": None}, {"id": ""}, {"id": ["a"]}, {"id": {"a": 1}}])
-def test_a_row_without_a_name_in_that_column_is_wrong(values: dict[str, Any]) -> None:
+def test_a_row_with_an_empty_id_column_is_wrong(values: dict[str, Any]) -> None:
     items = make(id_column="id")
     item = items.make(Row(3, {"prompt": "y"} | values))
     assert item.name == ""
@@ -135,14 +135,14 @@ def test_a_failure_shows_no_secret_of_the_row_or_of_the_job(row: Row) -> None:
     assert "r8_hush" not in repr(result)
 
 
-def test_a_secret_that_cannot_be_carried_is_not_shown() -> None:
+def test_a_secret_that_json_cannot_carry_is_not_shown() -> None:
     assert (
         make_secret().make(Row(1, {"key": "r8_hush\ud800"})).problem == "key: the secret holds what JSON cannot carry"
     )
 
 
 @pytest.mark.parametrize("given", ["a\ud800b", float("nan"), 10**5000], ids=["surrogate", "NaN", "huge"])
-def test_a_name_that_cannot_be_carried_is_wrong(given: Any) -> None:
+def test_a_name_that_json_cannot_carry_is_wrong(given: Any) -> None:
     assert make(id_column="id").make(Row(3, {"prompt": "y", "id": given})).problem.startswith("id: ")
 
 

@@ -81,7 +81,7 @@ async def test_each_row_has_its_own_attempts_and_each_is_a_job_in_the_journal(
     assert len(api.predictions) == 4
 
 
-async def test_a_batch_that_ended_between_two_attempts_goes_on_and_pays_for_none_again(
+async def test_a_batch_that_ended_between_two_attempts_goes_on_with_the_second(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, INTERRUPTED)
@@ -96,7 +96,7 @@ async def test_a_batch_that_ended_between_two_attempts_goes_on_and_pays_for_none
     assert (asked, api.created) == (3, 3)
 
 
-async def test_a_fallback_answers_the_rows_that_the_first_model_gives_up(
+async def test_a_fallback_runs_the_rows_that_failed_on_the_first_model(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(BROKEN, BROKEN, WORDS)
@@ -111,7 +111,7 @@ async def test_a_fallback_answers_the_rows_that_the_first_model_gives_up(
     assert len(api.predictions) == 3
 
 
-async def test_a_row_that_a_fallback_would_not_take_is_wrong_before_it_is_paid_for(
+async def test_a_row_that_does_not_fit_a_fallback_is_wrong_before_it_is_paid_for(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
@@ -124,7 +124,7 @@ async def test_a_row_that_a_fallback_would_not_take_is_wrong_before_it_is_paid_f
     assert api.created == 1
 
 
-async def test_retry_failed_begins_anew_with_the_first_model_once_all_attempts_are_used_up(
+async def test_after_all_attempts_retry_failed_begins_again_with_the_first_model(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(BROKEN, BROKEN, WORDS)
@@ -135,7 +135,7 @@ async def test_retry_failed_begins_anew_with_the_first_model_once_all_attempts_a
     assert result.status == "succeeded"
 
 
-async def test_attempts_spend_the_budget_and_a_row_whose_attempt_is_due_is_left_for_later(
+async def test_attempts_count_for_the_limit_and_a_due_attempt_waits_for_the_next_run(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(*[BROKEN] * 4)
@@ -152,7 +152,7 @@ async def test_attempts_spend_the_budget_and_a_row_whose_attempt_is_due_is_left_
     assert Counter(statuses(result))["failed"] == 4
 
 
-async def test_a_row_of_which_nobody_knows_has_no_further_attempt(connect: Connect) -> None:
+async def test_an_uncertain_row_is_not_retried(connect: Connect) -> None:
     with ScriptedAPI(faults="list:503=1") as api:
         api.models["acme/first"] = ScriptedModel(name="acme/first", official=True, schema=SCHEMA)
         api.faults.next("create", "drop-after")

@@ -118,7 +118,7 @@ async def test_every_row_is_created_once_though_40_of_100_creates_break(
 
 
 @pytest.mark.long
-async def test_a_batch_that_is_left_again_and_again_does_the_rest_each_time(connect: Connect) -> None:
+async def test_a_batch_that_is_closed_early_several_times_goes_on_each_time(connect: Connect) -> None:
     given = rows(120)
     with ScriptedAPI(faults=FAULTS, seed=5, list_lag=(0, 0.3)) as api:
         api.next(*[INSTANT, Script(duration=1, output="done")] * 100)
@@ -136,7 +136,7 @@ async def test_a_batch_that_is_left_again_and_again_does_the_rest_each_time(conn
     assert before
 
 
-async def test_a_batch_that_is_left_says_what_runs_and_the_next_one_adopts_it(connect: Connect) -> None:
+async def test_a_closed_batch_reports_running_predictions_and_the_next_run_adopts_them(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=math.inf, output="x")) as api:
         api.faults.next("create", *[None] * 5, "hang-after")
         async with connect(api) as context:
@@ -153,7 +153,7 @@ async def test_a_batch_that_is_left_says_what_runs_and_the_next_one_adopts_it(co
         check_once(api, results, 20)
 
 
-async def test_a_batch_that_is_left_as_its_rows_are_taken_up_is_left_at_once(connect: Connect) -> None:
+async def test_a_batch_that_is_closed_while_rows_start_ends_at_once(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=math.inf)) as api:
         async with connect(api) as context:
             drive = make(context)
@@ -167,7 +167,7 @@ async def test_a_batch_that_is_left_as_its_rows_are_taken_up_is_left_at_once(con
             assert drive.detached["unknown"] == 0
 
 
-async def test_a_batch_that_is_left_cancels_what_runs_where_it_is_told_to(connect: Connect) -> None:
+async def test_a_closed_batch_cancels_running_predictions_on_request(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=math.inf)) as api:
         async with connect(api) as context:
             drive = make(context, concurrency=4, cancels=lambda: True)
@@ -180,7 +180,7 @@ async def test_a_batch_that_is_left_cancels_what_runs_where_it_is_told_to(connec
 
 
 @pytest.mark.parametrize("script", [INSTANT, Script(duration=1, output="done")], ids=["instant", "slow"])
-async def test_two_at_once_on_the_same_batch_create_nothing_twice_and_both_see_every_row(
+async def test_two_runs_of_one_batch_at_once_create_nothing_twice_and_both_get_every_row(
     connect: Connect, script: Script
 ) -> None:
     with ScriptedAPI(script=script, faults="create:drop-after=0.1", seed=1) as api:
@@ -190,7 +190,7 @@ async def test_two_at_once_on_the_same_batch_create_nothing_twice_and_both_see_e
             check_once(api, results, 150)
 
 
-async def test_rows_that_are_appended_are_all_that_is_done_the_next_time(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_next_run_does_only_the_appended_rows(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run(make(context), rows(5))
         results = await run(drive := make(context), rows(8))
@@ -199,7 +199,7 @@ async def test_rows_that_are_appended_are_all_that_is_done_the_next_time(api: Sc
     assert (drive.tally.stored, drive.tally.created, drive.tally.succeeded) == (5, 3, 8)
 
 
-async def test_replay_gives_what_is_over_as_the_run_gave_it_in_the_order_of_the_rows_without_a_request(
+async def test_replay_yields_the_same_results_in_the_order_of_the_rows_without_a_request(
     connect: Connect, tmp_path: Path
 ) -> None:
     scripts = [
@@ -223,7 +223,7 @@ async def test_replay_gives_what_is_over_as_the_run_gave_it_in_the_order_of_the_
         assert len({result.prediction_id for result in replayed + rest}) == api.created == 40
 
 
-async def test_replay_leaves_out_what_is_not_over(connect: Connect) -> None:
+async def test_replay_leaves_out_unfinished_rows(connect: Connect) -> None:
     with ScriptedAPI(script=INSTANT) as api:
         api.next(Script(duration=math.inf))
         async with connect(api) as context:
@@ -288,7 +288,7 @@ async def test_a_check_counts_what_would_run_and_creates_nothing(api: ScriptedAP
     assert api.created == 1
 
 
-async def test_a_row_that_the_api_refuses_is_that_rows_error_and_is_tried_the_next_time(
+async def test_a_row_that_the_api_refuses_has_an_error_and_is_sent_again_by_the_next_run(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     api.faults.next("create", None, "422")
@@ -300,7 +300,7 @@ async def test_a_row_that_the_api_refuses_is_that_rows_error_and_is_tried_the_ne
         check_once(api, await run(make(context), rows(3)), 3)
 
 
-async def test_without_credit_what_runs_comes_to_its_end_and_the_rest_is_done_the_next_time(connect: Connect) -> None:
+async def test_after_a_402_running_rows_end_and_the_next_run_does_the_rest(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1, output="done")) as api:
         api.faults.next("create", *[None] * 5, *["402"] * 1000)
         async with connect(api) as context:
@@ -316,7 +316,7 @@ async def test_without_credit_what_runs_comes_to_its_end_and_the_rest_is_done_th
             check_once(api, await run(make(context), rows(50)), 50)
 
 
-async def test_a_token_that_is_no_longer_taken_ends_the_batch_and_loses_nothing(connect: Connect) -> None:
+async def test_a_401_ends_the_batch_and_loses_nothing(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
         async with connect(api) as context:
             drive = make(context)
@@ -332,7 +332,7 @@ async def test_a_token_that_is_no_longer_taken_ends_the_batch_and_loses_nothing(
             check_once(api, await run(make(context), rows(80)), 80)
 
 
-async def test_nothing_more_is_created_after_the_first_failure_where_that_is_asked_for(connect: Connect) -> None:
+async def test_fail_fast_creates_nothing_after_the_first_failure(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.3, output="done")) as api:
         api.next(INSTANT, Script(end="failed", duration=0, boot=0))
         async with connect(api) as context:
@@ -343,7 +343,7 @@ async def test_nothing_more_is_created_after_the_first_failure_where_that_is_ask
     assert api.created <= 6
 
 
-async def test_rows_of_one_name_are_not_created_either_once_it_is_stopped(connect: Connect) -> None:
+async def test_a_stopped_batch_creates_no_waiting_row_of_the_same_name(connect: Connect) -> None:
     with ScriptedAPI() as api:
         api.next(Script(end="failed", duration=0.1))
         given = [Row(line, {"n": 0 if line == 1 else 1, "id": 0 if line == 1 else 1}) for line in range(1, 5)]
@@ -356,7 +356,7 @@ async def test_rows_of_one_name_are_not_created_either_once_it_is_stopped(connec
     assert (lines(results), api.created) == ([1], 1)
 
 
-async def test_no_more_is_created_once_so_much_predict_time_is_spent(connect: Connect) -> None:
+async def test_nothing_is_created_once_the_predict_time_is_spent(connect: Connect) -> None:
     script = Script(duration=0.05, overrides={"metrics": {"predict_time": 10.0}})
     with ScriptedAPI(script=script) as api:
         async with connect(api) as context:
@@ -369,7 +369,7 @@ async def test_no_more_is_created_once_so_much_predict_time_is_spent(connect: Co
     assert api.created == 5
 
 
-async def test_a_stop_lets_what_runs_come_to_its_end(connect: Connect) -> None:
+async def test_after_a_stop_running_predictions_go_on_to_their_end(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.5, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, concurrency=3)
@@ -380,7 +380,7 @@ async def test_a_stop_lets_what_runs_come_to_its_end(connect: Connect) -> None:
     assert drive.stopped == "enough"
 
 
-async def test_a_row_of_which_it_is_uncertain_whether_it_was_created_is_an_error_of_that_row(connect: Connect) -> None:
+async def test_an_uncertain_create_is_an_error_of_its_row(connect: Connect) -> None:
     gone = Script(duration=0, overrides={"input": {}, "data_removed": True, "output": None})
     with ScriptedAPI(script=INSTANT) as api:
         api.next(gone)
@@ -392,9 +392,7 @@ async def test_a_row_of_which_it_is_uncertain_whether_it_was_created_is_an_error
     assert api.created == 3
 
 
-async def test_outputs_that_are_gone_are_a_problem_of_their_row_and_it_is_over(
-    connect: Connect, tmp_path: Path
-) -> None:
+async def test_a_row_with_expired_outputs_has_a_problem_and_is_over(connect: Connect, tmp_path: Path) -> None:
     with ScriptedAPI(script=Script(output=OutputFile(content=b"x", name="x.txt"))) as api:
         api.next(Script(output=OutputFile(content=b"x", name="x.txt", expires=0)))
         async with connect(api) as context:
@@ -407,7 +405,7 @@ async def test_outputs_that_are_gone_are_a_problem_of_their_row_and_it_is_over(
             assert await replay(make(context, resolved=FILES, save=str(tmp_path)), rows(3)) == results
 
 
-async def test_files_that_cannot_be_fetched_are_a_problem_of_their_row_and_fetched_the_next_time(
+async def test_a_failed_download_is_a_problem_of_its_row_and_retried_by_the_next_run(
     connect: Connect, tmp_path: Path
 ) -> None:
     with ScriptedAPI(script=Script(output=OutputFile(content=b"x", name="x.txt"))) as api:
@@ -434,9 +432,7 @@ async def test_a_folder_that_takes_no_files_ends_the_batch_and_loses_nothing(con
         assert [path.parent.parent.parent for result in results for path in result.files] == [tmp_path / "out"] * 50
 
 
-async def test_where_no_outputs_can_be_kept_nothing_is_created(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
-) -> None:
+async def test_nothing_is_created_if_outputs_cannot_be_kept(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     async with connect(api) as context:
         with pytest.raises(JobError, match="outputs cannot be kept"):
@@ -470,7 +466,7 @@ async def test_rows_may_come_from_an_async_iterable(api: ScriptedAPI, connect: C
     check_once(api, sorted(found, key=lambda result: result.line), 5)
 
 
-async def test_each_row_that_failed_gets_one_more_prediction_a_run_where_that_is_asked_for(connect: Connect) -> None:
+async def test_retry_failed_gives_each_failed_row_one_more_prediction_a_run(connect: Connect) -> None:
     bad = Script(end="failed", duration=0, boot=0, error="bad luck")
     with ScriptedAPI(script=INSTANT) as api:
         api.next(INSTANT, bad, bad, INSTANT)
@@ -503,7 +499,7 @@ async def test_a_retry_that_was_refused_leaves_the_attempt_before_it(connect: Co
     assert api.created == 2
 
 
-async def test_rows_that_a_column_names_may_move(api: ScriptedAPI, connect: Connect) -> None:
+async def test_rows_with_an_id_column_may_move(api: ScriptedAPI, connect: Connect) -> None:
     given = [Row(line, {"n": line, "id": f"row {line}"}) for line in range(1, 6)]
     moved = [Row(6 - row.line, row.values) for row in reversed(given)]
     async with connect(api) as context:
@@ -539,7 +535,7 @@ async def test_a_line_of_the_same_name_with_another_input_is_an_error(connect: C
     assert api.created == 1
 
 
-async def test_two_lines_of_one_name_that_failed_are_tried_again_once(connect: Connect) -> None:
+async def test_two_failed_lines_of_one_name_share_one_retry(connect: Connect) -> None:
     with ScriptedAPI(script=Script(end="failed", duration=0.1)) as api:
         given = [Row(line, {"n": 1, "id": "a"}) for line in (1, 2)]
         async with connect(api) as context:
@@ -563,7 +559,7 @@ def test_a_batch_is_named_by_its_api_job_and_file() -> None:
 
 
 @pytest.mark.long
-async def test_a_reader_who_is_slow_keeps_the_rows_that_are_taken_few(connect: Connect) -> None:
+async def test_a_slow_consumer_limits_how_many_rows_begin(connect: Connect) -> None:
     taken = 0
 
     def endless() -> Iterator[Row]:
@@ -582,7 +578,7 @@ async def test_a_reader_who_is_slow_keeps_the_rows_that_are_taken_few(connect: C
             assert api.created < 3000
 
 
-async def test_a_batch_of_one_api_is_not_taken_for_that_of_another(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_batch_belongs_to_one_api(api: ScriptedAPI, connect: Connect) -> None:
     with ScriptedAPI() as elsewhere:
         async with connect(api) as context:
             await run(make(context), rows(2))
@@ -592,7 +588,7 @@ async def test_a_batch_of_one_api_is_not_taken_for_that_of_another(api: Scripted
         assert elsewhere.created == 0
 
 
-async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked_for(
+async def test_an_uncertain_row_gets_a_new_prediction_only_with_retry_uncertain(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api, settle=0.1) as context:
@@ -615,7 +611,7 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
     assert api.created == 3
 
 
-async def test_whatever_ends_the_watching_of_a_batch_ends_the_batch(
+async def test_any_exception_of_the_poller_ends_the_batch(
     connect: Connect, breaking: Callable[[str], Reporter]
 ) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done")) as api:
@@ -650,7 +646,7 @@ STRANGE = (
 )
 
 
-async def test_listed_times_that_nothing_can_be_added_to_hold_nobody_up(connect: Connect) -> None:
+async def test_extreme_times_in_the_list_delay_no_row(connect: Connect) -> None:
     def script(given: dict[str, Any]) -> Script:
         """The last rows are created without a wait, and watched in the list."""
         strange = STRANGE[given["n"] % len(STRANGE)] if given["n"] > 70 else {}
@@ -663,7 +659,7 @@ async def test_listed_times_that_nothing_can_be_added_to_hold_nobody_up(connect:
     check_once(api, results, 85)
 
 
-async def test_an_answer_that_is_nested_too_deep_costs_no_other_row_its_result(connect: Connect) -> None:
+async def test_a_response_that_is_nested_too_deep_fails_only_its_own_row(connect: Connect) -> None:
     def script(given: dict[str, Any]) -> Script:
         deep = msgspec.Raw(b"[" * given["n"] + b"]" * given["n"])
         return Script(duration=0, boot=0, output="done", overrides={"output": deep} if given["n"] > 10 else {})
@@ -683,7 +679,7 @@ UNREADABLE = ({"logs": 5}, {"id": None}, {"output": msgspec.Raw(b"[" * 2000 + b"
 
 @pytest.mark.long
 @pytest.mark.parametrize("overrides", UNREADABLE, ids=["another type", "no id", "nested too deep"])
-async def test_a_listed_prediction_that_cannot_be_read_holds_up_its_own_row_alone(
+async def test_an_unreadable_prediction_in_the_list_delays_only_its_own_row(
     connect: Connect, overrides: dict[str, Any]
 ) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done")) as api:

@@ -92,7 +92,7 @@ async def test_files_are_compared_by_their_contents_and_may_have_other_paths(
     assert [result.prediction_id for result in again] == [result.prediction_id for result in first]
 
 
-async def test_a_failure_is_shared_too_and_made_up_for_once(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_a_failure_is_shared_too_and_retried_once(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.next(BROKEN, BROKEN, WORDS)
     given = rows({"n": 1}, {"n": 1}, {"n": 1})
     plan = make_plan(JOB, retries=1)
@@ -104,7 +104,7 @@ async def test_a_failure_is_shared_too_and_made_up_for_once(api: ScriptedAPI, co
     assert (api.created, [len(result.earlier) for result in results]) == (3, [2, 0, 0])
 
 
-async def test_without_dedupe_equal_rows_differ(api: ScriptedAPI, connect: Connect) -> None:
+async def test_without_dedupe_equal_rows_have_predictions_of_their_own(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         results = await run(make(context, dedupe=False), rows({"n": 1}, {"n": 1}))
     assert (api.created, [result.reused for result in results]) == (2, [False, False])

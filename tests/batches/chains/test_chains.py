@@ -69,7 +69,7 @@ def script(api: ScriptedAPI, model: ScriptedModel, **changes: Any) -> None:
     api.models[model.name] = msgspec.structs.replace(model, script=msgspec.structs.replace(model.script, **changes))
 
 
-def test_each_step_gets_what_the_one_before_it_made(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_each_step_gets_the_output_of_the_one_before(api: ScriptedAPI, tmp_path: Path) -> None:
     result = run(CHAIN, {"prompt": "a lake", "seed": 7}, key="poster", save_to=tmp_path)
     draw, enlarge = result.steps["draw"], result.steps["enlarge"]
     assert [prediction.input for prediction in api.predictions] == [
@@ -82,7 +82,7 @@ def test_each_step_gets_what_the_one_before_it_made(api: ScriptedAPI, tmp_path: 
     assert list(result.to_dict()["steps"]) == ["draw", "enlarge"]
 
 
-def test_the_same_key_creates_nothing_again_and_another_input_needs_another(api: ScriptedAPI) -> None:
+def test_a_key_creates_nothing_again_and_refuses_another_input(api: ScriptedAPI) -> None:
     first = run(CHAIN, {"prompt": "a lake"}, key="poster")
     before = len(api.requests)
     assert run(CHAIN, {"prompt": "a lake"}, key="poster").steps == first.steps
@@ -106,7 +106,7 @@ def test_a_chain_goes_on_at_the_step_that_could_not_be_created(api: ScriptedAPI)
     assert made(api) == {"draw": 1, "enlarge": 1}
 
 
-def test_a_step_that_failed_is_made_anew_on_request_alone(api: ScriptedAPI) -> None:
+def test_a_failed_step_gets_a_new_prediction_only_with_retry_failed(api: ScriptedAPI) -> None:
     script(api, ENLARGE, end="failed", error="out of memory", output=None)
     for _ in range(2):
         failed = run(CHAIN, {"prompt": "a lake"}, key="poster")
@@ -144,7 +144,7 @@ def saved(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("size", [10, INLINE + 1])
-def test_an_output_whose_url_is_dead_is_sent_from_the_kept_file(api: ScriptedAPI, tmp_path: Path, size: int) -> None:
+def test_an_output_with_an_expired_url_is_sent_from_the_kept_file(api: ScriptedAPI, tmp_path: Path, size: int) -> None:
     picture = OutputFile(content=b"x" * size, name="a.png")
     script(api, DRAW, output=[picture], overrides=LONG_AGO)
     both = Chain([*CHAIN.steps, Step("again", "acme/enlarge", {"image": "{draw.output[0]}", "scale": 3})])
@@ -159,7 +159,7 @@ def test_an_output_whose_url_is_dead_is_sent_from_the_kept_file(api: ScriptedAPI
     assert made(api) == {"draw": 1, "enlarge": 2}
 
 
-async def test_outputs_of_a_local_server_that_has_ended_come_from_their_files(
+async def test_outputs_of_an_ended_local_server_come_from_the_kept_files(
     api: ScriptedAPI, connect: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Where a file is gone too, its step is run again, which costs nothing there, and those that took it."""
@@ -190,14 +190,14 @@ async def test_outputs_of_a_local_server_that_has_ended_come_from_their_files(
     assert made(api) == {"draw": 2, "enlarge": 3}
 
 
-def test_an_output_that_is_gone_and_was_not_kept_is_an_error(api: ScriptedAPI) -> None:
+def test_an_expired_output_that_was_not_kept_is_an_error(api: ScriptedAPI) -> None:
     script(api, DRAW, overrides=LONG_AGO)
     with pytest.raises(JobError, match="step enlarge: the output of the step draw is deleted from the API, which"):
         run(CHAIN, {"prompt": "a lake"})
     assert made(api) == {"draw": 1}
 
 
-def test_a_job_that_was_made_with_a_url_stays_that_job_when_the_url_is_dead(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_job_keeps_its_url_input_after_the_url_has_expired(api: ScriptedAPI, tmp_path: Path) -> None:
     with Client(save_to=tmp_path) as client:
         script(api, ENLARGE, duration=math.inf)
         with pytest.raises(JobTimeoutError):
@@ -223,7 +223,7 @@ def test_a_job_that_was_made_with_a_url_stays_that_job_when_the_url_is_dead(api:
         ({"image": "{draw.output[0]}"}, {"promt": "x"}, "promt is not an input of this model, did you mean prompt?"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_paid(
+def test_every_problem_of_a_chain_is_reported_before_anything_is_paid(
     api: ScriptedAPI, step: dict[str, Any], given: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InputError) as raised:
@@ -232,20 +232,20 @@ def test_what_is_wrong_is_said_before_anything_is_paid(
     assert api.count("create") == api.count("file") == 0
 
 
-def test_a_model_that_there_is_not_is_said_before_anything_is_paid(api: ScriptedAPI) -> None:
+def test_a_missing_model_is_reported_before_anything_is_paid(api: ScriptedAPI) -> None:
     with pytest.raises(ModelNotFoundError, match="acme/nothing was not found"):
         run(Chain([CHAIN.steps[0], Step("b", "acme/nothing", {"image": "{draw.output[0]}"})]), {"prompt": "x"})
     assert api.count("create") == 0
 
 
 @pytest.mark.usefixtures("api")
-def test_the_text_of_a_model_is_one_text_for_the_next() -> None:
+def test_streamed_text_is_one_text_for_the_next_step() -> None:
     talk = Step("talk", "meta/llama-2-70b-chat", {"prompt": "{topic}"})
     result = run(Chain([talk, Step("draw", "acme/draw", {"prompt": "{talk.output}"})]), {"topic": "x"})
     assert result.input == {"prompt": "Once upon a time."}
 
 
-def test_steps_that_do_not_need_each_other_run_together(api: ScriptedAPI) -> None:
+def test_independent_steps_run_at_the_same_time(api: ScriptedAPI) -> None:
     script(api, DRAW, duration=math.inf)
     chain = Chain(
         [
@@ -266,7 +266,7 @@ def test_steps_that_do_not_need_each_other_run_together(api: ScriptedAPI) -> Non
         (b"a picture", "step enlarge: the input does not fit acme/enlarge: image"),
     ],
 )
-def test_a_file_that_a_step_names_is_looked_at_first(api: ScriptedAPI, image: Any, problem: str) -> None:
+def test_a_step_with_a_missing_file_is_refused_first(api: ScriptedAPI, image: Any, problem: str) -> None:
     with pytest.raises(JobError) as raised:
         run(Chain([CHAIN.steps[0], Step("enlarge", "acme/enlarge", {"image": image})]), {"prompt": "x"})
     assert str(raised.value).startswith(problem)
@@ -303,7 +303,7 @@ def test_files_of_the_caller_and_of_steps_are_sent(api: ScriptedAPI, tmp_path: P
         (lambda client: client.batch(CHAIN, [{}], webhook="https://example.com"), "webhook is an option for a job"),
     ],
 )
-def test_what_a_chain_cannot_be_asked_for(api: ScriptedAPI, call: Callable[[Client], object], problem: str) -> None:
+def test_options_that_chains_lack_are_refused(api: ScriptedAPI, call: Callable[[Client], object], problem: str) -> None:
     with Client() as client, pytest.raises(JobError, match=problem):
         call(client)
     assert api.created == 0
@@ -321,7 +321,7 @@ def test_rows_stream_through_the_steps(api: ScriptedAPI) -> None:
     assert made(api) == {"draw": 2, "enlarge": 1}
 
 
-def test_a_batch_of_chains_goes_on_where_it_stood(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_batch_of_chains_goes_on_where_it_stopped(api: ScriptedAPI, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("prompt,seed\na lake,1\na fox,2\n,3\na tree,x\n")
     script(api, ENLARGE, end="failed", error="busy", output=None)
@@ -359,7 +359,7 @@ def test_a_batch_that_stops_begins_no_further_step(api: ScriptedAPI, tmp_path: P
     assert made(api) == {"draw": 2, "enlarge": 1}
 
 
-def test_a_row_may_be_named_anything(api: ScriptedAPI) -> None:
+def test_a_row_of_chains_may_have_any_name(api: ScriptedAPI) -> None:
     names = ["x", "x/draw", "x/draw/enlarge", "~2"]
     rows = [{"prompt": name, "name": name} for name in names]
     for _ in range(2):
@@ -384,7 +384,7 @@ def test_a_chain_is_found_by_its_key(api: ScriptedAPI) -> None:
             client.get("post")
 
 
-def test_what_runs_of_a_chain_is_canceled_by_its_key(api: ScriptedAPI) -> None:
+def test_a_chains_running_predictions_are_canceled_by_its_key(api: ScriptedAPI) -> None:
     script(api, ENLARGE, duration=math.inf)
     with Client() as client:
         with pytest.raises(JobTimeoutError):
@@ -399,7 +399,7 @@ def test_what_runs_of_a_chain_is_canceled_by_its_key(api: ScriptedAPI) -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_no_job_pays_for_the_import_of_chains() -> None:
+def test_a_single_job_does_not_import_chains() -> None:
     code = (
         "import sys; from replicate_job import run, batch; run('acme/private', {}); list(batch('acme/private', [{}]));"
         "print([name for name in sys.modules if 'chain' in name and name.startswith('replicate_job')])"

@@ -96,7 +96,7 @@ def test_each_element_has_a_job_and_their_outputs_are_one_list(api: ScriptedAPI,
     assert made(api) == {"draw": 1, "enlarge": 3, "join": 1}
 
 
-def test_a_last_step_gives_all_its_outputs_and_files(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_the_result_has_all_outputs_and_files_of_the_last_step(api: ScriptedAPI, tmp_path: Path) -> None:
     result = run(Chain(STEPS[:2]), {"prompt": "a lake", "n": 12}, save_to=tmp_path, key="poster")
     parts = [result.steps[f"enlarge[{index}]"] for index in range(12)]
     assert result.output == [part.output for part in parts]
@@ -107,7 +107,7 @@ def test_a_last_step_gives_all_its_outputs_and_files(api: ScriptedAPI, tmp_path:
     assert made(api) == {"draw": 1, "enlarge": 12}
 
 
-def test_an_empty_list_makes_nothing_and_an_empty_list(api: ScriptedAPI) -> None:
+def test_an_empty_list_creates_nothing_and_its_output_is_an_empty_list(api: ScriptedAPI) -> None:
     result = run(CHAIN, {"prompt": "a lake", "n": 0})
     assert result.steps["enlarge"].output == []
     assert (result.status, result.output) == ("succeeded", "0 pictures")
@@ -116,7 +116,7 @@ def test_an_empty_list_makes_nothing_and_an_empty_list(api: ScriptedAPI) -> None
     assert made(api) == {"draw": 2, "join": 1}
 
 
-def test_an_element_that_failed_is_the_only_one_that_is_paid_for_again(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_only_the_failed_element_is_paid_for_again(api: ScriptedAPI, tmp_path: Path) -> None:
     fail_one(api)
     given = {"prompt": "a lake", "n": 3}
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_a_chain_goes_on_at_the_elements_that_are_missing(api: ScriptedAPI) -> N
     assert made(api) == {"draw": 1, "enlarge": 3, "join": 1}
 
 
-def test_outputs_whose_urls_are_dead_come_from_their_files(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_outputs_with_expired_urls_come_from_the_kept_files(api: ScriptedAPI, tmp_path: Path) -> None:
     api.models[ENLARGE.name] = msgspec.structs.replace(
         ENLARGE, script=msgspec.structs.replace(LARGE, overrides=LONG_AGO)
     )
@@ -169,7 +169,7 @@ def test_elements_run_together_and_each_is_canceled_by_the_chains_key(api: Scrip
         assert [step.status for step in canceled.steps.values()] == ["succeeded", *["canceled"] * 3]
 
 
-def test_a_gathered_list_may_be_run_for_too(api: ScriptedAPI) -> None:
+def test_for_each_may_name_the_outputs_of_another_for_each_step(api: ScriptedAPI) -> None:
     again = Step("again", "acme/enlarge", {"image": "{each}"}, for_each="{enlarge.output}")
     result = run(Chain([*STEPS[:2], again]), {"prompt": "a lake", "n": 2})
     assert result.steps["again[1]"].input == {"image": result.steps["enlarge[1]"].output}
@@ -191,7 +191,9 @@ def each(model: str, given: dict[str, Any], of: str) -> Step:
         (Step("e", "acme/enlarge", {"image": "{gathered.output}"}), "{gathered.output} is a list of files, and this"),
     ],
 )
-def test_what_does_not_fit_is_said_before_anything_is_paid(api: ScriptedAPI, step: Step, problem: str) -> None:
+def test_a_step_that_does_not_fit_is_refused_before_anything_is_paid(
+    api: ScriptedAPI, step: Step, problem: str
+) -> None:
     steps = [
         STEPS[0],
         Step("text", "acme/join", {"images": "{draw.output}"}),
@@ -204,7 +206,7 @@ def test_what_does_not_fit_is_said_before_anything_is_paid(api: ScriptedAPI, ste
     assert api.created == 0
 
 
-def test_what_is_no_list_after_all_is_an_error_at_its_step(api: ScriptedAPI) -> None:
+def test_an_output_that_is_no_list_is_an_error_of_the_step(api: ScriptedAPI) -> None:
     api.models[DRAW.name] = msgspec.structs.replace(
         DRAW,
         script=Script(output="no list"),
@@ -215,7 +217,7 @@ def test_what_is_no_list_after_all_is_an_error_at_its_step(api: ScriptedAPI) -> 
     assert made(api) == {"draw": 1}
 
 
-def test_rows_of_a_batch_run_for_each_too(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_rows_of_a_batch_may_have_for_each_steps(api: ScriptedAPI, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("prompt,n\na lake,2\na tree,3\n")
 

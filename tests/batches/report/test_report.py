@@ -279,7 +279,7 @@ def test_a_report_that_cannot_be_written_or_has_no_results_is_an_error_of_one_li
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.jsonl"]
 
 
-def test_what_a_row_asks_for_is_its_prompt_or_its_longest_text_that_is_no_url() -> None:
+def test_a_card_shows_the_prompt_or_the_longest_text_that_is_no_url() -> None:
     inputs = {
         "seed": 1,
         "image": "https://a.b/c.png",

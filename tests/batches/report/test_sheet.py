@@ -79,14 +79,14 @@ def test_models_alone_are_columns_also_where_two_are_versions_of_one() -> None:
     assert shown(sheet_of(grid, results))[0][1] == ["p1-0", "p1-1", "p1-2"]
 
 
-def test_one_line_alone_has_the_first_names_as_rows() -> None:
+def test_with_a_single_row_the_first_names_of_the_grid_are_rows() -> None:
     grid = grid_of("seed=1..2", "ratio=1:1,16:9")
     sheet = sheet_of(grid, results_of(grid, [1]))
     assert sheet.columns == ["ratio = 1:1", "ratio = 16:9"]
     assert shown(sheet) == [("seed = 1 · prompt 1", ["p1-0", "p1-1"]), ("seed = 2 · prompt 1", ["p1-2", "p1-3"])]
 
 
-def test_one_line_with_one_name_is_a_list_with_labels() -> None:
+def test_a_single_row_with_one_name_is_a_list_with_labels() -> None:
     grid = grid_of("seed=1..30")
     sheet = sheet_of(grid, results_of(grid, [1]))
     [group] = sheet.groups()
@@ -103,7 +103,7 @@ def test_a_row_that_failed_without_a_key_has_its_cell() -> None:
 
 
 @pytest.mark.long
-def test_a_million_rows_fill_a_sheet_of_the_first_in_little_memory() -> None:
+def test_of_a_million_rows_the_sheet_shows_the_first_in_little_memory() -> None:
     grid = grid_of("seed=1..3")
     tracemalloc.start()
     sheet = Sheet(grid, MODEL)
@@ -131,7 +131,7 @@ def page(folder: Path, grid: Grid, results: Iterable[Result]) -> str:
     return (folder / "report.html").read_text("utf-8")
 
 
-def test_the_page_runs_its_own_script_alone_and_asks_nothing_of_a_network(tmp_path: Path) -> None:
+def test_the_page_runs_only_its_own_script_and_sends_no_requests(tmp_path: Path) -> None:
     grid = grid_of(f'prompt="{EVIL.replace(chr(34), chr(34) * 2)}",b')
     results = [msgspec.structs.replace(result, output=EVIL) for result in results_of(grid, [1, 2])]
     html = page(tmp_path, grid, results)
@@ -142,7 +142,7 @@ def test_the_page_runs_its_own_script_alone_and_asks_nothing_of_a_network(tmp_pa
     assert not re.search(r"(?:src|href)=\"(?!data:|\./|#)", html)
 
 
-def test_a_cell_says_what_a_choice_of_it_is(tmp_path: Path) -> None:
+def test_a_cell_holds_the_facts_that_a_saved_choice_contains(tmp_path: Path) -> None:
     grid = grid_of("seed=1..2")
     picture = tmp_path / "outputs" / "a.png"
     picture.parent.mkdir()

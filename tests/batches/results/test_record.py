@@ -73,7 +73,7 @@ def test_a_problem_with_the_outputs_does_not_change_the_status(make: Callable[..
 
 
 @given(JSON, JSON, st.dictionaries(st.text(), JSON, max_size=3), st.lists(st.sampled_from(["a.png", "é/b c.txt"])))
-def test_what_is_written_is_read_back(
+def test_a_written_record_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, output: object, error: object, inputs: dict[str, object], names: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("r")
@@ -85,7 +85,7 @@ def test_what_is_written_is_read_back(
     assert list(read_records(path)) == [row]
 
 
-def test_a_cost_is_a_number_and_read_back_exactly_whatever_the_tables_say_then(
+def test_a_cost_is_read_back_exactly_even_if_the_price_tables_changed(
     make: Callable[..., Result], tmp_path: Path
 ) -> None:
     known = Charge(Decimal("0.00031415926535897932384626"), "user", date(2026, 11, 2), "idle time")

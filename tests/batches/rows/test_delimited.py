@@ -55,7 +55,7 @@ def test_rows_of_blank_cells_are_skipped(read: Read) -> None:
     [*((separator, ".csv") for separator in ",;\t|"), *((separator, ".tsv") for separator in ",;\t|")],
 )
 @pytest.mark.parametrize("quoted", [True, False])
-def test_the_separator_is_recognised(read: Read, separator: str, suffix: str, *, quoted: bool) -> None:
+def test_the_separator_is_detected(read: Read, separator: str, suffix: str, *, quoted: bool) -> None:
     others = "".join({",", ";", "|"} - {separator})
     cell = f'"x{separator} ""y"" {others}"' if quoted else f"x {others} y"
     lines = [f"a{separator}b", f"1{separator}{cell}", f"2{separator}z", f"3{separator}"]
@@ -66,7 +66,7 @@ def test_the_separator_is_recognised(read: Read, separator: str, suffix: str, *,
     assert read_rows[0].values["b"] == (f'x{separator} "y" {others}' if quoted else cell)
 
 
-def test_bars_are_recognised_where_the_text_has_many_commas(read: Read) -> None:
+def test_bars_are_detected_even_if_the_text_has_many_commas(read: Read) -> None:
     read_rows = read(b"a|b\n1|one, two, three\n2|four, five\n3|six\n", ".csv")
 
     assert [row.values["b"] for row in read_rows] == ["one, two, three", "four, five", "six"]

@@ -111,7 +111,7 @@ def reader(
     return RowReader(SCHEMA, Job("acme/own", **job), options, header or Header("rows.csv"), typed=typed)
 
 
-def test_columns_fill_templates_and_are_no_inputs_then() -> None:
+def test_a_column_that_fills_a_template_is_no_input() -> None:
     read = reader(None, "prompt={subject}, {style}", "seed={n}")
     row = Row(2, {"subject": " a fox ", "style": "oil", "n": "7", "ratio": "1:1"})
     assert read(row) == {"prompt": "a fox, oil", "seed": 7, "ratio": "1:1"}
@@ -131,7 +131,7 @@ def test_json_values_fill_templates_as_they_are_written() -> None:
         read(Row(3, {"a": 1, "b": 2, "c": [1]}))
 
 
-def test_values_of_a_grid_take_the_types_of_the_schema_and_those_of_python_stay() -> None:
+def test_a_grids_texts_get_the_schemas_types_and_python_values_stay() -> None:
     words = parse_grid(["seed=1..2", "ratio=1..2", "any=4"], (), "m")
     assert words
     read = reader(words)
@@ -156,7 +156,7 @@ def test_a_row_never_runs_without_the_values_of_its_grid() -> None:
 
 
 @pytest.mark.parametrize("names", [("subject", "style"), None])
-def test_a_name_that_is_no_column_is_an_error_of_all_rows_with_its_place(names: tuple[str, ...] | None) -> None:
+def test_a_template_with_an_unknown_column_is_one_error_for_all_rows(names: tuple[str, ...] | None) -> None:
     with pytest.raises(ColumnsError) as error:
         reader(None, "prompt={subject}, {stlye}", header=Header("rows", names))(Row(2, {"subject": "a", "style": "b"}))
     assert str(error.value).replace("line 2: ", "") == (
@@ -165,7 +165,7 @@ def test_a_name_that_is_no_column_is_an_error_of_all_rows_with_its_place(names: 
     )
 
 
-def test_what_a_grid_or_a_template_gives_must_be_an_input() -> None:
+def test_a_grid_or_a_template_for_an_unknown_input_is_refused() -> None:
     with pytest.raises(ColumnsError, match="acme/own has no input sed; did you mean seed"):
         reader(parse_grid(["sed=1"], (), "m"))
     with pytest.raises(ColumnsError, match="acme/own has no input promt; did you mean prompt"):
@@ -178,7 +178,7 @@ def test_a_column_that_a_grid_gives_too_is_refused() -> None:
         reader(parse_grid(["seed=1"], (), "m"), header=Header("rows", ("prompt", "seed")))
 
 
-def test_a_secret_stands_in_no_command_line() -> None:
+def test_a_secret_input_cannot_come_from_a_template_or_a_grid() -> None:
     schema = openapi_schema({"key": {"type": "string", "format": "password", "x-cog-secret": True}})
     options = ColumnOptions(grid=frozenset({"key"}))
     with pytest.raises(ColumnsError, match="key is a secret"):

@@ -37,7 +37,7 @@ def test_options_become_arguments(said: str, python: str) -> None:
 
 
 @pytest.mark.parametrize("module", [columns, delimited, lines, options, row_reader, source])
-def test_no_message_has_an_option_that_stays_one(module: object) -> None:
+def test_no_message_keeps_an_option_of_the_command_line(module: object) -> None:
     text = Path(str(getattr(module, "__file__", ""))).read_text("utf-8").replace('"""', "'''")
     said = re.findall(r'f?"[^"\n]*--[a-z][^"\n]*"', text)
     assert not [line for line in said if re.search(r"--[a-z]", in_python(line.replace('"', "")))]
