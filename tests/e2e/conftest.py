@@ -1,4 +1,4 @@
-"""The command as a user runs it: a process of its own, with an environment of its own, against a scripted API.
+"""The command as a user runs it: a process with its own environment, against a scripted API.
 
 Whatever a test looks at, every process here is also held to the manners that all commands share (``Outcome``), and no
 test may leave the token anywhere (``api``, ``command``).
@@ -54,7 +54,7 @@ _HINT = re.compile(r"`(replicate-job [^`…]*)`")
 
 
 def check_hints(told: str) -> None:
-    """Each command that was suggested must be one that there is, with arguments and options that it takes."""
+    """Check that each suggested command line names an existing command with valid arguments and options."""
     for hint in _HINT.findall(" ".join(told.split())):
         _, name, *words = shlex.split(hint)
         command = cli.get_command(click.Context(cli), name)
@@ -85,7 +85,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def error(self) -> str:
-        """The one line on stderr, of a command that had nothing else to say."""
+        """The only line on stderr. Fails if there are more or fewer."""
         assert self.err.endswith("\n"), self
         assert self.err.count("\n") == 1, self
         return self.err.removesuffix("\n")
@@ -102,7 +102,7 @@ class Process:
         self._popen.send_signal(number)
 
     def interrupt(self) -> None:
-        """Send what Ctrl-C sends."""
+        """Send SIGINT, as Ctrl-C does."""
         self.signal(signal.SIGINT)
 
     def line(self) -> str:
@@ -117,7 +117,7 @@ class Process:
         self._popen.stdin.flush()
 
     def read(self, size: int) -> bytes:
-        """The next bytes of its stdout, as soon as they are there."""
+        """Wait for the next bytes of its stdout, and return them."""
         assert self._popen.stdout
         return self._popen.stdout.read(size)
 
@@ -129,7 +129,7 @@ class Process:
         return True
 
     def end(self, typed: bytes | None = None) -> Outcome:
-        """Wait for the end. Stderr is what ``line`` has not taken."""
+        """Wait for the end. The outcome's stderr lacks the lines that ``line`` has returned."""
         try:
             out, err = self._popen.communicate(typed, timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -171,7 +171,7 @@ class Command:
         return self.execute([*self.program, *map(str, words)], stdout=stdout, env=env)
 
     def execute(self, words: list[str], *, stdout: int = subprocess.PIPE, env: Mapping[str, str] = EMPTY) -> Process:
-        """Any program, with the same environment and the same manners."""
+        """Run any program, with the same environment and the same checks."""
         popen = subprocess.Popen(
             words,
             cwd=self.folder,
@@ -222,7 +222,7 @@ class Command:
         """The rows of the journal, oldest first."""
         with closing(sqlite3.connect(self.journal, timeout=10)) as database:
             database.row_factory = sqlite3.Row
-            found = database.execute(f"SELECT {columns} FROM jobs ORDER BY seq")  # noqa: S608 - the tests' own words
+            found = database.execute(f"SELECT {columns} FROM jobs ORDER BY seq")  # noqa: S608 - a test gives the columns
             return [dict(row) for row in found]
 
     def close(self) -> None:
@@ -241,7 +241,7 @@ class Screen:
         os.write(self._own, keys)
 
     def read(self) -> bytes:
-        """Everything, until the last process that writes has gone."""
+        """Read everything, until the last process that writes has ended."""
         os.close(self.side)
         shown = b""
         with suppress(OSError):  # Linux says EIO at the end of a terminal
@@ -252,7 +252,7 @@ class Screen:
 
 
 class Seated:
-    """A command at whose terminal somebody sits."""
+    """A command with a terminal of its own, on which keys can be typed."""
 
     def __init__(self, process: Process, popen: subprocess.Popen[bytes], screen: Screen) -> None:
         self.process, self._popen, self._screen = process, popen, screen

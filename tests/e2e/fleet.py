@@ -1,4 +1,4 @@
-"""A fleet as its users run it: workers as processes, a PostgreSQL, a scripted API, and what goes wrong on the way."""
+"""A fleet as its users run it: worker processes, PostgreSQL, a scripted API, and the faults that hit them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Fleet:
         return self.postgres.execute(statement, database=self.name)
 
     def make_due(self, work: str) -> None:
-        """What one process does for all of them from time to time is done at the next look."""
+        """Make the periodic work that one worker does for all of them due at once."""
         self.postgres.execute("UPDATE replicate_job.roles SET until = 0 WHERE role = %s", work, database=self.name)
 
     def states(self) -> Counter[str]:
@@ -143,7 +143,7 @@ def drill(fleet: Fleet, prompts: list[str], *, workers: int, kills: int, rate: s
     created(0.3 + 0.15 * kills)
     fleet.postgres.restart()
     figures["restarted"] = time.monotonic() - began
-    # Beyond the lease, its jobs are others': then it wakes.
+    # It sleeps until its lease is over and others have its jobs, then wakes.
     time.sleep(max(0, 16 - (time.monotonic() - stopped)))
     paused.signal(signal.SIGCONT)
     figures["woken"] = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""What an account holds besides predictions: models, trainings, deployments."""
+"""The account's models, trainings and deployments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SDXL = "stability-ai/sdxl"
 
 
-def test_models_are_searched_and_steer_no_terminal(api: ScriptedAPI, command: Command) -> None:
+def test_a_models_description_cannot_control_the_terminal_of_a_search(api: ScriptedAPI, command: Command) -> None:
     api.models["acme/fox"] = ScriptedModel(name="acme/fox", description="Paints a\x1b[2J red fox")
     lines = command("search", "red", "fox").out.decode().splitlines()
     assert lines[1:] == ["acme/fox  community  0     Paints a\x1b[2J red fox"]

@@ -61,14 +61,16 @@ def test_a_prediction_is_got_and_canceled_from_python_by_its_address(api: Script
     assert prediction.status == "canceled"
 
 
-def test_the_address_of_a_prediction_is_no_model_and_says_so(api: ScriptedAPI, command: Command) -> None:
+def test_the_url_of_a_prediction_in_place_of_a_model_is_an_error(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", "https://replicate.com/p/gm3qorzdhgbfurvjtvhg6dckhu", "text=you")
     assert outcome.code == 2
     assert "is the prediction gm3qorzdhgbfurvjtvhg6dckhu and names no model" in outcome.error
     assert api.requests == []
 
 
-def test_a_version_that_an_official_model_refuses_is_to_be_left_out(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_of_a_refused_version_of_an_official_model_says_to_leave_it_out(
+    api: ScriptedAPI, command: Command
+) -> None:
     outcome = command("run", f"{FLUX}:{'0' * 64}", "prompt=a fox")
     assert outcome.code == 2
     assert "Invalid version or not permitted" in outcome.error

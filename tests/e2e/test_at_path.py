@@ -25,7 +25,7 @@ def given(api: ScriptedAPI) -> list[Any]:
 
 
 @pytest.mark.parametrize("way", ["word", "--input", "stdin"])
-def test_run_takes_the_text_of_a_file_else_what_was_typed_and_says_which(
+def test_run_sends_the_text_of_a_file_or_the_typed_text_and_says_which(
     api: ScriptedAPI, command: Command, way: str
 ) -> None:
     def run(text: str) -> str:
@@ -42,12 +42,12 @@ def test_run_takes_the_text_of_a_file_else_what_was_typed_and_says_which(
     assert given(api) == ["from the file", "@alice, hi", "@notes.txt"]
 
 
-def test_quiet_says_nothing_of_it(command: Command) -> None:
+def test_quiet_does_not_say_how_an_at_sign_was_read(command: Command) -> None:
     assert command("run", HELLO, "text=@notes.txt", "-q").err == ""
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_rows_take_it_too_and_the_end_counts_them(api: ScriptedAPI, command: Command, suffix: str) -> None:
+def test_rows_may_name_text_files_and_the_summary_counts_them(api: ScriptedAPI, command: Command, suffix: str) -> None:
     texts = ["@notes.txt", "@alice", "@@notes.txt", "plain", "@notes.txt"]
     lines = ["text", *texts] if suffix == "csv" else [f'{{"text": "{text}"}}' for text in texts]
     (command.folder / f"rows.{suffix}").write_text("\n".join(lines) + "\n")
@@ -74,7 +74,7 @@ def test_rows_take_it_too_and_the_end_counts_them(api: ScriptedAPI, command: Com
     assert len(api.predictions) == 5
 
 
-def test_a_row_takes_no_text_from_outside_of_its_folder(api: ScriptedAPI, command: Command) -> None:
+def test_a_row_cannot_read_text_from_outside_its_folder(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "work" / "data").mkdir(parents=True)
     (command.folder / "work" / "data" / "rows.csv").write_text("text\n@../notes.txt\n@notes.txt\n@data/in.txt\n")
     (command.folder / "work" / "data" / "in.txt").write_text("inside")

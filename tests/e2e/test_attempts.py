@@ -46,7 +46,7 @@ def records(command: Command) -> list[dict[str, Any]]:
     return sorted(map(msgspec.json.decode, lines), key=lambda record: record["line"])
 
 
-def test_a_prediction_that_was_interrupted_is_made_again(api: ScriptedAPI, command: Command) -> None:
+def test_an_interrupted_prediction_is_retried(api: ScriptedAPI, command: Command) -> None:
     api.next(INTERRUPTED, WORDS)
     outcome = command("run", "acme/first", "prompt=a fox", "--retries", "1", "--key", "fox")
     assert (outcome.code, outcome.json["output"]) == (0, "words")
@@ -57,7 +57,7 @@ def test_a_prediction_that_was_interrupted_is_made_again(api: ScriptedAPI, comma
     assert len(api.predictions) == 2
 
 
-def test_a_job_file_names_a_fallback_and_how_its_inputs_are_called(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_file_names_a_fallback_and_maps_its_inputs(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "job.toml").write_text(JOB)
     api.next(BROKEN, WORDS)
     outcome = command("run", "job.toml")
@@ -65,7 +65,7 @@ def test_a_job_file_names_a_fallback_and_how_its_inputs_are_called(api: Scripted
     assert "; trying acme/second" in outcome.err
 
 
-def test_a_fallback_that_cannot_take_the_input_is_told_before_anything_is_paid_for(
+def test_a_fallback_that_does_not_fit_is_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command
 ) -> None:
     for words in ([], ["--dry-run"]):
@@ -85,14 +85,14 @@ def test_a_fallback_that_cannot_take_the_input_is_told_before_anything_is_paid_f
         (["--reuse", "long"], "must be like 30d"),
     ],
 )
-def test_options_that_cannot_be_are_one_line(api: ScriptedAPI, command: Command, words: list[str], told: str) -> None:
+def test_invalid_options_are_one_line(api: ScriptedAPI, command: Command, words: list[str], told: str) -> None:
     outcome = command("run", "acme/first", "prompt=x", *words)
     assert outcome.code == 2
     assert told in outcome.err
     assert not api.requests
 
 
-def test_a_success_is_taken_again_and_the_terminal_says_so(api: ScriptedAPI, command: Command) -> None:
+def test_a_reused_success_is_reported_on_the_terminal(api: ScriptedAPI, command: Command) -> None:
     made = command("run", "acme/first", "prompt=a fox")
     taken = command("run", "acme/first", "prompt=a fox", "--reuse", "30d")
     assert taken.json == made.json
@@ -100,7 +100,7 @@ def test_a_success_is_taken_again_and_the_terminal_says_so(api: ScriptedAPI, com
     assert len(api.predictions) == 1
 
 
-def test_a_batch_takes_what_there_is_shares_the_rest_and_counts_both(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_reuses_and_shares_predictions_and_counts_both(api: ScriptedAPI, command: Command) -> None:
     command("run", "acme/first", "prompt=a")
     rows(command, *[{"prompt": prompt} for prompt in "abbcb"])
     words = ["batch", "acme/first", "rows.jsonl", "--results", "results.jsonl", "--dedupe", "--reuse", "30d"]
@@ -117,7 +117,7 @@ def test_a_batch_takes_what_there_is_shares_the_rest_and_counts_both(api: Script
     assert len(api.predictions) == 3
 
 
-def test_shared_names_and_names_of_a_column_exclude_each_other(command: Command) -> None:
+def test_dedupe_and_id_exclude_each_other(command: Command) -> None:
     rows(command, {"prompt": "a"})
     words = ["batch", "acme/first", "rows.jsonl", "--results", "r.jsonl"]
     outcome = command(*words, "--dedupe", "--id", "prompt")
@@ -126,7 +126,7 @@ def test_shared_names_and_names_of_a_column_exclude_each_other(command: Command)
 
 
 @pytest.mark.long
-def test_a_batch_of_attempts_that_is_killed_again_and_again_pays_for_each_once(
+def test_a_batch_with_retries_that_is_killed_repeatedly_pays_for_each_attempt_once(
     api: ScriptedAPI, command: Command
 ) -> None:
     """Every third input is interrupted once, every fifth is the fallback's, and each comes four times."""
@@ -143,7 +143,7 @@ def test_a_batch_of_attempts_that_is_killed_again_and_again_pays_for_each_once(
     rows(command, *[{"prompt": str(line % 30)} for line in range(120)])
     words = ["batch", "acme/first", "rows.jsonl", "--results", "results.jsonl", "--dedupe", "--concurrency", "4"]
     words += ["--retries", "1", "--fallback", "acme/third", "--rate", "none"]
-    moments = random.Random(7)  # noqa: S311 - the same each time
+    moments = random.Random(7)  # noqa: S311 - repeatable, not secret
     for _ in range(8):
         process = command.start(*words)
         if process.ends_within(moments.uniform(0.4, 2.5)):

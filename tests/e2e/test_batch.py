@@ -47,11 +47,11 @@ def records(command: Command, name: str = "results.jsonl") -> list[dict[str, Any
 
 
 def sent(api: ScriptedAPI) -> list[dict[str, Any]]:
-    """The inputs of all creates, by what they are."""
+    """The inputs of all create requests, sorted."""
     return sorted((prediction.input for prediction in api.predictions), key=str)
 
 
-def test_every_row_has_a_line_with_what_the_api_told_of_it(api: ScriptedAPI, command: Command) -> None:
+def test_every_row_has_a_line_with_the_apis_fields(api: ScriptedAPI, command: Command) -> None:
     texts(command, "a", "b", "c")
     outcome = batch(command)
     found = records(command)
@@ -124,7 +124,7 @@ def test_a_row_is_merged_over_the_input_of_a_job_file(api: ScriptedAPI, command:
     ]
 
 
-def test_a_pipe_in_and_a_pipe_out(api: ScriptedAPI, command: Command) -> None:
+def test_rows_from_a_pipe_give_results_to_a_pipe(api: ScriptedAPI, command: Command) -> None:
     outcome = command("batch", HELLO, "-", "--results", "-", typed=b'{"text": "a"}\n{"text": "b"}\n')
     found = [msgspec.json.decode(line) for line in outcome.out.splitlines()]
     assert outcome.code == 0
@@ -135,7 +135,7 @@ def test_a_pipe_in_and_a_pipe_out(api: ScriptedAPI, command: Command) -> None:
 
 def test_results_reach_a_pipe_while_rows_still_come(command: Command) -> None:
     process = command.start("batch", HELLO, "-", "--results", "-")
-    stdin = process._popen.stdin  # noqa: SLF001 - the harness types all at once
+    stdin = process._popen.stdin  # noqa: SLF001 - ``Process`` has no way to write in parts
     assert stdin
     stdin.write(b'{"text": "a"}\n')
     stdin.flush()
@@ -157,7 +157,7 @@ def test_a_column_of_files_is_sent_as_in_a_single_job(api: ScriptedAPI, command:
 BAD = b'{"text": "a"}\n{"text": \n[1]\n{"text": 5}\n{"txt": "x"}\n\n{"text": "b"}\n'
 
 
-def test_a_bad_row_becomes_a_record_with_its_line_and_the_rest_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_a_wrong_row_has_a_record_with_its_line_and_the_others_run(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.jsonl").write_bytes(BAD)
     outcome = batch(command)
     found = {record["line"]: record for record in records(command)}
@@ -176,7 +176,7 @@ def test_a_bad_row_becomes_a_record_with_its_line_and_the_rest_goes_on(api: Scri
     assert len(api.predictions) == 2
 
 
-def test_what_one_row_failed_with_is_told_once_with_a_line(api: ScriptedAPI, command: Command) -> None:
+def test_an_error_of_several_rows_is_one_line_with_an_example(api: ScriptedAPI, command: Command) -> None:
     api.next(*[Script(end="failed", error="no memory")] * 2)
     texts(command, "a", "b", "c")
     outcome = batch(command)
@@ -186,7 +186,7 @@ def test_what_one_row_failed_with_is_told_once_with_a_line(api: ScriptedAPI, com
     assert "--retry-failed` makes a new prediction for each that did not succeed" in outcome.err
 
 
-def test_the_failed_are_retried_when_that_is_asked_for_and_only_they(api: ScriptedAPI, command: Command) -> None:
+def test_retry_failed_retries_only_the_failed_rows(api: ScriptedAPI, command: Command) -> None:
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=_fails_at_b)
     texts(command, "a", "b")
     assert batch(command).code == 1
@@ -214,7 +214,7 @@ def test_fail_fast_creates_nothing_after_the_first_failure(api: ScriptedAPI, com
     assert len(records(command)) == len(api.predictions)
 
 
-def test_a_budget_of_predict_time_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_max_predict_time_stops_a_batch_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
     api.models[HELLO] = msgspec.structs.replace(
         api.models[HELLO], script=Script(output="x", overrides={"metrics": {"predict_time": 600}})
     )
@@ -227,7 +227,7 @@ def test_a_budget_of_predict_time_stops_it_and_a_larger_one_goes_on(api: Scripte
     assert len(api.predictions) == 20
 
 
-def test_a_budget_that_the_last_row_uses_up_stops_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_a_limit_that_the_last_row_reaches_is_not_reported(api: ScriptedAPI, command: Command) -> None:
     spent = Script(output="x", overrides={"metrics": {"predict_time": 600}})
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=spent)
     texts(command, "a", "b")
@@ -245,7 +245,7 @@ def test_a_limit_takes_the_first_rows_and_without_it_the_rest_follows(api: Scrip
     assert len(api.predictions) == 4
 
 
-def test_a_dry_run_counts_and_tells_what_is_wrong_and_creates_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_a_dry_run_counts_rows_and_their_problems_and_creates_nothing(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.jsonl").write_bytes(BAD)
     outcome = batch(command, "--dry-run")
     assert outcome.code == 1
@@ -257,7 +257,7 @@ def test_a_dry_run_counts_and_tells_what_is_wrong_and_creates_nothing(api: Scrip
     assert batch(command, "--dry-run").code == 0
 
 
-def test_a_row_that_runs_too_long_is_canceled_where_that_is_asked_for(api: ScriptedAPI, command: Command) -> None:
+def test_cancel_after_cancels_a_row_that_runs_too_long(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, deadline=0.2))
     texts(command, "a")
     outcome = batch(command, "--cancel-after", "5s")
@@ -269,7 +269,7 @@ def test_a_row_that_runs_too_long_is_canceled_where_that_is_asked_for(api: Scrip
 @pytest.mark.parametrize(
     "words", [["--rate", "fast"], ["--limit", "0"], ["--concurrency", "0"], ["--max-predict-time", "x"]]
 )
-def test_words_that_make_no_sense_are_refused(api: ScriptedAPI, command: Command, words: list[str]) -> None:
+def test_invalid_options_are_refused(api: ScriptedAPI, command: Command, words: list[str]) -> None:
     texts(command, "a")
     outcome = batch(command, *words)
     assert outcome.code == 2

@@ -50,7 +50,7 @@ def finish(api: ScriptedAPI) -> None:
         prediction.finish()
 
 
-def test_a_batch_that_is_done_asks_for_nothing_and_leaves_the_same_lines(api: ScriptedAPI, command: Command) -> None:
+def test_a_finished_batch_sends_no_requests_and_leaves_the_same_lines(api: ScriptedAPI, command: Command) -> None:
     texts(command, *map(str, range(30)))
     first = command(*WORDS)
     before, asked = lines(command), len(api.requests)
@@ -61,7 +61,7 @@ def test_a_batch_that_is_done_asks_for_nothing_and_leaves_the_same_lines(api: Sc
     assert [request.operation for request in api.requests[asked:]] == ["model"]
 
 
-def test_of_a_file_that_grew_only_the_new_lines_are_run(api: ScriptedAPI, command: Command) -> None:
+def test_of_a_file_that_grew_only_the_new_lines_run(api: ScriptedAPI, command: Command) -> None:
     texts(command, "a", "b")
     command(*WORDS)
     with (command.folder / "rows.jsonl").open("a") as rows:
@@ -72,9 +72,7 @@ def test_of_a_file_that_grew_only_the_new_lines_are_run(api: ScriptedAPI, comman
 
 
 @pytest.mark.parametrize("harm", ["deleted", "torn", "emptied"])
-def test_results_that_came_to_harm_are_made_whole_from_the_journal(
-    api: ScriptedAPI, command: Command, harm: str
-) -> None:
+def test_damaged_results_are_restored_from_the_journal(api: ScriptedAPI, command: Command, harm: str) -> None:
     texts(command, "a", "b", "c")
     command(*WORDS)
     path, before = command.folder / "results.jsonl", lines(command)
@@ -87,7 +85,7 @@ def test_results_that_came_to_harm_are_made_whole_from_the_journal(
     assert len(api.predictions) == 3
 
 
-def test_rows_with_a_name_may_move_in_their_file(api: ScriptedAPI, command: Command) -> None:
+def test_rows_with_an_id_may_move_in_their_file(api: ScriptedAPI, command: Command) -> None:
     rows = command.folder / "rows.csv"
     rows.write_text("id,text\nx,a\ny,b\n")
     words = ["batch", HELLO, "rows.csv", "--results", "results.jsonl", "--id", "id"]
@@ -98,7 +96,9 @@ def test_rows_with_a_name_may_move_in_their_file(api: ScriptedAPI, command: Comm
     assert numbers(command) == [2, 3, 4]  # of the file, whose first is the header
 
 
-def test_two_at_once_with_results_of_their_own_create_nothing_twice(api: ScriptedAPI, command: Command) -> None:
+def test_two_processes_of_one_batch_with_two_results_files_create_nothing_twice(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=Script(duration=0.3, output="x"))
     texts(command, *map(str, range(100)))
     processes = [command.start(*WORDS[:-1], name, "--rate", "none") for name in ("one.jsonl", "two.jsonl")]
@@ -108,7 +108,7 @@ def test_two_at_once_with_results_of_their_own_create_nothing_twice(api: Scripte
     assert lines(command, "one.jsonl") == lines(command, "two.jsonl")
 
 
-def test_two_at_once_with_the_same_results_are_one_too_many(api: ScriptedAPI, command: Command) -> None:
+def test_a_second_process_with_the_same_results_file_is_refused(api: ScriptedAPI, command: Command) -> None:
     first = start(api, command)
     second = command(*WORDS)
     assert second.code == 2
@@ -121,7 +121,7 @@ def test_two_at_once_with_the_same_results_are_one_too_many(api: ScriptedAPI, co
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_batch_that_is_stopped_leaves_what_runs_and_finishes_it_later(
+def test_a_stopped_batch_leaves_predictions_running_and_finishes_them_later(
     api: ScriptedAPI, command: Command, number: int, code: int
 ) -> None:
     process = start(api, command, "--cancel-on-interrupt") if number == signal.SIGTERM else start(api, command)
@@ -138,7 +138,7 @@ def test_a_batch_that_is_stopped_leaves_what_runs_and_finishes_it_later(
     assert len(api.predictions) == 3
 
 
-def test_ctrl_c_tells_of_the_rows_that_have_not_begun(api: ScriptedAPI, command: Command) -> None:
+def test_ctrl_c_reports_the_rows_that_have_not_begun(api: ScriptedAPI, command: Command) -> None:
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=ENDLESS)
     texts(command, *map(str, range(9)))
     process = command.start(*WORDS, "--concurrency", "2")
@@ -150,9 +150,7 @@ def test_ctrl_c_tells_of_the_rows_that_have_not_begun(api: ScriptedAPI, command:
     assert len(api.predictions) == 2
 
 
-def test_ctrl_c_cancels_where_that_is_asked_for_and_says_how_to_run_them_anew(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_with_cancel_on_interrupt_ctrl_c_cancels_and_suggests_retry_failed(api: ScriptedAPI, command: Command) -> None:
     process = start(api, command, "--cancel-on-interrupt")
     process.interrupt()
     outcome = process.end()
@@ -169,7 +167,7 @@ def test_ctrl_c_cancels_where_that_is_asked_for_and_says_how_to_run_them_anew(
 
 
 @pytest.mark.parametrize(("words", "operation"), [([], "list"), (["--cancel-on-interrupt"], "cancel")])
-def test_a_second_ctrl_c_leaves_at_once_and_the_next_one_adopts(
+def test_a_second_ctrl_c_ends_the_process_and_the_next_run_adopts_its_predictions(
     api: ScriptedAPI, command: Command, words: list[str], operation: str
 ) -> None:
     process = start(api, command, *words)
@@ -180,7 +178,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_next_one_adopts(
     process.interrupt()
     outcome = process.end()
     assert outcome.code == 130
-    assert outcome.error.startswith("stopping, ")  # and nothing of what it would have found out
+    assert outcome.error.startswith("stopping, ")  # and no result of the look-up
     api.faults.clear()
     finish(api)
     assert command(*WORDS).code == 0
@@ -197,7 +195,7 @@ def test_ctrl_c_before_anything_was_sent_sends_nothing(api: ScriptedAPI, command
     assert not api.predictions
 
 
-def test_a_dry_run_counts_what_is_done(command: Command) -> None:
+def test_a_dry_run_counts_finished_rows(command: Command) -> None:
     texts(command, "a", "b")
     command(*WORDS, "--limit", "1")
     outcome = command(*WORDS, "--dry-run")

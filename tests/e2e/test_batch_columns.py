@@ -58,9 +58,7 @@ def test_a_mistyped_column_is_never_paid_for_as_a_default(
     assert not api.count("create")
 
 
-def test_a_mistyped_name_in_one_row_is_that_rows_error_also_with_allow_unknown(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_a_mistyped_name_in_one_row_is_its_error_even_with_allow_unknown(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.jsonl", '{"prompt": "a"}\n{"promt": "b"}\n{"hidden": 1}\n{"prompt": "c", "hidden": 1}\n')
 
     outcome = batch(command, "rows.jsonl", "--allow-unknown")
@@ -73,7 +71,7 @@ def test_a_mistyped_name_in_one_row_is_that_rows_error_also_with_allow_unknown(
 
 
 @pytest.mark.parametrize("words", [["--ignore-columns", "prompt"], ["prompt=a lake", "--ignore-columns", "prompt"]])
-def test_rows_with_no_input_of_their_own_run_only_on_what_somebody_gave(
+def test_rows_without_an_input_run_only_if_the_command_gives_one(
     api: ScriptedAPI, command: Command, words: list[str]
 ) -> None:
     write(command, "rows.csv", "id,prompt\n1,x\n2,y\n")
@@ -89,7 +87,7 @@ def test_rows_with_no_input_of_their_own_run_only_on_what_somebody_gave(
         assert not api.count("create")
 
 
-def test_a_header_is_checked_once_and_whole_with_the_way_out(api: ScriptedAPI, command: Command) -> None:
+def test_one_error_names_all_wrong_columns_and_the_options_that_help(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.tsv", "Prompt\tCategory\tNote \n" + "a\tb\tc\n" * 500)
 
     refused = batch(command, "rows.tsv")
@@ -105,7 +103,7 @@ def test_a_header_is_checked_once_and_whole_with_the_way_out(api: ScriptedAPI, c
     assert sent(api) == [{"prompt": "a"}] * 2
 
 
-def test_names_match_whatever_their_case_where_only_one_fits(api: ScriptedAPI, command: Command) -> None:
+def test_column_names_match_in_any_case_if_only_one_input_fits(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.csv", " PROMPT , Seed\nx,4\n")
     write(command, "two.csv", "Prompt,prompt\nx,y\n")
     write(command, "rows.jsonl", '{"Prompt": "z", "SEED": 5}\n')
@@ -140,7 +138,7 @@ def test_columns_are_renamed_and_left_out_with_one_option(api: ScriptedAPI, comm
         (["image=@none.png"], "there is no file 'none.png'"),
     ],
 )
-def test_what_is_said_of_columns_that_are_not_there_is_refused_at_once(
+def test_options_for_missing_columns_are_refused_at_once(
     api: ScriptedAPI, command: Command, words: list[str], said: str
 ) -> None:
     write(command, "rows.csv", "id,prompt,seed\n1,x,4\n")
@@ -152,7 +150,7 @@ def test_what_is_said_of_columns_that_are_not_there_is_refused_at_once(
     assert not api.count("create")
 
 
-def test_constants_are_the_same_for_all_rows_and_another_batch(api: ScriptedAPI, command: Command) -> None:
+def test_other_constants_make_another_batch(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.csv", "prompt,seed\nx,1\ny,2\n")
 
     refused = batch(command, "rows.csv", "seed=7", "num_outputs=2")
@@ -168,7 +166,7 @@ def test_constants_are_the_same_for_all_rows_and_another_batch(api: ScriptedAPI,
     assert len(api.predictions) == 2
 
 
-def test_the_same_columns_named_otherwise_are_another_batch(api: ScriptedAPI, command: Command) -> None:
+def test_another_mapping_of_columns_makes_another_batch(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.csv", "a,b\nx,y\n")
 
     assert batch(command, "rows.csv", "--rename", "a=prompt,b=").code == 0
@@ -179,7 +177,7 @@ def test_the_same_columns_named_otherwise_are_another_batch(api: ScriptedAPI, co
     assert len(api.predictions) == 1
 
 
-def test_a_cell_is_read_as_a_person_means_it(api: ScriptedAPI, command: Command) -> None:
+def test_cells_are_converted_to_the_types_of_their_inputs(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.csv", "prompt,seed,num_outputs,\n  a lake  ,4.0, 2 ,\n")
     write(command, "rows.jsonl", '{"prompt": "a", "seed": null, "num_outputs": "2", "output_quality": 80.0}\n')
 
@@ -210,7 +208,7 @@ def test_a_cell_is_read_as_a_person_means_it(api: ScriptedAPI, command: Command)
         ("rows.csv", "prompt~seed\na~\nb~\n", ["--delimiter", "~"]),
     ],
 )
-def test_containers_of_every_kind_are_read(
+def test_files_of_every_format_are_read(
     api: ScriptedAPI, command: Command, name: str, content: str | bytes, words: list[str]
 ) -> None:
     outcome = batch(command, write(command, name, content), *words)
@@ -230,7 +228,7 @@ def test_containers_of_every_kind_are_read(
         (b"a|1\n", ["--format", "csv", "--header", "prompt,seed"]),
     ],
 )
-def test_a_pipe_may_hold_any_of_them(api: ScriptedAPI, command: Command, content: bytes, words: list[str]) -> None:
+def test_a_pipe_may_have_any_format(api: ScriptedAPI, command: Command, content: bytes, words: list[str]) -> None:
     assert batch(command, "-", *words, typed=content).code == 0
     assert [given["prompt"] for given in sent(api)] == ["a"]
 
@@ -263,7 +261,7 @@ def test_the_header_of_a_pipe_is_checked_once_too(api: ScriptedAPI, command: Com
         ("rows.txt", "prompt\na\n", "--format csv"),
     ],
 )
-def test_a_message_names_the_way_out(
+def test_an_error_of_a_file_names_the_option_that_helps(
     api: ScriptedAPI, command: Command, name: str, content: str | bytes, said: str
 ) -> None:
     outcome = batch(command, write(command, name, content), "--dry-run")
@@ -273,7 +271,7 @@ def test_a_message_names_the_way_out(
     assert not api.count("create")
 
 
-def test_a_local_file_that_is_named_as_text_is_told_how_to_be_sent(command: Command) -> None:
+def test_the_error_of_a_plain_path_says_how_to_send_a_file(command: Command) -> None:
     write(command, "rows.csv", "prompt,image\nx,cat.png\ny,https://a/1.png https://a/2.png\nz,https://\n")
 
     outcome = command("batch", "stability-ai/sdxl", "rows.csv", "--results", "results.jsonl", "--dry-run")
@@ -285,7 +283,7 @@ def test_a_local_file_that_is_named_as_text_is_told_how_to_be_sent(command: Comm
 
 
 @pytest.mark.parametrize("words", [[], ["-v"]])
-def test_a_message_is_cut_on_a_narrow_terminal_alone_and_verbose_tells_all(command: Command, words: list[str]) -> None:
+def test_only_a_narrow_terminal_cuts_messages_and_verbose_does_not(command: Command, words: list[str]) -> None:
     write(command, "rows.csv", "prompt,aspect_ratio\nx,17:9\ny,18:9\n")
     call = ["batch", FLUX, "rows.csv", "--results", "results.jsonl", "--dry-run", *words]
 
@@ -312,7 +310,9 @@ def test_a_stray_quote_swallows_no_row_and_is_counted(api: ScriptedAPI, command:
     assert {given["seed"] for given in sent(api)} == {1, 2, 3, 4, 6, 7, 8}
 
 
-def test_a_dry_run_sees_ids_that_are_there_twice_or_ran_with_another_input(api: ScriptedAPI, command: Command) -> None:
+def test_a_dry_run_reports_duplicate_ids_and_ids_that_ran_with_another_input(
+    api: ScriptedAPI, command: Command
+) -> None:
     write(command, "rows.csv", "name,prompt\na,x\nb,y\n")
     assert batch(command, "rows.csv", "--id", "name").code == 0
     write(command, "rows.csv", "name,prompt\na,x\nb,other\nc,z\nc,z\nc,w\n")

@@ -23,7 +23,7 @@ def results(command: Command) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: (record["line"], str(record.get("grid"))))
 
 
-def test_a_file_with_templates_and_a_grid_is_counted_run_and_gone_on_with(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_with_templates_and_a_grid_runs_and_goes_on(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.csv").write_text("subject,style\na fox,oil\nan owl,ink\n")
     words = ["rows.csv", "--set", "prompt={subject}, {style}", "--results", "results.jsonl", "--no-save"]
 
@@ -56,7 +56,7 @@ def test_a_grid_needs_no_file_and_is_the_same_batch_again(api: ScriptedAPI, comm
     assert api.created == 3
 
 
-def test_what_is_missing_or_wrong_is_said_before_anything_is_paid(api: ScriptedAPI, command: Command) -> None:
+def test_wrong_grids_and_templates_are_refused_before_anything_is_paid(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.csv").write_text("subject,style\na fox,oil\n")
     set_it = command("batch", FLUX, "rows.csv", "--set", "prompt={subjet}", "--results", "results.jsonl")
     assert set_it.code == 2
@@ -75,7 +75,7 @@ def parquet_of(command: Command) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["grid"]))
 
 
-def test_results_in_parquet_are_there_after_ctrl_c_and_whole_in_the_end(api: ScriptedAPI, command: Command) -> None:
+def test_results_in_parquet_exist_after_ctrl_c_and_are_complete_at_the_end(api: ScriptedAPI, command: Command) -> None:
     words = ["batch", FLUX, "prompt=a fox", "--grid", "seed=1..3", "--no-save", "--results", "results.parquet"]
     api.next(Script(duration=0, output="done"), Script(duration=math.inf, output="done"))
     process = command.start(*words, "--concurrency", "1")
@@ -94,7 +94,7 @@ def test_results_in_parquet_are_there_after_ctrl_c_and_whole_in_the_end(api: Scr
     assert not list(command.folder.glob(".results*"))
 
 
-def test_what_parquet_lacks_is_said_before_anything_is_paid(api: ScriptedAPI, command: Command) -> None:
+def test_missing_pyarrow_is_an_error_before_anything_is_paid(api: ScriptedAPI, command: Command) -> None:
     words = ["batch", FLUX, "prompt=a fox", "--grid", "seed=1..3", "--no-save", "--results", "results.parquet"]
     lacking = command.folder / "lacking"
     lacking.mkdir()

@@ -34,7 +34,7 @@ def creates(api: ScriptedAPI) -> tuple[float, list[float]]:
     return found[-1].time - first, [request.time - first for request in found if request.fault == "rate"]
 
 
-def test_three_hundred_rows_at_600_a_minute_take_what_they_must(api: ScriptedAPI, command: Command) -> None:
+def test_three_hundred_rows_at_600_a_minute_take_30_seconds(api: ScriptedAPI, command: Command) -> None:
     rows, burst = 300, 10
     api.faults.limit(rate=600 / 60, burst=burst)
     run(command, rows)

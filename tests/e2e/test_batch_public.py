@@ -338,7 +338,7 @@ def test_a_public_file_runs_with_one_option_at_most(api: ScriptedAPI, command: C
     assert sorted(sent, key=str) == sorted(case.sent, key=str)
 
 
-def test_of_several_lists_a_person_names_one(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_of_a_document_with_several_lists_names_them(api: ScriptedAPI, command: Command) -> None:
     captions = [{"image_id": 1, "id": 2, "caption": "A cat on a mat."}]
     coco = {"info": {"year": 2014}, "images": [{"id": 1}], "licenses": [{"id": 1}], "annotations": captions}
     (command.folder / "captions.json").write_bytes(msgspec.json.encode(coco))

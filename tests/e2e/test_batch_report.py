@@ -30,7 +30,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
-def test_a_report_does_not_take_the_place_of_something_else(api: ScriptedAPI, command: Command, text: str) -> None:
+def test_a_report_does_not_replace_another_file(api: ScriptedAPI, command: Command, text: str) -> None:
     write(command, "a")
     (command.folder / "report.html").write_text(text)
     outcome = batch(command, "--report", "report.html")
@@ -49,7 +49,7 @@ def test_a_report_does_not_take_the_place_of_something_else(api: ScriptedAPI, co
     assert (command.folder / "report.html").read_text() == text
 
 
-def test_a_report_of_another_batch_stays(api: ScriptedAPI, command: Command) -> None:
+def test_a_report_does_not_replace_that_of_another_batch(api: ScriptedAPI, command: Command) -> None:
     write(command, "a")
     assert batch(command).code == 0
     before = (command.folder / "report.html").read_bytes()
@@ -61,7 +61,7 @@ def test_a_report_of_another_batch_stays(api: ScriptedAPI, command: Command) -> 
     assert (command.folder / "report.html").read_bytes() == before
 
 
-def test_a_report_of_the_same_batch_is_made_anew_also_where_an_older_release_wrote_it(command: Command) -> None:
+def test_a_report_replaces_that_of_the_same_batch_even_of_an_older_release(command: Command) -> None:
     write(command, "a")
     (command.folder / "report.html").write_text(f"<!DOCTYPE html>\n<title>{HELLO}, rows.jsonl</title>")
     assert batch(command).code == 0

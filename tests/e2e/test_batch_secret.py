@@ -1,4 +1,4 @@
-"""A secret input of ``batch``: it goes to the model, and stands nowhere afterwards."""
+"""A secret input of ``batch`` goes to the model, and is stored nowhere afterwards."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def records(command: Command) -> list[dict[str, dict[str, object]]]:
     return [msgspec.json.decode(line) for line in (command.folder / "results.jsonl").read_bytes().splitlines()]
 
 
-def test_a_secret_that_all_rows_have_stands_in_no_command_that_is_told_or_kept(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_a_secret_constant_is_in_no_printed_or_stored_command(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(), Script(end="failed", error="no luck"))
     write(command, {"text": "a"}, {"text": "b"}, {"count": "many"})
     outcome = command(*WORDS, f"api_key={SECRET}", "--concurrency", "1")
@@ -56,7 +54,7 @@ def test_a_secret_that_all_rows_have_stands_in_no_command_that_is_told_or_kept(
     check_hidden(command, outcome)
 
 
-def test_a_secret_of_a_row_that_fails_stands_in_no_record(command: Command) -> None:
+def test_a_secret_of_a_failed_row_is_in_no_record(command: Command) -> None:
     write(
         command,
         {"text": "a", "api_key": SECRET},

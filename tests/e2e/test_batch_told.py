@@ -1,4 +1,4 @@
-"""What ``batch`` says: of what stops it, in logs, on a terminal, in the report."""
+"""The messages of ``batch``: why it stops, in logs, on a terminal, in the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def texts(command: Command, many: int) -> None:
     (command.folder / "rows.jsonl").write_text("".join(f'{{"text": "{number}"}}\n' for number in range(many)))
 
 
-def test_without_credit_it_stops_and_says_what_to_do_once_and_goes_on_later(api: ScriptedAPI, command: Command) -> None:
+def test_after_a_402_a_batch_stops_with_one_advice_and_goes_on_later(api: ScriptedAPI, command: Command) -> None:
     api.faults.next("create", None, None, *["402"] * 4)
     texts(command, 6)
     outcome = command(*WORDS)
@@ -44,7 +44,7 @@ def test_without_credit_it_stops_and_says_what_to_do_once_and_goes_on_later(api:
     assert (command.folder / "results.jsonl").read_bytes().count(b"\n") == 6
 
 
-def test_a_wrong_token_is_told_as_such(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_of_a_wrong_token_says_so(api: ScriptedAPI, command: Command) -> None:
     texts(command, 3)
     outcome = command(*WORDS, env={"REPLICATE_API_TOKEN": "r8_wrong"})
     assert outcome.code == 3
@@ -54,7 +54,7 @@ def test_a_wrong_token_is_told_as_such(api: ScriptedAPI, command: Command) -> No
     assert not api.predictions
 
 
-def test_a_token_that_is_revoked_in_the_middle_is_told_once(api: ScriptedAPI, command: Command) -> None:
+def test_a_token_that_is_revoked_during_a_batch_is_reported_once(api: ScriptedAPI, command: Command) -> None:
     api.faults.next("create", None, *["401"] * 9)
     texts(command, 3)
     outcome = command(*WORDS, "--concurrency", "1")
@@ -73,7 +73,7 @@ def test_a_token_that_is_revoked_in_the_middle_is_told_once(api: ScriptedAPI, co
         (["rows.txt", "--results", "r.jsonl"], "rows.txt"),
     ],
 )
-def test_files_that_are_none_are_named_and_nothing_is_created(
+def test_missing_files_are_named_and_nothing_is_created(
     api: ScriptedAPI, command: Command, words: list[str], said: str
 ) -> None:
     texts(command, 1)
@@ -114,7 +114,7 @@ def test_a_file_without_rows_is_an_error_which_leaves_the_results_and_a_pipe_may
     assert len(api.predictions) == 1
 
 
-def test_quiet_says_nothing_and_verbose_what_became_of_a_broken_connection(api: ScriptedAPI, command: Command) -> None:
+def test_only_verbose_reports_the_look_up_after_a_broken_connection(api: ScriptedAPI, command: Command) -> None:
     texts(command, 1)
     assert command(*WORDS, "-q").err == ""
     (command.folder / "rows.jsonl").write_text('{"text": "new"}\n')
@@ -125,7 +125,7 @@ def test_quiet_says_nothing_and_verbose_what_became_of_a_broken_connection(api: 
     assert told[2].startswith("1 row: 1 succeeded; ")
 
 
-def test_a_log_gets_a_line_now_and_then(api: ScriptedAPI, command: Command) -> None:
+def test_a_log_gets_a_line_of_progress_regularly(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(), Script(duration=math.inf))
     texts(command, 2)
     process = command.start(*WORDS)
@@ -158,7 +158,7 @@ def test_the_report_is_one_file_that_loads_nothing(api: ScriptedAPI, command: Co
     assert "data:image/webp" in report or str(place) in report
 
 
-def test_the_report_goes_where_that_is_said_or_nowhere(command: Command) -> None:
+def test_report_and_no_report_choose_the_reports_file(command: Command) -> None:
     texts(command, 1)
     command(*WORDS, "--no-report")
     assert not list(command.folder.glob("*.html"))
@@ -166,7 +166,7 @@ def test_the_report_goes_where_that_is_said_or_nowhere(command: Command) -> None
     assert [path.name for path in command.folder.glob("*.html")] == ["other.html"]
 
 
-def test_a_network_that_is_not_there_is_told(command: Command) -> None:
+def test_a_missing_network_is_reported(command: Command) -> None:
     texts(command, 1)
     outcome = command(*WORDS, env={"REPLICATE_BASE_URL": "http://127.0.0.1:9"})
     assert outcome.code == 3

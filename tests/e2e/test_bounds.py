@@ -147,9 +147,7 @@ def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
 
 
 @pytest.mark.parametrize("bomb", ["gzip", "zstd", "no end"])
-def test_an_error_that_has_no_end_is_the_error_that_its_status_says(
-    hostile: Hostile, command: Command, bomb: str
-) -> None:
+def test_an_endless_error_body_is_the_error_of_its_status(hostile: Hostile, command: Command, bomb: str) -> None:
     hostile.status = 403
     hostile.throw(bomb)
     outcome = measured(command, "show", ID)
@@ -157,7 +155,7 @@ def test_an_error_that_has_no_end_is_the_error_that_its_status_says(
     assert "answered 403" in outcome.error
 
 
-def test_an_answer_that_is_just_small_enough_is_read(hostile: Hostile, command: Command) -> None:
+def test_a_response_just_below_the_limit_is_read(hostile: Hostile, command: Command) -> None:
     text = START + b'"' + b"a,{[" * (2**24 - 2**10) + b'"}'
     hostile.answer = plain(gzip.compress(text, 1), **{"content-encoding": "gzip"})
     outcome = command("show", ID)
@@ -165,9 +163,7 @@ def test_an_answer_that_is_just_small_enough_is_read(hostile: Hostile, command: 
     assert len(outcome.response["output"]) == 4 * (2**24 - 2**10)
 
 
-def test_a_create_whose_answer_is_too_large_is_known_by_its_beginning_and_never_sent_again(
-    hostile: Hostile, command: Command
-) -> None:
+def test_a_too_large_create_response_gives_the_id_by_its_beginning(hostile: Hostile, command: Command) -> None:
     hostile.throw("gzip")
     outcome = measured(command, "run", f"acme/any:{VERSION}", "--no-save")
     assert outcome.code == 3
@@ -180,7 +176,7 @@ def test_a_create_whose_answer_is_too_large_is_known_by_its_beginning_and_never_
     [(b"data: ", BLOCK), (b"", b"data: x\n" * 2**17), (b"", b"id: %s\ndata: x\n\n" % (b"1" * 1000) * 2**10)],
     ids=["line", "event", "stream"],
 )
-def test_a_stream_that_has_no_end_is_left_for_polling(
+def test_after_an_endless_stream_polling_takes_over(
     hostile: Hostile, command: Command, start: bytes, more: bytes
 ) -> None:
     made = b'{"id":"%s","status":"%s","input":{},"output":%s,"urls":{"stream":"%s/stream"}}'
@@ -348,7 +344,7 @@ def test_a_file_of_a_job_whose_values_take_too_much_memory_is_not_decoded(
     assert "take more than 32 MB of memory" in outcome.error
 
 
-def test_a_batch_whose_pages_are_too_large_is_waited_for_in_smaller_ones(api: ScriptedAPI, command: Command) -> None:
+def test_after_a_too_large_page_a_batch_requests_smaller_ones(api: ScriptedAPI, command: Command) -> None:
     api.next(*[Script(duration=1.5, output="x" * 2**21)] * 40)
     (command.folder / "rows.jsonl").write_text('{"text":"x"}\n' * 40)
     outcome = measured(command, "batch", HELLO, "rows.jsonl", "--results", "results.jsonl")

@@ -51,7 +51,7 @@ def test_a_terminal_shows_a_sent_file_by_its_name_and_size_and_a_pipe_gets_it_wh
 
 
 @pytest.mark.usefixtures("sketch")
-def test_the_record_beside_the_outputs_names_the_sent_file(api: ScriptedAPI, command: Command) -> None:
+def test_result_json_names_the_sent_file(api: ScriptedAPI, command: Command) -> None:
     response = command("run", SDXL, "image=@sketch.png", "prompt=x").response
     place = command.folder / "outputs" / response["prediction_id"] / "result.json"
     assert msgspec.json.decode(place.read_bytes())["input"] == {"image": SENT, "prompt": "x"}
@@ -59,7 +59,7 @@ def test_the_record_beside_the_outputs_names_the_sent_file(api: ScriptedAPI, com
 
 
 @pytest.mark.usefixtures("sketch")
-def test_results_name_the_sent_file_also_when_they_are_made_anew(command: Command) -> None:
+def test_results_name_the_sent_file_even_if_rewritten_from_the_journal(command: Command) -> None:
     rows = [{"image": "@sketch.png"}, {"image": URL}]
     (command.folder / "rows.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
     for _ in range(2):
@@ -83,7 +83,7 @@ def test_files_in_a_list_are_known_by_their_names(command: Command) -> None:
 
 
 @pytest.mark.parametrize("words", [["run", LLAMA, "prompt=x"], ["run", "job.toml"]])
-def test_a_terminal_shows_pieces_of_text_as_one(api: ScriptedAPI, command: Command, words: list[str]) -> None:
+def test_a_terminal_shows_streamed_text_joined(api: ScriptedAPI, command: Command, words: list[str]) -> None:
     (command.folder / "job.toml").write_text(f'model = "{LLAMA}"\n[input_data]\nprompt = "x"\n')
     api.next(Script(output=PIECES))
     response = shown(command, *words)
@@ -111,7 +111,7 @@ def test_a_long_input_is_cut_on_a_terminal_also_before_it_is_sent(command: Comma
         assert response["input"] == {"text": f"{'x' * 400}… (5,000 characters)"}
 
 
-def test_the_output_alone(api: ScriptedAPI, command: Command) -> None:
+def test_output_only_prints_only_the_output(api: ScriptedAPI, command: Command) -> None:
     def alone(output: Any, *words: str) -> bytes:
         api.next(Script(output=output))
         outcome = command("run", *(words or (HELLO, "text=x")), "--output-only")
@@ -130,13 +130,13 @@ def test_the_output_alone(api: ScriptedAPI, command: Command) -> None:
     assert files == [f"outputs/{api.predictions[-1].id}/output-{index}.png" for index in range(2)]
 
 
-def test_the_output_alone_of_files_that_are_not_kept_is_their_addresses(api: ScriptedAPI, command: Command) -> None:
+def test_output_only_prints_urls_of_files_that_are_not_kept(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output=[OutputFile(content=PNG, name="a.png")]))
     outcome = command("run", SDXL, "prompt=x", "--output-only", "--no-save")
     assert outcome.out.decode().splitlines() == api.predictions[0].snapshot()["output"]
 
 
-def test_the_output_alone_of_what_failed_is_nothing_and_needs_the_end(api: ScriptedAPI, command: Command) -> None:
+def test_output_only_prints_nothing_for_a_failure_and_needs_wait(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", error="no memory"))
     outcome = command("run", HELLO, "text=x", "--output-only")
     assert (outcome.code, outcome.out) == (1, b"")
@@ -145,7 +145,7 @@ def test_the_output_alone_of_what_failed_is_nothing_and_needs_the_end(api: Scrip
     assert "--output-only needs --wait" in refused.err
 
 
-def test_a_finished_job_costs_no_request_on_a_terminal_either(api: ScriptedAPI, command: Command) -> None:
+def test_a_finished_job_costs_no_request_even_on_a_terminal(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "job.toml").write_text(f'model = "{HELLO}"\n[input_data]\ntext = "x"\n')
     words = ("run", "job.toml", "--key", "k")
     first = shown(command, *words)

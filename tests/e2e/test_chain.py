@@ -39,7 +39,7 @@ def poster(command: Command) -> None:
     (command.folder / "poster.toml").write_text(POSTER)
 
 
-def test_a_chain_runs_shows_and_costs_nothing_again(api: ScriptedAPI, command: Command) -> None:
+def test_a_finished_chain_is_shown_and_creates_nothing_again(api: ScriptedAPI, command: Command) -> None:
     words = ["run", "poster.toml", "prompt=a lake", "seed=7", "--key", "poster"]
     first = command(*words).json
     assert [prediction.input for prediction in api.predictions] == [
@@ -53,7 +53,7 @@ def test_a_chain_runs_shows_and_costs_nothing_again(api: ScriptedAPI, command: C
     assert api.created == 2
 
 
-def test_a_chain_that_failed_says_how_it_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_a_failed_chain_suggests_the_command_that_goes_on(api: ScriptedAPI, command: Command) -> None:
     bad = msgspec.structs.replace(ESRGAN, script=Script(end="failed", error="out of memory"))
     api.models[ESRGAN.name] = bad
     words = ["run", "poster.toml", "prompt=a lake", "--key", "poster"]
@@ -102,7 +102,7 @@ def test_a_dry_run_checks_every_step_and_creates_nothing(api: ScriptedAPI, comma
         ("--cancel-after=5m", "--cancel-after is for a job"),
     ],
 )
-def test_an_option_that_is_for_jobs_is_refused(command: Command, option: str, problem: str) -> None:
+def test_an_option_for_jobs_is_refused_for_a_chain(command: Command, option: str, problem: str) -> None:
     outcome = command("run", "poster.toml", "prompt=a lake", option)
     assert outcome.code == 2
     assert problem in outcome.err

@@ -91,7 +91,7 @@ def test_a_killed_application_resumes_its_hundred_jobs(submits: str, api: Script
     assert results(start(command, RESUMES).end()) == []
 
 
-def test_one_that_is_killed_while_it_submits_submits_the_same_keys_again(
+def test_an_application_killed_while_submitting_submits_the_same_keys_again(
     submits: str, api: ScriptedAPI, command: Command
 ) -> None:
     application = start(command, submits)

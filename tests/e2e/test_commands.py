@@ -47,7 +47,7 @@ def test_wait_takes_over_a_prediction_that_was_made_elsewhere(api: ScriptedAPI, 
     assert command("resume").error == "no unfinished jobs"
 
 
-def test_wait_has_the_budget_and_the_exit_codes_of_run(api: ScriptedAPI, command: Command) -> None:
+def test_wait_has_the_time_limits_and_exit_codes_of_run(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, script=FAILING)
     outcome = command("wait", name, "--poll-interval", "0.1", "--max-poll-attempts", "2")
     assert outcome.code == 5
@@ -61,7 +61,7 @@ def test_wait_has_the_budget_and_the_exit_codes_of_run(api: ScriptedAPI, command
 @pytest.mark.parametrize(
     ("options", "folder"), [([], "mine"), (["--save", "elsewhere"], "elsewhere"), (["--no-save"], None)]
 )
-def test_wait_keeps_outputs_where_it_says_else_where_the_job_says(
+def test_wait_saves_outputs_in_its_own_folder_or_else_in_the_jobs(
     api: ScriptedAPI, command: Command, options: list[str], folder: str | None
 ) -> None:
     name = created(api, command, FLUX, "prompt=x", "--save", "mine", script=PAINTING)
@@ -72,7 +72,7 @@ def test_wait_keeps_outputs_where_it_says_else_where_the_job_says(
     assert kept == ({folder} if folder else set())
 
 
-def test_wait_keeps_nothing_of_a_job_that_was_to_keep_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_wait_keeps_no_outputs_of_a_job_with_no_save(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, FLUX, "prompt=x", "--no-save", script=PAINTING)
     api.predictions[0].finish()
     assert "files" not in command("wait", name).response
@@ -81,7 +81,7 @@ def test_wait_keeps_nothing_of_a_job_that_was_to_keep_nothing(api: ScriptedAPI, 
 
 @pytest.mark.parametrize("verb", ["wait", "show", "cancel"])
 @pytest.mark.parametrize("name", ["abc", "../../account", "a b?c#d"])
-def test_an_id_that_is_none_is_the_callers_mistake(api: ScriptedAPI, command: Command, verb: str, name: str) -> None:
+def test_an_invalid_id_is_a_usage_error(api: ScriptedAPI, command: Command, verb: str, name: str) -> None:
     outcome = command(verb, name)
     assert outcome.code == 2
     known = "`replicate-job list` has those of this machine"
@@ -89,7 +89,7 @@ def test_an_id_that_is_none_is_the_callers_mistake(api: ScriptedAPI, command: Co
     assert outcome.out == b""
 
 
-def test_show_tells_the_status_of_now_and_leaves_the_prediction(api: ScriptedAPI, command: Command) -> None:
+def test_show_prints_the_current_status_and_changes_nothing(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command)
     outcome = command("show", name)
     assert (outcome.code, outcome.err) == (0, "")
@@ -97,7 +97,7 @@ def test_show_tells_the_status_of_now_and_leaves_the_prediction(api: ScriptedAPI
     assert outcome.response["completed_at"] is None
 
 
-def test_show_has_from_the_journal_what_the_api_has_deleted(command: Command) -> None:
+def test_show_prints_deleted_data_from_the_journal(command: Command) -> None:
     with ScriptedAPI(expire=0.3, script=Script(output=[PICTURE])) as expiring:
         command.environment |= expiring.environment
         whole = command("run", FLUX, "prompt=x").response
@@ -121,7 +121,7 @@ def test_cancel_says_that_a_prediction_has_ended_already(command: Command) -> No
     assert outcome.response["status"] == "succeeded"
 
 
-def test_a_canceled_job_is_finished_for_the_journal_too(api: ScriptedAPI, command: Command) -> None:
+def test_cancel_finishes_the_job_in_the_journal(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command)
     command("cancel", name)
     assert command("list", "--json").json[0]["status"] == "canceled"
@@ -160,7 +160,7 @@ def test_resume_goes_on_after_a_job_that_cannot_be_finished(api: ScriptedAPI, co
     assert summary == "1 of 2 unfinished jobs succeeded"
 
 
-def test_resume_has_a_budget_of_its_own(api: ScriptedAPI, command: Command) -> None:
+def test_resume_has_time_limits_of_its_own(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, HELLO, "text=x", "--poll-interval", "0.1", "--max-poll-attempts", "1")
     outcome = command("resume", "--max-poll-attempts", "3")
     assert outcome.code == 5
@@ -174,7 +174,7 @@ def test_resume_has_a_budget_of_its_own(api: ScriptedAPI, command: Command) -> N
     assert process.end().code == 0
 
 
-def test_quiet_commands_say_nothing_but_errors(command: Command) -> None:
+def test_quiet_commands_print_only_errors(command: Command) -> None:
     name = command("run", HELLO, "text=x").response["prediction_id"]
     for words in (["resume"], ["list"], ["cancel", name]):
         assert command(*words, "-q").err == ""
@@ -200,7 +200,7 @@ def test_list_shows_the_newest_first_with_totals(api: ScriptedAPI, command: Comm
     assert len(newest.out.splitlines()) == 2
 
 
-def test_a_limit_of_the_list_holds_for_its_batches_too(command: Command) -> None:
+def test_limit_of_list_applies_to_batches_too(command: Command) -> None:
     for name in ("a", "b"):
         (command.folder / f"{name}.jsonl").write_text('{"text": "x"}\n')
         command("batch", HELLO, f"{name}.jsonl", "--results", f"{name}.out", "--no-report")
@@ -235,7 +235,7 @@ def test_a_job_without_a_key_of_which_nothing_was_sent_leaves_no_line(command: C
     assert command("list", "--json").json == []
 
 
-def test_an_empty_journal_is_listed_as_one(command: Command) -> None:
+def test_list_says_that_a_journal_is_empty(command: Command) -> None:
     outcome = command("list")
     assert (outcome.code, outcome.out, outcome.error) == (0, b"", "no jobs yet")
     assert command("list", "--json").json == []
@@ -268,7 +268,7 @@ def test_a_model_without_a_schema_says_so(api: ScriptedAPI, command: Command) ->
     assert outcome.error == "error: the API shows no schema for acme/secret"
 
 
-def test_check_tells_token_network_account_and_journal(api: ScriptedAPI, command: Command) -> None:
+def test_check_reports_token_network_account_and_journal(api: ScriptedAPI, command: Command) -> None:
     outcome = command("check")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.decode().splitlines()

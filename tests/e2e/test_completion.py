@@ -1,4 +1,4 @@
-"""What the Tab key offers: by click's protocol, and in bash itself."""
+"""Shell completion: by click's protocol, and in bash itself."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def test_models_of_this_machine_are_offered(command: Command, verb: str) -> None
         (("serve", "m"), "dir"),
     ],
 )
-def test_files_and_folders_are_offered_where_they_are_meant(
-    command: Command, words: tuple[str, ...], kind: str
-) -> None:
+def test_files_and_folders_are_offered_for_their_options(command: Command, words: tuple[str, ...], kind: str) -> None:
     assert offered(command, *words)[0] == (kind, words[-1])
 
 

@@ -56,7 +56,7 @@ def test_records_and_the_summary_say_what_it_cost(api: ScriptedAPI, command: Com
     assert "Cost" in (command.folder / "report.html").read_text()
 
 
-def test_a_dry_run_estimates_by_the_table_and_then_by_what_was_learned(api: ScriptedAPI, command: Command) -> None:
+def test_a_dry_run_estimates_by_the_table_and_later_by_past_predictions(api: ScriptedAPI, command: Command) -> None:
     write(command, *({"prompt": "a", "num_outputs": number} for number in (1, 2, 4)))
     outcome = batch(command, "--dry-run", target=FLUX)
     cost = outcome.json["cost"]
@@ -80,7 +80,7 @@ def test_a_dry_run_estimates_by_the_table_and_then_by_what_was_learned(api: Scri
     }
 
 
-def test_a_limit_of_cost_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_max_cost_stops_a_batch_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=10)
     texts(command, 20)
     words = ["--price", "0.01/run", "--max-cost"]
@@ -107,7 +107,7 @@ def test_a_limit_of_cost_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, com
         (["--max-cost", "five"], "'five' is no amount of USD above 0"),
     ],
 )  # fmt: skip
-def test_what_cannot_hold_is_refused_before_anything_is_created(
+def test_an_unusable_cost_limit_is_refused_before_anything_is_created(
     api: ScriptedAPI, command: Command, words: list[str], says: str
 ) -> None:
     texts(command, 2)
@@ -117,7 +117,7 @@ def test_what_cannot_hold_is_refused_before_anything_is_created(
     assert not api.count("create")
 
 
-def test_a_file_of_prices_that_is_wrong_stops_a_batch_before_it_begins(api: ScriptedAPI, command: Command) -> None:
+def test_a_wrong_price_file_stops_a_batch_before_it_begins(api: ScriptedAPI, command: Command) -> None:
     texts(command, 1)
     place = command.folder / "mine.toml"
     place.write_text('[models]\n"a/b" = 3')
@@ -132,7 +132,7 @@ def test_a_file_of_prices_that_is_wrong_stops_a_batch_before_it_begins(api: Scri
 @pytest.mark.long
 @pytest.mark.parametrize("price", ["0.01/run", "0.001/second"])
 @pytest.mark.replicate_api(list_lag=1, faults="create:drop-after=0.1,get:503=0.02")
-def test_killed_and_started_again_with_64_under_way_it_never_costs_more_than_was_said(
+def test_a_batch_of_64_concurrent_rows_that_is_killed_never_costs_more_than_announced(
     api: ScriptedAPI, command: Command, price: str
 ) -> None:
     seed = random.randrange(2**32)  # noqa: S311 - another each time, and repeatable by what it tells
@@ -169,7 +169,7 @@ def test_killed_and_started_again_with_64_under_way_it_never_costs_more_than_was
     assert ids == {prediction.id for prediction in api.predictions}, story
 
 
-def test_the_list_says_what_jobs_and_batches_cost_and_what_each_model_did(api: ScriptedAPI, command: Command) -> None:
+def test_list_cost_shows_the_cost_of_jobs_batches_and_models(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=10)
     prices = command.folder / "prices.toml"
     prices.write_text(f'[models]\n"{HELLO}" = "0.001/second"\n')
@@ -211,7 +211,7 @@ def test_what_a_limit_of_time_leaves_asks_for_a_larger_one(api: ScriptedAPI, com
     assert "2 still to run: the same command with a larger --max-predict-time goes on with them" in outcome.err
 
 
-def test_models_have_a_price_each_and_one_limit(api: ScriptedAPI, command: Command) -> None:
+def test_several_models_have_their_own_prices_and_one_limit(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=1)
     api.models["acme/second"] = msgspec.structs.replace(api.models[HELLO], name="acme/second")
     texts(command, 10)

@@ -1,4 +1,4 @@
-"""A row of the journal that a fault of the disk has changed: it is named, and the others are as they were."""
+"""A row of the journal that a disk fault has damaged: it is named, and the other rows work."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_resume_finishes_the_others(api: ScriptedAPI, command: Command) -> None:
     }
 
 
-def test_show_has_the_prediction_all_the_same(api: ScriptedAPI, command: Command) -> None:
+def test_show_gets_the_prediction_of_a_damaged_job_from_the_api(api: ScriptedAPI, command: Command) -> None:
     command("run", PRIVATE, "--key", "a")
     damage(command, "prediction", "{", "key = 'a'")
     outcome = command("show", api.predictions[0].id)
@@ -73,7 +73,7 @@ def test_show_has_the_prediction_all_the_same(api: ScriptedAPI, command: Command
 
 
 @pytest.mark.parametrize(("column", "value"), [("job", "{"), ("prediction", b"\xff"), ("state", "finished")])
-def test_a_batch_does_the_rest_and_pays_nothing_twice(
+def test_a_batch_with_a_damaged_row_finishes_the_others_and_pays_nothing_twice(
     api: ScriptedAPI, command: Command, column: str, value: Any
 ) -> None:
     (command.folder / "rows.jsonl").write_text("".join(f'{{"n": {number}}}\n' for number in range(1, 5)))

@@ -25,7 +25,9 @@ def announced(outcome: Outcome) -> float:
 
 
 @pytest.mark.parametrize("fault", ["429(body=1)", "429(header=1)", "429(date=1)", "429(detail=1)"])
-def test_a_throttled_create_is_sent_again_when_the_api_said(api: ScriptedAPI, command: Command, fault: str) -> None:
+def test_a_throttled_create_is_sent_again_at_the_time_that_the_api_named(
+    api: ScriptedAPI, command: Command, fault: str
+) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x")
     assert outcome.code == 0
@@ -38,7 +40,7 @@ def test_a_throttled_create_is_sent_again_when_the_api_said(api: ScriptedAPI, co
 
 
 @pytest.mark.parametrize("fault", ["429()", "429(header=soon)", "429(body=-5)", "429(header=nan)", "429(date=-90)"])
-def test_a_429_that_says_nothing_useful_is_waited_out_briefly(api: ScriptedAPI, command: Command, fault: str) -> None:
+def test_after_a_429_without_a_usable_time_the_wait_is_short(api: ScriptedAPI, command: Command, fault: str) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x")
     assert announced(outcome) < 2
@@ -47,9 +49,7 @@ def test_a_429_that_says_nothing_useful_is_waited_out_briefly(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("fault", ["429(body=86400)", "429(header=1e9)", "429(date=99999)"])
-def test_a_429_that_asks_for_the_absurd_is_an_error_that_says_so(
-    api: ScriptedAPI, command: Command, fault: str
-) -> None:
+def test_a_429_with_an_absurd_time_is_an_error(api: ScriptedAPI, command: Command, fault: str) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x", "--key", "k")
     assert outcome.code == 3
@@ -60,7 +60,7 @@ def test_a_429_that_asks_for_the_absurd_is_an_error_that_says_so(
     assert command("run", HELLO, "text=x", "--key", "k").code == 0
 
 
-def test_without_credit_nothing_is_tried_again(api: ScriptedAPI, command: Command) -> None:
+def test_a_402_is_not_retried(api: ScriptedAPI, command: Command) -> None:
     api.faults.next("create", "402")
     outcome = command("run", HELLO, "text=x")
     assert outcome.code == 3
@@ -83,9 +83,7 @@ def test_without_credit_nothing_is_tried_again(api: ScriptedAPI, command: Comman
         "408-after",
     ],
 )
-def test_a_create_with_an_unclear_answer_is_looked_for_and_found(
-    api: ScriptedAPI, command: Command, fault: str
-) -> None:
+def test_an_ambiguous_create_is_looked_up_and_found(api: ScriptedAPI, command: Command, fault: str) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x")
     assert outcome.code == 0
@@ -97,9 +95,7 @@ def test_a_create_with_an_unclear_answer_is_looked_for_and_found(
     assert api.count("create") == 1
 
 
-def test_a_create_that_made_nothing_is_sent_again_once_the_list_had_its_time(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_a_create_that_made_nothing_is_sent_again_once_the_list_is_current(api: ScriptedAPI, command: Command) -> None:
     """All at once, since each waits some seconds for the list."""
     faults = ["html", "empty", "500", "nonsense", "drop", "close", "408"]
     api.faults.next("create", *faults)

@@ -103,9 +103,7 @@ def test_the_same_key_sends_the_same_file_once(api: ScriptedAPI, command: Comman
     assert (len(api.predictions), api.count("file")) == (1, 1)
 
 
-def test_data_that_looks_like_the_journals_word_for_a_file_is_data_also_after_a_restart(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_data_in_the_journals_format_of_a_file_stays_data_after_a_restart(api: ScriptedAPI, command: Command) -> None:
     """Only the job's own author makes a file of a path, with ``@``."""
     secret = command.folder / "secret"
     secret.write_bytes(b"not to be sent")

@@ -58,7 +58,7 @@ def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
     assert fleet.query("SELECT * FROM replicate_job.workers") == []
 
 
-def test_a_worker_whose_database_is_away_is_alive_to_its_probe(fleet: Fleet) -> None:
+def test_the_liveness_probe_passes_while_the_database_is_unreachable(fleet: Fleet) -> None:
     """A restart would mend nothing: Kubernetes' liveness probes are not to fail for what a pod depends on."""
     fleet.start(1)
     fleet.postgres.execute(f"ALTER DATABASE {fleet.name} ALLOW_CONNECTIONS false")
@@ -73,7 +73,7 @@ def test_a_worker_whose_database_is_away_is_alive_to_its_probe(fleet: Fleet) -> 
     assert fleet.command("worker", "--check").code in {0, 1}
 
 
-def test_an_account_that_takes_less_than_the_fleet_was_told_refuses_few(fleet: Fleet, api: ScriptedAPI) -> None:
+def test_a_rate_limit_below_the_fleets_rate_causes_few_429s(fleet: Fleet, api: ScriptedAPI) -> None:
     api.faults.limit(rate=5, burst=10)
     fleet.start(2)
     prompts = pictures(60)
@@ -174,7 +174,7 @@ def test_rows_that_are_not_over_while_no_worker_lives_are_told_and_no_token_is_n
     following.end()
 
 
-def test_a_grid_without_a_file_and_further_attempts_are_the_workers_too(fleet: Fleet, api: ScriptedAPI) -> None:
+def test_workers_run_a_grid_without_a_file_and_retries(fleet: Fleet, api: ScriptedAPI) -> None:
     broken = set[str]()
 
     def once(given: dict[str, Any]) -> Script:
@@ -218,7 +218,7 @@ def test_chains_whose_workers_are_killed_create_each_step_once(
         (["--fleet", "--max-predict-time", "5m"], "--max-predict-time is not for --fleet"),
     ],
 )
-def test_options_that_do_not_go_together_are_told(command: Command, words: list[str], told: str) -> None:
+def test_options_that_exclude_each_other_are_refused(command: Command, words: list[str], told: str) -> None:
     (command.folder / "rows.csv").write_text("prompt\na\n", encoding="utf-8")
     done = command("batch", SDXL, "rows.csv", *words)
     assert (done.code, told in done.err) == (2, True)

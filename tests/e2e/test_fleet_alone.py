@@ -65,7 +65,9 @@ def test_a_worker_ends_within_its_grace(fleet: Fleet, line: Line, go_away: Away)
 @pytest.mark.parametrize(
     "words", [["batch", SDXL, "rows.jsonl", "--fleet", "--rate", "60/min"], ["results", "--follow"]]
 )
-def test_who_follows_a_batch_can_leave_it(fleet: Fleet, line: Line, go_away: Away, words: list[str]) -> None:
+def test_following_a_batch_can_be_interrupted_while_the_database_is_unreachable(
+    fleet: Fleet, line: Line, go_away: Away, words: list[str]
+) -> None:
     batch = fleet.submit([f"picture {number}" for number in range(50)])
     if words[0] == "results":
         words = [*words, batch]

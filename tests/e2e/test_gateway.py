@@ -96,7 +96,7 @@ def test_a_local_run_sends_no_header(command: Command) -> None:
         ("Prefer: wait", "Prefer is a header that replicate-job writes itself: leave it out"),
     ],
 )
-def test_headers_that_are_none_are_one_line_without_their_values(
+def test_invalid_headers_are_one_line_without_their_values(
     api: ScriptedAPI, command: Command, text: str, said: str
 ) -> None:
     outcome = command("run", HELLO, "text=you", env={"REPLICATE_JOB_HEADERS": text})
@@ -130,13 +130,13 @@ def test_a_clients_headers_go_with_all_of_its_requests(api: ScriptedAPI) -> None
 
 @pytest.mark.parametrize("wrong", [{"x-key": None}, {"x-key": "cf_secret\r\nx: y"}, {1: "cf_secret"}, {"": "a"}])
 @pytest.mark.usefixtures("api")
-def test_headers_from_python_that_are_none_are_an_error_without_their_values(wrong: Any) -> None:
+def test_invalid_headers_from_python_are_an_error_without_their_values(wrong: Any) -> None:
     with pytest.raises(JobError, match=r"^headers: ") as caught:
         run(HELLO, {"text": "you"}, headers=wrong)
     assert "secret" not in str(caught.value)
 
 
-def test_cloudflares_gateway_is_told_neither_to_repeat_nor_to_cache(
+def test_cloudflares_gateway_is_told_not_to_retry_or_cache(
     api: ScriptedAPI, command: Command, gateway: Gateway
 ) -> None:
     """A create request that a gateway sends again is paid for again; a list from its cache hides what was made."""
@@ -188,7 +188,7 @@ def test_a_ca_of_ones_own_is_trusted_where_the_variable_names_its_file(
 
 
 @pytest.mark.parametrize("words", [("run", HELLO, "text=you"), ("check",), ("show", "x" * 26)])
-def test_an_unknown_issuer_is_said_at_once_with_the_variable_to_set(
+def test_the_error_of_an_unknown_issuer_names_the_variable_to_set(
     command: Command, secure: Gateway, words: tuple[str, ...]
 ) -> None:
     command.environment.pop("SSL_CERT_FILE", None)
@@ -201,7 +201,7 @@ def test_an_unknown_issuer_is_said_at_once_with_the_variable_to_set(
 
 @pytest.mark.parametrize(("name", "said"), [("gone.pem", "which cannot be read: No such file"), ("", "cannot be read"),
                                             ("names", "which holds no certificate")])  # fmt: skip
-def test_a_file_of_certificates_that_is_none_is_an_error(
+def test_an_invalid_certificate_file_is_an_error(
     command: Command, secure: Gateway, certificates: Path, name: str, said: str
 ) -> None:
     named = str(certificates / name) if name else ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
 
-def test_a_batch_tells_how_it_is_while_it_runs(
+def test_a_running_batch_serves_its_health(
     command: Command, api: ScriptedAPI, raw: Callable[[str, str], bytes]
 ) -> None:
     api.next(Script(duration=math.inf), Script(duration=math.inf))
@@ -33,7 +33,7 @@ def test_a_batch_tells_how_it_is_while_it_runs(
     assert running.end().code == 0
 
 
-def test_a_port_that_is_none_is_an_error_of_the_command_line(command: Command) -> None:
+def test_an_invalid_health_port_is_a_usage_error(command: Command) -> None:
     outcome = command("batch", "acme/private", "rows.jsonl", "--results", "r.jsonl", "--health-port", "many")
     assert outcome.code == 2
     assert "'many' is no port" in outcome.err

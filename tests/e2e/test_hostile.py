@@ -1,4 +1,4 @@
-"""Values that nobody should send: one line, and nothing else is held up."""
+"""Invalid and extreme values: each is an error of one line, and delays nothing else."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_a_journal_that_may_only_be_read_is_one_line(api: ScriptedAPI, command: 
     assert len(api.predictions) == 1
 
 
-def test_a_journal_that_another_process_holds_is_waited_for_and_then_told(api: ScriptedAPI, command: Command) -> None:
+def test_a_journal_that_stays_locked_is_an_error_after_a_wait(api: ScriptedAPI, command: Command) -> None:
     command("list")
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -110,7 +110,7 @@ def test_a_journal_that_another_process_holds_is_waited_for_and_then_told(api: S
         assert not api.predictions
 
 
-def test_a_journal_that_is_held_for_a_moment_is_no_trouble(api: ScriptedAPI, command: Command) -> None:
+def test_a_journal_that_is_locked_for_a_moment_is_waited_for(api: ScriptedAPI, command: Command) -> None:
     command("list")
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -142,7 +142,7 @@ def has_open(process: Process, path: Path) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc tells when the command has come to the journal")
-def test_a_second_ctrl_c_leaves_while_the_journal_is_held(command: Command) -> None:
+def test_a_second_ctrl_c_ends_the_process_while_the_journal_is_locked(command: Command) -> None:
     command("list")
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -152,5 +152,5 @@ def test_a_second_ctrl_c_leaves_while_the_journal_is_held(command: Command) -> N
         process.interrupt()
         assert not process.ends_within(0.7)
         process.interrupt()
-        assert process.ends_within(7)  # whoever waits for the journal does so for 10 s
+        assert process.ends_within(7)  # a wait for the journal takes 10 s
         assert process.end().code == 130

@@ -27,9 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**cache, **ours, **own}
 
 
-def test_a_budget_that_is_over_says_that_the_prediction_has_ended_and_resume_runs_it_again(
-    command: Command, environment: dict[str, str]
-) -> None:
+def test_after_a_local_timeout_resume_runs_the_prediction_again(command: Command, environment: dict[str, str]) -> None:
     outcome = command("run", HELLO, "text=you", "--local", *SHORT, env=environment)
     assert outcome.code == 5
     seen = outcome.response
@@ -74,7 +72,7 @@ def states(command: Command) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("words", [["--no-wait"], []])
-def test_a_local_run_that_would_not_wait_is_a_usage_error(command: Command, words: list[str]) -> None:
+def test_local_with_no_wait_is_a_usage_error(command: Command, words: list[str]) -> None:
     waits = "true" if words else "false"
     (command.folder / "job.toml").write_text(f'model = "{HELLO}"\nwait_for_completion = {waits}\n')
     outcome = command("run", "job.toml", "--local", *words)
@@ -85,7 +83,9 @@ def test_a_local_run_that_would_not_wait_is_a_usage_error(command: Command, word
     assert not command.journal.exists()
 
 
-def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environment: dict[str, str]) -> None:
+def test_the_original_run_job_paints_a_picture_of_its_aspect_ratio(
+    command: Command, environment: dict[str, str]
+) -> None:
     seed = Path(__file__).parents[2] / "run.xs"
     outcome = command("run", str(seed), "--local", env=environment)
     assert outcome.response["status"] == "succeeded"
@@ -151,7 +151,9 @@ def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environme
     assert stranger.error.endswith("; all others run on Replicate, without --local (in Python local=True)")
 
 
-def test_a_prompt_that_is_not_painted_is_said_to_be_a_card(command: Command, environment: dict[str, str]) -> None:
+def test_stderr_says_that_a_prompt_that_cannot_be_painted_became_a_card(
+    command: Command, environment: dict[str, str]
+) -> None:
     outcome = command(
         "run", "black-forest-labs/flux-schnell", "prompt=a red car by a lake", "aspect_ratio=9:16", "--local",
         env=environment,

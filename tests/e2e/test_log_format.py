@@ -30,7 +30,7 @@ def lines(outcome: Outcome) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_a_job_says_names_its_key_prediction_and_model(command: Command, api: ScriptedAPI) -> None:
+def test_a_jobs_lines_name_its_key_prediction_and_model(command: Command, api: ScriptedAPI) -> None:
     api.next(Script(duration=0.2, logs="loading\n", end="failed", error="out of memory"))
     outcome = command("run", MODEL, "n=1", "--key", "mine", "--no-save", "-v", *JSON)
     assert outcome.code == 1
@@ -69,7 +69,7 @@ def test_a_batch_names_itself_and_its_rows(command: Command, api: ScriptedAPI) -
     assert broken["key"].startswith(f"{batch}/")
 
 
-def test_quiet_leaves_errors_alone(command: Command, api: ScriptedAPI) -> None:
+def test_quiet_writes_only_errors(command: Command, api: ScriptedAPI) -> None:
     api.next(Script(end="failed", error="no"))
     outcome = command("run", MODEL, "n=1", "--no-save", "-q", *JSON)
     assert [line["level"] for line in lines(outcome)] == ["error"]
@@ -81,7 +81,7 @@ def test_errors_of_the_command_line_are_objects_too(command: Command, words: tup
     assert line["level"] == "error"
 
 
-def test_the_option_wins_over_the_variable_and_a_wrong_one_is_said(command: Command) -> None:
+def test_the_option_wins_over_the_variable_and_a_wrong_variable_is_an_error(command: Command) -> None:
     asked = command("show", "no-such", "--log-format=text", env={"REPLICATE_JOB_LOG_FORMAT": "json"})
     assert asked.error.startswith("error: ")
     wrong = command("show", "no-such", env={"REPLICATE_JOB_LOG_FORMAT": "xml"})

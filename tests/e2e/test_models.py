@@ -30,7 +30,7 @@ def listed(command: Command, *words: Any) -> list[dict[str, Any]]:
     return msgspec.json.decode(command("models", "--json", *words).out, type=list[dict[str, Any]])
 
 
-def test_piped_it_is_a_line_a_model_with_columns_and_no_tabs(command: Command) -> None:
+def test_a_pipe_gets_one_line_a_model_with_aligned_columns(command: Command) -> None:
     outcome = command("models")
     assert (outcome.code, outcome.err) == (0, "")
     heading, *lines = outcome.out.decode().splitlines()
@@ -54,7 +54,7 @@ def test_on_a_terminal_each_note_stands_below_its_name_within_the_width(command:
     assert notes == " ".join(model["description"] for model in models)
 
 
-def test_ones_own_models_are_told_from_the_others_and_steer_no_terminal(command: Command, own: Path) -> None:
+def test_own_models_are_marked_and_cannot_control_the_terminal(command: Command, own: Path) -> None:
     (mine,) = [model for model in listed(command, own) if model["model"] == "me/mine"]
     assert (mine["kind"], mine["size"], mine["stands_in"]) == ("yours", "", False)
     assert mine["folder"] == str(own / "me" / "mine")
@@ -73,7 +73,7 @@ def test_every_built_in_model_says_what_it_is_and_what_it_costs(command: Command
         assert model["stands_in"] == model["description"].startswith("A stand-in, not ")
 
 
-def test_a_model_that_cannot_be_read_is_said_and_hides_no_other(command: Command, own: Path) -> None:
+def test_an_unreadable_model_is_reported_and_hides_no_other(command: Command, own: Path) -> None:
     config = own / "me" / "torn" / "cog.yaml"
     config.parent.mkdir()
     config.write_text("build: {}\n")

@@ -154,7 +154,7 @@ def test_a_program_keeps_outputs_there_and_finishes_what_was_interrupted(
 
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("verb", ["run", "batch"])
-def test_a_bucket_that_there_is_not_is_told_before_anything_is_paid_for(
+def test_a_missing_bucket_is_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command, verb: str
 ) -> None:
     (command.folder / "rows.csv").write_text("prompt\none\n")
@@ -195,7 +195,7 @@ def test_a_store_that_refuses_an_output_leaves_the_job_to_resume(api: ScriptedAP
         ("az://pictures/{id}?sig=s3cret", "the URL of a store has no query"),
     ],
 )
-def test_a_template_that_is_wrong_is_told_before_anything_is_asked(
+def test_a_wrong_template_is_an_error_before_any_request(
     api: ScriptedAPI, command: Command, save: str, message: str
 ) -> None:
     outcome = command("run", FLUX, "prompt=x", "--save", save)

@@ -23,7 +23,7 @@ def batch(command: Command) -> list[str]:
     return ["batch", HELLO, "rows.csv", "--results", "r.jsonl"]
 
 
-def test_ctrl_c_in_a_batch_is_answered_in_whole_lines(api: ScriptedAPI, command: Command) -> None:
+def test_after_ctrl_c_a_batch_writes_whole_lines(api: ScriptedAPI, command: Command) -> None:
     api.next(*[ENDLESS] * 3)
     seated = command.on_one_terminal(*batch(command))
     api.wait_until(lambda: len(api.predictions) == 3)
@@ -35,7 +35,7 @@ def test_ctrl_c_in_a_batch_is_answered_in_whole_lines(api: ScriptedAPI, command:
     assert len(lines) == 2
 
 
-def test_a_second_ctrl_c_gives_the_cursor_back(api: ScriptedAPI, command: Command) -> None:
+def test_a_second_ctrl_c_shows_the_cursor_again(api: ScriptedAPI, command: Command) -> None:
     api.next(*[ENDLESS] * 3)
     seated = command.on_one_terminal(*batch(command))
     api.wait_until(lambda: len(api.predictions) == 3)

@@ -24,7 +24,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_transfers_that_are_cut_short_still_give_every_file_whole(command: Command) -> None:
+def test_interrupted_downloads_still_give_every_file_whole(command: Command) -> None:
     files = [OutputFile(content=bytes([number]) * 200_000, name=f"{number}.bin") for number in range(40)]
     with ScriptedAPI(script=Script(output=files), faults="download:truncate=0.2,download:drop=0.1", seed=7) as api:
         command.environment |= api.environment
@@ -37,7 +37,7 @@ def test_transfers_that_are_cut_short_still_give_every_file_whole(command: Comma
 
 
 @pytest.mark.parametrize("redirect", [False, True])
-def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, redirect: bool) -> None:  # noqa: FBT001 - pytest's
+def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, redirect: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     names = ["../../x", "/etc/passwd", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "a\0b", "-rf", "ü.webp"]
     files = [
         OutputFile(
@@ -93,7 +93,7 @@ def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Comma
 
 
 @pytest.mark.parametrize("gone", [404, 410])
-def test_outputs_that_have_expired_are_told_and_the_response_is_printed(
+def test_expired_outputs_are_an_error_and_the_response_is_printed(
     api: ScriptedAPI, command: Command, gone: int
 ) -> None:
     api.next(Script(output=[OutputFile(content=b"x", name="a.webp", expires=0, gone=gone), PICTURE]))
@@ -131,7 +131,7 @@ def _a_link_to_nowhere(folder: Path) -> None:
 @pytest.mark.parametrize("spoil", [_in_the_way, _a_link_to_nowhere])
 @pytest.mark.parametrize("inside", ["", "deep/er"])
 @pytest.mark.parametrize("verb", ["run", "batch"])
-def test_a_folder_that_takes_no_outputs_is_told_before_anything_is_paid_for(
+def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command, spoil: Callable[[Path], None], inside: str, verb: str
 ) -> None:
     spoil(command.folder / "kept")
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_paid_for(
     assert not api.predictions
 
 
-def test_the_look_at_the_folder_leaves_nothing_behind(api: ScriptedAPI, command: Command) -> None:
+def test_the_check_of_the_folder_leaves_no_file(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed"))
     assert command("run", FLUX, "prompt=x", "--save", "a/b").code == 1
     assert not (command.folder / "a").exists()
@@ -213,7 +213,7 @@ def test_a_host_that_keeps_failing_is_given_up_and_resume_fetches_later(api: Scr
 
 
 @pytest.mark.parametrize("output", [None, []])
-def test_a_success_without_the_files_that_the_schema_promises_is_warned_of(
+def test_a_success_without_the_schemas_files_causes_a_warning(
     api: ScriptedAPI, command: Command, output: object
 ) -> None:
     api.next(Script(output=output), Script(output=output))

@@ -81,7 +81,7 @@ def test_a_process_paused_while_its_create_is_held_open_and_one_that_takes_over_
 
 
 @pytest.mark.parametrize("output_at", [0.1, None], ids=["answered before its end", "held for the whole budget"])
-def test_where_a_second_prediction_cannot_be_prevented_it_is_seen_and_canceled(
+def test_a_second_prediction_that_cannot_be_prevented_is_detected_and_canceled(
     api: ScriptedAPI, command: Command, output_at: float | None
 ) -> None:
     sleeper = stopped(command, "guarded", budget=2)

@@ -1,4 +1,4 @@
-"""Nothing that a server, a model or a file says steers a terminal; what is piped stays as it is."""
+"""Text of a server, a model or a file cannot control the terminal. Piped data is unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unnamed(json: str) -> str:
 
 
 @pytest.mark.parametrize("words", [("-v",), ("-q",), ("--poll-interval", "0.05")])
-def test_output_logs_and_error_of_a_model_are_shown_and_not_obeyed(
+def test_output_logs_and_error_of_a_model_cannot_control_the_terminal(
     api: ScriptedAPI, command: Command, words: tuple[str, ...]
 ) -> None:
     api.next(Script(duration=0.3, end="failed", error=EVIL, output=[EVIL, FINE], logs=f"{EVIL}\n"))
@@ -52,14 +52,14 @@ def test_output_logs_and_error_of_a_model_are_shown_and_not_obeyed(
     assert f"failed: {SHOWN}" in shown
 
 
-def test_text_that_is_streamed_is_shown_and_not_obeyed(api: ScriptedAPI, command: Command) -> None:
+def test_streamed_text_cannot_control_the_terminal(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0.1, output=[LINE, f"\n{FINE}\n", "\x1b", "[31m"], stream=Stream()))
     shown = command.on_terminal("run", LLAMA, "prompt=x", "--stream")
     assert shown.out.decode() == f"{SHOWN_LINE}\n{FINE}\n\\u001b[31m\n"
     told(shown)
 
 
-def test_a_schema_a_list_and_an_account_are_shown_and_not_obeyed(api: ScriptedAPI, command: Command) -> None:
+def test_a_schema_a_list_and_an_account_cannot_control_the_terminal(api: ScriptedAPI, command: Command) -> None:
     evil = {"te\x9bxt": {"type": "string", "description": EVIL, "default": EVIL}}
     api.models["acme/evil"] = ScriptedModel(name="acme/evil", official=True, schema=openapi_schema(evil))
     assert r"te\u009bxt" in told(command.on_terminal("schema", "acme/evil"))
@@ -72,7 +72,7 @@ def test_a_schema_a_list_and_an_account_are_shown_and_not_obeyed(api: ScriptedAP
     assert SHOWN in unnamed(told(command.on_terminal("list", "--json")))
 
 
-def test_what_is_wrong_with_a_file_or_a_word_is_shown_and_not_obeyed(command: Command) -> None:
+def test_error_messages_cannot_control_the_terminal(command: Command) -> None:
     (command.folder / f"{EVIL}.json").write_text("{")
     assert SHOWN in told(command.on_terminal("run", f"{EVIL}.json"))
     assert SHOWN in told(command.on_terminal("run", HELLO, "--input", f"{EVIL}"))
@@ -80,13 +80,13 @@ def test_what_is_wrong_with_a_file_or_a_word_is_shown_and_not_obeyed(command: Co
 
 
 @pytest.mark.parametrize("results", ["-", "/dev/stdout", "results.jsonl"])
-def test_the_results_of_a_batch_are_shown_and_not_obeyed(api: ScriptedAPI, command: Command, results: str) -> None:
+def test_results_of_a_batch_cannot_control_the_terminal(api: ScriptedAPI, command: Command, results: str) -> None:
     (command.folder / "rows.jsonl").write_bytes(msgspec.json.encode({"text": EVIL}) + b"\n")
     api.next(Script(end="failed", error=EVIL, logs=EVIL))
     told(command.on_terminal("batch", HELLO, "rows.jsonl", "--results", results, "-v"))
 
 
-def test_what_is_piped_is_untouched(api: ScriptedAPI, command: Command) -> None:
+def test_piped_data_is_unchanged(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output=EVIL), Script(duration=0.1, output=[LINE, FINE], stream=Stream()))
     assert command("run", HELLO, f"text={FINE}").response["output"] == EVIL
     assert command("run", LLAMA, "prompt=x", "--stream").out.decode() == LINE + FINE

@@ -18,7 +18,7 @@ def stored(command: Command) -> bytes:
     return b"".join(path.read_bytes() for path in command.journal.parent.glob("journal*"))
 
 
-def test_what_is_pruned_is_gone_and_its_key_pays_for_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_a_pruned_jobs_data_is_gone_and_its_key_does_not_pay_again(api: ScriptedAPI, command: Command) -> None:
     command("run", HELLO, "text=words of somebody", "--key", "mine")
     assert "1 jobs" in command("prune", "--older-than", "0s", "--dry-run").err
     assert b"words of somebody" in stored(command)
@@ -44,7 +44,7 @@ def test_a_key_that_is_forgotten_is_free(api: ScriptedAPI, command: Command) -> 
     assert api.count("create") == 2
 
 
-def test_what_is_young_or_unfinished_stays(command: Command) -> None:
+def test_young_and_unfinished_jobs_stay(command: Command) -> None:
     command("run", HELLO, "text=x", "--no-wait")
     command("run", HELLO, "text=y")
     assert "0 jobs" in command("prune", "--older-than", "30d").err
@@ -58,7 +58,7 @@ def test_an_age_that_cannot_be_read_is_refused(command: Command, age: str) -> No
     assert outcome.code == (0 if age == "30" else 2)
 
 
-def test_a_journal_that_others_can_read_is_told_and_left_as_it_is(command: Command) -> None:
+def test_a_journal_that_others_can_read_causes_a_warning_and_keeps_its_mode(command: Command) -> None:
     command("run", HELLO, "text=x")
     assert oct(command.journal.stat().st_mode)[-3:] == "600"
     command.journal.chmod(0o644)

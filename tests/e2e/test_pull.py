@@ -36,7 +36,7 @@ def picture(content: bytes = b"\x89PNG\r\n\x1a\n", **facts: Any) -> Script:
     return Script(duration=0, boot=0, output=[OutputFile(content=content, name="a.png", **facts)])
 
 
-def test_what_others_made_is_kept_once_and_what_expired_is_said_in_one_line(
+def test_outputs_of_others_are_kept_once_and_expired_ones_are_one_line(
     api: ScriptedAPI, command: Command, elsewhere: Elsewhere
 ) -> None:
     kept = elsewhere(api, picture())
@@ -74,7 +74,7 @@ def test_a_prediction_that_is_named_is_shown_each_time(
 
 
 @pytest.mark.replicate_api(faults="download:slow(200ms)=1")
-def test_a_pull_that_is_killed_goes_on_where_it_was(api: ScriptedAPI, command: Command, elsewhere: Elsewhere) -> None:
+def test_a_killed_pull_goes_on_where_it_stopped(api: ScriptedAPI, command: Command, elsewhere: Elsewhere) -> None:
     made = [elsewhere(api, picture(bytes([number]) * 1000)) for number in range(4)]
     words = Script(duration=0, boot=0, output="hello")
     made += [elsewhere(api, words, "replicate/hello-world") for _ in range(4)]

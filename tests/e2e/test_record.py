@@ -46,7 +46,7 @@ def test_a_command_is_recorded_once_and_replayed_without_a_network_and_a_token(
     assert body.read_bytes() == PICTURE
 
 
-def test_a_request_that_was_not_recorded_is_told_and_the_exit_code_says_it(command: Command) -> None:
+def test_an_unrecorded_request_is_named_and_makes_the_exit_code_1(command: Command) -> None:
     command("record", "hello.json", "--", *PAINT)
     quiet = (sys.executable, "-c", "import os, sys; os.system(sys.argv[1] + ' 2>&1'); sys.exit(0)")
     other = f"{sys.executable} -m replicate_job run me/painter prompt=other"
@@ -66,7 +66,7 @@ def test_the_exit_code_is_the_commands_and_a_failed_prediction_is_recorded(comma
     assert (replayed.code, replayed.response["error"]) == (1, "out of memory")
 
 
-def test_nothing_is_written_by_a_command_that_asks_nothing_or_does_not_start(command: Command) -> None:
+def test_a_command_that_sends_no_request_or_does_not_start_writes_nothing(command: Command) -> None:
     idle = command("record", "x.json", "--", sys.executable, "-c", "")
     assert (idle.code, "has sent no request to REPLICATE_BASE_URL" in idle.error) == (2, True)
     absent = command("record", "x.json", "--", "./no-such-program")

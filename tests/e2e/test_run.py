@@ -60,7 +60,7 @@ def test_the_response_is_one_line_of_ten_fields(api: ScriptedAPI, command: Comma
     assert "files" not in outcome.response
 
 
-def test_a_job_that_is_held_open_costs_one_look_up_and_one_create(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_with_a_blocking_wait_costs_one_model_look_up_and_one_create(api: ScriptedAPI, command: Command) -> None:
     command("run", HELLO, "text=you")
     assert [request.operation for request in api.requests if request.path != "/v1/account"] == ["model", "create"]
 
@@ -162,14 +162,14 @@ def test_every_kind_of_target_runs(api: ScriptedAPI, command: Command, target: s
     assert sent(api) == body
 
 
-def test_a_model_that_is_not_there_says_what_was_tried(command: Command) -> None:
+def test_the_error_of_a_missing_model_says_what_was_tried(command: Command) -> None:
     outcome = command("run", "acme/nothing", "x=1")
     assert outcome.code == 2
     assert outcome.error.startswith("error: acme/nothing was not found (tried GET /models/acme/nothing): check the")
 
 
 @pytest.mark.parametrize("target", ["flux", "acme/flux/three", "acme/ü", "acme/x:abc", "run.yaml", "none.xs", ""])
-def test_a_target_that_is_none_is_an_error_of_one_line(api: ScriptedAPI, command: Command, target: str) -> None:
+def test_an_invalid_target_is_an_error_of_one_line(api: ScriptedAPI, command: Command, target: str) -> None:
     outcome = command("run", target)
     assert outcome.code == 2
     assert target in outcome.error
@@ -188,7 +188,7 @@ def test_a_target_that_is_none_is_an_error_of_one_line(api: ScriptedAPI, command
         (["schema", "flux"], "'flux' names no model"),
     ],
 )
-def test_words_are_read_before_a_token_is_asked_for(command: Command, words: list[str], said: str) -> None:
+def test_invalid_words_are_reported_before_a_missing_token(command: Command, words: list[str], said: str) -> None:
     (command.folder / "jobs").mkdir()
     (command.folder / "jobs" / "run.yaml").touch()
     outcome = command(*words, env={"REPLICATE_API_TOKEN": "", "REPLICATE_BASE_URL": "https://replicate.invalid"})
@@ -206,7 +206,7 @@ def test_words_are_read_before_a_token_is_asked_for(command: Command, words: lis
         ("aborted", 4, "prediction {id} was aborted"),
     ],
 )
-def test_an_end_that_is_no_success_has_its_exit_code(
+def test_each_unsuccessful_end_has_its_exit_code(
     api: ScriptedAPI, command: Command, end: str, code: int, said: str
 ) -> None:
     api.next(Script(end=end, error="out of memory"))
@@ -216,7 +216,7 @@ def test_an_end_that_is_no_success_has_its_exit_code(
     assert outcome.response["status"] == end
 
 
-def test_when_the_budget_ends_the_prediction_is_left_and_the_message_says_how_to_go_on(
+def test_after_the_time_limit_the_prediction_goes_on_and_a_hint_says_how_to_wait(
     api: ScriptedAPI, command: Command
 ) -> None:
     api.next(Script(duration=math.inf, output="done"))
@@ -238,14 +238,14 @@ def test_the_hints_name_the_journal_that_was_given(api: ScriptedAPI, command: Co
     assert f"`replicate-job wait {api.predictions[0].id} --journal 'my jobs.db'` goes on" in outcome.error
 
 
-def test_whole_output_while_processing_is_not_the_end(api: ScriptedAPI, command: Command) -> None:
+def test_a_complete_output_while_processing_is_not_the_end(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0.6, output_at=0.1, output="hello"))
     response = command("run", HELLO, "text=x").response
     assert response["status"] == "succeeded"
     assert response["completed_at"]
 
 
-def test_an_unknown_status_is_told_and_waited_out(api: ScriptedAPI, command: Command) -> None:
+def test_an_unknown_status_is_reported_and_waited_for(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(timeline=((0, "queued"), (0.1, "processing")), duration=0.3, output="x"))
     api.faults.next("create", "slow-after(1ms)")  # done without a blocking wait
     outcome = command("run", HELLO, "text=x")
@@ -351,7 +351,7 @@ def test_cancel_after_and_webhook_reach_the_api(api: ScriptedAPI, command: Comma
     assert api.predictions[0].request.headers["cancel-after"] == "5m"
 
 
-def test_a_deadline_that_strikes_ends_the_job_as_canceled(api: ScriptedAPI, command: Command) -> None:
+def test_cancel_after_ends_the_job_as_canceled(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, deadline=0.2))
     assert command("run", HELLO, "text=x", "--cancel-after", "5s").code == 4
 
@@ -373,9 +373,7 @@ def test_a_deadline_that_strikes_ends_the_job_as_canceled(api: ScriptedAPI, comm
         ["text=y"],
     ],
 )
-def test_words_that_make_no_sense_are_refused_and_create_nothing(
-    api: ScriptedAPI, command: Command, words: list[str]
-) -> None:
+def test_invalid_options_are_refused_and_create_nothing(api: ScriptedAPI, command: Command, words: list[str]) -> None:
     outcome = command("run", HELLO, "text=x", *words)
     assert outcome.code == 2
     assert "error: " in outcome.err
@@ -437,7 +435,7 @@ def test_a_failed_stream_keeps_its_text_and_its_exit_code(api: ScriptedAPI, comm
     assert outcome.error.endswith("failed: no memory")
 
 
-def test_verbose_tells_the_status_and_quiet_tells_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_verbose_writes_the_status_and_quiet_nothing(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0.3, output="x"))
     api.faults.next("create", "slow-after(1ms)")
     told = command("run", HELLO, "text=x", "-v", "--poll-interval", "0.05", "--max-poll-attempts", "99").err
@@ -477,7 +475,7 @@ def test_without_a_token_the_error_says_where_to_get_one(command: Command) -> No
         )
 
 
-def test_a_wrong_token_is_told_as_such(command: Command) -> None:
+def test_the_error_of_a_wrong_token_says_so(command: Command) -> None:
     outcome = command("run", HELLO, "text=x", env={"REPLICATE_API_TOKEN": "r8_wrong"})
     assert outcome.code == 3
     assert "401" in outcome.error
@@ -497,7 +495,7 @@ def test_the_journal_is_where_the_option_says(command: Command) -> None:
     assert not command.journal.exists()
 
 
-def test_help_and_version_are_data(command: Command) -> None:
+def test_help_and_version_go_to_stdout(command: Command) -> None:
     for words in (["--version"], ["run", "--version"]):
         assert command(*words).out.decode() == f"replicate-job, version {__version__}\n"
     for words in (["--help"], ["-h"], ["run", "--help"], ["run", "-h"]):
@@ -523,13 +521,13 @@ def test_no_command_shows_the_help(command: Command) -> None:
         ("run.xs", "there is no command 'run.xs': to run it, write `replicate-job run run.xs`"),
     ],
 )
-def test_a_command_that_is_none_gets_a_suggestion(command: Command, word: str, said: str) -> None:
+def test_an_unknown_command_gets_a_suggestion(command: Command, word: str, said: str) -> None:
     outcome = command(word, "prompt=x")
     assert outcome.code == 2
     assert f"error: {said}" in outcome.err
 
 
-def test_an_option_that_is_none_gets_a_suggestion(command: Command) -> None:
+def test_an_unknown_option_gets_a_suggestion(command: Command) -> None:
     outcome = command("run", FLUX, "--savee", "x")
     assert outcome.code == 2
     assert "--save" in outcome.err.splitlines()[-1]
@@ -552,7 +550,7 @@ def test_the_events_of_a_webhook_are_chosen(api: ScriptedAPI, command: Command) 
         (["--webhook", "https://x", "--webhook-events", ","], "name one or more of start, output, logs, completed"),
     ],
 )
-def test_events_that_cannot_be_are_refused(api: ScriptedAPI, command: Command, words: list[str], said: str) -> None:
+def test_invalid_webhook_events_are_refused(api: ScriptedAPI, command: Command, words: list[str], said: str) -> None:
     outcome = command("run", HELLO, "text=x", *words)
     assert outcome.code == 2
     assert said in outcome.err

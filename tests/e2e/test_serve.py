@@ -208,7 +208,7 @@ def test_a_state_that_is_a_file_or_cannot_be_written_is_one_line(command: Comman
         (["--port", "99999"], "99999"),
     ],
 )
-def test_a_wrong_option_is_said_in_one_line_and_nothing_is_served(
+def test_a_wrong_option_is_one_line_and_nothing_is_served(
     command: Command, environment: dict[str, str], words: list[str], said: str
 ) -> None:
     outcome = command("serve", "--port", "0", *words, env=environment)
@@ -220,7 +220,7 @@ def test_a_wrong_option_is_said_in_one_line_and_nothing_is_served(
     assert not (command.folder / "state" / "replicate-job" / "local").exists()
 
 
-def test_with_a_token_it_listens_everywhere_and_says_what_that_opens(serve: Callable[..., Server]) -> None:
+def test_with_a_token_it_listens_on_every_address_and_warns(serve: Callable[..., Server]) -> None:
     server = serve("--host", "0.0.0.0", REPLICATE_JOB_SERVE_TOKEN=f'"{TOKEN}"')  # noqa: S104 - the case
     told = "".join(server.process.line() for _ in range(3))
     assert "open to whoever reaches 0.0.0.0 and has the token" in told
@@ -231,7 +231,7 @@ def test_with_a_token_it_listens_everywhere_and_says_what_that_opens(serve: Call
         server.ask("GET", "/v1/account")
 
 
-def test_faults_strike_as_they_were_named(serve: Callable[..., Server]) -> None:
+def test_fault_injects_the_named_faults(serve: Callable[..., Server]) -> None:
     server = serve("--fault", "list:503=1")
     with pytest.raises(OSError, match="503"):
         server.ask("GET", "/v1/predictions")
@@ -259,7 +259,7 @@ def test_folders_without_a_model_and_models_that_cannot_be_read_are_said_and_the
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_at_once_with_its_models_and_what_ran_says_why(
+def test_a_signal_ends_it_with_its_models_and_running_predictions_say_why(
     serve: Callable[..., Server], models: Path, command: Command, number: int
 ) -> None:
     server = serve("--models", models)
@@ -335,7 +335,7 @@ def test_a_webhook_of_what_a_kill_ended_is_sent_by_the_next_server(
     assert found["urls"]["get"].startswith("http://127.0.0.1:")
 
 
-def test_a_disk_that_is_full_is_said_to_the_caller_and_what_was_there_stays(
+def test_a_full_disk_is_an_error_for_the_client_and_stored_data_stays(
     command: Command, environment: dict[str, str]
 ) -> None:
     limited = ["/bin/sh", "-c", 'ulimit -f 300; exec "$@"', "sh", *command.program]

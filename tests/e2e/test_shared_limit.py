@@ -32,7 +32,7 @@ for _ in range({WORKERS}):
 """
 
 
-def test_prefork_workers_together_keep_the_limit_of_one(api: ScriptedAPI, command: Command) -> None:
+def test_prefork_workers_share_one_rate_limit(api: ScriptedAPI, command: Command) -> None:
     """All create requests at once would be more than twice what the API takes at once."""
     api.faults.limit(rate=10, burst=10)
     outcome = command.execute([sys.executable, "-W", "error", "-c", PREFORK]).end()

@@ -34,7 +34,9 @@ def test_ctrl_c_while_the_command_is_imported_is_quiet(command: Command) -> None
     assert (outcome.code, outcome.out, outcome.err) == (130, b"", "")
 
 
-def test_ctrl_c_during_the_hold_finds_the_prediction_and_cancels_it(api: ScriptedAPI, command: Command) -> None:
+def test_ctrl_c_during_the_blocking_wait_finds_the_prediction_and_cancels_it(
+    api: ScriptedAPI, command: Command
+) -> None:
     process, prediction = running(api, command)
     process.interrupt()
     outcome = process.end()
@@ -100,7 +102,9 @@ def test_ctrl_c_while_a_throttled_create_waits_creates_nothing(api: ScriptedAPI,
     assert command("resume").error == "no unfinished jobs"
 
 
-def test_a_prediction_that_ends_before_the_cancel_arrives_is_told_as_it_is(api: ScriptedAPI, command: Command) -> None:
+def test_a_prediction_that_ends_before_the_cancel_is_reported_with_its_status(
+    api: ScriptedAPI, command: Command
+) -> None:
     process, prediction = running(api, command)
     api.faults.next("list", "slow(200ms)")
     process.interrupt()
@@ -111,7 +115,7 @@ def test_a_prediction_that_ends_before_the_cancel_arrives_is_told_as_it_is(api: 
     assert outcome.err.splitlines()[-1] == f"warning: interrupted: prediction {prediction.id} is succeeded"
 
 
-def test_a_second_ctrl_c_leaves_at_once(api: ScriptedAPI, command: Command) -> None:
+def test_a_second_ctrl_c_ends_the_process_at_once(api: ScriptedAPI, command: Command) -> None:
     process, prediction = running(api, command)
     api.faults.next("cancel", "hang")
     process.interrupt()

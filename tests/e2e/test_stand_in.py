@@ -1,4 +1,4 @@
-"""Whoever looks at what a stand-in answered is told so: on every client's terminal, in results and in the report.
+"""Output of a stand-in is marked as such: on every client's terminal, in results and in the report.
 
 The scripted API's logs are those of a local server in another terminal.
 """
@@ -41,9 +41,7 @@ def test_a_client_of_a_local_server_is_told_once_on_its_own_terminal(api: Script
     assert command("run", PRIVATE, "prompt=a car", "-q").err == ""
 
 
-def test_a_batch_says_in_its_summary_results_and_report_whose_pictures_they_are(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_a_batch_names_the_stand_in_in_its_summary_results_and_report(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n{"prompt": "a car"}\n')
     paint(api, times=2)
     words = ("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl")

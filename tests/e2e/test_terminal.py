@@ -49,7 +49,7 @@ def test_a_failure_stays_on_the_terminal_below_the_line(api: ScriptedAPI, comman
 
 
 @pytest.mark.parametrize("width", [1, 7, 40])
-def test_a_narrow_terminal_is_no_trouble(api: ScriptedAPI, command: Command, width: int) -> None:
+def test_a_narrow_terminal_works(api: ScriptedAPI, command: Command, width: int) -> None:
     api.next(SLOW)
     assert command.on_terminal("run", HELLO, "text=x", width=width).code == 0
     assert command.on_terminal("list", width=width).code == 0
@@ -67,7 +67,7 @@ def test_a_terminal_that_cannot_draw_gets_no_control_characters(
     assert "\x1b" not in outcome.err
 
 
-def test_no_color_is_heeded(api: ScriptedAPI, command: Command) -> None:
+def test_the_variable_no_color_turns_colors_off(api: ScriptedAPI, command: Command) -> None:
     api.next(SLOW)
     outcome = command.on_terminal("run", HELLO, "text=x", env={"NO_COLOR": "1"})
     assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", outcome.err)
@@ -103,7 +103,7 @@ def test_a_reader_that_leaves_early_does_not_stop_the_job(command: Command) -> N
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["schema", HELLO], ["check"]])
-def test_head_gets_its_line_and_nobody_complains(command: Command, words: list[str]) -> None:
+def test_head_gets_its_line_without_an_error(command: Command, words: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = command.start(*words, stdout=writing)
@@ -120,7 +120,7 @@ def test_a_reader_of_stderr_that_leaves_does_not_stop_the_job(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("tail", [">&-", "2>&-", ">&- 2>&-", "<&-"])
-def test_streams_that_are_closed_from_the_start_are_no_trouble(command: Command, tail: str) -> None:
+def test_streams_may_be_closed_from_the_start(command: Command, tail: str) -> None:
     code, told = shell(command, tail, "run", "black-forest-labs/flux-schnell", "prompt=x")
     assert (code, told) == (0, "")
     assert command("list", "--json").json[0]["state"] == "collected"

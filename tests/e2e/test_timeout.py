@@ -36,7 +36,7 @@ def test_run_prints_what_it_saw_last_and_the_same_key_finishes_it(api: ScriptedA
     assert len(api.predictions) == 1
 
 
-def test_wait_and_resume_come_back_too(api: ScriptedAPI, command: Command) -> None:
+def test_wait_and_resume_stop_at_the_timeout_too(api: ScriptedAPI, command: Command) -> None:
     api.next(ENDLESS, ENDLESS)
     names = [command("run", HELLO, f"text={n}", "--no-wait").response["prediction_id"] for n in range(2)]
     outcome = command("wait", names[0], "--timeout", "1s")
@@ -66,7 +66,7 @@ def test_wait_and_resume_come_back_too(api: ScriptedAPI, command: Command) -> No
         ),
     ],
 )
-def test_an_api_that_hangs_before_there_is_a_prediction_is_left_in_time(
+def test_the_timeout_ends_a_wait_for_an_api_that_hangs(
     api: ScriptedAPI, command: Command, words: list[str], operation: str, said: str
 ) -> None:
     (command.folder / "input.json").write_text('{"text": "x"}')
@@ -78,7 +78,7 @@ def test_an_api_that_hangs_before_there_is_a_prediction_is_left_in_time(
     assert not api.predictions
 
 
-def test_ctrl_c_within_the_timeout_cancels_as_ever(api: ScriptedAPI, command: Command) -> None:
+def test_ctrl_c_within_the_timeout_cancels(api: ScriptedAPI, command: Command) -> None:
     api.next(ENDLESS)
     process = command.start("run", HELLO, "text=x", "--timeout", "10m")
     api.wait_until(lambda: api.predictions)
@@ -89,7 +89,7 @@ def test_ctrl_c_within_the_timeout_cancels_as_ever(api: ScriptedAPI, command: Co
 
 
 @pytest.mark.parametrize("text", ["0", "0s", "soon", "-5"])
-def test_a_timeout_that_is_no_time_is_a_usage_error(command: Command, text: str) -> None:
+def test_an_invalid_timeout_is_a_usage_error(command: Command, text: str) -> None:
     outcome = command("run", HELLO, "text=x", "--timeout", text)
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].startswith("error: Invalid value for '--timeout': ")

@@ -66,7 +66,7 @@ def test_ctrl_c_cancels_a_training(api: ScriptedAPI, command: Command) -> None:
     assert outcome.err.splitlines()[-1] == f"warning: interrupted: training {made.id} is canceled"
 
 
-def test_a_training_that_does_not_succeed_is_called_one(api: ScriptedAPI, command: Command) -> None:
+def test_the_message_of_a_failed_training_says_training(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", duration=0.1), Script(duration=math.inf))
     failed = command(*WORDS)
     late = command(*WORDS[:-1], "fox-2", "--timeout", "1s")
@@ -80,7 +80,7 @@ def test_a_training_that_does_not_succeed_is_called_one(api: ScriptedAPI, comman
     assert (canceled.code, again.err) == (0, f"{second} was canceled\n")
 
 
-def test_the_error_of_a_training_calls_it_one(api: ScriptedAPI) -> None:
+def test_the_error_of_a_training_says_training(api: ScriptedAPI) -> None:
     api.next(Script(end="failed", duration=0.1))
     with Client(token=api.token, base_url=api.base_url) as client:
         result = client.train("stability-ai/sdxl", "acme/fox", {"input_images": "https://example.com/a.zip"})
