@@ -74,7 +74,7 @@ class OneRow(Rows):
     def __iter__(self) -> Iterator[Row]:
         return iter([Row(1, {})])
 
-    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one row row row
+    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one row row row row
         return 1
 
 
