@@ -32,7 +32,7 @@ _NONE = Decimal(0)
 
 
 def _cost_of(result: Result) -> Decimal | None:
-    """None where it is not known."""
+    """The cost of a result; None if it is not known."""
     if is_free(result.price, result.stand_in):
         return _NONE
     charge = result.charge
@@ -42,7 +42,7 @@ def _cost_of(result: Result) -> Decimal | None:
 class Limit(ABC):
     """A limit. ``spent`` is the sum of ended predictions; ``held`` counts predictions for which a sum is set aside.
 
-    ``model`` is the job's: a limit for one model takes any. ``option`` of the command line sets it.
+    The parameter ``model`` is the job's model; a limit for one model ignores it. ``option`` sets the limit.
     """
 
     option = "--max-cost"
