@@ -46,6 +46,15 @@ def test_a_large_file_is_uploaded_once_with_its_name_and_type(api: ScriptedAPI, 
     assert api.count("file") == 1
 
 
+@pytest.mark.parametrize("fault", ["429(body=1)", "503", "drop", "drop-after"])
+def test_an_upload_that_fails_for_a_moment_is_sent_again(api: ScriptedAPI, command: Command, fault: str) -> None:
+    """An upload costs nothing, so a second one harms nobody; it used to end the job, and a batch's row."""
+    (command.folder / "a.bin").write_bytes(bytes(300_000))
+    api.faults.next("file", fault)
+    outcome = command("run", SDXL, "image=@a.bin", "--no-save")
+    assert (outcome.code, api.count("file"), api.created) == (0, 2, 1)
+
+
 def test_a_file_of_a_changed_content_is_uploaded_again(api: ScriptedAPI, command: Command) -> None:
     for first in (b"1", b"2"):
         (command.folder / "a.bin").write_bytes(first + bytes(300_000))

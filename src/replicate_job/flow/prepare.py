@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 from replicate_job.decoding import convert
 from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
+from replicate_job.flow.reads import read
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.content import Content, carried, contents, fill
 from replicate_job.inputs.flaws import flaws
@@ -177,7 +179,8 @@ class _Uploads:
     async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         self._context.reporter.note(f"uploading {name}")
         with self._context.telemetry.step("upload"):
-            sent = await self._context.client.upload_file(source, name=name, media_type=media_type)
+            send = partial(self._context.client.upload_file, source, name=name, media_type=media_type)
+            sent = await read(self._context, send)  # a second upload costs nothing
         if not (address := sent.urls.get("get")):
             raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)
