@@ -42,8 +42,9 @@ class _Outcome:
 class AsyncTextStream(AsyncIterator[str]):
     """The text of a prediction, for one ``async for``. The prediction is created when the iteration begins.
 
-    ``result`` is the whole Result, with the saved files, once the stream has ended, even with an error. Before that it
-    raises JobError. ``async with`` closes a stream that is not read to its end.
+    ``result`` is the whole Result, with the saved files, once the stream has ended. After an error it is the result
+    that the error has. Before the end, or without a prediction, it raises JobError. ``async with`` closes a stream that
+    is not read to its end.
     """
 
     def __init__(self, run: Run) -> None:

@@ -359,7 +359,9 @@ async def test_a_job_killed_at_its_nth_request_has_one_prediction(
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
 
 
-async def test_missing_files_are_kept_on_the_next_run(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_the_next_run_downloads_files_that_were_not_saved_or_were_deleted(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     job = Job("black-forest-labs/flux-schnell", {"prompt": "x"})
     async with connect(api) as context:
         assert (await run_job(context, Ask(job, "k"))).files == ()

@@ -60,7 +60,7 @@ OLD = (
 )
 
 
-def test_a_job_stored_by_an_earlier_release_keeps_its_limit_and_its_fingerprint() -> None:
+def test_a_job_stored_by_an_earlier_release_keeps_its_budget_and_its_fingerprint() -> None:
     old, new = decode_job(OLD), Job("a/b", {"n": 1})
     assert (old.budget, old.interval, new.budget, new.interval) == (60, 1, None, None)
     assert fingerprint(old) == fingerprint(new)

@@ -318,7 +318,7 @@ async def test_a_version_can_be_looked_up_and_shows_the_models_schema(
 @pytest.mark.parametrize(
     "path", ["/account", "/predictions", "/models/replicate/hello-world", "/files", "/search?query=a"]
 )
-async def test_the_api_answers_with_v1_once_twice_or_not_at_all(local: Any, path: str) -> None:
+async def test_a_path_may_have_v1_once_twice_or_not_at_all(local: Any, path: str) -> None:
     async with local() as api:
         assert await api.get(path) == await api.get(f"/v1{path}") == await api.get(f"/v1/v1{path}")
 

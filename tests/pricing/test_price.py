@@ -137,7 +137,7 @@ def test_a_missing_price_file_is_an_error_only_if_the_user_named_it(tmp_path: Pa
         read_prices({"REPLICATE_JOB_PRICES": str(tmp_path / "no.toml")})
 
 
-def test_a_user_gives_a_price_or_hardware(tmp_path: Path) -> None:
+def test_a_given_price_is_an_amount_or_the_name_of_hardware(tmp_path: Path) -> None:
     prices = read_prices({"XDG_CONFIG_HOME": str(tmp_path)})
     assert prices.read("gpu-l40s").source == "user"
     assert str(prices.read("0.003/image")) == "0.003/image"

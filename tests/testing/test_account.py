@@ -202,7 +202,7 @@ def test_a_forgotten_prediction_and_its_files_are_freed_from_memory(create: Crea
         assert first() is None
 
 
-def test_queued_scripts_precede_the_servers_and_that_precedes_the_models(create: Create) -> None:
+def test_a_queued_script_is_used_before_the_models_and_the_servers_replaces_the_models(create: Create) -> None:
     model = ScriptedModel(name="acme/own", official=True, script=lambda given: Script(duration=0, output=given["n"]))
     with ScriptedAPI(model) as api:
         api.next(Script(duration=0, output="first"))

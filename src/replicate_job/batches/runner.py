@@ -188,7 +188,7 @@ class BatchRunner:
                 if problem := self._find_problem(item, entries.get(item.name)):
                     failures.append(item.failure(problem))
                 elif (entry := entries.get(item.name)) and self._is_made(item, entry):
-                    self.tally.stored += 1  # a run fetches its files alone
+                    self.tally.stored += 1  # a run creates nothing for it: it downloads missing files at most
                 elif item.repeats or item.name in self._reusable:
                     self.tally.stored += not item.repeats
                 elif entry and self._runs(entry):

@@ -238,7 +238,7 @@ class _Rate(click.ParamType[float | None]):
     "--max-cost",
     type=Dollars(),
     metavar="USD",
-    help="Stop creating once ended and running predictions cost this much: 50, 0.25.",
+    help="The most that the batch may cost: 50, 0.25. Ended and running predictions count.",
 )
 @click.option(
     "--price",

@@ -23,7 +23,9 @@ from replicate_job.journal.open import open_journal
     ),
 )
 @click.option("--older-than", type=Age(), required=True, metavar="AGE", help="The age of a job: 30d, 2w, 12h.")
-@click.option("--forget", is_flag=True, help="Delete their keys too: the same keys may pay again.")
+@click.option(
+    "--forget", is_flag=True, help="Delete their keys too. A job with the same key then runs, and is paid for, again."
+)
 @click.option("--dry-run", is_flag=True, help="Only count, and delete nothing.")
 @common
 async def command(shared: Common, older_than: int, *, forget: bool, dry_run: bool) -> int:

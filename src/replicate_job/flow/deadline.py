@@ -63,8 +63,10 @@ async def deadline(clock: Clock, until: float) -> AsyncIterator[None]:
 
 
 async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], Awaitable[Result]]) -> Result:
-    """Run ``work`` within the ask's timeout. It is called with the context and the ask that it must use.
+    """Run ``work`` within the ask's timeout.
 
+    ``work`` gets copies of the context and of the ask, and uses these. The copied context notes the last known state of
+    the job, and the copied ask has the deadline.
     Raises JobTimeoutError with the last known state of the job, or JobError for an invalid timeout.
     """
     assert ask.timeout is not None  # noqa: S101 - for the type checker: callers pass an ask with a timeout

@@ -421,9 +421,10 @@ class SQLJournal(ABC):
         return owner
 
     async def _created_plainly(self, found: Made) -> bool:  # noqa: ARG002 - a subclass uses it
-        """Write the prediction of a job that has none, in a transaction that many writes share.
+        """Write the prediction in a transaction that many writes share, where a subclass does so; False here.
 
-        False if nothing was written: the job has a prediction, or its claim was lost, or more has to be written.
+        A subclass returns False too if it wrote nothing: the job has a prediction, or its claim was lost, or more has
+        to be written. The caller then uses ``_created_alone``.
         """
         return False
 
