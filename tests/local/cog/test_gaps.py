@@ -123,7 +123,7 @@ async def test_a_setup_that_exits_keeps_what_it_printed(write_model: Callable[..
     async with bench() as engine:
         run = await engine.run()
         assert run.end.error == "me/model could not be set up: SystemExit: no GPU"
-        assert run.log.startswith("looking\n")
+        assert "looking\n" in run.log
 
 
 async def test_a_long_log_of_a_setup_keeps_its_beginning_and_its_end(
