@@ -171,6 +171,7 @@ def test_stream_yields_the_pieces_of_the_text(api: ScriptedAPI) -> None:
         assert broken.result.status == "failed"
 
 
+@pytest.mark.long
 def test_batches_of_a_client_run_side_by_side(api: ScriptedAPI) -> None:
     rows = [{"n": number} for number in range(20)]
     with Client() as client, ThreadPoolExecutor(2) as pool:
@@ -181,6 +182,7 @@ def test_batches_of_a_client_run_side_by_side(api: ScriptedAPI) -> None:
     assert api.count("create") == 40
 
 
+@pytest.mark.long
 def test_progress_is_passed_to_the_callers_function(api: ScriptedAPI) -> None:
     reported: list[Progress] = []
     logs = "loading\n 50%|█████     | 2/4 [00:01<00:01]\n"
@@ -578,6 +580,7 @@ def test_a_client_cannot_be_pickled(kind: type[AsyncClient | Client]) -> None:
             duplicate(client)
 
 
+@pytest.mark.long
 async def test_log_records_name_their_job(api: ScriptedAPI, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="replicate_job")
     api.faults.next("create", "503")

@@ -359,6 +359,7 @@ def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> Non
     assert [prediction.status for prediction in api.predictions] == ["canceled"]
 
 
+@pytest.mark.long
 def test_a_signal_that_another_thread_receives_cancels_too(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf))
     with started(IN_ANOTHER_THREAD) as process:

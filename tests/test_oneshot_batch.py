@@ -353,6 +353,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.long
 def test_predictions_that_run_at_ctrl_c_in_a_for_loop_are_adopted(api: ScriptedAPI) -> None:
     api.next(INSTANT, *[Script(duration=2, output="done")] * 7)
     ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)

@@ -24,6 +24,7 @@ from replicate_job.testing import ScriptedAPI
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 
 
+@pytest.mark.long
 async def test_calls_at_the_same_time_keep_one_limit_without_a_429(replicate_api: ScriptedAPI) -> None:
     """Each call opens a session of its own, whose burst alone would exceed what the API accepts at once."""
     replicate_api.faults.limit(rate=10, burst=10)
@@ -32,6 +33,7 @@ async def test_calls_at_the_same_time_keep_one_limit_without_a_429(replicate_api
     assert (replicate_api.created, replicate_api.faults.throttled) == (24, 0)
 
 
+@pytest.mark.long
 def test_calls_in_threads_keep_one_limit(replicate_api: ScriptedAPI) -> None:
     """Each thread runs its own event loop."""
     replicate_api.faults.limit(rate=10, burst=10)
@@ -45,6 +47,7 @@ def test_calls_in_threads_keep_one_limit(replicate_api: ScriptedAPI) -> None:
     assert (replicate_api.created, replicate_api.faults.throttled) == (16, 0)
 
 
+@pytest.mark.long
 async def test_calls_one_after_the_other_keep_one_limit(replicate_api: ScriptedAPI) -> None:
     replicate_api.faults.limit(rate=10, burst=10)
     for number in range(16):
@@ -121,6 +124,7 @@ async def test_an_api_without_a_limit_writes_no_row(
     assert not (tmp_path / "journal.db").exists()
 
 
+@pytest.mark.long
 async def test_a_limit_in_the_response_headers_is_kept_without_a_429(replicate_api: ScriptedAPI) -> None:
     """The account's limit is lower than the one that the client was given."""
     replicate_api.faults.limit(rate=10, burst=10)

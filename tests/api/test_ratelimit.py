@@ -233,6 +233,7 @@ def test_a_limit_that_falls_is_learned_in_a_few_requests(kind: str, spoken: Spok
     assert len(past.refused) <= 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "low"), [("debt 10", 2.0), ("plain 10", 2.0), ("debt 1", 0.1), ("plain 1", 0.1)])
 def test_a_limit_that_rises_again_is_found_by_probing(kind: str, low: float) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 600)).run(until=3 * 3600, limits=[(60, low), (3600, 10)])

@@ -253,6 +253,7 @@ class Account(NamedTuple):
     tells: bool = False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("account", "most"),
     [(Account(300, 10), 20), (Account(6, 1), 20), (Account(600, 10), 0), (Account(300, 10, True), 5)],

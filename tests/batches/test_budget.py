@@ -144,6 +144,7 @@ async def test_the_first_prediction_runs_alone_if_its_cost_is_unknown(connect: C
     assert (len(found), api.created) == (10, 10)
 
 
+@pytest.mark.long
 async def test_an_uncertain_row_counts_as_spent_and_a_refused_one_does_not(connect: Connect) -> None:
     gone = Script(duration=0, overrides={"input": {}, "data_removed": True, "output": None})
     with ScriptedAPI(script=Script(duration=0, output="done")) as api:

@@ -112,6 +112,7 @@ async def test_a_canceled_caller_does_not_stop_the_others(connect: Connect) -> N
         assert [outcomes[0], outcomes[2]] == [made, made]
 
 
+@pytest.mark.long
 async def test_the_list_of_a_server_without_the_filter_is_read_no_further_than_needed(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0)) as api:
         account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API

@@ -64,6 +64,7 @@ def after_the_end(api: ScriptedAPI) -> int:
     return sum(request.time > end for request in api.requests)
 
 
+@pytest.mark.long
 async def test_five_hundred_predictions_are_polled_by_a_few_pages(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api, clock=timed) as context, watching(context) as rounds:
@@ -78,6 +79,7 @@ async def test_five_hundred_predictions_are_polled_by_a_few_pages(connect: Conne
     assert api.count("get") <= 15
 
 
+@pytest.mark.long
 async def test_predictions_of_one_moment_are_polled_by_one_page(connect: Connect) -> None:
     """A span that is cut amid many of one moment has more than a page, and costs a request more each round."""
     with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
@@ -96,6 +98,7 @@ async def test_predictions_of_one_moment_are_polled_by_one_page(connect: Connect
     assert api.count("get") == 0
 
 
+@pytest.mark.long
 async def test_predictions_of_other_programs_only_cost_more_pages(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api) as ours, connect(api, journal="other.db") as others, watching(ours) as rounds:
@@ -115,6 +118,7 @@ async def test_one_or_two_predictions_are_polled_singly(connect: Connect) -> Non
     assert api.count("get") <= 4
 
 
+@pytest.mark.long
 async def test_a_prediction_of_unknown_time_is_polled_singly_once_and_then_listed(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -132,6 +136,7 @@ async def test_an_ended_prediction_costs_no_request(api: ScriptedAPI, connect: C
     assert api.requests == []
 
 
+@pytest.mark.long
 async def test_a_prediction_that_the_list_never_shows_is_polled_singly(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=Script(duration=5, output="done")) as api:
         async with connect(api, clock=timed) as context, watching(context) as rounds:
@@ -145,6 +150,7 @@ async def test_a_prediction_that_the_list_never_shows_is_polled_singly(connect: 
     assert api.count("get") < 30
 
 
+@pytest.mark.long
 async def test_a_list_that_lags_delays_the_end_and_loses_nothing(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1, output="done"), list_lag=(0, 3)) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -162,6 +168,7 @@ async def test_after_a_late_list_has_caught_up_single_polls_end(connect: Connect
     assert api.count("get") <= 2 * 80
 
 
+@pytest.mark.long
 async def test_a_prediction_that_is_unknown_at_first_is_waited_for(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1), missing_for=1.5, list_lag=1.5) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -170,6 +177,7 @@ async def test_a_prediction_that_is_unknown_at_first_is_waited_for(connect: Conn
     assert {end.status for end in ends} == {"succeeded"}
 
 
+@pytest.mark.long
 async def test_a_404_for_one_prediction_fails_only_its_own_row(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api, appear=0) as context, watching(context) as rounds:
@@ -182,6 +190,7 @@ async def test_a_404_for_one_prediction_fails_only_its_own_row(connect: Connect)
     assert [end.status for end in ends if isinstance(end, Prediction)] == ["succeeded"] * 10
 
 
+@pytest.mark.long
 async def test_a_failed_list_request_is_retried(connect: Connect, heard: Any) -> None:
     with ScriptedAPI(script=Script(duration=0.5)) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -207,6 +216,7 @@ async def test_a_401_fails_every_waiting_row(connect: Connect) -> None:
     assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("apart", [0.0, 0.001], ids=["the same moment", "a millisecond later"])
 async def test_many_other_predictions_of_the_same_moment_hide_none(connect: Connect, apart: float) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done")) as api:
@@ -223,6 +233,7 @@ async def test_many_other_predictions_of_the_same_moment_hide_none(connect: Conn
     assert api.count("list") < 30
 
 
+@pytest.mark.long
 async def test_a_server_without_the_filter_is_not_polled_endlessly(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=2, output="done")) as api:
         account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API
@@ -237,6 +248,7 @@ async def test_a_server_without_the_filter_is_not_polled_endlessly(connect: Conn
     assert api.count("list") < 30
 
 
+@pytest.mark.long
 async def test_polling_stays_within_its_share_of_the_rate_limit(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done"), list_lag=60) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -248,6 +260,7 @@ async def test_polling_stays_within_its_share_of_the_rate_limit(connect: Connect
     assert api.count("get") + api.count("list") <= 0.8 * 50 * took + 150
 
 
+@pytest.mark.long
 async def test_a_prediction_of_a_canceled_waiter_is_polled_no_more(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=30)) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -277,6 +290,7 @@ async def test_any_exception_of_a_round_reaches_all_waiting_rows(
     assert {type(outcome) for outcome in outcomes} == {ZeroDivisionError}
 
 
+@pytest.mark.long
 async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
     lines = "".join(f"step {number}\n" for number in range(1, 31))
     with ScriptedAPI(script=Script(duration=2.5, boot=0, end="failed", logs=lines), expire=0) as api:
@@ -285,6 +299,7 @@ async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect:
     assert all(end.logs and lines.startswith(end.logs) for end in ends)
 
 
+@pytest.mark.long
 async def test_the_reported_lag_grows_with_failed_rounds(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=60)) as api:
         async with connect(api) as context, watching(context) as rounds:

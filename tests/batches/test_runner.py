@@ -179,6 +179,7 @@ async def test_a_closed_batch_cancels_running_predictions_on_request(connect: Co
         assert {prediction.status for prediction in api.predictions} == {"canceled"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", [INSTANT, Script(duration=1, output="done")], ids=["instant", "slow"])
 async def test_two_runs_of_one_batch_at_once_create_nothing_twice_and_both_get_every_row(
     connect: Connect, script: Script
@@ -300,6 +301,7 @@ async def test_a_row_that_the_api_refuses_has_an_error_and_is_sent_again_by_the_
         check_once(api, await run(make(context), rows(3)), 3)
 
 
+@pytest.mark.long
 async def test_after_a_402_running_rows_end_and_the_next_run_does_the_rest(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1, output="done")) as api:
         api.faults.next("create", *[None] * 5, *["402"] * 1000)
@@ -316,6 +318,7 @@ async def test_after_a_402_running_rows_end_and_the_next_run_does_the_rest(conne
             check_once(api, await run(make(context), rows(50)), 50)
 
 
+@pytest.mark.long
 async def test_a_401_ends_the_batch_and_loses_nothing(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
         async with connect(api) as context:
@@ -611,6 +614,7 @@ async def test_an_uncertain_row_gets_a_new_prediction_only_with_retry_uncertain(
     assert api.created == 3
 
 
+@pytest.mark.long
 async def test_any_exception_of_the_poller_ends_the_batch(
     connect: Connect, breaking: Callable[[str], Reporter]
 ) -> None:
@@ -646,6 +650,7 @@ STRANGE = (
 )
 
 
+@pytest.mark.long
 async def test_extreme_times_in_the_list_delay_no_row(connect: Connect) -> None:
     def script(given: dict[str, Any]) -> Script:
         """The last rows are created without a wait, and watched in the list."""

@@ -465,6 +465,7 @@ def on_terminal(width: int, *, quiet: bool = False, **environment: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [1, 40, 80])
 def test_the_block_disappears_at_the_end_and_the_lines_above_it_stay(width: int) -> None:
     shown = on_terminal(width)
@@ -487,6 +488,7 @@ def test_quiet_draws_nothing() -> None:
     assert on_terminal(80, quiet=True) == "error: p could not be canceled\r\n"
 
 
+@pytest.mark.long
 def test_a_dumb_terminal_gets_plain_lines() -> None:
     shown = on_terminal(80, TERM="dumb")
     assert "\x1b" not in shown

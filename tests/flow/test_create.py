@@ -99,6 +99,7 @@ async def test_an_absurdly_long_retry_after_is_an_error_at_once(
     assert api.count("create") == 1
 
 
+@pytest.mark.long
 async def test_the_waits_after_429s_are_limited_in_all(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.faults.next("create", *["429(body=50)"] * 5)
     await refuse(api, connect, RateLimitError, clock=fast)
@@ -201,6 +202,7 @@ async def test_a_prediction_whose_answer_was_lost_is_found(
     assert "looking whether the prediction was created" in heard.warnings[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [*(f"{name}-before" for name in LOST), REDIRECT.format("before")])
 async def test_a_lost_create_request_that_made_nothing_is_sent_again(
     api: ScriptedAPI, connect: Connect, fault: str
@@ -288,6 +290,7 @@ async def test_a_create_request_carries_every_field_of_the_job(api: ScriptedAPI,
     assert request.headers["authorization"] == f"Bearer {api.token}"
 
 
+@pytest.mark.long
 async def test_identical_jobs_at_the_same_time_get_a_prediction_each(connect: Connect) -> None:
     with ScriptedAPI(list_lag=0.1) as api:
         api.faults.next("create", "drop-after", "drop-before", None, "500-after", "500-before", None, "drop-after")
@@ -297,6 +300,7 @@ async def test_identical_jobs_at_the_same_time_get_a_prediction_each(connect: Co
         assert sorted(result.prediction_id for result in results) == sorted(each.id for each in api.predictions)
 
 
+@pytest.mark.long
 async def test_a_job_that_gets_another_jobs_prediction_twice_is_uncertain(api: ScriptedAPI, connect: Connect) -> None:
     body = b'{"id":"same","status":"succeeded","created_at":"2020-01-01T00:00:00Z"}'
     always = Fault.answering(Answer(201, body))
@@ -309,6 +313,7 @@ async def test_a_job_that_gets_another_jobs_prediction_twice_is_uncertain(api: S
     assert api.count("create") == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_row", [False, True])
 async def test_a_job_that_waits_long_for_a_free_place_is_still_sent(
     api: ScriptedAPI,

@@ -103,6 +103,7 @@ async def test_a_timeout_replaces_the_jobs_own_limit(api: ScriptedAPI, connect: 
     assert entry.job.max_poll_attempts == 1  # so that `resume` waits as the job was made to
 
 
+@pytest.mark.long
 async def test_the_blocking_wait_ends_before_the_timeout_does(api: ScriptedAPI, connect: Connect) -> None:
     api.next(ENDLESS)
     async with connect(api) as context:
@@ -134,6 +135,7 @@ async def test_after_a_timeout_during_the_create_request_the_same_key_looks_it_u
             await finishes(context, api)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("operation", "fault"), [("model", "hang"), ("file", "hang"), ("create", "429(body=4)")])
 async def test_after_a_timeout_before_the_create_request_the_same_key_continues(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, operation: str, fault: str
@@ -271,6 +273,7 @@ async def test_an_unrecorded_id_is_recorded_when_the_jobs_own_limit_releases_the
         assert await has_id(context, api)
 
 
+@pytest.mark.long
 async def test_a_timeout_during_the_write_of_the_end_still_records_the_end_and_an_unrecorded_id(
     api: ScriptedAPI, connect: Connect
 ) -> None:
@@ -331,6 +334,7 @@ async def test_a_cancel_waits_only_a_limited_time_for_another_process_with_the_c
         await running
 
 
+@pytest.mark.long
 async def test_polls_that_fail_for_long_are_warned_of_once(
     api: ScriptedAPI, connect: Connect, heard: Any, fast: Any
 ) -> None:

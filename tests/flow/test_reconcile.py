@@ -64,6 +64,7 @@ async def test_the_prediction_of_a_broken_create_request_is_found(api: ScriptedA
     assert (entry.state, entry.prediction_id) == ("created", api.predictions[3].id)
 
 
+@pytest.mark.long
 async def test_a_prediction_is_absent_only_after_the_list_had_time_to_show_it(connect: Connect) -> None:
     with ScriptedAPI(list_lag=0.3) as api:
         async with connect(api, settle=0.6) as context:

@@ -211,6 +211,7 @@ class Paused:
         return await self._client.create_prediction(*given, **options)
 
 
+@pytest.mark.long
 async def test_a_process_stopped_before_its_create_request_cancels_the_second_prediction(
     api: ScriptedAPI, connect: Connect, same_journal: Any, heard: Any
 ) -> None:

@@ -152,6 +152,7 @@ async def test_all_files_that_cannot_be_sent_are_named_before_any_request(tmp_pa
     assert storage.uploads == []
 
 
+@pytest.mark.long
 async def test_a_file_of_the_largest_size_is_sent(tmp_path: Path) -> None:
     largest, storage = tmp_path / "largest.bin", Storage()
     with largest.open("wb") as sparse:

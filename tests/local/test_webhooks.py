@@ -341,6 +341,7 @@ async def test_a_receiver_that_hangs_does_not_delay_another(receiver: Receiver, 
         assert len(receiver.seen) == 20
 
 
+@pytest.mark.long
 async def test_a_request_that_times_out_does_not_change_the_order(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:

@@ -407,6 +407,7 @@ def test_a_single_job_does_not_import_chains() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.long
 def test_a_batch_that_took_files_from_a_bucket_knows_its_rows_again(
     api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def spent(api: ScriptedAPI) -> float:
     return made(api).get("draw", 0) * 0.01 + made(api).get("enlarge", 0) * 0.02
 
 
+@pytest.mark.long
 def test_a_chain_costs_what_its_steps_cost_and_nothing_is_created_beyond_the_limit(api: ScriptedAPI) -> None:
     results = run(CHAIN, 30, max_cost=0.305, price=PRICES)
     assert 0.28 < spent(api) <= 0.305

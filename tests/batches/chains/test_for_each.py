@@ -257,6 +257,7 @@ def test_rows_whose_data_was_pruned_cost_nothing_again(api: ScriptedAPI, tmp_pat
     assert made(api) == {"name": 2, "draw": 2}
 
 
+@pytest.mark.long
 def test_a_chain_costs_what_its_steps_and_their_earlier_attempts_cost(
     api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ async def test_models_with_the_same_recipe_share_one_environment(
     assert len(notices) == said
 
 
+@pytest.mark.long
 async def test_a_killed_build_is_not_complete(write_model: Callable[..., Path], tmp_path: Path) -> None:
     model = read_model(write_model("a", NAMED + "build:\n  run:\n    - touch begun && sleep 60\n"))
     place = tmp_path / "venvs" / recipe(model).key
@@ -49,6 +50,7 @@ async def test_a_killed_build_is_not_complete(write_model: Callable[..., Path], 
     assert not (place / "complete").exists()
 
 
+@pytest.mark.long
 async def test_the_next_build_removes_the_files_of_a_killed_one(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_an_unrecorded_request_is_refused_with_the_most_similar_recorded_one(
             run("meta/llama-2-70b-chat", {"prompt": "hi"})
 
 
+@pytest.mark.long
 def test_a_lenient_replay_ignores_inputs_and_reuses_predictions(record: Callable[..., Path], lead: Lead) -> None:
     path = record(paint)
     with ReplayAPI(path, lenient=True) as api:
