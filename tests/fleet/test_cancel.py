@@ -10,14 +10,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.fleet.conftest import to_end
+from tests.fleet.conftest import MODEL, to_end
 
+from replicate_job.batch_calls import BatchCall
 from replicate_job.fleet.cancel import cancel_named
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet
 from replicate_job.fleet.results import results
 from replicate_job.journal.postgres import CANCELED_ROW
 from replicate_job.journal.postgres_fleet import FleetBatch
+from replicate_job.settings import Settings
 from replicate_job.testing import ScriptedAPI
 
 Member = Callable[..., Awaitable[Fleet]]
@@ -108,3 +110,16 @@ async def test_a_canceled_row_whose_worker_died_before_its_create_request_is_fin
     [result] = await to_end(other, batch)
     assert (result.problem, api.created) == (CANCELED_ROW, 0)
     assert query("SELECT state, holder FROM jobs") == [{"state": "refused", "holder": None}]
+
+
+async def test_a_canceled_batch_that_is_started_without_the_fleet_runs(
+    member: Member, submitted: Submitted, settings: Settings, api: ScriptedAPI
+) -> None:
+    fleet = await member()
+    await submitted(fleet, rows(2), key="b")
+    await cancel_named(fleet.context, "b", running=False)
+    call = BatchCall(MODEL, rows(2), {"key": "b"}, settings=settings, folder=None)
+    runner = await call.runner(fleet.context)
+    found = [result async for page in runner.run(call.rows) for result in page]
+    assert [(result.status, result.problem) for result in found] == [("succeeded", "")] * 2
+    assert api.created == 2

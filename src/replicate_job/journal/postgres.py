@@ -15,7 +15,7 @@ from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.decoding import decode
 from replicate_job.errors import BatchCanceledError, JournalError
-from replicate_job.journal.entry import Claim, Entry
+from replicate_job.journal.entry import BatchEntry, Claim, Entry
 from replicate_job.journal.group_commit import GroupCommit
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.news import News, Seen
@@ -136,6 +136,10 @@ class PostgresJournal(SQLJournal):
     def _check_batch(self, db: Database, batch: str | None) -> None:
         if batch and _canceled(db, [batch]):
             raise BatchCanceledError(CANCELED_ROW)
+
+    def _begin_batch(self, db: Database, batch: BatchEntry) -> None:
+        super()._begin_batch(db, batch)
+        db.execute("UPDATE batches SET stopped = '' WHERE id = ? AND stopped = ?", (batch.id, CANCELED))
 
     @property
     def store(self) -> PostgresStore:

@@ -204,7 +204,7 @@ class Journal(Protocol):
         """
 
     async def begin_batch(self, batch: BatchEntry) -> None:
-        """Record that a batch was started, and the command that continues it."""
+        """Record that a batch was started, and the command that continues it. It is not canceled any more."""
 
     async def batches(self) -> list[BatchEntry]:
         """All batches, newest first."""

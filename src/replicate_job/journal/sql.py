@@ -672,8 +672,11 @@ class SQLJournal(ABC):
         await self._store.run(work)
 
     async def begin_batch(self, batch: BatchEntry) -> None:
+        await self._store.run(lambda db: self._begin_batch(db, batch))
+
+    def _begin_batch(self, db: Database, batch: BatchEntry) -> None:
         values = {name: getattr(batch, name) for name in ("id", "api", "source", "command", "started_at")}
-        await self._store.run(lambda db: _put(db, "batches", ("id",), values))
+        _put(db, "batches", ("id",), values)
 
     async def batches(self) -> list[BatchEntry]:
         query = (
