@@ -123,3 +123,17 @@ async def test_a_canceled_batch_that_is_started_without_the_fleet_runs(
     found = [result async for page in runner.run(call.rows) for result in page]
     assert [(result.status, result.problem) for result in found] == [("succeeded", "")] * 2
     assert api.created == 2
+
+
+async def test_a_batch_that_is_submitted_again_locks_no_rows_before_it_has_locked_the_batch(
+    member: Member, submitted: Submitted, query: Query, postgres: Any, database: str
+) -> None:
+    """A process that notes the rows of a canceled batch locks in this order too: so neither waits for the other."""
+    fleet = await member()
+    await submitted(fleet, rows(2), key="b")
+    async with await psycopg.AsyncConnection.connect(postgres.url(database)) as connection:
+        await connection.execute("SELECT FROM replicate_job.batches WHERE id = 'b' FOR SHARE")
+        submitting = asyncio.ensure_future(submitted(fleet, rows(2), key="b"))
+        await until(lambda: query(BLOCKED)[0]["n"])
+        assert len(query("SELECT line FROM batch_rows FOR UPDATE NOWAIT")) == 4  # the batch's, and the draft's
+    await asyncio.wait_for(submitting, 30)

@@ -636,7 +636,10 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
 
     A concurrent new submission of a batch waits for this, or has made the batch uncanceled before.
     """
-    query = f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number FOR SHARE"
+    query = (
+        f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number"
+        " FOR NO KEY UPDATE"  # and not FOR SHARE, because the caller may update these batches too
+    )
     numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
     return db.execute(
         "UPDATE batch_rows AS r SET problem = ?, is_open = false FROM batches AS b"

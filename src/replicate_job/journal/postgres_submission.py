@@ -190,7 +190,8 @@ class Submission:
 
     def _finish(self, db: Any, facts: BatchFacts, account: NewAccount | None) -> int:
         entry, draft = facts.entry, self._draft
-        known = db.execute("SELECT number FROM batches WHERE id = ?", (entry.id,)).fetchone()
+        # The batch is locked before its rows, as everywhere.
+        known = db.execute("SELECT number FROM batches WHERE id = ? FOR NO KEY UPDATE", (entry.id,)).fetchone()
         if known and self._store.may_be_done and not self._has_draft(db):  # an earlier try was committed
             return int(known["number"])
         self._touch(db)
