@@ -125,6 +125,26 @@ async def test_a_list_that_keeps_failing_makes_the_job_uncertain(connect: Connec
                 await look(context, claim)
 
 
+async def test_a_list_that_fails_late_in_a_long_look_up_is_read_again(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
+    """A look-up lasts as long as a rival may have left it a prediction, however long ago it began."""
+    async with connect(api, clock=fast, settle=0, listing=10) as context:
+        later = msgspec.structs.replace(moment(context), since=fast.now() + 3600)
+        rival = await intended(context, "rival", make_request())
+        await context.journal.adopt(rival, [api.predictions[0].id], unanswered=later)
+        claim = await intended(context, "job", make_request(), send=False)
+        began, looking = fast.now(), asyncio.create_task(look(context, claim))
+        while fast.now() < began + 15:  # noqa: ASYNC110 - a limit that counts from the beginning would be over
+            await asyncio.sleep(0.01)
+        api.faults.next("list", "503")
+        reads, request = api.count("list"), make_request()
+        while api.count("list") < reads + 2 and not looking.done():  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+        await context.client.create_prediction(request.path, request.body, await context.client.take_slot())
+        assert await looking == api.predictions[1].id
+
+
 async def test_a_refused_list_makes_the_job_uncertain_at_once(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("list", "403")
     async with connect(api, settle=3600) as context:
@@ -364,6 +384,36 @@ async def test_the_schema_of_a_model_that_just_ran_is_not_requested_again(api: S
         asked = api.count("model")
         await find_schema(context, JOB.model)
         assert api.count("model") == asked
+
+
+async def test_a_rival_of_another_machine_that_adopts_meanwhile_leaves_the_list_time_to_show_its_own(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
+    """The seconds of another machine's clock cannot be compared with this one's."""
+    async with connect(api, clock=fast, settle=60) as context:
+        rival = await intended(context, "rival", make_request(), send=False)
+        claim = await intended(context, "job", make_request(), send=False)
+        began, looking = fast.now(), asyncio.create_task(look(context, claim))
+        while fast.now() < began + 40:  # noqa: ASYNC110 - most of the time that the list may take
+            await asyncio.sleep(0.01)
+        elsewhere = msgspec.structs.replace(moment(context), boot="of another machine")
+        adopted = fast.now()
+        await context.journal.adopt(rival, ["the job's"], unanswered=elsewhere)
+        assert await looking is None
+    assert fast.now() >= adopted + 60
+
+
+async def test_a_rival_whose_request_is_under_way_or_made_nothing_keeps_no_job_waiting(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
+    async with connect(api, clock=fast, settle=60) as context:
+        await context.client.get_account()
+        await intended(context, "under way", make_request(), send=False)
+        absent = await intended(context, "absent", make_request(), send=False)
+        await context.journal.adopt(absent, [], unanswered=moment(context))
+        claim, began = await intended(context, "job", make_request(), send=False), fast.now()
+        assert await reconcile(context, claim, ended=began - 60) is None
+    assert fast.now() < began + 60
 
 
 @pytest.mark.long

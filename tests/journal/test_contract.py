@@ -287,7 +287,7 @@ async def test_the_end_records_an_id_that_was_not_recorded_before(journal: SQLJo
 async def test_the_oldest_free_prediction_is_adopted(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
     two, three = await intended(journal, "two"), await intended(journal, "three")
-    assert await journal.adopt(two, ["p1"]) == Adoption(rivals_sent=SENT)
+    assert await journal.adopt(two, ["p1"]) == Adoption()
     assert await journal.adopt(two, ["p1", "p2", "p3"]) == Adoption("p2")
     assert await journal.adopt(two, ["p3"]) == Adoption("p2")
     assert await journal.adopt(three, ["p1", "p2", "p3"]) == Adoption("p3")
@@ -296,23 +296,37 @@ async def test_the_oldest_free_prediction_is_adopted(journal: SQLJournal) -> Non
     assert (entry.state, entry.prediction_id) == ("created", "p3")
 
 
-async def test_a_rival_without_an_answer_counts_until_its_request_has_ended_and_the_list_has_settled(
+async def test_a_rival_counts_by_the_end_of_its_unanswered_request_once_it_has_adopted_a_prediction(
     journal: SQLJournal, now: Any
 ) -> None:
-    """A rival that got an answer has its own prediction, and does not adopt another's."""
+    """A rival that got an answer has its own prediction. One without a prediction has adopted none."""
     await journal.created(await intended(journal, "answered"), Prediction("p0", "starting"))
     one, two = await intended(journal, "one"), await intended(journal, "two")
-    assert await journal.adopt(one, []) == Adoption(rivals_sent=SENT)
+    assert await journal.adopt(one, []) == Adoption()
     now.seconds += 30
     first = moment(now)
-    assert (await journal.adopt(two, [], unanswered=first)).rivals_sent == SENT
+    assert await journal.adopt(two, [], unanswered=first) == Adoption()
+    assert await journal.adopt(one, []) == Adoption()
     now.seconds += 30
     assert await journal.adopt(two, ["p1"], unanswered=moment(now)) == Adoption("p1")
     assert await journal.adopt(one, ["p1"]) == Adoption(rivals_unanswered=(first,))
-    three = await journal.intend(await claim(journal, "three"), REQUEST, SENT)
-    await journal.adopt(three, [], unanswered=first)
-    await journal.intend(three, REQUEST, moment(now))
-    assert await journal.adopt(one, ["p1"]) == Adoption(rivals_unanswered=(first,), rivals_sent=moment(now))
+    three = await intended(journal, "three")
+    await journal.adopt(three, ["p1"], unanswered=first)
+    three = await journal.intend(three, REQUEST, moment(now))
+    await journal.created(three, Prediction("p3", "starting"))
+    assert await journal.adopt(one, ["p1", "p3"]) == Adoption(rivals_unanswered=(first,))
+
+
+async def test_of_many_rivals_those_count_whose_requests_ended_last(journal: SQLJournal, now: Any) -> None:
+    """A request that was sent first can be the last to end, as a slow one does."""
+    one, slow = await intended(journal, "one"), await intended(journal, "slow")
+    last = msgspec.structs.replace(moment(now), wall=now.time() + 95, since=now.now() + 95)
+    assert await journal.adopt(slow, ["slow"], unanswered=last) == Adoption("slow")
+    for number in range(120):
+        now.seconds += 0.1
+        quick = await journal.intend(await claim(journal, f"quick {number}"), REQUEST, moment(now))
+        await journal.adopt(quick, [f"p{number}"], unanswered=moment(now))
+    assert last in (await journal.adopt(one, [])).rivals_unanswered
 
 
 async def test_more_predictions_than_waiting_jobs_are_unclear(journal: SQLJournal) -> None:

@@ -52,6 +52,7 @@ class _LookUp:
         self._began = context.clock.now()
         self._ended = min(self._began, self._bound(claim.entry)) if ended is None else ended
         self._is_told = False
+        self._seen: dict[Moment, float] = {}
         self._contents: dict[str, str | None] = {}
         self._is_settled = False
         self._behind = 0.0
@@ -64,7 +65,7 @@ class _LookUp:
     async def run(self, within: float | None) -> str | None:
         context, clock, attempt = self._context, self._context.clock, 0
         await self._check_account(must_be_known=False)
-        given_up = max(self._ended + context.retry_policy.settle, self._began) + context.retry_policy.listing
+        failing: float | None = None
         while True:
             span, delay = self._span(), backoff(attempt, ceiling=2)
             try:
@@ -72,10 +73,13 @@ class _LookUp:
             except (UncertainError, JournalError):
                 raise
             except ReplicateJobError as error:
+                failing = clock.now() if failing is None else failing
+                given_up = max(self._ended + context.retry_policy.settle, failing) + context.retry_policy.listing
                 if not is_transient(error) or clock.now() >= given_up:
                     await self._give_up(f"the list of predictions cannot be read: {error}")
                 delay = max(delay, getattr(error, "retry_after", None) or 0)
             else:
+                failing = None
                 if found or is_over:
                     return found
             if within is not None and clock.now() >= self._began + within:
@@ -158,8 +162,6 @@ class _LookUp:
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
         """Whether the list must have shown the prediction: it shows a later one, or it had enough time."""
         context, since = self._context, max([self._ended, *map(self._reckon, adoption.rivals_unanswered)])
-        if adoption.rivals_sent:
-            since = max(since, self._reckon(adoption.rivals_sent) + LONGEST_REQUEST)
         if started >= since + context.retry_policy.settle:
             return True
         api_time = context.client.api_time
@@ -173,9 +175,9 @@ class _LookUp:
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
 
     def _reckon(self, moment: Moment) -> float:
-        """The moment as this clock's ``now``. A moment of another machine counts as the start of this look-up."""
-        age = moment.age(self._context.clock)
-        return self._began if age is None else self._context.clock.now() - age
+        """The moment as this clock's ``now``. One of another machine counts as the time when it was first read."""
+        now, age = self._context.clock.now(), moment.age(self._context.clock)
+        return self._seen.setdefault(moment, now) if age is None else now - age
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
         """Whether each of these belongs to another job, or may have been made by another job's open create request."""

@@ -149,16 +149,15 @@ class Adoption(msgspec.Struct, frozen=True):
     """The result of comparing the account's list with the journal: one id, none, or several ``unclear`` ones.
 
     A rival is another job whose request looks the same in the list. Jobs whose requests got no answer may adopt each
-    other's predictions. So this job has none only if the list has had time to show the predictions of all rivals.
-    ``rivals_unanswered`` are the moments by which such requests had ended. ``rivals_sent`` is when the latest request
-    that may still be under way was sent. ``surplus`` are further predictions of this job.
+    other's predictions. A rival that adopted this job's has left its own to this job. So this job has none only if the
+    list has had time to show the predictions of those rivals too: ``rivals_unanswered`` are the moments by which their
+    requests had ended. ``surplus`` are further predictions of this job.
     """
 
     prediction_id: str | None = None
     surplus: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     rivals_unanswered: tuple[Moment, ...] = ()
-    rivals_sent: Moment | None = None
 
 
 def check_entry(entry: Entry) -> Entry:

@@ -46,7 +46,7 @@ LEASE = 15.0
 RIVAL_SPAN = 120.0
 """Seconds. Create requests sent further apart than this can be told apart by the times in the account's list."""
 _RIVALS = 100
-"""The most rivals, the newest ones, whose unanswered requests are looked at."""
+"""The most rivals whose unanswered requests are looked at: those whose requests ended last."""
 
 _ALL = 2**62
 LOOKED_UP = 500
@@ -475,9 +475,8 @@ class SQLJournal(ABC):
             if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent its request
                 return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
-                ended, sent = _rivals_unanswered(db, entry, shown)
                 unclear = _not_owned(db, entry.api, almost)
-                return Adoption(unclear=unclear, rivals_unanswered=ended, rivals_sent=sent)
+                return Adoption(unclear=unclear, rivals_unanswered=_rivals_unanswered(db, entry, shown))
             possible = sum(rivals.values()) + 1 if rivals else entry.sends
             if len(free) > possible or rivals.keys() - {whole} or (rivals and not is_own_list):
                 return Adoption(unclear=free)
@@ -926,15 +925,14 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
     return found
 
 
-def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[tuple[Moment, ...], Moment | None]:
-    """The moments by which rivals' requests ended without an answer, and when the last open one was sent."""
-    of_rivals = "FROM jobs WHERE shown_hash = ? AND api = ? AND key != ?"
-    values = (shown, entry.api, entry.key)
-    ended = f"SELECT unanswered {of_rivals} AND unanswered IS NOT NULL ORDER BY sent_at DESC LIMIT {_RIVALS}"
-    sent = f"SELECT last_sent {of_rivals} AND unanswered IS NULL AND state = 'intended' ORDER BY sent_at DESC LIMIT 1"
-    row = db.execute(sent, values).fetchone()
-    moments = [_moment(each["unanswered"]) for each in db.execute(ended, values)]
-    return tuple(filter(None, moments)), _moment(row["last_sent"]) if row else None
+def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[Moment, ...]:
+    """The moments by which the requests of rivals had ended that adopted a prediction."""
+    query = (  # a moment's text begins with its Unix time
+        "SELECT unanswered FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? AND unanswered IS NOT NULL"
+        " AND prediction_id IS NOT NULL ORDER BY unanswered DESC LIMIT ?"
+    )
+    values = (shown, entry.api, entry.key, _RIVALS)
+    return tuple(decode(row["unanswered"], Moment) for row in db.execute(query, values))
 
 
 def _moment(text: str | None) -> Moment | None:
