@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tests.journal.conftest import FilePlace
 
 from replicate_job.clock import Moment
+from replicate_job.database import DatabaseURL
 from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal import sql
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Pruned
 from replicate_job.journal.fingerprints import print_job
+from replicate_job.journal.postgres import migrate_database
 from replicate_job.journal.sql import SQLJournal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -955,3 +959,35 @@ async def test_a_jobs_fingerprint_uses_the_journals_key_from_the_first_use(journ
     async with place.open() as other:
         assert (await other.printer())(JOB) == made
     assert made != print_job(b"", JOB)
+
+
+async def test_each_prediction_of_an_earlier_commits_journal_may_have_been_adopted(place: Any, now: Any) -> None:
+    """It does not say which of them were known from an answer."""
+    states = ("claimed", "intended", "uncertain", "refused", "created", "ended", "collected")
+    async with place.open(clock=now) as journal:
+        held = {state: await claim(journal, state) for state in states}
+        for state in states[1:]:
+            held[state] = await journal.intend(held[state], REQUEST, SENT)
+        await journal.uncertain(held["uncertain"], "not known")
+        await journal.refused(held["refused"], "not sent")
+        for state in states[4:]:
+            await journal.created(held[state], Prediction(state, "starting"))
+        await journal.ended(held["ended"], Prediction("ended", "succeeded"))
+        await journal.collected(held["collected"], Prediction("collected", "succeeded"))
+        for each in held.values():
+            await journal.release(each)
+    if isinstance(place, FilePlace):
+        with closing(sqlite3.connect(place.address)) as database:
+            database.execute("ALTER TABLE jobs DROP COLUMN unanswered")
+            database.execute("PRAGMA user_version = 6")
+    else:
+        place.execute("ALTER TABLE replicate_job.jobs DROP COLUMN unanswered")
+        place.execute("DELETE FROM replicate_job.migrations WHERE number = 8")
+        assert await migrate_database(DatabaseURL(place.address)) == (7, 8)
+    async with place.open(clock=now) as journal:
+        assert {state: entry.state for state, entry in (await journal.look_up(states)).items()} == dict(
+            zip(states, states, strict=True)
+        )
+        for state in ("intended", "uncertain"):
+            adoption = await journal.adopt(await claim(journal, state), ["created", "ended", "collected"])
+            assert adoption == Adoption(rivals_unanswered=(SENT,) * 3)
