@@ -1,7 +1,8 @@
 """The errors that do not need ``Result``, for the modules that ``Result`` itself needs.
 
-Modules below ``job`` import their errors from here, all others from ``errors``, which has every error and draws the
-tree. Errors with a field of the type ``Result`` are in ``job``, because ``Result`` raises them.
+These modules, and those that every command starts with, import their errors from here; all others from ``errors``,
+which has every error and draws the tree. Errors with a field of the type ``Result`` are in ``job``, because ``Result``
+raises them.
 """
 
 from __future__ import annotations

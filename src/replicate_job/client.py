@@ -360,7 +360,7 @@ class AsyncClient:
         called = SystemClock().now()
         async with self._using() as context:
             save = read_place(save_to, self._folder)
-            entry = await by_name.take_up(context, name, key=key, save=save, timeout=timeout, called=called)
+            entry = await by_name.find_or_adopt(context, name, key=key, save=save, timeout=timeout, called=called)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True)
             keep = entry.save if save_to is None else save
             return await run_job(context, Ask(job, entry.key, keep, timeout=timeout, called=called))
@@ -572,8 +572,8 @@ class AsyncClient:
             return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
 
     async def _run_chain(self, chain: Chain, input: Mapping[str, Any] | None, options: RunOptions) -> Result:
-        from replicate_job.batches.chains.alone import cancel_chain, run_chain  # noqa: PLC0415 - for chains only
         from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - as above
+        from replicate_job.batches.chains.single import cancel_chain, run_chain  # noqa: PLC0415 - for chains only
 
         on_progress = options.get("on_progress")
         ask = await in_thread(lambda: read_chain_ask(chain, input, options, folder=self._folder))

@@ -276,7 +276,7 @@ def empty(folder: Path) -> None:
 async def test_the_amounts_for_calls_that_could_not_be_sent_are_released(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
-    """Two parallel steps use a file that is gone. The row's key is that of only one of them."""
+    """Two parallel steps use a file that is gone: nothing stays set aside for either."""
     fleet = await member()
     (tmp_path / "own.png").write_bytes(b"own")
     both = Chain([Step(name, f"acme/{name}", {"image": "{sketch}"}) for name in ("enlarge", "frame")])

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from replicate_job.errors import JobError, NotFoundError, UncertainError
+from replicate_job.flow.adopt import adopt
 from replicate_job.flow.cancel import cancel_job, cancel_known, cancel_prediction, run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
-from replicate_job.flow.take_over import take_over
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.testing import Script, ScriptedAPI, Stream
@@ -183,9 +183,9 @@ async def test_a_cancel_waits_for_the_canceled_status(api: ScriptedAPI, connect:
 async def test_a_prediction_made_elsewhere_is_taken_over_without_its_input(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
-        entry = await take_over(context, created.id, key=None, save=None)
+        entry = await adopt(context, created.id, key=None, save=None)
         assert (entry.key, entry.job.model, entry.job.input_data) == (created.id, "acme/private", {})
-        assert (await take_over(context, created.id, key=None, save=None)) == entry
+        assert (await adopt(context, created.id, key=None, save=None)) == entry
         job = msgspec.structs.replace(entry.job, poll_interval=0.05)
         result = await run_job(context, Ask(job, key=entry.key))
     assert (result.prediction_id, result.status) == (created.id, "succeeded")
@@ -199,7 +199,7 @@ async def test_a_user_can_name_the_prediction_of_an_uncertain_job(connect: Conne
             with pytest.raises(UncertainError):
                 await run_job(context, Ask(JOB, key="job"))
             mine = api.predictions[0].id
-            entry = await take_over(context, mine, key="job", save=None)
+            entry = await adopt(context, mine, key="job", save=None)
             assert (entry.key, entry.prediction_id) == ("job", mine)
             assert (await run_job(context, Ask(JOB, key="job"))).prediction_id == mine
         assert len(api.predictions) == 1
@@ -210,16 +210,16 @@ async def test_a_prediction_belongs_to_one_job(api: ScriptedAPI, connect: Connec
         first = await run_job(context, Ask(JOB, key="first"))
         other = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         with pytest.raises(JobError, match="the prediction of the job 'first' already"):
-            await take_over(context, first.prediction_id, key="second", save=None)
+            await adopt(context, first.prediction_id, key="second", save=None)
         with pytest.raises(JobError, match=f"has the prediction {first.prediction_id} already"):
-            await take_over(context, other.id, key="first", save=None)
+            await adopt(context, other.id, key="first", save=None)
         assert await context.journal.find(other.id, context.api) is None
 
 
 async def test_an_unknown_prediction_cannot_be_taken_over(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, appear=0) as context:
         with pytest.raises(NotFoundError):
-            await take_over(context, "nothing", key=None, save=None)
+            await adopt(context, "nothing", key=None, save=None)
         assert await context.journal.entries() == []
 
 

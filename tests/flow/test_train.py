@@ -105,7 +105,7 @@ async def test_a_user_can_name_the_training_of_an_uncertain_job(api: ScriptedAPI
         with pytest.raises(UncertainError):
             await run_job(context, Ask(JOB, key="fox-1"))
         (made,) = api.trainings.values()
-        entry = await by_name.take_up(context, made.id, key="fox-1", save=None)
+        entry = await by_name.find_or_adopt(context, made.id, key="fox-1", save=None)
         result = await run_job(context, Ask(entry.job, key=entry.key))
     assert (result.prediction_id, result.output, result.key) == (made.id, made.output, "fox-1")
     assert api.count("create") == 1

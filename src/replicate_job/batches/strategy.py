@@ -83,7 +83,7 @@ class RowStrategy:
         until: float,  # noqa: ARG002 - a batch waits for each end
         interval: float | None,  # noqa: ARG002
         soon: bool,  # noqa: ARG002
-    ) -> Prediction | None:
+    ) -> Prediction:
         return await self.shared.poller.wait(prediction_id, last or stored, age=age)
 
     async def check_place(self, context: Context, save: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from replicate_job.batches.chains.alone import cancel_chain, run_chain
 from replicate_job.batches.chains.plan import ChainPlan, chain_job, check_chain, plan_chain
+from replicate_job.batches.chains.single import cancel_chain, run_chain
 from replicate_job.chain import Chain, Step, base_of
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.given import Given, Options, check_pairs, shown_input, with_inputs

@@ -11,7 +11,7 @@ import msgspec
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
-from replicate_job.flow.by_name import take_up
+from replicate_job.flow.by_name import find_or_adopt
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.resolve import find_schema
@@ -41,7 +41,7 @@ async def command(shared: Common, name: str, save: str | None, key: str | None, 
     stopped = f"stopped; {name} is left as it is: {shared.line('wait', name)} goes on"
     with print_carried(shown):
         async with shared.session(stopped=stopped) as context:
-            entry = await take_up(context, name, key=key, save=kept_in, timeout=timeout, called=shared.called)
+            entry = await find_or_adopt(context, name, key=key, save=kept_in, timeout=timeout, called=shared.called)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
             keep = kept_in if save is not None or no_save else entry.save
             ask = Ask(job, entry.key, keep, timeout=timeout, called=shared.called)

@@ -12,13 +12,13 @@ from replicate_job.errors import (
     UncertainError,
     UnknownJobError,
 )
+from replicate_job.flow.adopt import adopt
 from replicate_job.flow.cancel import cancel_job, cancel_known
 from replicate_job.flow.collect import LOCAL, result_of
 from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import check_key
 from replicate_job.flow.reads import read
-from replicate_job.flow.take_over import take_over
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.quantity import duration
@@ -91,7 +91,7 @@ async def cancel(context: Context, name: str) -> Result | None:
     return result_of(prediction, entry)
 
 
-async def take_up(  # noqa: PLR0913 - the name, the key and place to use, and the time limit
+async def find_or_adopt(  # noqa: PLR0913 - the name, the key and place to use, and the time limit
     context: Context,
     name: str,
     *,
@@ -107,7 +107,7 @@ async def take_up(  # noqa: PLR0913 - the name, the key and place to use, and th
     """
     try:
         async with deadline(context.clock, math.inf if timeout is None else called + timeout):
-            return await _take_up(context, name, key=key, save=save)
+            return await _find_or_adopt(context, name, key=key, save=save)
     except ExpiredError:
         told = f"the API did not tell of {name} within {duration(timeout or 0)}"
         goes_on = f"it is left as it is, and {context.line('wait', name)} goes on"
@@ -115,13 +115,13 @@ async def take_up(  # noqa: PLR0913 - the name, the key and place to use, and th
         raise JobTimeoutError(f"{told}: {goes_on}", result) from None
 
 
-async def _take_up(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
+async def _find_or_adopt(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
     if key is not None:
         check_key(key)
     elif entry := await _find_here(context, name):
         return entry
     try:
-        return await take_over(context, read_prediction_id(name), key=key, save=save)
+        return await adopt(context, read_prediction_id(name), key=key, save=save)
     except NotFoundError:
         raise await unknown(context, name) from None
 

@@ -83,7 +83,7 @@ async def cancel_prediction(context: Context, prediction_id: str, *, young: bool
     """
     prediction = await read(context, lambda: context.client.cancel_prediction(prediction_id), young=young)
     watch, until = Watch(context, prediction_id), context.clock.now() + CONFIRM
-    return await wait(watch, prediction, until=until, interval=0.5, soon=True) or prediction
+    return await wait(watch, prediction, until=until, interval=0.5, soon=True)
 
 
 async def run_or_cancel(

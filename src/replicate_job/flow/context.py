@@ -56,7 +56,7 @@ class Strategy(Protocol):
         until: float,
         interval: float | None,
         soon: bool,
-    ) -> Prediction | None:
+    ) -> Prediction:
         """Wait for the end as ``flow.wait.wait`` does.
 
         ``stored`` is the prediction as the journal has it. ``age`` is in seconds since it was created.

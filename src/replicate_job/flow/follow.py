@@ -65,7 +65,6 @@ async def follow(  # noqa: PLR0913 - the prediction, the callback, and how to wa
         interval=interval,
         soon=True,
     )
-    end = end or last
     tell_rest(context, end, schema, emit, told)
     return end
 

@@ -10,13 +10,13 @@ from typing import Literal
 import msgspec
 
 from replicate_job.errors import OutputExpiredError, ReplicateJobError
+from replicate_job.flow.adopt import adopt
 from replicate_job.flow.by_name import observe_prediction
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.remote import pages
 from replicate_job.flow.resume import resume
-from replicate_job.flow.take_over import take_over
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
@@ -91,9 +91,7 @@ class Pull(msgspec.Struct, frozen=True):
                 return _failure(OutputExpiredError("the API has deleted its output", result), prediction_id)
             if prediction.output is None:
                 return Pulled("empty", result)
-            entry = entry or await take_over(
-                self.context, prediction_id, key=None, save=self.save, prediction=prediction
-            )
+            entry = entry or await adopt(self.context, prediction_id, key=None, save=self.save, prediction=prediction)
         except ReplicateJobError as error:
             return _failure(error, prediction_id, (prediction and prediction.model) or "")
         job = msgspec.structs.replace(entry.job, wait_for_completion=True)

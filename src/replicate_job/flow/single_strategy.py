@@ -65,7 +65,7 @@ class SingleStrategy:
         until: float,
         interval: float | None,
         soon: bool,
-    ) -> Prediction | None:
+    ) -> Prediction:
         with context.journal.news(prediction_id) as news:
             watch = Watch(context, prediction_id, age=age, news=news)
             return await wait(watch, last, until=until, interval=interval, soon=soon)

@@ -137,7 +137,7 @@ async def _wait(run: JobRun, created: Created) -> Prediction:
         last = created.prediction or await _get_prediction(run, created)
         schema = await run.find_schema(last)
         return await follow(context, last, schema, run.ask.emit, until=until, interval=job.interval)
-    end = await context.strategy.wait(
+    return await context.strategy.wait(
         context,
         created.id,
         created.prediction,
@@ -147,7 +147,6 @@ async def _wait(run: JobRun, created: Created) -> Prediction:
         interval=job.interval,
         soon=context.clock.now() < created.sent_at + max(1, run.blocking_wait),
     )
-    return end or Prediction(id=created.id, status="starting")
 
 
 async def collect_step(run: JobRun) -> None:

@@ -115,7 +115,7 @@ class Watch:
 
 async def wait(
     watch: Watch, last: Prediction | None, *, until: float, interval: float | None, soon: bool = False
-) -> Prediction | None:
+) -> Prediction:
     """Poll every ``interval`` seconds until the end, or until the clock's ``now`` reaches ``until``.
 
     Without an ``interval`` the pauses grow with the wait. ``last`` is the prediction as the create request's answer
@@ -135,9 +135,10 @@ async def wait(
         last = (
             await watch.pause(min(max(pause, watch.asked_to_wait), left), watched=watched) or await watch.look() or last
         )
+    if last is None:
+        assert watch.trouble  # noqa: S101 - for the type checker: every poll failed
+        raise watch.trouble
     if watch.trouble:
-        if last is None:
-            raise watch.trouble
         watch.warn_once(f"the last status check failed, so this may not be its status any more: {watch.trouble}")
     return last
 

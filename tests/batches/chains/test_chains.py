@@ -17,8 +17,8 @@ import pytest
 from tests.e2e.s3 import S3
 
 from replicate_job import AsyncClient, Chain, Client, Job, Ref, Result, Step, batch, run
-from replicate_job.batches.chains.alone import run_chain
 from replicate_job.batches.chains.plan import chain_job, plan_chain
+from replicate_job.batches.chains.single import run_chain
 from replicate_job.errors import (
     InputError,
     JobError,

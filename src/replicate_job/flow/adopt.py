@@ -11,7 +11,7 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
 
 
-async def take_over(
+async def adopt(
     context: Context, prediction_id: str, *, key: str | None, save: str | None, prediction: Prediction | None = None
 ) -> Entry:
     """The journal's entry for a prediction. A prediction made elsewhere is added to the journal first.
