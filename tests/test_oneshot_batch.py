@@ -494,6 +494,8 @@ def test_a_batch_may_be_limited_by_cost_with_a_price(api: ScriptedAPI) -> None:
     results = list(batch("acme/private", rows(20), rate="none", max_cost=0.05, price="0.01/run"))
     assert len(results) == api.created == 5
     assert {result.cost for result in results} == {Decimal("0.01")}
+    with pytest.raises(JobError, match="'' is neither a price"):
+        list(batch("acme/private", rows(1), price=""))
     with pytest.raises(JobError, match="the price of acme/private is not known: give --price \\(in Python price=\\)"):
         list(batch("acme/private", rows(1), max_cost=Decimal("0.05")))
 

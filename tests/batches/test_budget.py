@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.batches.budget import Budget, Cost, Costs
+from replicate_job.batches.budget import Budget, Cost, ModelCost
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rows import Row
 from replicate_job.batches.runner import BatchRunner
@@ -32,7 +32,7 @@ from replicate_job.pricing.learned import Learned
 from replicate_job.pricing.price import Price, parse_terms
 from replicate_job.testing import Script, ScriptedAPI
 from replicate_job.testing.models import ScriptedModel
-from replicate_job.wire.target import Target
+from replicate_job.wire.target import Target, parse_target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 MODEL = "acme/private"
@@ -235,6 +235,28 @@ async def test_a_fallback_counts_with_its_own_price(connect: Connect) -> None:
     assert [prediction.model for prediction in api.predictions] == [MODEL, FALLBACK] * 2 + [MODEL]
 
 
+@pytest.mark.parametrize(
+    ("table", "spent"), [(f'[models]\n"{FALLBACK}" = "0.03/run"', "$0.06"), ("", "$0.02")], ids=["known", "unknown"]
+)
+async def test_predictions_of_a_model_that_the_batch_had_before_cost_what_the_tables_say(
+    table: str, spent: str, connect: Connect
+) -> None:
+    """If these do not have the model, they count like predictions of the batch's own."""
+    prices = Path(os.environ["XDG_CONFIG_HOME"]) / "replicate-job"
+    prices.mkdir()
+    (prices / "prices.toml").write_text(table)
+    with scripted(lambda _: 1) as api:
+        api.models[FALLBACK] = ScriptedModel(name=FALLBACK, official=True, script=taking(lambda _: 1))
+        async with connect(api) as context:
+            other = Resolved(parse_target(FALLBACK), f"/models/{FALLBACK}/predictions")
+            assert len(await run(BatchRunner(context, _batch(job=Job(FALLBACK)), other, Tally()), rows(2))) == 2
+            again = make(context, "0.08")
+            found = await run(again, rows(12)[2:])
+    assert context.reporter.told[0].startswith(f"{spent} of $0.08 are spent")  # type: ignore[attr-defined] # the tests' own
+    assert again.stopped.startswith("$0.08 are spent, and one more costs about $0.01: the limit is $0.08")
+    assert len(found) == (Decimal("0.08") - Decimal(spent[1:])) / Decimal("0.01")
+
+
 async def test_a_deployment_has_the_price_of_the_hardware_that_the_api_names(connect: Connect) -> None:
     resolved = msgspec.structs.replace(
         RESOLVED, target=Target("deployment", "acme", "mine"), path="/deployments/acme/mine/predictions", hardware="cpu"
@@ -274,8 +296,8 @@ async def test_in_any_order_of_ends_the_limit_is_exceeded_by_running_predictions
 ) -> None:
     """Against the plainest account: all that was admitted, at what it cost in the end."""
     most = Decimal(limit) / 100
-    costs = {"acme/cheap": _by_second("0.005", most), "acme/dear": _by_second("0.01", most)}
-    cost, models = (Costs(most, costs), list(costs)) if several else (costs["acme/dear"], ["acme/dear"])
+    costs = {"acme/dear": _by_second("0.01"), **({"acme/cheap": _by_second("0.005")} if several else {})}
+    cost, models = Cost(most, costs), list(costs)
     world, running, admitted, paid = _World(), dict[str, tuple[str, int]](), 0, Decimal(0)
 
     def stop(reason: str) -> None:
@@ -304,9 +326,9 @@ async def test_in_any_order_of_ends_the_limit_is_exceeded_by_running_predictions
     assert cost.set_aside == 0
 
 
-def _by_second(price: str, most: Decimal) -> Cost:
+def _by_second(price: str) -> ModelCost:
     found = Price(parse_terms(f"{price}/second"), "user")
-    return Cost(most, found, Forecast(found, None, "10s"), Learned())
+    return ModelCost(found, Forecast(found, None, "10s"), Learned())
 
 
 def _end(data: st.DataObject, budget: Budget, running: dict[str, tuple[str, int]]) -> Decimal:

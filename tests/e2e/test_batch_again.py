@@ -259,6 +259,15 @@ def test_a_batch_whose_rows_have_run_under_other_names_is_refused_before_it_pays
     assert command(*WORDS, *before).code == 0
 
 
+def test_ids_that_look_like_the_names_of_lines_are_known_as_a_column(api: ScriptedAPI, command: Command) -> None:
+    """A new export takes the place of the last one's file, and shares no row with it."""
+    for texts_of in (("1001-20260115", "1002-20260115"), ("1003-20260116", "1004-20260116")):
+        texts(command, *texts_of)
+        outcome = command(*WORDS, "--id", "text")
+        assert outcome.code == 0, outcome.err
+    assert len(api.predictions) == 4
+
+
 def test_a_chain_whose_rows_have_run_under_other_names_is_refused(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "chain.toml").write_text(
         f'[[step]]\nname = "one"\nmodel = "{HELLO}"\ninput = {{ text = "{{text}}" }}\n'

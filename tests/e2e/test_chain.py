@@ -196,3 +196,6 @@ def test_a_batch_of_chains_is_estimated_step_by_step_and_stops_at_its_limit(api:
     assert reason in outcome.err
     lines = (command.folder / "r.jsonl").read_bytes().splitlines()
     assert [msgspec.json.decode(line)["cost"] for line in lines] == [0.02, 0.02]
+    planned = command(*words, "--dry-run").json
+    assert (planned["done"], planned["to_run"]) == (2, 7)
+    assert {name: cost["estimate"] for name, cost in planned["cost"].items()} == {"draw": 0.06, "enlarge": 0.07}

@@ -40,15 +40,15 @@ def _cost_of(result: Result) -> Decimal | None:
 
 
 class Limit(ABC):
-    """A limit. ``spent`` is the sum of ended predictions; ``held`` counts predictions for which a sum is set aside.
+    """A limit. ``spent`` is the sum of ended predictions.
 
-    The parameter ``model`` is the job's model; a limit for one model ignores it. ``option`` sets the limit.
+    The parameter ``model`` is the job's model. ``option`` sets the limit.
     """
 
     option = "--max-cost"
 
     def __init__(self, most: Decimal) -> None:
-        self.most, self.spent, self.held = most, _NONE, 0
+        self.most, self.spent = most, _NONE
 
     @abstractmethod
     def used(self, result: Result, model: str = "") -> Decimal | None:
@@ -66,7 +66,7 @@ class Limit(ABC):
     def reason(self) -> str:
         """Why nothing more is created."""
 
-    def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one limit for all models
+    def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one sum for all models
         self.spent += amount
 
     def state(self, bound: str) -> str:
@@ -87,8 +87,8 @@ class PredictTime(Limit):
     def used(self, result: Result, model: str = "") -> Decimal:  # noqa: ARG002 - one for all
         return Decimal(seconds(result.metrics.get("predict_time")) or 0)
 
-    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:  # noqa: ARG002 - as above
-        self.held += number
+    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
+        pass
 
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:  # noqa: ARG002 - as above
         return not self.is_spent
@@ -97,8 +97,8 @@ class PredictTime(Limit):
         return f"{self.spent:.0f} s of predict time are spent, and {self.most:.0f} s is the limit"
 
 
-class Cost(Limit):
-    """A limit in USD, for one model.
+class ModelCost:
+    """What the predictions of one model cost: those that ended, and those for which a sum is set aside.
 
     For a running prediction, the 95th percentile of the learned costs is set aside (the highest, if few are learned),
     but at least the cost that its input asks for.
@@ -107,22 +107,23 @@ class Cost(Limit):
     determine a cost, the first prediction runs alone.
     """
 
-    def __init__(self, most: Decimal, price: Price, forecast: Forecast, learned: Learned) -> None:
-        super().__init__(most)
+    def __init__(self, price: Price, forecast: Forecast, learned: Learned) -> None:
         self._price, self._forecast, self._learned = price, forecast, learned
-        self._asked, self._untold, self._worst = _NONE, 0, _NONE
+        self._asked, self._untold, self._worst, self._held = _NONE, 0, _NONE, 0
         self._is_told = True
 
-    def used(self, result: Result, model: str = "") -> Decimal | None:  # noqa: ARG002 - there is one
+    def used(self, result: Result) -> Decimal | None:
+        """The cost of an ended prediction by the model's price; None if that is not known."""
         return _cost_of(with_price(result, self._price))
 
-    def spend(self, amount: Decimal, model: str = "") -> None:
-        super().spend(amount, model)
+    def learn(self, amount: Decimal) -> None:
+        """Note the cost of an ended prediction."""
         if amount:
             self._learned.add(amount)
 
-    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:  # noqa: ARG002 - as above
-        self.held += number
+    def hold(self, values: Mapping[str, Any], number: int) -> None:
+        """Set something aside for a prediction with that input; with -1 take it back."""
+        self._held += number
         expected = self._forecast.expected(values)
         if expected is None:
             self._untold += number
@@ -132,16 +133,13 @@ class Cost(Limit):
 
     @property
     def set_aside(self) -> Decimal:
-        usual = self._learned.quantile(SHARE)
-        return self._asked + self._worst if usual is None else max(self._asked, usual * self.held)
+        usual = self.usual
+        return self._asked + self._worst if usual is None else max(self._asked, usual * self._held)
 
     @property
     def usual(self) -> Decimal | None:
         """The learned cost that is set aside for a prediction; None if nothing is learned."""
         return self._learned.quantile(SHARE)
-
-    def admits(self, values: Mapping[str, Any], model: str = "") -> bool:  # noqa: ARG002 - as above
-        return self.fits(values, self.most - self.spent - self.set_aside)
 
     def fits(self, values: Mapping[str, Any], room: Decimal) -> bool:
         """Whether one more prediction, with that input, costs at most ``room``."""
@@ -150,9 +148,6 @@ class Cost(Limit):
         if usual is None and expected is None:
             return not self._untold and room > 0
         return max(usual or _NONE, expected or _NONE) <= room
-
-    def reason(self) -> str:
-        return _reason(self.spent, self.set_aside, self.next_one, self.most)
 
     @property
     def next_one(self) -> str:
@@ -164,50 +159,59 @@ class Cost(Limit):
             known = f" (the dearest of {number} so far)" if number > 1 else " (as the only one so far)"
         return f", and one more costs about {money(self.usual)}{known}"
 
-    def asks(self, values: Mapping[str, Any], model: str = "") -> Asks:  # noqa: ARG002 - there is one
+    def asks(self, values: Mapping[str, Any]) -> Asks:
         """The cost of a prediction with that input, as far as the input determines it."""
         return Asks(self._forecast.expected(values), self._forecast.most(values), self._forecast.longest)
 
 
-class Costs(Limit):
-    """A limit in USD for several models together. Each model has a ``Cost`` of its own, by its name."""
+class Cost(Limit):
+    """A limit in USD for the ``models`` of a batch together, by their names; the batch's own is the first.
 
-    def __init__(self, most: Decimal, models: Mapping[str, Cost]) -> None:
+    An earlier run of the batch may have had another model. Its predictions cost what the price tables say, or as much
+    as the batch's own if these do not have it.
+    """
+
+    def __init__(self, most: Decimal, models: Mapping[str, ModelCost]) -> None:
         super().__init__(most)
-        self._models = models
-        self._full: Cost | None = None
+        self._models, self._own = models, next(iter(models.values()))
+        self._full = self._own if len(models) == 1 else None
 
     def used(self, result: Result, model: str = "") -> Decimal | None:
-        if own := self._models.get(model):
-            return own.used(result)
-        return _cost_of(result)  # for a model that only an earlier run of the batch had
+        if found := self._models.get(model):
+            return found.used(result)
+        known = _cost_of(result)
+        return self._own.used(result) if known is None else known
 
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
-        self.held += number
-        if own := self._models.get(model):
-            own.hold(values, number)
+        self._model(model).hold(values, number)
 
     def spend(self, amount: Decimal, model: str = "") -> None:
         super().spend(amount, model)
-        if own := self._models.get(model):
-            own.spend(amount)
+        if found := self._models.get(model):
+            found.learn(amount)
 
     @property
     def set_aside(self) -> Decimal:
-        return sum((own.set_aside for own in self._models.values()), _NONE)
+        return sum((model.set_aside for model in self._models.values()), _NONE)
 
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
-        own = self._models[model]
-        fits = own.fits(values, self.most - self.spent - self.set_aside)
-        self._full = None if fits else own
+        found = self._model(model)
+        fits = found.fits(values, self.most - self.spent - self.set_aside)
+        if len(self._models) > 1:
+            self._full = None if fits else found
         return fits
 
     def reason(self) -> str:
-        return _reason(self.spent, self.set_aside, self._full.next_one if self._full else "", self.most)
+        more = f" and {money(self.set_aside)} set aside for what is under way or uncertain" if self.set_aside else ""
+        next_one = self._full.next_one if self._full else ""
+        return f"{money(self.spent)} are spent{more}{next_one}: {LIMITED} {money(self.most)}"
 
     def asks(self, values: Mapping[str, Any], model: str) -> Asks:
         """The cost of a prediction of that model with that input, as far as the input determines it."""
         return self._models[model].asks(values)
+
+    def _model(self, name: str) -> ModelCost:
+        return self._models.get(name, self._own)
 
 
 def limit_cost(
@@ -216,16 +220,16 @@ def limit_cost(
     models: Mapping[str, Resolved],
     learned: Mapping[str, Learned],
     cancel_after: Callable[[str], str | None],
-) -> Cost | Costs:
+) -> Cost:
     """The limit for these models together, before anything is spent. Each has a price, by its name.
 
     ``cancel_after`` returns the ``cancel_after`` of a model's jobs.
     """
     costs = {
-        name: Cost(most, prices[name], Forecast(prices[name], model.schema, cancel_after(name)), learned[name])
+        name: ModelCost(prices[name], Forecast(prices[name], model.schema, cancel_after(name)), learned[name])
         for name, model in models.items()
     }
-    return costs.popitem()[1] if len(costs) == 1 else Costs(most, costs)
+    return Cost(most, costs)
 
 
 class Asks(msgspec.Struct, frozen=True):
@@ -249,11 +253,6 @@ class Asks(msgspec.Struct, frozen=True):
         expected = None if self.expected is None or other.expected is None else self.expected + other.expected
         most = None if self.most is None or other.most is None else self.most + other.most
         return Asks(expected, most, max(self.longest, other.longest), self.calls + other.calls)
-
-
-def _reason(spent: Decimal, aside: Decimal, next_one: str, most: Decimal) -> str:
-    more = f" and {money(aside)} set aside for what is under way or uncertain" if aside else ""
-    return f"{money(spent)} are spent{more}{next_one}: {LIMITED} {money(most)}"
 
 
 def bound(models: Sequence[Asks], together: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 from replicate_job.batches.spec import Batch
@@ -29,15 +30,16 @@ def naming(name: str) -> Naming:
     return next((kind for kind, form in _FORMS.items() if form.match(name)), "column")
 
 
-async def check_naming(context: Context, batch: Batch) -> None:
+async def check_naming(context: Context, batch: Batch, names: Iterable[str]) -> None:
     """Raise JobError where the journal has rows of the batch, and names the first of them otherwise.
 
-    Called before anything is created, where none of the rows was found.
+    Called before anything is created, with the ``names`` of the first rows, of which the journal has none.
     """
     now: Naming = "input" if batch.dedupe else "line" if batch.id_column is None else "column"
+    alike = {now, *map(naming, filter(None, names))}  # the texts of a column may have any form: 1001-20260115
     async for entries in context.journal.scan(batch=batch.id):
         found = {naming(entry.key.removeprefix(batch.id).partition("/")[2]) for entry in entries}
-        if found and now not in found:
+        if found and found.isdisjoint(alike):
             before = min(found)
             advice = _BEFORE[before].format(now=_NOW.get(now, ""))
             raise JobError(

@@ -47,16 +47,14 @@ def _name(resolved: Resolved) -> str:
 
 def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
     """The prices that a user gives, by the model; ``""`` is the batch's own model. Raises JobError."""
-    if said is None or isinstance(said, str):
-        said = [said] if said else []
     if isinstance(said, Mapping):
         return dict(said)
     found: dict[str, str] = {}
-    for text in said:
-        model, _, price = text.rpartition("=")
-        if model in found:
+    for text in [said] if isinstance(said, str) else said or ():
+        name, _, price = text.rpartition("=")
+        if (model := name.strip()) in found:
             raise JobError(f"--price: {model or 'the model'} has two prices: give one")
-        found[model.strip()] = price
+        found[model] = price
     return found
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
-from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime, bound, limit_cost
+from replicate_job.batches.budget import Budget, Cost, Limit, PredictTime, bound, limit_cost
 from replicate_job.batches.detach import detach
 from replicate_job.batches.estimate import Estimate
 from replicate_job.batches.naming import check_naming
@@ -195,13 +195,13 @@ class BatchRunner:
                     self.tally.running += 1
                 elif names is None or (same := names.has_same(item)) is None:
                     self.tally.waiting += 1
-                    self._estimate(item)
+                    self._estimate(item, entry)
                 elif not same:
                     failures.append(item.failure(another_input(item.name)))
             self.tally.wrong += len(failures)
             yield failures
 
-    def _estimate(self, item: RowJob) -> None:
+    def _estimate(self, item: RowJob, entry: Entry | None) -> None:  # noqa: ARG002 - chains ask with it
         """Count the predictions that the row would get."""
         if estimate := self.estimates.get(self._models[item.model].name):
             estimate.add(item.job.input_data)
@@ -316,7 +316,7 @@ class BatchRunner:
                     items = await names.rename(items) if names else items
                     entries = {} if is_new else await self._look_up(items)
                     if not (is_new or entries or self._is_named):
-                        await check_naming(self._context, self._batch)
+                        await check_naming(self._context, self._batch, (item.name for item in items))
                     self._is_named = True  # the first rows tell
                     await self._look_back(items, entries)
                     yield items, entries
@@ -433,12 +433,12 @@ class BatchRunner:
             together = min(batch.concurrency, self.tally.total or batch.concurrency) + open_ones
             self._context.reporter.tell(cost.state(self.bound(cost, together)))
 
-    def bound(self, cost: Cost | Costs, together: int) -> str:
+    def bound(self, cost: Cost, together: int) -> str:
         """How far the limit may be exceeded, in words, with ``together`` rows running at once."""
         values = self._batch.job.input_data
         return bound([cost.asks(values, model) for model in self._paid_models], together)
 
-    async def open_cost(self) -> Cost | Costs | None:
+    async def open_cost(self) -> Cost | None:
         """The cost limit, before anything is spent; None without one."""
         most = self._batch.max_cost
         if most is None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from replicate_job.batches.budget import Budget, Cost, Costs, limit_cost
+from replicate_job.batches.budget import Budget, Cost, limit_cost
 from replicate_job.batches.prices import learn
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import BatchRunner
@@ -31,7 +31,7 @@ _OPEN = {*_UNSENT, "intended", "created"}
 class OpenLimit(NamedTuple):
     """A batch's cost limit at its submission, with the cost so far, and the account that it gets."""
 
-    cost: Cost | Costs
+    cost: Cost
     account: NewAccount
 
     def state(self, runner: BatchRunner, rows: int) -> str:
@@ -92,7 +92,7 @@ async def release(fleet: Fleet, rows: Rows, key: str) -> None:
             return
 
 
-async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) -> Cost | Costs | None:
+async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) -> Cost | None:
     """The batch's cost so far, and the amounts set aside. None without a limit. Nothing is changed."""
     fleet = Fleet(context, tables)
     rows, account = await fleet.rows_of(batch), await tables.budgets.read(batch.id)
@@ -103,7 +103,7 @@ async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) ->
     return cost
 
 
-async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost | Costs:
+async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost:
     most = rows.plan.max_cost
     assert most is not None  # noqa: S101 - for the type checker: a batch with an account has a limit
     prices, now = rows.plan.prices, fleet.context.clock.now()
@@ -117,7 +117,7 @@ async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost | Costs
 
 
 async def _choose(
-    rows: Rows, account: Account, cost: Cost | Costs, jobs: Mapping[str, Job]
+    rows: Rows, account: Account, cost: Cost, jobs: Mapping[str, Job]
 ) -> tuple[set[str], list[Hold], list[str]]:
     """The keys that are admitted, the amounts to set aside for them, and the keys whose amounts are released."""
     released: list[str] = []

@@ -137,6 +137,7 @@ def test_what_a_stand_in_left_out_is_whole_on_a_terminal_of_usual_width(make: Ma
     left_out = f"a card: it can't paint {', '.join(['astronaut'] * 12)}"
     summary = summed([make(1, stand_in=f"not FLUX; {left_out}")])
     assert summary.lines(columns=100)[2] == f"  and left something out of 1: {left_out} (line 1)"
+    assert len(summary.lines(columns=0)[2]) > 40  # a terminal that says that it has no columns, as in a container
     assert len(summed([make(1, stand_in=f"not FLUX; {left_out * 9}")]).lines(columns=100)[2]) == 300
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempts_before, has_failed
-from replicate_job.batches.budget import Cost, Costs, bound
+from replicate_job.batches.budget import Cost, bound
 from replicate_job.batches.chains.jobs import KnownChain
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan, prices_by_model
@@ -58,9 +58,10 @@ class ChainRunner(BatchRunner):
         for step in self._plan.chain.steps:
             await self._begin_estimate(step.name, step.model, self._plan.models[step.name])
 
-    def _estimate(self, item: RowJob) -> None:
+    def _estimate(self, item: RowJob, entry: Entry | None) -> None:
+        made = {name for name, each in _steps(entry).items() if each.prediction_id and not self._is_retried(each)}
         for step in self._plan.chain.steps:
-            if estimate := self.estimates.get(step.name):
+            if (estimate := self.estimates.get(step.name)) and step.name not in made:
                 known, _ = self._plan.chain.known_input(step.name, item.job.input_data)
                 estimate.add(known, None if step.for_each else 1, MOST)
 
@@ -71,7 +72,7 @@ class ChainRunner(BatchRunner):
     def _paid_models(self) -> dict[str, Resolved]:
         return self._plan.by_model
 
-    def bound(self, cost: Cost | Costs, together: int) -> str:
+    def bound(self, cost: Cost, together: int) -> str:
         chain = self._plan.chain
         asked = [
             cost.asks(chain.known_input(step.name, None)[0], step.model).times(MOST if step.for_each else 1)

@@ -48,7 +48,7 @@ class StandIns:
         lines = [f"  a stand-in, {self.what}, answered {count(self.rows, 'row')}"]
         if self.lacking:
             before, after = f"  and left something out of {self.lacking:,}: ", f" (line {self.line})"
-            room = len(self.left_out) if columns is None else 3 * columns - len(before) - len(after)
+            room = len(self.left_out) if columns is None else max(_ERROR, 3 * columns - len(before) - len(after))
             lines.append(before + one_line(self.left_out, room) + after)
         return lines
 
