@@ -728,7 +728,8 @@ class AsyncBatchHandle:
     async def results(self, *, follow: bool = True) -> AsyncGenerator[Result, None]:
         """Yield the results of rows that have ended. With ``follow``, also those of the other rows when they end.
 
-        Results of ended rows come in the order of their lines, later ones as they end.
+        Results of ended rows come in the order of their lines, later ones as they end. If the batch is stopped, as by
+        its ``max_cost``, the last are those of predictions under way.
         """
         check_arguments({"follow": follow})
         from replicate_job.fleet.results import results  # noqa: PLC0415 - an optional dependency
@@ -1095,7 +1096,8 @@ class BatchHandle:
     def results(self, *, follow: bool = True) -> Iterator[Result]:
         """Yield the results of rows that have ended. With ``follow``, also those of the other rows when they end.
 
-        Results of ended rows come in the order of their lines, later ones as they end.
+        Results of ended rows come in the order of their lines, later ones as they end. If the batch is stopped, as by
+        its ``max_cost``, the last are those of predictions under way.
         """
         return self._loop.iterate(self._handle.results(follow=follow))
 

@@ -109,6 +109,25 @@ def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:
     assert [line.split(b'"status":')[1][:8] for line in told.out.splitlines()] == [b'"succeed', b'"error",']
 
 
+def test_a_batch_that_stops_at_its_limit_asks_for_a_larger_one(fleet: Fleet) -> None:
+    (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\nc\n", encoding="utf-8")
+    words = ["batch", SDXL, "rows.csv", "--fleet", "--no-save", "--price", "0.01/run", "--max-cost"]
+    following = fleet.command.start(*words, "0.02")
+    fleet.start(1)
+    done = following.end()
+    assert done.code == 5
+    assert "1 still to run: the same command with a larger --max-cost goes on with them" in done.err
+    told = fleet.command("results", done.out.decode().strip(), "--follow")
+    assert (told.code, told.out.count(b"\n")) == (0, 2)
+    assert "1 row of 3 not over yet; the batch is stopped: $0.02 are spent" in told.error
+    worker = fleet.workers.pop()
+    worker.signal(signal.SIGTERM)
+    worker.end()
+    assert "0 workers alive\n" in fleet.command("status").out.decode()  # none would create more
+    fleet.start(1)
+    assert fleet.command(*words, "0.03").code == 0
+
+
 def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
     (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\n", encoding="utf-8")
     following = fleet.command.start("batch", SDXL, "rows.csv", "--fleet", "--no-save")
@@ -226,7 +245,8 @@ def test_options_that_exclude_each_other_are_refused(command: Command, words: li
 
 def test_a_fleet_needs_a_journal_in_postgresql(command: Command) -> None:
     (command.folder / "rows.csv").write_text("prompt\na\n", encoding="utf-8")
-    calls: list[list[Any]] = [["worker"], ["status"], ["results", "b"], ["batch", SDXL, "rows.csv", "--fleet"]]
+    submit = ["batch", SDXL, "rows.csv", "--fleet"]
+    calls: list[list[Any]] = [["worker"], ["status"], ["results", "b"], submit, [*submit, "--dry-run"]]
     for words in calls:
         done = command(*words)
         assert (done.code, "a fleet has its journal in PostgreSQL" in done.error) == (2, True)

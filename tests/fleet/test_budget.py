@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.fleet.conftest import MODEL, working
+from tests.fleet.conftest import MODEL, ended, working
 
 from replicate_job.batches.progress import Tally
 from replicate_job.errors import JobError, JournalError
@@ -50,6 +50,7 @@ async def test_all_workers_stop_at_the_cost_limit_and_continue_with_a_higher_one
     assert api.created == 25
     pages = [page async for page in results(fleet.context, fleet.tables, batch, follow=False)]
     assert {result.cost for page in pages for result in page} == {Decimal("0.01")}
+    assert len(await ended(fleet, batch)) == 25  # the others begin with a larger limit alone: nothing is waited for
     again = await submitted(fleet, rows(50), key="b", max_cost=Decimal("0.255"), price="0.01/run")
     assert "$0.25 are spent" in await until_stopped(fleet, again)
     assert api.created == 25

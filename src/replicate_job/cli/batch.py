@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from replicate_job.batches.rows.grid import Grid
     from replicate_job.chain import Chain
     from replicate_job.flow.plan import Plan
+    from replicate_job.journal.postgres_fleet import FleetTables
     from replicate_job.template import Template
 
 REPORT = "report.html"
@@ -389,6 +390,16 @@ def check_owner(results: Path, batch: str) -> None:
         )
 
 
+def _open_tables(context: Context) -> FleetTables:
+    from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an optional extra
+
+    return open_tables(context)
+
+
+def _with_larger(rest: str, option: str) -> str:
+    return f"{rest}: the same command with a larger {option} goes on with them"
+
+
 class _Command:
     """One call of the command."""
 
@@ -454,6 +465,7 @@ class _Command:
             shared.session(self._progress, model="" if options.dry_run else model, rate=options.rate) as context,
             healthy(options.health_port, context),
         ):
+            tables = _open_tables(context) if options.fleet else None
             plan = await self._plan_chain(context)
             resolved = plan.resolved if plan else await resolve(context, parse_target(model))
             self._secrets = resolved.secrets
@@ -463,8 +475,8 @@ class _Command:
             runner = open_runner(context, batch, plan or resolved, self._tally)
             if options.dry_run:
                 return await self._check(runner)
-            if options.fleet:
-                return await self._submit(context, batch, plan or resolved)
+            if tables:
+                return await self._submit(context, tables, batch, plan or resolved)
             if options.is_parquet:
                 _parquet().check_parquet(Path(options.results), batch.id)
             with ResultsFile(options.lines) as file:
@@ -477,12 +489,11 @@ class _Command:
                         self._write(file, some)
         return self._exit_code(runner)
 
-    async def _submit(self, context: Context, batch: Batch, model: Resolved | ChainPlan) -> int:
+    async def _submit(self, context: Context, tables: FleetTables, batch: Batch, model: Resolved | ChainPlan) -> int:
         """Submit the rows to a fleet, and follow them."""
-        from replicate_job.fleet.parts import find_batch, join, open_tables  # noqa: PLC0415 - an optional extra
+        from replicate_job.fleet.parts import find_batch, join  # noqa: PLC0415 - an optional extra
         from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an optional extra
 
-        tables = open_tables(context)
         await join(context, tables)
         await submit(context, tables, batch, model, self._rows, rate=self._options.rate)
         write(f"{batch.id}\n")
@@ -500,6 +511,8 @@ class _Command:
         if stopped:
             tell(f"stopped: {stopped}")
             if LIMITED in stopped:
+                if (left := (self._tally.total or 0) - self._tally.over) and not self._shared.quiet:
+                    tell(_with_larger(f"{left:,} still to run", "--max-cost"))
                 return UNFINISHED
             return CANCELED if stopped == postgres.CANCELED else UNREACHABLE
         if not self._shared.quiet:
@@ -667,7 +680,7 @@ class _Command:
         if left:
             tell(f"{', '.join(left)}: {again}` goes on with them")
         if is_short and runner.limited:  # as it is, the same command would stop at once
-            tell(f"{self._rest(runner)}: the same command with a larger {runner.limited} goes on with them")
+            tell(_with_larger(self._rest(runner), runner.limited))
         canceled = runner.detached["canceled"]
         if canceled:
             tell(f"{canceled:,} canceled")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("results", epilog=examples("replicate-job results prompts-1f0c2ab91d77 --follow > results.jsonl"))
 @click.argument("batch")
-@click.option("--follow", is_flag=True, help="Go on writing until all rows have ended.")
+@click.option("--follow", is_flag=True, help="Go on writing until all rows have ended, or the batch is stopped.")
 @common
 async def command(shared: Common, batch: str, *, follow: bool) -> int:
     """Write a line of JSON for each ended row of a fleet's BATCH, as in the results file of `batch`."""
@@ -37,17 +37,22 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
         async with aclosing(results(context, tables, found, follow=follow)) as pages:
             async for page in pages:
                 write(encode(to_record(result, Path.cwd()) for result in page).decode())
-        if not follow and not shared.quiet:
+        if not shared.quiet:
             await _tell_open(tables, found, shared)
     return SUCCEEDED
 
 
 async def _tell_open(tables: FleetTables, batch: FleetBatch, shared: Common) -> None:
-    """Write how many rows have no result yet, and whether no worker is alive."""
+    """Write how many rows have no result yet, and whether the batch is stopped or no worker is alive."""
     counts = await tables.counts(batch.number)
     left = sum(each.rows for each in counts if not each.over)
     if not left:
         return
-    workers = await tables.workers(batch.api)
-    why = f"{shared.line('status', batch.id)} shows them" if workers else f"no worker is alive{WAITS}"
+    current = await tables.batch(batch.number)
+    if current and current.stopped:
+        why = f"the batch is stopped: {current.stopped}"
+    elif await tables.workers(batch.api):
+        why = f"{shared.line('status', batch.id)} shows them"
+    else:
+        why = f"no worker is alive{WAITS}"
     tell(f"{count(left, 'row')} of {sum(each.rows for each in counts):,} not over yet; {why}")

@@ -60,7 +60,8 @@ def _lines(status: BatchStatus) -> list[str]:
         limit = "no limit" if status.rate is None else f"{status.rate:g} a minute allowed"
         slowed = ", slowed down by 429 responses" if status.throttled else ""
         lines.append(f"  {status.created_last_minute:,} created in the last minute ({limit}{slowed})")
-        lines.append(f"  {count(len(status.workers), 'worker')} alive{'' if status.workers else WAITS}")
+        is_at_rest = status.stopped and not status.running + status.saving
+        lines.append(f"  {count(len(status.workers), 'worker')} alive{'' if status.workers or is_at_rest else WAITS}")
         if status.oldest is not None:
             lines.append(f"  the oldest row under way: {duration(status.oldest)}")
     lines += [f"  {number:,} x {problem}" for problem, number in status.errors.items()]

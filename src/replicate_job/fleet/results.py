@@ -15,10 +15,12 @@ from replicate_job.fleet.plan import FleetPlan, plan_of
 from replicate_job.fleet.status import is_over, pause
 from replicate_job.flow.context import Context
 from replicate_job.job import Result
+from replicate_job.journal.postgres import CANCELED
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 PAGE = 500
 """How many rows are read at once."""
+_UNDER_WAY = {"intended", "created", "ended"}
 EVERY = 1.0
 """The shortest time in seconds between two searches for rows that have ended."""
 
@@ -29,12 +31,12 @@ async def results(
     """Yield the results of the rows that are over, in portions.
 
     They come in the order of their lines. With ``follow``, the results of other rows come as these end, until all have
-    ended.
+    ended, or until the batch is stopped and no prediction of it is under way.
     """
     low, beyond = -1, set[int]()  # given so far: all lines up to ``low``, and the later lines in ``beyond``
     while True:
         began = time.monotonic()
-        is_last = not follow or is_over(await tables.counts(batch.number))
+        is_last = not follow or await _is_at_rest(tables, batch)
         # This is read before the rows, because others may end in between.
         first = None if is_last else await tables.first_open(batch.number, low)
         after, given = low, list[int]()
@@ -48,6 +50,16 @@ async def results(
         low = low if first is None else first - 1
         beyond = {line for line in beyond if line > low}
         await asyncio.sleep(pause(time.monotonic() - began, EVERY))
+
+
+async def _is_at_rest(tables: FleetTables, batch: FleetBatch) -> bool:
+    current = await tables.batch(batch.number)  # before the rows: what is stopped now begins no more of them
+    counts = await tables.counts(batch.number)
+    if current is None or is_over(counts):
+        return True
+    if current.stopped in {"", CANCELED}:  # of a canceled batch, a worker closes the other rows
+        return False
+    return not any(each.state in _UNDER_WAY for each in counts if not each.over)
 
 
 async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]) -> list[Result]:
