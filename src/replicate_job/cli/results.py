@@ -32,22 +32,22 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
 
         tables = open_tables(context)
         found = await find_batch(tables, batch, context.api)
-        if follow and not shared.quiet:
-            await _tell_open(tables, found, shared)
+        if told := await _open_rows(tables, found, shared) if follow and not shared.quiet else "":
+            tell(told)
         async with aclosing(results(context, tables, found, follow=follow)) as pages:
             async for page in pages:
                 write(encode(to_record(result, Path.cwd()) for result in page).decode())
-        if not shared.quiet:
-            await _tell_open(tables, found, shared)
+        if not shared.quiet and (left := await _open_rows(tables, found, shared)) and left != told:
+            tell(left)
     return SUCCEEDED
 
 
-async def _tell_open(tables: FleetTables, batch: FleetBatch, shared: Common) -> None:
-    """Write how many rows have no result yet, and whether the batch is stopped or no worker is alive."""
+async def _open_rows(tables: FleetTables, batch: FleetBatch, shared: Common) -> str:
+    """A line on how many rows have no result yet, and on why that is so. Empty if all have one."""
     counts = await tables.counts(batch.number)
     left = sum(each.rows for each in counts if not each.over)
     if not left:
-        return
+        return ""
     current = await tables.batch(batch.number)
     if current and current.stopped:
         why = f"the batch is stopped: {current.stopped}"
@@ -55,4 +55,4 @@ async def _tell_open(tables: FleetTables, batch: FleetBatch, shared: Common) -> 
         why = f"{shared.line('status', batch.id)} shows them"
     else:
         why = f"no worker is alive{WAITS}"
-    tell(f"{count(left, 'row')} of {sum(each.rows for each in counts):,} not over yet; {why}")
+    return f"{count(left, 'row')} of {sum(each.rows for each in counts):,} not over yet; {why}"
