@@ -49,6 +49,8 @@ def test_a_finished_chain_is_shown_and_creates_nothing_again(api: ScriptedAPI, c
     assert first["files"] == first["steps"]["enlarge"]["files"] == [f"outputs/{first['prediction_id']}/output.png"]
     assert command(*words).json == first
     assert command("show", "poster").json["steps"] == first["steps"]
+    waited = command("wait", "poster")
+    assert (waited.code, "it is the key of a chain" in waited.error) == (2, True)
     assert command(*words, "--output-only").out.decode().strip() == first["files"][0]
     assert api.created == 2
 

@@ -127,7 +127,7 @@ async def _find_or_adopt(context: Context, name: str, *, key: str | None, save: 
 
 
 async def unknown(context: Context, name: str) -> JobError:
-    """The error for a name at this API; it says where the journal has a job of that key."""
+    """The error for a name at this API. It says where the journal has a job of that key, or that a chain has it."""
     advice = "`replicate-job list` has those of this machine"
     if (entry := await context.journal.get(name)) and entry.api != context.api:
         if entry.api == LOCAL:
@@ -135,6 +135,9 @@ async def unknown(context: Context, name: str) -> JobError:
             advice = f"the job of that key ran on this machine, without Replicate: {shows} shows it"
         else:
             advice = f"the job of that key is at {entry.api}: REPLICATE_BASE_URL={entry.api} shows it"
+    elif any(step.api == context.api for step in await context.journal.steps_of(name)):
+        shows = context.line("show", name)
+        advice = f"it is the key of a chain, which goes on with the command that began it: {shows} shows it"
     return UnknownJobError(f"no prediction {name} at {context.client.base_url}: {advice}")
 
 
