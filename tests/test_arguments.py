@@ -53,7 +53,7 @@ WRONG: dict[str, list[Any]] = {
     "retry_uncertain": ["no", 1],
     "fail_fast": ["no", None],
     "max_predict_time": ["5", 0, -1, math.nan, True],
-    "max_cost": ["5", 0, -1, math.nan, True],
+    "max_cost": ["5", 0, -1, math.nan, math.inf, True],
     "price": [5, b"x"],
     "dedupe": ["no", 1],
     "retries": ["2", -1, True, 1.5, None],

@@ -60,11 +60,12 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and not math.isnan(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _is_decimal(value: Any) -> bool:
-    return type(value).__name__ == "Decimal" and value.is_finite() and value > 0
+def _is_amount(value: Any) -> bool:
+    is_decimal = type(value).__name__ == "Decimal" and value.is_finite() and value > 0
+    return is_decimal or (_is_number(value) and value < math.inf)
 
 
 def _is_count(value: Any) -> bool:
@@ -151,7 +152,7 @@ _KINDS = {
     "retry_uncertain": _BOOL,
     "fail_fast": _BOOL,
     "max_predict_time": _SECONDS,
-    "max_cost": _Kind(lambda value: _is_number(value) or _is_decimal(value), "an amount of USD above 0"),
+    "max_cost": _Kind(_is_amount, "an amount of USD above 0"),
     "price": _Kind(
         lambda value: _is_text(value) or _is_renaming(value),
         'a string like "0.003/image" or "gpu-l40s", or a dict of models and such strings',
