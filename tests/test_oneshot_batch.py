@@ -449,7 +449,7 @@ def test_the_columns_of_a_data_frame_are_checked_once(api: ScriptedAPI, words: s
         ([np.int8(1), {"a": np.float64(2.0)}], [1, {"a": 2.0}]),
         (pd.Timestamp("2024-05-01T12:00:00"), "2024-05-01T12:00:00"),
         (np.float32("nan"), None),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "s"), None),
         (pd.NaT, None),
         (pd.NA, None),
         (None, None),
