@@ -69,7 +69,8 @@ _POOL_PROBES = 10
 _FACTS = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
        current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
-       current_setting('synchronous_commit') AS synced, pg_is_in_recovery() AS is_replica
+       current_setting('synchronous_commit') AS synced, pg_is_in_recovery() AS is_replica,
+       pg_backend_pid() AS session
 """
 
 if TYPE_CHECKING:
@@ -208,8 +209,7 @@ class PostgresStore:
                 self._server = LocalServer(self._url.folder)
                 self._server.open()
             connection = self._connect(FIRST_CONNECT)
-            check_server(connection, str(self._url))
-            self._check_pool(connection)
+            self._check_pool(connection, check_server(connection, str(self._url)))
             return opened(connection)
 
         allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # the host's look-up may take long too
@@ -321,9 +321,9 @@ class PostgresStore:
         except psycopg.Error as error:
             raise explain(error, self._url) from None
 
-    def _check_pool(self, connection: Connection) -> None:
+    def _check_pool(self, connection: Connection, session: int) -> None:
         """Raise JournalError behind a transaction pool: it changes sessions, and with them our settings are lost."""
-        if connection.info.backend_pid == _session(connection):
+        if connection.info.backend_pid == session:
             return  # connected without a pool
         other = connect(self.address(), self._url, FIRST_CONNECT)
         try:
@@ -443,8 +443,8 @@ def _session(connection: Connection) -> int:
     return int(row["number"])
 
 
-def check_server(connection: Connection, name: str) -> None:
-    """Raise JournalError for a server that cannot keep the journal's promises."""
+def check_server(connection: Connection, name: str) -> int:
+    """Raise JournalError for a server that cannot keep the journal's promises. Returns the session's process id."""
     facts = connection.execute(_FACTS).fetchone() or {}
     if facts["version"] < OLDEST * 10_000:
         raise JournalError(f"the journal {name} is on PostgreSQL {facts['release']}: it takes {OLDEST} or later")
@@ -457,7 +457,7 @@ def check_server(connection: Connection, name: str) -> None:
     elif facts["is_replica"]:
         fault, advice = "is on a replica, which takes no writes", "name the primary server"
     else:
-        return
+        return int(facts["session"])
     raise JournalError(f"the journal {name} {fault}: {advice}")
 
 
