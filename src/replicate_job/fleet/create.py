@@ -54,45 +54,48 @@ async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | N
 
     For a canceled batch, also find out whether jobs that were begun have predictions. The journal stops new requests.
     """
-    batch = rows.batch
     if rows.chain:
-        outcomes, _ = await run_chains(fleet, rows, first, last)
-        return await _delay(fleet, batch, outcomes)
+        delay, _ = await _create_chains(fleet, rows, first, last)
+        return delay
     found = await advance(fleet, rows, first, last)
-    if batch.stopped != CANCELED:
+    if rows.batch.stopped != CANCELED:
         return None
     begun = [row for row in found if row.entry and row.entry.state in {"claimed", "intended"} and _may_begin(row)]
-    ends = await asyncio.gather(*(_row(fleet, rows, row) for row in begun), return_exceptions=True)
-    await fleet.tables.settle(batch, first, last)
-    return await _delay(fleet, batch, ends)
+    return await _bring_rows(fleet, rows, begun, first, last)
 
 
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
     """Create the rows. Returns the seconds until the remaining rows are to be tried, None if there are none."""
-    if rows.chain:
-        outcomes, is_full = await run_chains(fleet, rows, first, last)
-        delay = await _delay(fleet, rows.batch, outcomes)
-    else:
-        delay, is_full = await _create_jobs(fleet, rows, first, last)
+    delay, is_full = await (_create_chains if rows.chain else _create_jobs)(fleet, rows, first, last)
     if is_full:  # wait here, so that the waiting rows do not keep this worker busy
         await unless(fleet.draining, asyncio.sleep(FULL))
         return FULL
     return delay
 
 
+async def _create_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
+    """Create the steps that can begin. Returns what ``_create_jobs`` returns."""
+    outcomes, is_full = await run_chains(fleet, rows, first, last)
+    return await _delay(fleet, rows.batch, outcomes), is_full
+
+
 async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
     """Create the jobs of rows. Returns what ``_create`` returns, and whether some have to wait for the cost limit."""
-    batch = rows.batch
     due = [row for row in await advance(fleet, rows, first, last) if _is_due(row)]
     due, is_full = await admit(fleet, rows, due)
-    outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in due), return_exceptions=True)
-    await fleet.tables.settle(batch, first, last)
-    delay = await _delay(fleet, batch, outcomes)
+    delay = await _bring_rows(fleet, rows, due, first, last)
     if rows.plan.goes_on:  # some rows have ended already, or wait for their next attempt
         found = await advance(fleet, rows, first, last)
         pauses = [row.due_in for row in found if row.due_in and _may_begin(row)]
         delay = min([*pauses, *([] if delay is None else [delay])], default=None)
     return delay, is_full
+
+
+async def _bring_rows(fleet: Fleet, rows: Rows, which: Sequence[FleetRow], first: int, last: int) -> float | None:
+    """Bring the jobs of ``which`` to ``created``, and record what ended a row. Returns what ``_create`` returns."""
+    outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in which), return_exceptions=True)
+    await fleet.tables.settle(rows.batch, first, last)
+    return await _delay(fleet, rows.batch, outcomes)
 
 
 async def _delay(fleet: Fleet, batch: FleetBatch, outcomes: Sequence[BaseException | None]) -> float | None:
