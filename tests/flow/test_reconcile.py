@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -19,6 +20,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
+from replicate_job.flow.span import LATEST
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
@@ -333,6 +335,26 @@ async def test_only_the_list_of_the_sending_account_proves_that_there_is_no_pred
         else:
             with pytest.raises(UncertainError, match=expected):
                 await look(context, claim)
+
+
+async def test_a_listed_prediction_may_be_new_however_old_the_request_is(connect: Connect) -> None:
+    """Another job's request may have just made it. So its 404 is polled again, also by the run after the adoption."""
+    with ScriptedAPI(missing_for=math.inf) as api:
+        async with connect(api) as context:
+            claim = await context.journal.claim("job", context.api, JOB, None)
+            now, ago = moment(context), LATEST + context.retry_policy.appear + 1
+            sent = msgspec.structs.replace(now, wall=now.wall - ago, since=now.since - ago)
+            claim = await context.journal.intend(claim, make_request(), sent)
+            await context.client.create_prediction(
+                "/models/acme/private/predictions", make_request().body, await context.client.take_slot()
+            )
+            assert (await context.journal.adopt(claim, [api.predictions[0].id], unanswered=now)).prediction_id
+            await context.journal.release(claim)
+            task = asyncio.create_task(run_job(context, Ask(JOB, key="job")))
+            while api.count("get") < 2 and not task.done():  # noqa: ASYNC110 - the server has no event to wait for
+                await asyncio.sleep(0.005)
+            api.predictions[0].visible = 0
+            assert (await task).status == "succeeded"
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,15 @@ _REFUSED_VERSION = "Invalid version"
 class Created(msgspec.Struct, frozen=True):
     """``prediction`` is the answer to the create request. It is None if the id was found in the account's list.
 
-    ``sent_at`` is the clock's ``now`` from which the budget counts. ``age`` is how many seconds before that the
-    prediction was created. ``fault`` is the error that kept the id out of the journal.
+    ``sent_at`` is the clock's ``now`` from which the budget counts. ``waited`` is how many seconds before that an
+    earlier process sent the request. ``age`` is for how many seconds the prediction has existed at least. ``fault`` is
+    the error that kept the id out of the journal.
     """
 
     id: str
     sent_at: float
     prediction: Prediction | None = None
+    waited: float = 0
     age: float = 0
     fault: JournalError | None = None
     collected: bool = False

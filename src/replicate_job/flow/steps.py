@@ -18,6 +18,7 @@ from replicate_job.flow.lifecycle import Step
 from replicate_job.flow.prepare import prepare, resolve_and_check, restore_contents
 from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import explain_missing, reconcile
+from replicate_job.flow.span import LATEST
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.outputs.place import find_place
@@ -116,13 +117,15 @@ async def wait_step(run: JobRun) -> None:
 
 
 def _note_end(run: JobRun, created: Created, end: Prediction) -> None:
-    run.context.telemetry.ended(end, run.context.clock.now() - created.sent_at + created.age)
+    run.context.telemetry.ended(end, run.context.clock.now() - created.sent_at + created.waited)
 
 
 def _resumed(run: JobRun) -> Created:
     entry, clock = run.entry, run.context.clock
-    age = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
-    return Created(str(entry.prediction_id), clock.now(), age=age)
+    waited = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
+    # A request can act long after it was sent. A prediction from the list can be a rival's, which was just made.
+    age = 0.0 if entry.unanswered else max(0.0, waited - LATEST)
+    return Created(str(entry.prediction_id), clock.now(), waited=waited, age=age)
 
 
 async def _get_prediction(run: JobRun, created: Created) -> Prediction:

@@ -26,7 +26,7 @@ TROUBLED = 30.0
 class Watch:
     """Polls a prediction. A failed poll is noted and repeated: it does not fail the job.
 
-    ``age`` is how many seconds ago the prediction was created. ``news`` are the journal's news of its end.
+    ``age`` is for how many seconds the prediction has existed at least. ``news`` are the journal's news of its end.
     """
 
     def __init__(self, context: Context, prediction_id: str, *, age: float = 0, news: News | None = None) -> None:

@@ -65,6 +65,7 @@ class Entry(msgspec.Struct, frozen=True):
     ``save`` is the place for outputs (see ``outputs.place``), None if they are not saved. ``files`` are the saved
     files. ``batch`` is the id of the batch that the job is a row of. ``sends`` counts the create requests that were
     sent or were about to be; ``first_sent`` and ``last_sent`` are the times of the first and the last of them.
+    ``unanswered`` is a moment by which the last of them had ended without an answer, None if it got one.
     ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
     is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. ``chain_step`` is the name of
     the job's step in a chain: then ``key`` is the chain's key and ``/<step>``.
@@ -80,6 +81,7 @@ class Entry(msgspec.Struct, frozen=True):
     sends: int = 0
     first_sent: Moment | None = None
     last_sent: Moment | None = None
+    unanswered: Moment | None = None
     prediction_id: str | None = None
     status: str | None = None
     prediction: Prediction | None = None

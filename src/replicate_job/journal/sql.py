@@ -407,6 +407,7 @@ class SQLJournal(ABC):
                 sends=entry.sends + 1,
                 first_sent=sent if is_first else entry.first_sent,
                 last_sent=sent,
+                unanswered=None,
                 token=self._token_print,
             )
             return Claim(intended, claim.fence, lease, intends=True)
@@ -964,6 +965,7 @@ def _read_entry(row: Any) -> Entry:
         sends=row["sends"],
         first_sent=_moment(row["first_sent"]),
         last_sent=_moment(row["last_sent"]),
+        unanswered=_moment(row["unanswered"]),
         prediction_id=row["prediction_id"],
         status=row["status"],
         prediction=decode(prediction, Prediction) if prediction else None,

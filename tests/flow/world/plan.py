@@ -129,7 +129,9 @@ class _Draw:
             way=self._pick("held", "held", "polled", "row"),
             rest=self._pick(0.0, 0.0, 5.0, 70.0, 400.0, 4000.0),
         )
-        return _with(plan, "lives", tuple(_with(life, "polls", self._polls()) for life in plan.lives))
+        plan = _with(plan, "lives", tuple(_with(life, "polls", self._polls()) for life in plan.lives))
+        creates = tuple(_with(answer, "slow", self._slowness()) for answer in plan.network.creates)
+        return _with(plan, "network", _with(plan.network, "creates", creates))
 
     def _chance(self, share: float) -> bool:
         """Decide by chance. A plan in which little goes wrong gets fewer of these."""
@@ -227,6 +229,10 @@ class _Draw:
     def _timeout(self) -> float | None:
         """Mostly short timeouts, which end while a request is under way."""
         return self._pick(0.5, 3.0, 20.0, 61.0, self._random.uniform(0, 10)) if self._chance(0.4) else None
+
+    def _slowness(self) -> float:
+        """Seconds of a create request. The longest ones are over the request's own limit."""
+        return self._pick(3.0, 33.0, 45.0, 59.0) if self._chance(0.1) else 0.0
 
     def _polls(self) -> int:
         return self._pick(1, 5, 20) if self._chance(0.3) else POLLS

@@ -40,12 +40,13 @@ class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 without JSON), or
     ``bare`` (201 with an id and nothing else). ``acts``: a prediction is made, if the kind leaves that open. ``late``:
-    it acts at the last moment before the request ends.
+    it acts at the last moment before the request ends. ``slow`` is how many seconds the answer takes.
     """
 
     kind: int | str = 201
     acts: bool = True
     late: bool = False
+    slow: float = 0.0
 
     @property
     def may_act(self) -> bool:
@@ -162,14 +163,14 @@ class Wire(Transport):
             raise NotSentError("POST: no connection")
         deployment = place.split("/deployments/")[1].removesuffix("/predictions") if "/deployments/" in place else ""
         flight = Flight(process, body, answer, deployment, guarded)
-        duration = timeout if answer.kind == "timeout" else 4 * TRIP
+        duration = timeout if answer.kind == "timeout" or answer.slow >= timeout else answer.slow or 4 * TRIP
         process.take_off(flight, duration - TRIP / 2 if answer.late else TRIP)
         try:
             await process.point("request sent")
             await asyncio.sleep(duration)
             flight.land()
             await process.point("request answered")
-            if answer.kind in {"reset", "timeout"}:
+            if answer.kind in {"reset", "timeout"} or answer.slow >= timeout:
                 raise NoAnswerError("POST: the connection broke")
             response = self._answer(answer, flight)
             if flight.made and response.status in OK and answer.kind != "garbage":
