@@ -18,7 +18,9 @@ ROLE = WATCHER
 TERM = 5.0
 """Seconds of the role's lease. After that, a watcher that was stopped is replaced."""
 RENEWED = 2.0
-"""Seconds after which the lease is renewed, and between two tries of other processes to get the role."""
+"""Seconds after which the lease is renewed."""
+TRIED = 1.0
+"""Seconds between two tries of the other processes to get the role."""
 TICK = 0.5
 """Seconds between two writes of ends, and the shortest time between two searches for new predictions."""
 READ_AT_ONCE = 10_000.0
@@ -48,7 +50,7 @@ class Watcher:
                 except ReplicateJobError as error:
                     fleet.context.reporter.note(f"watching is interrupted: {error}")
                 self.is_elected = False
-                await self._clock.sleep(RENEWED)
+                await self._clock.sleep(TRIED)
         finally:
             if self.is_elected:
                 with suppress(JournalError):
