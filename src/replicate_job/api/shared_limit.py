@@ -182,18 +182,20 @@ class SharedLimit:
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None, *, stored: bool) -> None:
         """Note a response other than 429, and its quota. ``stored``: also remember it for the row."""
-        self._report(_Report(0, slot, now, quota=quota), stored=stored)
+        with self._lock:
+            self._limit.accepted(slot, now, quota)
+            if stored and self._limit.pace is not None:
+                self._remember(_Report(self._reported + 1, slot, now, quota=quota))
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None, *, stored: bool) -> None:
-        self._report(_Report(0, slot, now, throttled=True, retry_after=retry_after), stored=stored)
-
-    def _report(self, report: _Report, *, stored: bool) -> None:
         with self._lock:
-            self._reported += 1
-            report = msgspec.structs.replace(report, number=self._reported)
-            self._apply(report)
+            self._limit.throttled(slot, now, retry_after)
             if stored and self._limit.pace is not None:
-                self._reports.append(report)
+                self._remember(_Report(self._reported + 1, slot, now, throttled=True, retry_after=retry_after))
+
+    def _remember(self, report: _Report) -> None:
+        self._reported = report.number
+        self._reports.append(report)
 
     def _apply(self, report: _Report) -> None:
         if report.throttled:

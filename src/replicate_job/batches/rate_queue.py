@@ -22,6 +22,8 @@ class RateQueue:
 
     async def wait(self) -> Slot:
         """Wait until this task may send its create request. Raises CancelledError when the queue is canceled."""
+        if not self._is_off and (slot := self._client.take_slot_now()):
+            return slot
         with self._queueing():
             return await self._client.take_slot()
 

@@ -43,9 +43,12 @@ def python_words() -> Iterator[None]:
     try:
         yield
     except JobError as error:
-        if type(error) not in {JobError, ColumnsError}:
-            raise
-        raise type(error)(in_python(str(error))) from None
+        raise _renamed(error) from None
+
+
+def _renamed(error: JobError) -> JobError:
+    """The error with Python's arguments in its message, if it is about a file of rows."""
+    return type(error)(in_python(str(error))) if type(error) in {JobError, ColumnsError} else error
 
 
 def rows_in_python(rows: Iterable[Row]) -> Iterator[Row]:
@@ -61,8 +64,10 @@ def read_in_python(make: Callable[[dict[str, Any] | None], Read]) -> Callable[[d
             read = make(schema)
 
         def read_row(row: Row) -> dict[str, Any]:
-            with python_words():
+            try:  # a million rows would feel a context manager
                 return read(row)
+            except JobError as error:
+                raise _renamed(error) from None
 
         return read_row
 
