@@ -470,7 +470,7 @@ class BatchRunner:
         while not taken or not self._results.empty():
             if self._is_finished and self._results.empty():
                 break
-            if result := await self._results.get():
+            if result := self._results.get_nowait() if taken else await self._results.get():
                 taken.append(result)
         return taken
 
@@ -637,21 +637,21 @@ class BatchRunner:
             result = msgspec.structs.replace(error.result or item.failure(problem), problem=problem)
         await self._give(msgspec.structs.replace(result, line=item.line, grid=item.grid, earlier=tuple(made)))
 
-    async def _result(
+    def _result(
         self, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], made: list[Result]
-    ) -> Result:
+    ) -> Awaitable[Result]:
         """The result of the row's last attempt. The results of earlier attempts are appended to ``made``."""
         if self._policy:
             is_retried = entry is not None and self._is_retried(entry)
             attempts = self._policy.attempts(item, entry, earlier, is_retried=is_retried)
-            return await attempts.to_end(
+            return attempts.to_end(
                 self._attempt, made, recall=self._recall, spend=self._spend_attempt, pause=self._rate_queue.pause
             )
-        return await self._last_attempt(item, entry)
+        return self._last_attempt(item, entry)
 
-    async def _last_attempt(self, item: RowJob, entry: Entry | None, step: RowStep | None = None) -> Result:
+    def _last_attempt(self, item: RowJob, entry: Entry | None, step: RowStep | None = None) -> Awaitable[Result]:
         is_new = entry is None or self._is_retried(entry)
-        return await self._attempt(item, self._first_key(item, entry), None if is_new else entry, step=step)
+        return self._attempt(item, self._first_key(item, entry), None if is_new else entry, step=step)
 
     def _own(self, item: RowJob) -> tuple[Context, Resolved]:
         model = self._models[item.model]

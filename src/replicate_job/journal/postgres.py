@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import compress
@@ -151,8 +151,8 @@ class PostgresJournal(SQLJournal):
         """The name of this opening of the journal."""
         return self._holder
 
-    async def _claim_new(self, new: NewJob) -> Claim | None:
-        return await self._new.add(new, lambda: self._database.run(partial(self._let_lie, new=new)))
+    def _claim_new(self, new: NewJob) -> Awaitable[Claim | None]:
+        return self._new.add(new, lambda: self._database.run(partial(self._let_lie, new=new)))
 
     async def _insert_all(self, jobs: Sequence[NewJob]) -> list[Claim | None]:
         """Insert and claim the jobs whose keys have no row yet."""
@@ -178,8 +178,8 @@ class PostgresJournal(SQLJournal):
         writing.add_done_callback(self._writing.discard)
         return await asyncio.shield(writing)  # the prediction exists, even if this task is cancelled
 
-    async def _created_plainly(self, found: Made) -> bool:
-        return not found.strips and await self._made.add(found)
+    def _created_plainly(self, found: Made) -> Awaitable[bool] | None:
+        return None if found.strips else self._made.add(found)
 
     async def _write_all(self, found: Sequence[Made]) -> list[bool]:
         """Write the predictions of jobs that have none. Of two with the same id, only the first is written here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import count
@@ -103,6 +103,8 @@ COLUMNS = (
     " last_sent, sent_at, token, fence, holder, claim, chain_step"
 )
 """The columns of a new job's row."""
+_MARKS = ",".join("?" * len(COLUMNS.split(",")))
+_INSERT = f"INSERT INTO jobs ({COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
 
 
 class SQLJournal(ABC):
@@ -167,16 +169,16 @@ class SQLJournal(ABC):
         encoded = encode_job(job).decode()
         mark = f"{self._mark}-{next(self._numbers):x}"
         new = NewJob(key, api, job, save, batch, encoded, mark, chain_step, request, sent)
-        claim = await self._claim_new(new) if request and not prediction else None
-        claim = claim or await self._claim_alone(new, prediction)
+        shared = self._claim_new(new) if request and not prediction else None
+        claim = (shared and await shared) or await self._claim_alone(new, prediction)
         if claim.entry.state != "collected":  # a finished job needs no claim
             self._claims[key] = claim.fence
         return claim
 
-    async def _claim_new(self, new: NewJob) -> Claim | None:  # noqa: ARG002 - a subclass uses it
+    def _claim_new(self, new: NewJob) -> Awaitable[Claim | None] | None:  # noqa: ARG002 - a subclass uses it
         """Claim a job that has no row yet, and intend its request, in a transaction that many claims share.
 
-        None if the job has a row, or the database has no such transactions.
+        None if the database has no such transactions. The awaited value is None if the job has a row.
         """
         return None
 
@@ -240,9 +242,7 @@ class SQLJournal(ABC):
     def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
         """Insert the row of a new job. None if another job has its key."""
         entry = self._entry(new)
-        values = self._values(new, entry, fence)
-        marks = ",".join("?" * len(values))
-        inserted = db.execute(f"INSERT INTO jobs ({COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING", values)  # noqa: S608 - our own columns
+        inserted = db.execute(_INSERT, self._values(new, entry, fence))
         return entry if inserted.rowcount else None
 
     def _entry(self, new: NewJob) -> Entry:
@@ -416,18 +416,19 @@ class SQLJournal(ABC):
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         found = Made(claim, prediction, msgspec.json.encode(prediction).decode(), collected)
-        owner = prediction.id if await self._created_plainly(found) else await self._created_alone(found)
+        shared = self._created_plainly(found)
+        owner = prediction.id if shared and await shared else await self._created_alone(found)
         if collected and owner == prediction.id:
             self._let_go(claim)
         return owner
 
-    async def _created_plainly(self, found: Made) -> bool:  # noqa: ARG002 - a subclass uses it
-        """Write the prediction in a transaction that many writes share, where a subclass does so; False here.
+    def _created_plainly(self, found: Made) -> Awaitable[bool] | None:  # noqa: ARG002 - a subclass uses it
+        """Write the prediction in a transaction that many writes share.
 
-        A subclass returns False too if it wrote nothing: the job has a prediction, or its claim was lost, or more has
-        to be written. The caller then uses ``_created_alone``.
+        None if the database has no such transactions, or if more has to be written. The awaited value is False if
+        nothing was written: the job has a prediction, or its claim was lost. The caller then uses ``_created_alone``.
         """
-        return False
+        return None
 
     async def _created_alone(self, found: Made) -> str:
         claim, prediction = found.claim, found.prediction
