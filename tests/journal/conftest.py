@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,16 +45,24 @@ class Now:
 
 
 class Place(Protocol):
-    """The place of a journal. Each ``open`` acts as another process."""
+    """The place of a journal. Each ``open`` acts as another process.
+
+    ``away`` makes the database unusable during a block. ``impatient`` are options of a journal that soon gives up then.
+    """
+
+    impatient: dict[str, Any]
 
     @property
     def address(self) -> str: ...
     def open(self, **options: Any) -> SQLJournal: ...
     def holders(self) -> list[str]: ...
     def dump(self) -> str: ...
+    def away(self) -> AbstractContextManager[None]: ...
 
 
 class FilePlace:
+    impatient: dict[str, Any] = {"busy_timeout": 0.05}  # noqa: RUF012 - never changed
+
     def __init__(self, path: Path) -> None:
         self._path, self.address = path, str(path)
 
@@ -69,9 +77,17 @@ class FilePlace:
         with closing(sqlite3.connect(self._path)) as database:
             return "\n".join(database.iterdump())
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+
 
 class DatabasePlace:
     """A journal in a database. Its leases end by the server's clock, so the test moves the leases instead."""
+
+    impatient: dict[str, Any] = {"patience": 0.05}  # noqa: RUF012 - never changed
 
     def __init__(self, server: Postgres, name: str, now: Now) -> None:
         self.server, self.name, self.address = server, name, server.url(name)
@@ -89,6 +105,15 @@ class DatabasePlace:
     def dump(self) -> str:
         tables = ("jobs", "holders", "batches", "uploads", "accounts", "rates")
         return "\n".join(str(self.execute(f"SELECT * FROM replicate_job.{table}")) for table in tables)  # noqa: S608 - the names are the test's own
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        self.server.cut(self.name)
+        try:
+            yield
+        finally:
+            self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
 
     def _move(self, seconds: float) -> None:
         self.execute("UPDATE replicate_job.holders SET lease_until = lease_until - %s", seconds)

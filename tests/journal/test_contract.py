@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -779,6 +779,67 @@ async def test_a_claim_whose_task_was_cancelled_is_released(journal: SQLJournal,
         await waiting
     async with place.open(clock=now) as other:
         assert (await claim(other)).entry.sends == 0
+
+
+async def claimed_soon(journal: SQLJournal, **options: Any) -> Claim:
+    """Claim the job as soon as no process holds it. Raises TimeoutError."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(JobHeldError):
+                return await journal.claim("job", API, JOB, "/out", **options)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_job_whose_release_failed_is_free_once_the_database_is_back(place: Place, now: Any) -> None:
+    async with place.open(clock=now, **place.impatient) as journal, place.open(clock=now) as other:
+        held = await intended(journal, "job")
+        with place.away(), pytest.raises(JournalError):
+            await journal.release(held)
+        again = await claimed_soon(other)
+        assert (again.fence, again.entry.state, again.entry.sends) == (2, "intended", 1)
+
+
+async def test_a_prediction_that_a_failed_release_was_to_record_is_recorded_once_the_database_is_back(
+    place: Place, now: Any
+) -> None:
+    async with place.open(clock=now, **place.impatient) as journal, place.open(clock=now) as other:
+        held = await intended(journal, "job")
+        with place.away(), pytest.raises(JournalError):
+            await journal.release(held, Prediction("p1", "processing"))
+        assert (await claimed_soon(other)).entry.prediction_id == "p1"
+
+
+async def test_a_release_that_failed_does_not_release_a_later_claim(place: Place, now: Any) -> None:
+    async with place.open(clock=now, **place.impatient) as journal, place.open(clock=now) as other:
+        lost = await claim(journal, "taken over")
+        now.seconds += journal.lease
+        await claim(other, "taken over")
+        held = await claim(journal)
+        with place.away():
+            for each in (lost, held):
+                with pytest.raises(JournalError):
+                    await journal.release(each)
+        await claimed_soon(other)  # the last of both releases was repeated
+        with pytest.raises(JobHeldError):
+            await claim(journal, "taken over")
+
+
+async def test_a_journal_that_closes_after_a_failed_release_leaves_no_holder(place: Place, now: Any) -> None:
+    async with place.open(clock=now, **place.impatient) as journal:
+        held = await claim(journal)
+        with place.away(), pytest.raises(JournalError):
+            await journal.release(held)
+    assert place.holders() == []
+
+
+@pytest.mark.parametrize("options", [{}, {"request": REQUEST, "sent": SENT}], ids=["claimed", "intended"])
+async def test_a_claim_that_failed_is_not_held(place: Place, now: Any, options: dict[str, Any]) -> None:
+    async with place.open(clock=now, **place.impatient) as journal, place.open(clock=now) as other:
+        await claim(journal, "another")
+        with place.away(), pytest.raises(JournalError):
+            await journal.claim("job", API, JOB, "/out", **options)
+        again = await claimed_soon(other, **options)
+        assert again.entry.sends == len(options) // 2
 
 
 def sends(number: int) -> CreateRequest:

@@ -19,7 +19,7 @@ from tests.postgres import start
 
 from replicate_job.clock import Moment
 from replicate_job.database import DatabaseURL
-from replicate_job.errors import JournalError
+from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.job import Job
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest
 from replicate_job.journal.postgres import PostgresJournal, migrate_database
@@ -50,6 +50,8 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.lost_answers = self.lost_commits = 0
+        self.is_cut = False
+        self._clients: list[socket.socket] = []
         self.at_loss: Callable[[], object] = lambda: None
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -57,6 +59,10 @@ class Relay:
         with suppress(OSError):
             while True:
                 client = self._listener.accept()[0]
+                if self.is_cut:
+                    client.close()
+                    continue
+                self._clients.append(client)
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(self._server)
                 threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
@@ -74,7 +80,8 @@ class Relay:
                 if b"COMMIT" in data and self.lost_answers:
                     self.lost_answers -= 1
                     self.at_loss()
-                    client.shutdown(socket.SHUT_RDWR)  # the thread that returns answers cannot do it any more
+                    with suppress(OSError):  # it may be cut already
+                        client.shutdown(socket.SHUT_RDWR)  # the thread that returns answers cannot do it any more
                     server.sendall(data)
                     server.settimeout(5)
                     while server.recv(65536):
@@ -86,6 +93,17 @@ class Relay:
             while data := server.recv(65536):
                 client.sendall(data)
             client.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Close all connections, and every new one at once."""
+        self.is_cut = True
+        clients, self._clients = self._clients, []
+        for client in clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self.is_cut = False
 
     def close(self) -> None:
         self._listener.close()
@@ -100,8 +118,13 @@ def relay(database: DatabasePlace) -> Iterator[Relay]:
 
 
 @pytest.fixture
-async def journal(database: DatabasePlace, relay: Relay) -> AsyncIterator[PostgresJournal]:
-    url = f"postgresql://postgres@127.0.0.1:{relay.port}/{database.name}?sslmode=disable&gssencmode=disable"
+def url(database: DatabasePlace, relay: Relay) -> str:
+    """The address of the database behind the relay."""
+    return f"postgresql://postgres@127.0.0.1:{relay.port}/{database.name}?sslmode=disable&gssencmode=disable"
+
+
+@pytest.fixture
+async def journal(url: str) -> AsyncIterator[PostgresJournal]:
     async with PostgresJournal(DatabaseURL(url), token="t") as journal:  # noqa: S106 - not a real token
         yield journal
 
@@ -257,6 +280,43 @@ async def test_a_claim_cancelled_while_its_connection_breaks_at_the_commit_is_re
     await journal.release(await claim(journal, **options))
     await cancelled_at_loss(relay, lost, claim(journal, **options))
     await claim(journal)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["failed", "cancelled"])
+@pytest.mark.parametrize(
+    ("is_known", "options"),
+    [(False, {}), (True, {}), (False, {"request": REQUEST})],
+    ids=["new", "known", "intended"],
+)
+async def test_a_claim_whose_answer_was_lost_is_free_once_the_database_is_back(  # noqa: PLR0913 - its faults
+    database: DatabasePlace, relay: Relay, url: str, *, options: dict[str, Any], is_cancelled: bool, is_known: bool
+) -> None:
+    """The database stays away for longer than the claim, and its undoing, wait for it."""
+    async with PostgresJournal(DatabaseURL(url), token="t", patience=0.2) as journal:  # noqa: S106 - not a real token
+        await journal.claim("another", API, JOB, None)  # so the process renews its lease from now on
+        if is_known:
+            await journal.release(await claim(journal))
+        loop, claiming = asyncio.get_running_loop(), asyncio.create_task(claim(journal, **options))
+
+        def go_away() -> None:
+            relay.cut()
+            if is_cancelled:
+                loop.call_soon_threadsafe(claiming.cancel)
+
+        relay.at_loss = go_away
+        lose(relay, "lost_answers")
+        with pytest.raises(asyncio.CancelledError if is_cancelled else JournalError):
+            await claiming
+        (row,) = database.execute("SELECT holder FROM replicate_job.jobs WHERE key = 'job'")
+        assert row["holder"] == journal.holder
+        relay.mend()
+        async with asyncio.timeout(10):
+            while True:
+                with suppress(JobHeldError):
+                    again = await claim(journal, **options)
+                    break
+                await asyncio.sleep(0.05)
+        assert (again.entry.state, again.entry.sends) == ("claimed", 0)
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from replicate_job.errors import JournalError
+from replicate_job.journal.store import Undo
 
 MOST = 200
 """The most writes in one transaction."""
@@ -41,7 +42,7 @@ class GroupCommit(Generic[Item, Outcome]):
         self._waiting: list[_Write[Item, Outcome]] = []
         self._work: asyncio.Task[None] | None = None
 
-    async def add(self, item: Item, undo: Callable[[], Awaitable[object]] | None = None) -> Outcome:
+    async def add(self, item: Item, undo: Undo | None = None) -> Outcome:
         """Write the item, and return its outcome. Raises what ``write`` raises.
 
         If this task is cancelled before the transaction begins, the item is not written. If it is cancelled later,
@@ -61,7 +62,7 @@ class GroupCommit(Generic[Item, Outcome]):
                     await asyncio.shield(self._undo(write, undo))
             raise
 
-    async def _undo(self, write: _Write[Item, Outcome], undo: Callable[[], Awaitable[object]]) -> None:
+    async def _undo(self, write: _Write[Item, Outcome], undo: Undo) -> None:
         with suppress(JournalError):
             await write.outcome
         await undo()

@@ -152,7 +152,7 @@ class PostgresJournal(SQLJournal):
         return self._holder
 
     def _claim_new(self, new: NewJob) -> Awaitable[Claim | None]:
-        return self._new.add(new, lambda: self._database.run(partial(self._let_lie, new=new)))
+        return self._new.add(new, partial(self._undo, new))
 
     async def _insert_all(self, jobs: Sequence[NewJob]) -> list[Claim | None]:
         """Insert and claim the jobs whose keys have no row yet."""
@@ -205,8 +205,8 @@ class PostgresJournal(SQLJournal):
         if made:
             await super().release(claim, made)
         else:
-            await self._released.add(claim)
             self._let_go(claim)
+            await self._released.add(claim)
 
     async def _release_all(self, claims: Sequence[Claim]) -> list[None]:
         columns = [claim.key for claim in claims], [claim.fence for claim in claims]
@@ -215,7 +215,7 @@ class PostgresJournal(SQLJournal):
             released = {row["key"] for row in db.execute(_RELEASE_ALL, columns)}
             self._tell_free(db, (claim.entry for claim in claims if claim.key in released))
 
-        await self._database.run(work)
+        await self._releases.do(work)
         return [None] * len(claims)
 
     async def _run_shared(self, work: Work[T], otherwise: T) -> T:

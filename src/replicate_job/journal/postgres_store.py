@@ -22,7 +22,7 @@ from replicate_job.database import DatabaseURL
 from replicate_job.errors import JournalError
 from replicate_job.forks import Owner
 from replicate_job.journal.postgres_schema import SCHEMA
-from replicate_job.journal.store import Rows, Sync, Work
+from replicate_job.journal.store import Rows, Sync, Undo, Work
 
 THREADS = 8
 """The most connections of a journal, besides the heartbeat's. They are opened when needed."""
@@ -223,7 +223,7 @@ class PostgresStore:
         self._heart.start()
         return result
 
-    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:  # noqa: ARG002 - every commit is synced
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Undo | None = None) -> T:  # noqa: ARG002 - every commit is synced
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience)), undo)
 
     async def read(self, work: Work[T]) -> T:
@@ -267,7 +267,7 @@ class PostgresStore:
         if self._server:
             await asyncio.to_thread(self._server.close)
 
-    async def _submit(self, run: Callable[[], T], undo: Work[Any] | None = None) -> T:
+    async def _submit(self, run: Callable[[], T], undo: Undo | None = None) -> T:
         self._owner.check()
         if self._is_closed:
             raise JournalError(f"the journal {self._url} is closed")
@@ -293,9 +293,9 @@ class PostgresStore:
             self._open.discard(task)
         return result
 
-    async def _undo(self, task: _Task, undo: Work[Any]) -> None:
+    async def _undo(self, task: _Task, undo: Undo) -> None:
         await task.over.wait()
-        await self.run(undo)
+        await undo()
 
     def _serve(self) -> None:
         while task := self._tasks.get():

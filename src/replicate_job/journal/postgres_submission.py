@@ -99,8 +99,10 @@ class Submission:
             )
             return int(begun.fetchone()["number"])
 
-        query = "DELETE FROM batches WHERE id = ? AND api = ''"
-        self._draft = await self._store.run(work, undo=lambda db: db.execute(query, (name,)).rowcount)
+        def forget(db: Any) -> None:
+            db.execute("DELETE FROM batches WHERE id = ? AND api = ''", (name,))
+
+        self._draft = await self._store.run(work, undo=lambda: self._store.run(forget))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -16,7 +16,15 @@ import msgspec
 
 from replicate_job.clock import Clock, Moment
 from replicate_job.decoding import decode
-from replicate_job.errors import ClaimLostError, DamagedError, JobError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.errors import (
+    ClaimLostError,
+    DamagedError,
+    JobError,
+    JobHeldError,
+    JournalError,
+    KeyInUseError,
+    TooLargeError,
+)
 from replicate_job.flow.lifecycle import OVER, UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job, read_kept
@@ -37,6 +45,7 @@ from replicate_job.journal.entry import (
 from replicate_job.journal.fingerprints import print_job, print_request, print_text
 from replicate_job.journal.lease import Lease, Process, Term
 from replicate_job.journal.news import News, Seen
+from replicate_job.journal.releases import Releases
 from replicate_job.journal.store import Database, Store, Sync
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.wire.prediction import Prediction
@@ -123,6 +132,7 @@ class SQLJournal(ABC):
         self._process = Process.current(clock)
         self._holder = self._process.holder
         self._held: Lease | None = None
+        self._releases = Releases(store)
         self._claims: dict[str, int] = {}  # the fence of each held claim, by the job's key
         self._mark, self._numbers = secrets.token_hex(8), count()
         self._key = b""
@@ -133,6 +143,7 @@ class SQLJournal(ABC):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self._releases.close()
         await self._store.close()
 
     @abstractmethod
@@ -169,8 +180,14 @@ class SQLJournal(ABC):
         encoded = encode_job(job).decode()
         mark = f"{self._mark}-{next(self._numbers):x}"
         new = NewJob(key, api, job, save, batch, encoded, mark, chain_step, request, sent)
-        shared = self._claim_new(new) if request and not prediction else None
-        claim = (shared and await shared) or await self._claim_alone(new, prediction)
+        try:
+            shared = self._claim_new(new) if request and not prediction else None
+            claim = (shared and await shared) or await self._claim_alone(new, prediction)
+        except (JobHeldError, DamagedError, TooLargeError):
+            raise
+        except JournalError:  # it may have been committed, and only the answer was lost
+            self._releases.repeat(partial(self._let_lie, new=new))
+            raise
         if claim.entry.state != "collected":  # a finished job needs no claim
             self._claims[key] = claim.fence
         return claim
@@ -191,13 +208,13 @@ class SQLJournal(ABC):
             return claim
 
         sync: Sync | None = "now" if new.request or prediction else None
-        return await self._store.run(work, sync=sync, undo=partial(self._let_lie, new=new))
+        return await self._store.run(work, sync=sync, undo=partial(self._undo, new))
+
+    async def _undo(self, new: NewJob) -> None:
+        await self._releases.do(partial(self._let_lie, new=new))
 
     def _let_lie(self, db: Database, new: NewJob) -> None:
-        """Release a claim whose task was cancelled while it claimed: it would last as long as this process.
-
-        Nothing was sent for it.
-        """
+        """Release a claim that no task got: its own was cancelled, or the claim failed. Nothing was sent for it."""
         intended = "claim = ? AND state = 'intended'"
         free = f"holder = NULL, sends = sends - CASE WHEN {intended} THEN 1 ELSE 0 END"
         query = f"UPDATE jobs SET {free}, state = CASE WHEN {intended} THEN 'claimed' ELSE state END"  # noqa: S608 - our own columns
@@ -372,8 +389,8 @@ class SQLJournal(ABC):
             if db.execute(query, (claim.key, claim.fence)).rowcount:
                 self._tell_free(db, [claim.entry])
 
-        await self._store.run(work, sync="now" if made else None)
         self._let_go(claim)
+        await self._releases.do(work, sync="now" if made else None)
 
     def _let_go(self, claim: Claim) -> None:
         if self._claims.get(claim.key) == claim.fence:

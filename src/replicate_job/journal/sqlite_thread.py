@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
-from replicate_job.journal.store import Sync
+from replicate_job.journal.store import Sync, Undo
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
@@ -110,7 +110,7 @@ class SQLiteThread:
         self._thread: threading.Thread | None = None
         self._owner = Owner()
 
-    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Undo | None = None) -> T:
         self._owner.check()
         if self._thread is None:
             # A daemon thread lets a second Ctrl-C end the process while SQLite waits for a lock.
@@ -128,7 +128,8 @@ class SQLiteThread:
             result: T = await task.done
         except asyncio.CancelledError:
             if undo:  # the thread does the work even though the task was cancelled
-                await asyncio.shield(self.run(undo))
+                with suppress(JournalError):
+                    await asyncio.shield(undo())
             raise
         return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ class Database(Protocol):
 
 
 Work = Callable[[Database], T]
+Undo = Callable[[], Awaitable[object]]
 Sync = Literal["now", "soon"]
 """When written data must be safe from a power cut: at the commit, or soon after. None: it may be much later."""
 
@@ -53,13 +54,13 @@ class Store(Protocol):
     def may_be_done(self) -> bool:
         """Whether the current work may have been committed before, on a connection that broke at the commit."""
 
-    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Undo | None = None) -> T:
         """Call the work in a transaction, and return its value once it is committed.
 
         With the sync ``now``, its data are then on the disk; with ``soon``, a moment later. An exception of the work
         undoes it. The work may be called more than once. Its earlier calls were rolled back, unless it ``may_be_done``.
-        If the task is cancelled, ``undo`` is called after the work, in its own transaction. Raises JournalError for the
-        database's errors.
+        If the task is cancelled, ``undo`` is called after the work; its JournalError is ignored. Raises JournalError
+        for the database's errors.
         """
 
     async def read(self, work: Work[T]) -> T:
