@@ -109,6 +109,20 @@ def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:
     assert [line.split(b'"status":')[1][:8] for line in told.out.splitlines()] == [b'"succeed', b'"error",']
 
 
+def test_submitting_a_batch_says_if_no_worker_is_alive(fleet: Fleet) -> None:
+    (fleet.command.folder / "one.jsonl").write_text('{"prompt": "a"}\n', encoding="utf-8")
+    words = ["batch", SDXL, "one.jsonl", "--fleet", "--no-save"]
+    waits = "no worker is alive: what is not over waits for one, `replicate-job worker`"
+    assert fleet.command(*words, "--detach").error == waits
+    assert fleet.command(*words, "--detach", "--quiet").err == ""
+    following = fleet.command.start(*words)
+    lines = iter(following.line, "")
+    assert f"{waits}\n" in lines
+    fleet.start(1)
+    assert following.end().code == 0
+    assert fleet.command(*words, "--detach").err == ""
+
+
 def test_a_batch_that_stops_at_its_limit_asks_for_a_larger_one(fleet: Fleet) -> None:
     (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\nc\n", encoding="utf-8")
     words = ["batch", SDXL, "rows.csv", "--fleet", "--no-save", "--price", "0.01/run", "--max-cost"]

@@ -55,6 +55,7 @@ from replicate_job.cli.options import (
 )
 from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
+from replicate_job.cli.status import NO_WORKER
 from replicate_job.cli.streams import aside, is_shown, tell, width, write
 from replicate_job.database import hide_password
 from replicate_job.decoding import convert
@@ -497,6 +498,8 @@ class _Command:
         await join(context, tables)
         await submit(context, tables, batch, model, self._rows, rate=self._options.rate)
         write(f"{batch.id}\n")
+        if not (self._shared.quiet or await tables.workers(context.api)):
+            tell(NO_WORKER)
         if self._options.detach:
             return SUCCEEDED
         from replicate_job.fleet.follow import follow  # noqa: PLC0415 - an optional extra

@@ -12,7 +12,7 @@ from replicate_job.batches.results.record import encode, to_record
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
-from replicate_job.cli.status import WAITS
+from replicate_job.cli.status import NO_WORKER
 from replicate_job.cli.streams import tell, write
 from replicate_job.quantity import count
 
@@ -54,5 +54,5 @@ async def _open_rows(tables: FleetTables, batch: FleetBatch, shared: Common) -> 
     elif await tables.workers(batch.api):
         why = f"{shared.line('status', batch.id)} shows them"
     else:
-        why = f"no worker is alive{WAITS}"
+        why = NO_WORKER
     return f"{count(left, 'row')} of {sum(each.rows for each in counts):,} not over yet; {why}"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 WAITS = ": what is not over waits for one, `replicate-job worker`"
-"""Said of a batch that is not over, and no worker lives."""
+NO_WORKER = f"no worker is alive{WAITS}"
+"""Written about a batch that is not over."""
 
 
 @click.command("status", epilog=examples("replicate-job status", "replicate-job status prompts-1f0c2ab91d77 --json"))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--concurrency", type=click.IntRange(1), metavar="N", help="How many tasks of 20 rows run at once; default 6."
 )
-@click.option("--check", is_flag=True, help="Only check for a live worker on this host: exit code 0 or 1.")
+@click.option("--check", is_flag=True, help="Only check for a live worker on this host: exit code 0, else 1 or 3.")
 @health_port
 @fetching
 @common
