@@ -23,6 +23,7 @@ from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.job import Job
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest
 from replicate_job.journal.postgres import PostgresJournal, migrate_database
+from replicate_job.journal.postgres_fleet import FleetTables
 from replicate_job.journal.postgres_queue import CHUNK
 from replicate_job.journal.postgres_schema import MIGRATIONS
 from replicate_job.journal.postgres_submission import HELD, BatchFacts, NewRow, Submission
@@ -358,6 +359,20 @@ async def test_a_rate_limit_is_swapped_if_the_connection_breaks_at_the_commit(
     lose(relay, "lost_answers")
     assert await journal.swap_rate(API, "create", "1", "2") is None
     assert await journal.swap_rate(API, "create", "1", "3") == "2"
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+async def test_periodic_work_and_a_role_are_taken_if_the_connection_breaks_at_the_commit(
+    journal: PostgresJournal, relay: Relay, database: DatabasePlace, lost: str
+) -> None:
+    tables = FleetTables(journal)
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as other:  # noqa: S106 - not a real token
+        for take in (tables.is_due, tables.elect):
+            lose(relay, lost)
+            assert await take("upkeep", API, 30)
+            assert not await FleetTables(other).is_due("upkeep", API, 30)
+            assert not await tables.is_due("upkeep", API, 30)
+            database.execute("UPDATE replicate_job.roles SET until = 0")
 
 
 async def test_broken_connections_are_opened_again(database: DatabasePlace) -> None:

@@ -408,18 +408,24 @@ class FleetTables:
 
     async def elect(self, role: str, api: str, seconds: float) -> bool:
         """Take or keep a role for so many seconds. False while another process has it."""
-        return await self._take(role, api, seconds, f"r.holder = excluded.holder OR r.until < {NOW}")
+        return await self._take(role, api, seconds, keeps=True)
 
     async def is_due(self, work: str, api: str, seconds: float) -> bool:
         """Whether this process has to do work that any process does once in so many seconds."""
-        return await self._take(work, api, seconds, f"r.until < {NOW}")
+        return await self._take(work, api, seconds, keeps=False)
 
-    async def _take(self, role: str, api: str, seconds: float, where: str) -> bool:
+    async def _take(self, role: str, api: str, seconds: float, *, keeps: bool) -> bool:
         query = (
             f"INSERT INTO roles AS r VALUES (?, ?, ?, {NOW} + ?) ON CONFLICT (role, api) DO UPDATE SET"
-            f" holder = excluded.holder, until = excluded.until WHERE {where}"
+            " holder = excluded.holder, until = excluded.until"
+            f" WHERE r.until < {NOW} OR ? AND r.holder = excluded.holder"
         )
-        return await self._write(query, role, api, self._journal.holder, seconds) > 0
+
+        def work(db: Database) -> bool:
+            is_mine = keeps or self._store.may_be_done  # an earlier try may have been committed
+            return db.execute(query, (role, api, self._journal.holder, seconds, is_mine)).rowcount > 0
+
+        return await self._store.run(work)
 
     async def resign(self, role: str, api: str) -> None:
         query = "DELETE FROM roles WHERE role = ? AND api = ? AND holder = ?"
