@@ -66,7 +66,7 @@ def test_the_liveness_probe_passes_while_the_database_is_unreachable(fleet: Flee
     done = fleet.command("worker", "--check")
     assert done.code == 0, done.err
     assert f"process {fleet.workers[0].pid} was seen" in done.err
-    assert "workers wait until it is back" in done.err
+    assert "workers wait until the database is back" in done.err
     fleet.workers[0].kill()
     fleet.wait(lambda: fleet.command("worker", "--check").code == 3, 60)  # once its last sign is old
     fleet.postgres.execute(f"ALTER DATABASE {fleet.name} ALLOW_CONNECTIONS true")

@@ -478,6 +478,12 @@ async def test_a_missing_server_is_an_error_of_one_line_without_the_password() -
     assert "s3cret" not in text
 
 
+async def test_the_error_for_a_refused_connection_says_what_to_check(postgres: Postgres) -> None:
+    assert "is its name right, and was it created?" in await opening(postgres.url("missing"))
+    url = postgres.url().replace("//postgres:", "//stranger:")
+    assert (await opening(url)).endswith('role "stranger" does not exist): is the user right?')
+
+
 async def test_a_server_that_does_not_answer_is_an_error_after_seconds() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         async with asyncio.timeout(30):

@@ -89,7 +89,7 @@ async def _check(shared: Common) -> int:
         if not found:
             raise
         if not shared.quiet:
-            tell(f"{error}; workers wait until it is back")
+            tell(f"workers wait until the database is back: {error}")
     if not shared.quiet:
         ages = ", ".join(f"process {pid} was seen {age:.0f} s ago" for pid, age in found.items())
         tell(ages or "no worker is alive on this host")

@@ -27,6 +27,9 @@ RESTARTED = 1.0
 """Seconds until the queue's worker is restarted. It ends when its database cannot be reached."""
 TRIES = 3
 CONNECTIONS = 4
+RECONNECTED = 4.0
+"""Seconds after which the pool gives up a connection that cannot be made. The next poll then makes another at once.
+Otherwise the pool doubles its pause with each try: after an outage of a minute it may wait for another minute."""
 GRACE = 20.0
 """Seconds in which running tasks may finish once the worker is asked to stop."""
 
@@ -160,6 +163,7 @@ def _connector(store: PostgresStore) -> procrastinate.PsycopgConnector:
         min_size=1,
         max_size=CONNECTIONS,
         timeout=10,
+        reconnect_timeout=RECONNECTED,
     )
 
 

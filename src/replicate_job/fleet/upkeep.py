@@ -27,7 +27,7 @@ class Upkeep:
             try:
                 await self.once()
             except JournalError as error:
-                self._fleet.context.reporter.warn(f"{error}; waiting for it")
+                self._fleet.context.reporter.warn(f"waiting for the database: {error}")
             await asyncio.sleep(EVERY)
 
     async def once(self) -> None:

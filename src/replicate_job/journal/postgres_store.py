@@ -64,6 +64,13 @@ _SESSION = (
     # Commits must be on the disk, even if the server's default is off.
     "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
 )
+_REFUSALS = (
+    ("authentication failed", "are the user and the password right?"),
+    ("no password supplied", "add it to the URL, or name a file with it in PGPASSFILE"),
+    ("role .* does not exist", "is the user right?"),
+    ("database .* does not exist", "is its name right, and was it created?"),
+)
+"""Patterns of a server's messages, and the advice for each. libpq has no error codes for failed connections."""
 _POOL_PROBES = 10
 """How often two connections are compared behind a pool. A transaction pool mixes their sessions at once."""
 _FACTS = """
@@ -462,7 +469,9 @@ def check_server(connection: Connection, name: str) -> int:
 
 
 def unreachable(url: DatabaseURL, why: str) -> str:
-    return f"the journal {url} cannot be reached ({why}): is PostgreSQL running there, and is the address right?"
+    running = "is PostgreSQL running there, and is the address right?"
+    advice = next((advice for pattern, advice in _REFUSALS if re.search(pattern, why)), running)
+    return f"the journal {url} cannot be reached ({why}): {advice}"
 
 
 def explain(error: psycopg.Error, url: DatabaseURL) -> JournalError:
