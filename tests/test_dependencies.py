@@ -19,8 +19,8 @@ Of obstore:
 - Errors are distinguished by the names of their classes and by words in their text: below.
 
 Of Procrastinate: its tables, whose migrations are part of the journal's; a cancelled worker finishes its tasks;
-``JobManager.finish_job`` ends a task, and raises for a task that another worker has ended: below, in ``tests/fleet``
-and ``tests/e2e/test_fleet.py``.
+``JobManager.finish_job`` is called at the end of a task, whose ``worker_id`` is its worker's in the queue's tables:
+below, in ``tests/fleet`` and ``tests/e2e/test_fleet.py``.
 
 Of uvicorn: the attributes and hooks of ``HttpToolsProtocol`` that ``listener`` and ``serving.connection`` use: below.
 """

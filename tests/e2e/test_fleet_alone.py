@@ -24,8 +24,6 @@ GRACE = 20
 """Seconds in which a worker ends."""
 PROMPT = 8
 """Seconds in which any other command does."""
-OUTAGE = 20
-"""Seconds. A connection pool that doubles its pauses would try again 11 seconds after the return."""
 
 
 @pytest.fixture
@@ -61,15 +59,6 @@ def test_a_worker_ends_within_its_grace(fleet: Fleet, line: Line, go_away: Away)
     assert time.monotonic() - began < GRACE
     assert worker.end().code == 0
     fleet.workers.clear()
-
-
-def test_a_worker_takes_up_rows_within_seconds_of_the_databases_return(fleet: Fleet, line: Line) -> None:
-    fleet.start(1)
-    line.cut()
-    time.sleep(OUTAGE)
-    line.mend()
-    fleet.submit(["a lake"], "--no-save")
-    fleet.wait(lambda: fleet.states() == {"collected": 1}, PROMPT)
 
 
 @ways

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet
+from replicate_job.fleet.queue import serve
 from replicate_job.fleet.upkeep import Upkeep
+from replicate_job.journal.postgres import PostgresJournal
 from replicate_job.journal.postgres_fleet import FleetBatch
 
 Member = Callable[..., Awaitable[Fleet]]
@@ -50,6 +53,32 @@ async def test_a_stalled_task_with_a_waiting_successor_is_not_given_again(
     await fleet.tables.defer_rows(batch, 1, 3, delay=0)
     await fleet.tables.give_again(fleet.api)
     assert [task["status"] for task in query(TASKS)] == ["todo"]
+
+
+async def test_the_end_of_a_task_that_was_given_again_meanwhile_does_not_end_the_new_run(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    await submitted(fleet, rows(3))
+    has_run_again, runs = asyncio.Event(), 0
+
+    async def run(**_: int) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            has_run_again.set()
+            return
+        query("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 day'")
+        assert await fleet.tables.give_again(fleet.api) == 1
+
+    store = cast("PostgresJournal", fleet.context.journal).store
+    serving = asyncio.create_task(serve(store, fleet.api, {"rows": run}, concurrency=1, interrupted=print))
+    try:
+        async with asyncio.timeout(20):
+            await has_run_again.wait()
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
 
 
 async def test_lost_tasks_are_added_again_from_the_journal(member: Member, submitted: Submitted, query: Query) -> None:

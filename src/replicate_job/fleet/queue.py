@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, LiteralString
 
 import procrastinate
 import psycopg
@@ -122,7 +122,7 @@ class _Running:
 
 
 class _Jobs(JobManager):
-    """Finishes tasks, and ignores those that belong to another worker by now.
+    """Finishes tasks, but not those that were given again meanwhile: the library's own way ends their new run.
 
     If the end of a task cannot be written, it sets ``has_lost``. A restarted worker then lets the task be given again.
     """
@@ -131,15 +131,16 @@ class _Jobs(JobManager):
         super().__init__(connector)
         self.has_lost = asyncio.Event()
 
-    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001 - the library's signature
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - the library's signature
+        query: LiteralString = (
+            "DELETE FROM procrastinate_jobs WHERE id = %(number)s AND worker_id = %(worker)s AND status = 'doing'"
+        )
         for _ in range(TRIES):
             try:
-                await super().finish_job(job, status, delete_job)
+                await self.connector.execute_query_async(query, number=job.id, worker=job.worker_id)
             except procrastinate.exceptions.AppNotOpen:  # this process ends, and another worker gets the task later
                 return
-            except procrastinate.exceptions.ConnectorException as error:
-                if isinstance(error.__cause__, psycopg.errors.RaiseException):
-                    return
+            except procrastinate.exceptions.ConnectorException:
                 await asyncio.sleep(RESTARTED)
             else:
                 return
