@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,20 @@ from replicate_job.errors import JobError
 from replicate_job.testing import ScriptedAPI
 
 MODEL = "acme/private"
+TOO_LARGE = (10**400, 10**5000)
+"""The first is no float, and the second is no text either: Python refuses to write so many digits."""
+NO_SECONDS: tuple[Any, ...] = (
+    0,
+    -1,
+    math.nan,
+    -math.inf,
+    True,
+    Decimal(5),
+    Decimal("sNaN"),
+    Fraction(5, 2),
+    *TOO_LARGE,
+)
+NO_COUNT: tuple[Any, ...] = (0, -1, 1.5, math.nan, math.inf, True, Decimal(5), Fraction(5), 2**63, *TOO_LARGE)
 WRONG: dict[str, list[Any]] = {
     "token": [5, b"r8_secret", ""],
     "base_url": [5, b"http://127.0.0.1", Path("x"), ""],
@@ -33,9 +49,9 @@ WRONG: dict[str, list[Any]] = {
     "webhook_events_filter": ["completed", 5, ("ended",), {"completed": 1}],
     "allow_unknown": ["yes", 1],
     "wait_for_completion": ["yes", 1],
-    "poll_interval": ["5", 0, -1, math.nan, True, timedelta(seconds=1)],
-    "max_poll_attempts": ["5", 0, 1.5, True],
-    "timeout": ["5m", 0, -1, math.nan, True, timedelta(minutes=5)],
+    "poll_interval": ["5", *NO_SECONDS, math.inf, timedelta(seconds=1)],
+    "max_poll_attempts": ["5", *NO_COUNT],
+    "timeout": ["5m", *NO_SECONDS, timedelta(minutes=5)],
     "id": [5, ["a"], ""],
     "rename": [5, ["a"], {"a": 5}, None],
     "ignore_columns": [5, None],
@@ -47,16 +63,16 @@ WRONG: dict[str, list[Any]] = {
     "encoding": [5],
     "header": [5, "a", None],
     "quotes": ["no", 1],
-    "concurrency": ["5", 0, True, 1.5],
-    "limit": ["5", 0, True],
+    "concurrency": ["5", *NO_COUNT],
+    "limit": ["5", *NO_COUNT],
     "retry_failed": ["no", 1],
     "retry_uncertain": ["no", 1],
     "fail_fast": ["no", None],
-    "max_predict_time": ["5", 0, -1, math.nan, True],
-    "max_cost": ["5", 0, -1, math.nan, math.inf, True],
+    "max_predict_time": ["5", *NO_SECONDS, math.inf],
+    "max_cost": ["5", 0, -1, math.nan, math.inf, True, Decimal("sNaN"), Fraction(5), 10**400],
     "price": [5, b"x"],
     "dedupe": ["no", 1],
-    "retries": ["2", -1, True, 1.5, None],
+    "retries": ["2", -1, True, 1.5, None, Decimal(2), 2**63, 10**5000],
     "retry_on": [5],
     "fallback": [5, [5], {"acme/other": {}}],
     "reuse": ["30d", 30, timedelta(0)],
@@ -153,19 +169,55 @@ def test_other_wrong_arguments_of_a_client_are_named(api: ScriptedAPI) -> None:
         sent = len(api.requests)
         wrong: dict[str, Callable[[Any], object]] = {
             "older_than": lambda value: client.prune(older_than=value),
+            "since": lambda value: list(client.predictions(since=value)),
             "forget": lambda value: client.prune(older_than=timedelta(days=30), forget=value),
             "dry_run": lambda value: client.prune(older_than=timedelta(days=30), dry_run=value),
             "timeout": lambda value: handle.result(timeout=value),
             "key": lambda value: client.wait("x", key=value),
             "save_to": lambda value: client.resume(save_to=value),
+            "limit": lambda value: client.search("cats", limit=value),
         }
+        wrong_values = {**WRONG, "forget": ["30d"], "dry_run": ["30d"]}
         for name, call in wrong.items():
-            for value in (30, timedelta(-1)) if name == "older_than" else ("30d",) if name != "save_to" else (5,):
-                if name == "key":
-                    value = 5  # noqa: PLW2901
+            for value in (30, timedelta(-1)) if name in ("older_than", "since") else wrong_values[name]:
                 with pytest.raises(JobError, match=f"^{name} is .*: give "):
                     call(value)
         assert len(api.requests) == sent
+
+
+def test_a_wrong_timeout_is_named_wherever_one_is_taken(api: ScriptedAPI) -> None:
+    with Client() as client:
+        calls: list[Callable[[Any], object]] = [
+            lambda timeout: client.submit(MODEL, {"n": 1}, timeout=timeout),
+            lambda timeout: client.wait("x", timeout=timeout),
+            lambda timeout: list(client.resume(timeout=timeout)),
+            lambda timeout: client.train(f"{MODEL}:{'a' * 64}", "acme/new", {}, timeout=timeout),
+        ]
+        for call in calls:
+            for timeout in NO_SECONDS:
+                with pytest.raises(JobError, match=r"^timeout is .*: give a number of seconds above 0, or None"):
+                    call(timeout)
+    assert not api.requests
+
+
+def test_a_wrong_poll_interval_or_number_of_attempts_of_a_job_is_named(api: ScriptedAPI) -> None:
+    """A Decimal was written into the journal as text, and its job was damaged."""
+    for interval in (*NO_SECONDS, math.inf):
+        with pytest.raises(JobError, match=r"^poll_interval is .*: give a number of seconds above 0"):
+            run(Job(MODEL, {"n": 1}, poll_interval=interval))
+    for count in NO_COUNT:
+        with pytest.raises(JobError, match=r"^max_poll_attempts is .*: give a whole number from 1"):
+            run(Job(MODEL, {"n": 1}, max_poll_attempts=count))
+    with pytest.raises(JobError, match="poll_interval"):
+        run(Job(MODEL, {"n": 1}, poll_interval=10**308, max_poll_attempts=2**63 - 1))
+    assert not api.requests
+
+
+def test_an_age_before_all_predictions_lists_all_of_them(api: ScriptedAPI) -> None:
+    with Client(base_url=api.base_url) as client:
+        made = client.run(MODEL, {"n": 1})
+        for age in (timedelta(days=20_000), timedelta(days=20_000 * 365), timedelta.max):
+            assert [each.prediction_id for each in client.predictions(since=age)] == [made.prediction_id]
 
 
 def test_a_string_is_one_ignored_column(api: ScriptedAPI) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from replicate_job.errors import JobError
 from replicate_job.job import EVENTS, Fallback
+from replicate_job.quantity import is_count, is_seconds, shown
 
 DEFAULTS: dict[str, Any] = {
     "rate": "600/min",
@@ -33,7 +33,19 @@ DEFAULTS: dict[str, Any] = {
 }
 """The defaults of options whose default is not None."""
 _NEEDED = frozenset(
-    {"name", "model", "forget", "dry_run", "query", "owner", "destination", "training_id", "follow", "running"}
+    {
+        "name",
+        "model",
+        "older_than",
+        "forget",
+        "dry_run",
+        "query",
+        "owner",
+        "destination",
+        "training_id",
+        "follow",
+        "running",
+    }
 )
 _SECRET = frozenset({"token", "headers"})
 
@@ -59,21 +71,21 @@ def _is_name(value: Any) -> bool:
     return _is_text(value) and value.strip() != ""
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
 def _is_amount(value: Any) -> bool:
     is_decimal = type(value).__name__ == "Decimal" and value.is_finite() and value > 0
-    return is_decimal or (_is_number(value) and value < math.inf)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return is_decimal or is_seconds(value)
 
 
 def _is_retries(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_count(value) or (type(value) is int and value == 0)
+
+
+def _is_timeout(value: Any) -> bool:
+    return is_seconds(value) or (isinstance(value, float) and value == math.inf)
+
+
+def _is_age(value: Any) -> bool:
+    return isinstance(value, timedelta) and value >= timedelta(0)
 
 
 def _is_fallback(value: Any) -> bool:
@@ -114,8 +126,9 @@ _TEXT = _Kind(_is_text, "a string")
 _NAME = _Kind(_is_name, "a string that is not blank")
 _BOOL = _Kind(lambda value: isinstance(value, bool), "True or False")
 _PATH = _Kind(lambda value: _is_name(value) or isinstance(value, PathLike), "a path")
-_SECONDS = _Kind(_is_number, "a number of seconds above 0")
-_ROWS = _Kind(_is_count, "a number of rows from 1")
+_SECONDS = _Kind(is_seconds, "a number of seconds above 0")
+_COUNT = _Kind(is_count, "a whole number from 1")
+_AGE = _Kind(_is_age, "an age, as a timedelta like timedelta(days=30)")
 _KINDS = {
     "token": _NAME,
     "base_url": _NAME,
@@ -133,8 +146,8 @@ _KINDS = {
     "allow_unknown": _BOOL,
     "wait_for_completion": _BOOL,
     "poll_interval": _SECONDS,
-    "max_poll_attempts": _Kind(_is_count, "a whole number from 1"),
-    "timeout": _Kind(_is_number, "a number of seconds above 0, or None for no limit"),
+    "max_poll_attempts": _COUNT,
+    "timeout": _Kind(_is_timeout, "a number of seconds above 0, or None for no limit"),
     "id": _NAME,
     "rename": _Kind(_is_renaming, "a dict of columns and their inputs"),
     "ignore_columns": _Kind(lambda value: isinstance(value, str) or _is_names(value), "a list of columns"),
@@ -146,8 +159,8 @@ _KINDS = {
     "encoding": _TEXT,
     "header": _Kind(lambda value: isinstance(value, bool) or _is_names(value), "True, False or a list of columns"),
     "quotes": _BOOL,
-    "concurrency": _ROWS,
-    "limit": _ROWS,
+    "concurrency": _COUNT,
+    "limit": _COUNT,
     "retry_failed": _BOOL,
     "retry_uncertain": _BOOL,
     "fail_fast": _BOOL,
@@ -171,7 +184,8 @@ _KINDS = {
     "owner": _TEXT,
     "destination": _TEXT,
     "training_id": _Kind(_is_text, "a training's id, as a string"),
-    "since": _Kind(lambda value: isinstance(value, timedelta), "an age, as a datetime.timedelta"),
+    "since": _AGE,
+    "older_than": _AGE,
     "model": _Kind(_is_text, 'a model\'s name like "owner/name"'),
 }
 
@@ -182,13 +196,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         kind = _KINDS[name]
         may_be_none = name not in DEFAULTS and name not in _NEEDED
         if not (kind.has(value) or (value is None and may_be_none)):
-            raise wrong(name, value, kind.words)
-
-
-def wrong(name: str, value: Any, words: str) -> JobError:
-    """Make the error for an argument. It shows no secret."""
-    shown = f"a {type(value).__name__}" if name in _SECRET else reprlib.repr(value)
-    return JobError(f"{name} is {shown}: give {words}")
+            what = f"a {type(value).__name__}" if name in _SECRET else shown(value)
+            raise JobError(f"{name} is {what}: give {kind.words}")
 
 
 def check_input(input: Any, name: str = "input") -> None:

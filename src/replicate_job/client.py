@@ -26,7 +26,7 @@ import msgspec
 
 from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
-from replicate_job.arguments import check_arguments, wrong
+from replicate_job.arguments import check_arguments
 from replicate_job.calls import (
     BatchOptions,
     RunOptions,
@@ -409,7 +409,7 @@ class AsyncClient:
 
     async def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
         """The public models that match the query best, best first. ``limit`` is 1 to 50. Raises JobError."""
-        check_arguments({"query": query})
+        check_arguments({"query": query, "limit": limit})
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -564,9 +564,7 @@ class AsyncClient:
         Each job keeps its key, its prediction's id and its status, so that the key is never paid for again. With
         ``forget`` nothing stays. ``dry_run`` only counts. Saved files are not deleted.
         """
-        if not isinstance(older_than, timedelta) or older_than < timedelta(0):
-            raise wrong("older_than", older_than, "a timedelta like timedelta(days=30)")
-        check_arguments({"forget": forget, "dry_run": dry_run})
+        check_arguments({"older_than": older_than, "forget": forget, "dry_run": dry_run})
         async with self._using() as context:
             before = time.time() - older_than.total_seconds()
             return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
@@ -697,6 +695,7 @@ class AsyncJobHandle:
 
         Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
         """
+        check_arguments({"timeout": timeout})
         return await self._finish(timeout)
 
     async def cancel(self) -> Result:

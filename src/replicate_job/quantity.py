@@ -1,8 +1,10 @@
-"""Formats numbers and texts for people."""
+"""Checks numbers, and formats numbers and texts for people."""
 
 from __future__ import annotations
 
 import math
+import reprlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from replicate_job.terminal import plain
@@ -10,6 +12,8 @@ from replicate_job.terminal import plain
 if TYPE_CHECKING:
     from decimal import Decimal
 
+MOST = 2**63 - 1
+"""The largest count: SQLite and PostgreSQL have none above it."""
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -83,6 +87,24 @@ def per(pace: float) -> tuple[int, str]:
 def rounded(number: float) -> str:
     """Three significant digits, but all digits before the decimal point."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether the value is a finite number of seconds above 0. An int must fit into a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
+
+
+def is_count(value: Any) -> bool:
+    """Whether the value is a whole number from 1 that a database can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
+
+
+def shown(value: Any) -> str:
+    """A value for an error, cut if it is long. Python writes no number of more than 4,300 digits."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return f"a {type(value).__name__} with too many digits"
 
 
 def seconds(value: Any) -> float | None:

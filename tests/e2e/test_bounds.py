@@ -373,3 +373,10 @@ def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
     assert ended(command, process).code == 0
     assert api.created == 41
     assert api.count("list") > listed + 1  # the page was too large
+
+
+@pytest.mark.parametrize("line", ["list --remote --since 999999w", "pull --since 999999w"])
+def test_an_age_before_all_predictions_is_taken_for_all(command: Command, api: ScriptedAPI, line: str) -> None:
+    outcome = command(*line.split())
+    assert outcome.code == 0
+    assert api.count("list")

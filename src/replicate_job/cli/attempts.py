@@ -11,6 +11,7 @@ import msgspec
 from replicate_job.cli.age import Age
 from replicate_job.cli.completion import targets
 from replicate_job.job import Fallback, Job
+from replicate_job.quantity import MOST
 
 if TYPE_CHECKING:
     from replicate_job.flow.plan import Plan
@@ -41,7 +42,11 @@ def attempts(function: _F) -> _F:
             help="Retry only for these reasons: failed,interrupted,empty; default all three.",
         ),
         click.option(
-            "--retries", type=click.IntRange(0), default=0, metavar="N", help="Attempts after a failure; default 0."
+            "--retries",
+            type=click.IntRange(0, MOST),
+            default=0,
+            metavar="N",
+            help="Attempts after a failure; default 0.",
         ),
     ):
         function = option(function)

@@ -68,7 +68,7 @@ from replicate_job.flow.subject import about
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
-from replicate_job.quantity import count
+from replicate_job.quantity import MOST, count
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
 
@@ -214,7 +214,7 @@ class _Rate(click.ParamType[float | None]):
 @click.option("--fleet", is_flag=True, help="Submit the rows to the workers of a journal in PostgreSQL.")
 @click.option("--detach", is_flag=True, help="With --fleet: do not wait for the end.")
 @click.option(
-    "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
+    "--concurrency", type=click.IntRange(1, MOST), metavar="N", help="Predictions under way together; default 1000."
 )
 @click.option(
     "--rate",
@@ -223,7 +223,7 @@ class _Rate(click.ParamType[float | None]):
     metavar="RATE",
     help="The most create requests: 600/min (default), or none.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
+@click.option("--limit", type=click.IntRange(1, MOST), metavar="N", help="Run the first N rows only.")
 @attempts
 @click.option("--dedupe", is_flag=True, help="Rows with the same input share one prediction.")
 @click.option("--retry-failed", is_flag=True, help="Make a new prediction for each row whose last one failed.")

@@ -18,7 +18,7 @@ from replicate_job.cli.streams import tell, write
 from replicate_job.cli.table import table
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.open import open_journal
-from replicate_job.quantity import count
+from replicate_job.quantity import MOST, count
 
 BATCHES = 20
 """How many of the newest batches are named after the table. Their rows are in their results files."""
@@ -36,7 +36,10 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="List only the newest N jobs and batches; default all jobs."
+    "--limit",
+    type=click.IntRange(1, MOST),
+    metavar="N",
+    help="List only the newest N jobs and batches; default all jobs.",
 )
 @click.option(
     "--remote", is_flag=True, help="List the account's predictions, also those made elsewhere; default the newest 100."

@@ -13,7 +13,7 @@ def of_unix(seconds: float) -> str:
     """A Unix time in this machine's zone."""
     try:
         return datetime.fromtimestamp(seconds).astimezone().strftime(_FORM)
-    except (ValueError, OverflowError, OSError):  # a damaged row of the journal of the journal of the journal
+    except (ValueError, OverflowError, OSError):  # a damaged row of the journal
         return "an unknown time"
 
 

@@ -24,6 +24,7 @@ from replicate_job.database import hide_password
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.outputs.place import read_save
+from replicate_job.quantity import MOST
 from replicate_job.session import CREATE_RATE, check_token, open_session
 from replicate_job.settings import Settings, read_settings
 from replicate_job.version import __version__
@@ -288,7 +289,7 @@ def waiting(function: _F) -> _F:
     for option in (
         click.option(
             "--max-poll-attempts",
-            type=click.IntRange(1),
+            type=click.IntRange(1, MOST),
             metavar="N",
             help="Give up waiting N x S seconds after creating; default: the job's own, else never.",
         ),

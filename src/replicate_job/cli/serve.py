@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from functools import partial
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from replicate_job.errors import LocalError
 from replicate_job.folders import state_folder
 from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
+from replicate_job.quantity import MOST
 from replicate_job.settings import unquoted
 from replicate_job.wire.duration import parse_seconds
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 TOKEN = "REPLICATE_JOB_SERVE_TOKEN"  # noqa: S105 - the name of the variable
 PORT = 5005
+_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -47,7 +50,7 @@ class _Bytes(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number, unit = (value[:-1], value[-1].lower()) if value[-1:].lower() in _UNITS else (value, "")
-        if not number.isdecimal() or not int(number):
+        if not _WHOLE.fullmatch(number) or not int(number):
             self.fail(f"{value!r} is no size of memory: write it like 800m or 4g", param, ctx)
         return int(number) * _UNITS.get(unit, 1)
 
@@ -97,7 +100,9 @@ class _Faults(click.ParamType["Faults | None"]):
     help=f"The token that every client must send. [env: {TOKEN}]",
 )
 @click.option("--idle", default="10m", type=_Seconds(), help="Stop a model after this long without use; default 10m.")
-@click.option("--max-models", default=4, type=click.IntRange(1), help="The most models that run at once; default 4.")
+@click.option(
+    "--max-models", default=4, type=click.IntRange(1, MOST), help="The most models that run at once; default 4."
+)
 @click.option("--memory", type=_Bytes(), help="The most memory of a model: 800m, 4g; default 3/4 of the machine's.")
 @click.option(
     "--fault",

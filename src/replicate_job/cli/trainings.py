@@ -14,6 +14,7 @@ from replicate_job.cli.output import print_json, print_text
 from replicate_job.cli.streams import tell, write
 from replicate_job.cli.table import table
 from replicate_job.flow.holdings import cancel_training, training, trainings
+from replicate_job.quantity import MOST
 from replicate_job.wire.holdings import TrainingInfo
 
 _HEADINGS = ("TIME", "TRAINING", "MODEL", "STATUS", "TRAINED", "MADE")
@@ -33,7 +34,7 @@ def command() -> None:
 
 @command.command("list", epilog=examples("replicate-job trainings list --json | jq -r '.[].output.version'"))
 @click.option("--json", "as_json", is_flag=True, help="An array of the API's objects.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="List only the newest N; default all.")
+@click.option("--limit", type=click.IntRange(1, MOST), metavar="N", help="List only the newest N; default all.")
 @common
 async def list_command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the account's trainings, newest first, with the version that each made."""

@@ -13,7 +13,7 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, health_port, healthy
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JournalError
-from replicate_job.quantity import count
+from replicate_job.quantity import MOST, count
 
 if TYPE_CHECKING:
     from replicate_job.health import Address
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1), metavar="N", help="How many tasks of 20 rows run at once; default 6."
+    "--concurrency", type=click.IntRange(1, MOST), metavar="N", help="How many tasks of 20 rows run at once; default 6."
 )
 @click.option("--check", is_flag=True, help="Only check for a live worker on this host: exit code 0, else 1 or 3.")
 @health_port

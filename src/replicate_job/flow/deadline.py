@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from replicate_job.clock import Clock
-from replicate_job.errors import JobError, JobTimeoutError, JournalError
+from replicate_job.errors import JobTimeoutError, JournalError
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context, Reporter
 from replicate_job.flow.job_run import Ask
@@ -67,10 +67,9 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
 
     ``work`` gets copies of the context and of the ask, and uses these. The copied context notes the last known state of
     the job, and the copied ask has the deadline.
-    Raises JobTimeoutError with the last known state of the job, or JobError for an invalid timeout.
+    Raises JobTimeoutError with the last known state of the job.
     """
     assert ask.timeout is not None  # noqa: S101 - for the type checker: callers pass an ask with a timeout
-    check_timeout(ask.timeout)
     if ask.called is None:
         ask = msgspec.structs.replace(ask, called=context.clock.now())
     seen = _LastSeen(context.reporter)
@@ -85,13 +84,6 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
     if entry and entry.prediction and entry.step == "done" and not entry.problem and not lacks_files(entry, ask.save):
         return result_of(entry.prediction, entry, entry.files)  # the job finished just as the deadline passed
     raise timed_out(context, ask, entry, seen.prediction)
-
-
-def check_timeout(seconds: float) -> None:
-    """Raise JobError unless it is a number of seconds above 0."""
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not seconds > 0 or math.isnan(seconds):
-        raise JobError(f"timeout is {seconds!r}: give a number of seconds above 0, or None for no limit")
 
 
 class _LastSeen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -21,6 +20,7 @@ from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.upload import FileInfo, check_files, has_files, send_files
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest
+from replicate_job.quantity import is_count, is_seconds, shown
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
 from replicate_job.wire.target import Target, parse_target
@@ -30,6 +30,7 @@ def check_job(job: Job) -> Target:
     """Check everything that needs no request. Raises JobError."""
     if isinstance(job.webhook, str) and not job.webhook.startswith(("http://", "https://")):
         raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
+    _check_waiting(job)
     try:
         convert(msgspec.structs.asdict(job), Job)
         if job.cancel_after is not None:
@@ -38,8 +39,6 @@ def check_job(job: Job) -> Target:
         raise JobError(f"the job is wrong: {error}") from None
     except ValueError as error:
         raise JobError(f"cancel_after: {error}") from None
-    if not math.isfinite((job.interval or 1) * (job.max_poll_attempts or 1)):
-        raise JobError(f"poll_interval is {job.poll_interval:g}: it must be finite")
     if problems := flaws(job.input_data):
         raise InputError(job.model, problems)
     if problems := flaws({"model": job.model, "webhook": job.webhook, "title": job.title, "env": job.env}):
@@ -49,6 +48,16 @@ def check_job(job: Job) -> Target:
         _check_training(job, target, job.destination)
     check_files(job.input_data, model=job.model)
     return target
+
+
+def _check_waiting(job: Job) -> None:
+    """Check the numbers, which a Job does not: msgspec takes a Decimal for a float, and the journal would have text."""
+    if job.poll_interval is not None and not is_seconds(job.poll_interval):
+        raise JobError(f"poll_interval is {shown(job.poll_interval)}: give a number of seconds above 0")
+    if job.max_poll_attempts is not None and not is_count(job.max_poll_attempts):
+        raise JobError(f"max_poll_attempts is {shown(job.max_poll_attempts)}: give a whole number from 1")
+    if not is_seconds(float(job.interval or 1) * (job.max_poll_attempts or 1)):
+        raise JobError(f"poll_interval is {job.poll_interval:g}: with max_poll_attempts it is no number of seconds")
 
 
 def _check_training(job: Job, target: Target, destination: str) -> None:

@@ -24,7 +24,7 @@ async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGen
     ``since`` is the greatest age of a prediction; None for all that the API lists.
     """
     now = datetime.fromtimestamp(context.clock.time(), UTC)
-    after = _FIRST if since is None else now - since
+    after = _FIRST if since is None or since > now - _FIRST else now - since  # a longer age may have no date
     shown = set[str]()
     listed = context.client.list_predictions(after=after, before=now + AHEAD, ask=partial(read, context))
     async for page in listed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from replicate_job.decoding import convert
 from replicate_job.errors import JobError
 from replicate_job.job import EVENTS, FUNCTION, Fallback, Job
 from replicate_job.jobfile.runjob import did_you_mean, shown
+from replicate_job.quantity import is_count, is_seconds
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.target import parse_target
 
@@ -21,20 +21,6 @@ if TYPE_CHECKING:
     from replicate_job.errors import JobFileError
     from replicate_job.jobfile.runjob import RunJob
     from replicate_job.jobfile.source import Source
-
-
-def _is_seconds(value: Any) -> bool:
-    """Whether the value is a positive number that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return 0 < float(value) < math.inf
-    except OverflowError:
-        return False
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
 
 
 def _is_duration(value: Any) -> bool:
@@ -78,8 +64,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (lambda value: isinstance(value, str) and value.strip() != "", "a non-empty string"),
     "input_data": (lambda value: isinstance(value, dict), "an object"),
     "wait_for_completion": (_is_bool, "true or false"),
-    "poll_interval": (_is_seconds, "a number of seconds above 0"),
-    "max_poll_attempts": (_is_count, "a whole number, at least 1"),
+    "poll_interval": (is_seconds, "a number of seconds above 0"),
+    "max_poll_attempts": (is_count, "a whole number, at least 1"),
     "cancel_after": (_is_duration, 'a string such as "30", "5m" or "1h30m" (5 s to 24 h)'),
     "webhook": (_is_url, "an http or https URL"),
     "allow_unknown": (_is_bool, "true or false"),
