@@ -114,6 +114,22 @@ def test_a_file_without_rows_is_an_error_which_leaves_the_results_and_a_pipe_may
     assert len(api.predictions) == 1
 
 
+def test_a_batch_without_rows_leaves_nothing_in_the_journal(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "poster.toml").write_text(
+        f'title = "poster"\n[[step]]\nname = "draw"\nmodel = "{HELLO}"\ninput.text = "{{text}}"\n'
+    )
+    for words in (
+        [HELLO, "-", "--results", "piped.jsonl"],
+        [HELLO, "-", "--results", "-"],
+        ["poster.toml", "-", "--results", "chains.jsonl"],
+        [HELLO, "-", "--results", "dry.jsonl", "--dry-run"],
+    ):
+        assert command("batch", *words, "--no-report").code == 0
+        listed = command("list")
+        assert (listed.code, listed.out, listed.error) == (0, b"", "no jobs yet")
+    assert not api.predictions
+
+
 def test_only_verbose_reports_the_look_up_after_a_broken_connection(api: ScriptedAPI, command: Command) -> None:
     texts(command, 1)
     assert command(*WORDS, "-q").err == ""

@@ -376,8 +376,6 @@ class BatchRunner:
         before = await self._context.journal.api_of(f"{batch.id}/")
         if before not in {None, self._context.api}:
             raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")
-        started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
-        await self._context.journal.begin_batch(started)
         await self._open_budget()
         self._background.start(self._tick())
         work = self._background.start(self._work(rows))
@@ -518,8 +516,13 @@ class BatchRunner:
             await self._strategy.close()
 
     async def _read(self, rows: RowSource) -> None:
+        batch, is_begun = self._batch, False
         async with aclosing(self._make_items(rows)) as chunks:
             async for items, entries in chunks:
+                if not is_begun:  # a batch without rows leaves nothing in the journal
+                    started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
+                    await self._context.journal.begin_batch(started)
+                    is_begun = True
                 for item in items:
                     self.tally.read += 1
                     await self._begin(item, entries.get(item.name))
