@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pkgutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import replicate_job
 from replicate_job import Job, Result, run
 from replicate_job.errors import PaymentRequiredError, ReplicateJobError
 from replicate_job.outputs.download import SavedFile
-from replicate_job.testing import ScriptedAPI
+from replicate_job.testing import Script, ScriptedAPI
 
 pytestmark = pytest.mark.long
 RESULT = Result("p1", "failed", "acme/private", {"a": [1, None]}, error="boom", files=(Path("/x/a.png"),), line=3)
@@ -246,3 +247,43 @@ UNPATCHED = f"import gevent.monkey\n{FORKS}\nprint(CALLS['run']())"
 @pytest.mark.usefixtures("api")
 def test_gevent_may_be_imported_without_patching() -> None:
     assert says(UNPATCHED) == ["succeeded"]
+
+
+@pytest.mark.parametrize("call", ["run(*HELLO, key='job')", "Client().run(*HELLO, key='job')", "list(batch(*BATCH))"])
+def test_calls_of_daemon_threads_end_before_the_interpreter_and_their_predictions_run_on(
+    api: ScriptedAPI, tmp_path: Path, call: str
+) -> None:
+    """A thread of the HTTP library that came back to an interpreter at its end aborted the process."""
+    api.next(Script(duration=math.inf))
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import atexit, threading
+atexit.register(lambda: (thread.join(10), print(*ends)))  # it was registered first, and runs last
+from replicate_job import Client, batch, run
+
+HELLO = ("replicate/hello-world", {{"text": "Ada"}})
+BATCH = (HELLO[0], [HELLO[1]])
+ends = []
+
+def work():
+    while len(ends) < 2:
+        try:
+            {call}
+        except Exception as error:
+            ends.append(type(error).__name__)
+
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+input()
+""")
+    process = subprocess.Popen(
+        [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    api.wait_until(lambda: api.created)
+    out, err = process.communicate("\n", timeout=60)
+    assert (out, err, process.returncode) == ("ClosedError ClosedError\n", "", 0)
+    assert [prediction.status for prediction in api.predictions] == ["processing"]
+    if "key" in call:
+        api.predictions[0].finish()
+        assert run("replicate/hello-world", {"text": "Ada"}, key="job").status == "succeeded"
+        assert api.created == 1

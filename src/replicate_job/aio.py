@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import math
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import ContextVar
@@ -18,6 +21,11 @@ _Arguments = TypeVarTuple("_Arguments")
 _HEED = 0.5
 """Seconds between two checks for signals. A signal just before a wait, or in another thread, does not end the wait."""
 
+_EXIT = 1.0
+"""The most seconds that the end of the interpreter waits for loop threads."""
+
+_running: set[LoopThread] = set()
+_is_exiting = False
 _stranded: list[object] = []
 """The parent process's loops, in a fork. They are kept, as garbage collection would run their coroutines and fail."""
 
@@ -61,6 +69,11 @@ class LoopThread:
         self._waiters: set[_Waiter] = set()
         self._closings: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        _running.add(self)  # before the check, so that the exit finds every thread that passes it
+        if _is_exiting and threading.current_thread() is not threading.main_thread():
+            self._loop.close()
+            self._set_ended()
+            raise ClosedError
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -81,6 +94,17 @@ class LoopThread:
             self._loop.call_soon_threadsafe(self._stop)
         self._ended.wait()
         self._thread.join()
+
+    def end(self, until: float) -> None:
+        """End the thread as ``close`` does, but wait at most until that moment of the monotonic clock.
+
+        Errors of the clean-up are not written: at the interpreter's end there are no threads left for a part of it.
+        """
+        if self._owner.is_here:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._loop.set_exception_handler, lambda *_: None)
+                self._loop.call_soon_threadsafe(self._stop)
+            self._ended.wait(until)
 
     def run(self, work: Awaitable[_T]) -> _T:
         """Block until the work is done. A signal handler's exception cancels it, and is raised after its clean-up.
@@ -118,7 +142,7 @@ class LoopThread:
             raise
         finally:
             self._waiters.discard(waiter)
-        if not tasks or (tasks[0].cancelled() and self._is_ending):
+        if not tasks or (self._is_ending and _is_cut_off(tasks[0])):
             _discard(work)
             raise ClosedError
         return tasks[0].result()
@@ -175,13 +199,22 @@ class LoopThread:
                     with suppress(SystemExit, KeyboardInterrupt):  # the task keeps it for those that await it
                         runner.get_loop().run_forever()
         finally:
-            self._ended.set()
+            self._set_ended()
             self._release()
+
+    def _set_ended(self) -> None:
+        _running.discard(self)
+        self._ended.set()
 
     def _release(self) -> None:
         """Wake the threads whose work the loop did not start."""
         for waiter in list(self._waiters):
             waiter.ended.set()
+
+
+def _is_cut_off(task: asyncio.Task[Any]) -> bool:
+    """Whether the end of the loop has ended the task. At the interpreter's end its clean-up gets no more threads."""
+    return task.cancelled() or (_is_exiting and isinstance(task.exception(), RuntimeError))
 
 
 def _discard(work: Awaitable[object]) -> None:
@@ -219,10 +252,24 @@ class _Ended:
         with suppress(RuntimeError):  # it was set already
             self._lock.release()
 
-    def wait(self) -> None:
-        while not self.is_set:
-            if self._lock.acquire(timeout=_HEED):
+    def wait(self, until: float = math.inf) -> None:
+        """Wait for it, or until that moment of the monotonic clock."""
+        while not self.is_set and (left := until - time.monotonic()) > 0:
+            if self._lock.acquire(timeout=min(left, _HEED)):
                 self._lock.release()  # for the next waiting thread
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all loop threads before the interpreter ends: the calls of daemon threads are still under way.
+
+    A thread of the HTTP library that answers such a call while the interpreter ends would abort the process. The calls
+    raise ClosedError, and so do later ones. Predictions run on.
+    """
+    global _is_exiting
+    _is_exiting, until = True, time.monotonic() + _EXIT
+    for thread in list(_running):
+        thread.end(until)
 
 
 def iterate(
