@@ -183,6 +183,24 @@ async def test_a_canceled_batch_makes_no_further_attempts(
     assert (result.status, result.earlier, api.created) == ("failed", (), 1)
 
 
+async def test_a_row_that_is_canceled_between_two_attempts_says_so(
+    member: Member, submitted: Submitted, api: ScriptedAPI, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said that it was canceled before it was created, though a prediction was made and paid for."""
+    monkeypatch.setattr(policy, "FIRST_PAUSE", 600)
+    fleet = await member()
+    script(api, MODEL, failing("boom", 0))
+    batch = await submitted(fleet, [{"prompt": "a"}], key="b", retries=5)
+    async with working(fleet):
+        async with asyncio.timeout(60):
+            while not query("SELECT 1 FROM batch_rows WHERE starts_with(key, 'b~2/')"):  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.02)
+        assert await cancel_named(fleet.context, "b", running=False) == {"unsent": 1}
+        [result] = await ended(fleet, batch)
+    assert result.problem == "attempt 1 did not succeed, and the row was canceled before attempt 2"
+    assert ([each.error for each in result.earlier], api.created) == (["boom"], 1)
+
+
 async def test_submitting_again_retries_failed_rows(member: Member, submitted: Submitted, api: ScriptedAPI) -> None:
     fleet = await member()
     script(api, MODEL, failing("boom"))

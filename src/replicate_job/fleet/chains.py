@@ -32,7 +32,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.job import Job, Outcome, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.group_commit import GroupCommit
-from replicate_job.journal.postgres import CANCELED, CANCELED_ROW
+from replicate_job.journal.postgres import CANCELED, canceled_row
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, Stand
 from replicate_job.outputs.place import of_row
 from replicate_job.wire.prediction import TERMINAL, Prediction
@@ -137,13 +137,13 @@ class _RowChain:
 
     async def _create(self, call: Call, job: Job, entry: Entry | None) -> Result:
         batch, row = self._rows.batch, self._row
-        if batch.stopped and entry is None:
-            if batch.stopped == CANCELED:
-                raise BatchCanceledError(CANCELED_ROW)
-            return _under_way(job)
         known = self._known.get(call.name)
         number = attempt_of(batch.id, known) + (call.name in self._retried) if known else 1
         key = entry.key if entry else attempt_key(batch.id, f"{row.name}/{call.name}", number)
+        if batch.stopped and entry is None:
+            if batch.stopped == CANCELED:
+                raise BatchCanceledError(canceled_row(batch.id, key))
+            return _under_way(job)
         self._keys[call.name] = key
         if not await self._admission.admit(key, job):
             return _under_way(job)

@@ -33,6 +33,14 @@ FORGOTTEN = 24 * 3600.0
 """Seconds after the end of its lease at which a holder's row is deleted."""
 CANCELED, CANCELED_ROW = "canceled", "canceled before it was created"
 """The reason in a canceled batch's row, and the problem of its rows that were not created."""
+BETWEEN = "attempt %s did not succeed, and the row was canceled before attempt %s"
+"""The same for a row that was canceled before a further attempt."""
+
+
+def canceled_row(batch: str, key: str) -> str:
+    """The problem of a row that was canceled before the job with this key was created."""
+    number = key.removeprefix(batch).partition("/")[0].removeprefix("~")
+    return BETWEEN % (int(number) - 1, number) if number.isdecimal() else CANCELED_ROW
 
 
 _INSERT_ALL = (
@@ -133,9 +141,9 @@ class PostgresJournal(SQLJournal):
     def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:
         notify(db, [job.key for job in jobs if job.batch is None])  # no process waits for a single row of a batch
 
-    def _check_batch(self, db: Database, batch: str | None) -> None:
+    def _check_batch(self, db: Database, batch: str | None, key: str) -> None:
         if batch and _canceled(db, [batch]):
-            raise BatchCanceledError(CANCELED_ROW)
+            raise BatchCanceledError(canceled_row(batch, key))
 
     def _begin_batch(self, db: Database, batch: BatchEntry) -> None:
         super()._begin_batch(db, batch)

@@ -14,7 +14,7 @@ from replicate_job.decoding import decode
 from replicate_job.errors import JobError
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest, Entry, decode_job
-from replicate_job.journal.postgres import CANCELED, CANCELED_ROW, NOW, PostgresJournal
+from replicate_job.journal.postgres import BETWEEN, CANCELED, CANCELED_ROW, NOW, PostgresJournal
 from replicate_job.journal.postgres_budget import BudgetTables
 from replicate_job.journal.postgres_news import notify
 from replicate_job.journal.postgres_queue import CHUNK, defer_collect, defer_next, defer_rows, parts_of, queue_of
@@ -647,12 +647,15 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
         " FOR NO KEY UPDATE"  # and not FOR SHARE, because the caller may update these batches too
     )
     numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
+    number = "split_part(substr(r.key, length(b.id) + 2), '/', 1)"  # of the attempt: see `canceled_row`
     return db.execute(
-        "UPDATE batch_rows AS r SET problem = ?, is_open = false FROM batches AS b"
+        "UPDATE batch_rows AS r SET is_open = false, problem ="
+        f" CASE WHEN starts_with(r.key, b.id || '~') AND {number} ~ '^[0-9]{{1,9}}$'"
+        f" THEN format(?::text, {number}::integer - 1, {number}) ELSE ?::text END FROM batches AS b"
         " WHERE b.number = ANY(?::bigint[]) AND r.batch = b.number AND r.problem = ''"
         " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')"
         f" AND NOT EXISTS (SELECT FROM jobs AS j WHERE r.is_open AND {_STEP_OF_ROW} AND j.state <> 'refused')",
-        (CANCELED_ROW, numbers),
+        (BETWEEN, CANCELED_ROW, numbers),
     ).rowcount
 
 

@@ -251,9 +251,9 @@ class SQLJournal(ABC):
     def _check_goes_on(self, db: Database, new: NewJob) -> None:
         """Raise BatchCanceledError if the new job has a request and belongs to a canceled batch."""
         if new.request:
-            self._check_batch(db, new.batch)
+            self._check_batch(db, new.batch, new.key)
 
-    def _check_batch(self, db: Database, batch: str | None) -> None:  # noqa: B027 - only PostgreSQL has fleets
+    def _check_batch(self, db: Database, batch: str | None, key: str) -> None:  # noqa: B027 - only PostgreSQL has fleets
         """Raise BatchCanceledError if the batch is canceled. Otherwise it stays so until the transaction's end."""
 
     def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
@@ -405,7 +405,7 @@ class SQLJournal(ABC):
                 return Claim(entry, claim.fence, lease)
             if self._store.may_be_done and (entry.state, entry.request, entry.last_sent) == ("intended", request, sent):
                 return Claim(entry, claim.fence, lease, intends=True)
-            self._check_batch(db, entry.batch)
+            self._check_batch(db, entry.batch, entry.key)
             whole, shown = print_request(self._key, request)
             is_first = entry.sends == 0  # earlier requests, if any, were never sent, and can have made no prediction
             db.execute(
