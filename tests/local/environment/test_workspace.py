@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,19 @@ def test_unused_workspaces_without_a_stored_version_are_removed(tmp_path: Path) 
         os.utime(workspaces / name, (0, 0))
     prune(workspaces, versions)
     assert {folder.name for folder in workspaces.iterdir()} == {"new", "kept"}
+
+
+def test_a_workspace_whose_server_runs_is_not_removed(tmp_path: Path) -> None:
+    """Its server began more than 30 days ago, and its version has been replaced since."""
+    workspace = tmp_path / "workspaces" / "old"
+    (workspace / "src").mkdir(parents=True)
+    with (workspace / "lock").open("wb") as server:
+        fcntl.flock(server, fcntl.LOCK_EX)
+        os.utime(workspace, (0, 0))
+        prune(tmp_path / "workspaces", tmp_path / "versions")
+        assert (workspace / "src").is_dir()
+    prune(tmp_path / "workspaces", tmp_path / "versions")
+    assert not workspace.exists()
 
 
 def test_unchanged_copies_that_a_killed_server_left_become_links_again(tmp_path: Path) -> None:

@@ -181,15 +181,18 @@ class Workspace(msgspec.Struct, frozen=True):
 def prune(folder: Path, versions: Path) -> None:
     """Remove the workspaces below ``folder`` that have not been used for 30 days, and whose version is not stored.
 
-    In the others, unchanged copies of large files become links again, if a killed process has left them.
+    In the others, unchanged copies of the version's large files become links again, if a killed process has left them.
+    Those of its environment do so after its next run. A workspace that a server uses stays as it is.
     """
     for workspace in folder.glob("*"):
         with suppress(OSError):
-            if not (versions / workspace.name).exists() and workspace.stat().st_mtime < time.time() - _UNUSED_FOR:
-                shutil.rmtree(workspace, ignore_errors=True)
-            elif handle := _lock(workspace):
+            used = workspace.stat().st_mtime  # before the lock, whose file may be new
+            if handle := _lock(workspace):
                 with handle:
-                    link_unchanged_files(versions / workspace.name / "0", workspace / "src")
+                    if not (versions / workspace.name).exists() and used < time.time() - _UNUSED_FOR:
+                        shutil.rmtree(workspace, ignore_errors=True)
+                    else:
+                        link_unchanged_files(versions / workspace.name / "0", workspace / "src")
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
