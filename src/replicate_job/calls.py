@@ -94,7 +94,7 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     other rows start a new batch. ``id`` is the column that names a row, so that rows may come in another order.
     ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
     ``set`` maps an input to a template of columns (``{"prompt": "{subject}, {style}"}``). ``grid`` maps a name to its
-    values: every row runs with every combination, and for each of ``models`` beside the job's.
+    values: every row runs with every combination, and for each of ``models`` besides the job's.
     ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
     they are not recognised; see ``replicate-job batch --help``.
     ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``

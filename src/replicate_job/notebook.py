@@ -32,9 +32,8 @@ def mimebundle(  # noqa: PLR0913 - the parts of a Result
     """``text/html`` with the images, sounds, videos and text of an output, and ``text/plain``, one line from ``title``.
 
     The saved ``files`` are embedded, up to ``INLINE`` bytes in all; a missing file, and an object in a store, is only
-    named. Without saved files
-    the URLs of the output are shown. Everything that came from a model is escaped. ``api`` is a URL of the API: a local
-    run has its files at the same origin.
+    named. Without saved files the URLs of the output are shown. Everything that came from a model is escaped. ``api``
+    is a URL of the API: a local run has its files at the same origin.
     """
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(api))
     words = as_text(output, origin=origin)
@@ -97,7 +96,7 @@ def _player(kind: str) -> str | None:
 
 
 def _show(kind: str, url: str, name: str) -> str:
-    """A player where the browser has one for this type, else a link (to the web only), else the name."""
+    """A player if the browser has one for this type, else a link (to the web only), else the name."""
     player = _player(kind)
     if player:
         return player.format(escape(url), escape(name))

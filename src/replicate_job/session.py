@@ -55,8 +55,9 @@ async def open_session(  # noqa: PLR0913 - independent facts
 
     ``model`` is started early by the local server. ``rate`` is create requests a second; with None only the API's own
     refusals (429) slow requests down. ``line`` writes the commands in hints. Raises MissingVariableError without a
-    token, unless the API is on this machine, or not ``needs_token``: then ``check_token`` is called before the API is.
-    ``may_be_local``: the error names ``--local`` too. Raises ForkedError; LocalError.
+    token, unless the API is on this machine. Without ``needs_token`` nothing is checked: the caller calls
+    ``check_token`` before the first request. ``may_be_local``: the error names ``--local`` too. Raises ForkedError;
+    LocalError.
     """
     check_fork()
     check_threads()

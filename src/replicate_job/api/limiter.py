@@ -30,9 +30,9 @@ class RateLimiter:
 
     A request must be sent as soon as it has its slot, and its response must be reported. ``throttled`` counts 429s.
     With ``store`` the limit holds for all processes that use the same store. While the store fails, it holds for this
-    process alone. ``after``: use the store only once that other limiter has used it, so that a session that creates
-    nothing writes nothing. Enter the limiter as an async context manager: ``rate``, in requests a second, then holds
-    for all sessions that share the limit.
+    process alone. ``after`` is another limiter: this one uses the store only after that one has. So a session that
+    creates nothing writes nothing. Enter the limiter as an async context manager: ``rate``, in requests a second, then
+    holds for all sessions that share the limit.
     """
 
     def __init__(  # noqa: PLR0913 - the limit, its store, and the row that it uses there

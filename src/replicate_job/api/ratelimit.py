@@ -19,16 +19,16 @@ BURST = 5.0
 """How many requests may be sent at once, at the start and after idling."""
 
 _LONG_AGO = -1e9  # Before any time that a clock shows.
-_TICK = 1e-6  # A wait of so few seconds counts as none: rounding errors of floats are about as large.
+_TICK = 1e-6  # Seconds. A shorter wait counts as none: rounding errors of floats are about as large.
 _ROUNDED = 0.5  # Seconds by which a wait that was rounded up to whole seconds is too long, on average.
-_IDLE = 1.0  # After so many seconds without a request, the API's token bucket counts as full.
+_IDLE = 1.0  # Seconds without a request after which the API's token bucket counts as full.
 _BLIND = 60.0  # The longest pause in seconds if the API names none: the API counts by the minute.
 _FINE, _BOLD = 0.02, 0.25  # The first and the largest step up, as shares of the pace. Each step doubles the last.
 _EAGER, _CAREFUL = 4, 16  # Accepted requests before a step, times its size: 200 before one of 2 %, 800 after failures.
 _RARE = 1200 * _FINE  # Seconds before a step, times its size. 20 minutes for 2 %, if 800 requests would take hours.
-_DROUGHT = 3.0  # A pause that costs so many requests means a used-up minute: a token bucket's pause costs two at most.
+_DROUGHT = 3.0  # A pause that costs this many requests means a used-up minute: a bucket's pause costs two.
 
-_DOUBTS = 5  # After so many quotas of 0 in a row, each after a complete renewal, quotas are not believed.
+_DOUBTS = 5  # How many quotas of 0 in a row, each after a complete renewal, make quotas count as wrong.
 _PROMPT = 1.0  # Seconds after the request in which a response's quota is current. A blocking wait's comes far later.
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)", re.ASCII)
@@ -100,7 +100,7 @@ class RateState(msgspec.Struct):
     doubts: int = 0
 
     def moved(self, seconds: float) -> RateState:
-        """The same state for a clock that is ahead by so many seconds."""
+        """The same state for a clock that is this many seconds ahead."""
         struck = Slot(self.struck.number, self.struck.sent + seconds)
         times = {name: getattr(self, name) + seconds for name in ("next", "resume", "began", "since", "renewal")}
         return msgspec.structs.replace(self, struck=struck, **times)
@@ -184,7 +184,8 @@ class RateLimit:
             self._go(pace * (1 + state.stride), 2 * state.stride, now)
 
     def _note_quota(self, slot: Slot, now: float, quota: Quota) -> None:
-        # The reset is rounded up to whole seconds. A pace learned from 429s knows better when in the last second it is.
+        # The reset is rounded up to whole seconds, so the renewal may come up to a second earlier. A pace learned from
+        # 429s limits the requests of that second, so the wait may be a second shorter.
         state, sure = self.state, quota.reset - (self.state.pace is not None)
         renewal = min(now, slot.sent + _PROMPT) + sure
         if self.pace is None or slot.number < state.quoted or renewal <= now:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 
 FEW = 64
-"""With up to so many rows in flight, each create request blocks to the prediction's end: one request a row."""
+"""The most rows in flight with which each create request blocks to the prediction's end: one request a row."""
 MANY = 256
 """The most create requests that block at the same time. Each takes a connection of its own."""
 QUICK = 1.0
-"""A prediction of up to so many seconds is quick. Quick ones block, however many rows are in flight."""
+"""The most seconds of a quick prediction. The create requests of quick ones block with any number of rows in flight."""
 BRIEF = 2
 """Seconds of blocking wait that are asked for a quick prediction."""
 LATELY = 32

@@ -40,10 +40,7 @@ def _cost_of(result: Result) -> Decimal | None:
 
 
 class Limit(ABC):
-    """A limit. ``spent`` is the sum of ended predictions.
-
-    The parameter ``model`` is the job's model. ``option`` sets the limit.
-    """
+    """A limit. ``spent`` is the sum of the ended predictions. ``option`` is the command's option for the limit."""
 
     option = "--max-cost"
 
@@ -70,7 +67,7 @@ class Limit(ABC):
         self.spent += amount
 
     def state(self, bound: str) -> str:
-        """How much of the money is spent, and how far the limit may be exceeded, in words."""
+        """A message: how much money is spent, and how far the limit may be exceeded."""
         state = f"{money(self.spent)} of {money(self.most)} are spent"
         return f"{state}: nothing is created before the limit is larger" if self.is_spent else f"{state}; {bound}"
 
@@ -151,7 +148,10 @@ class ModelCost:
 
     @property
     def next_one(self) -> str:
-        """The cost of one more prediction, in words, and how few predictions it was learned from. Empty if unknown."""
+        """A message with the cost of one more prediction, and with the number of predictions it was learned from.
+
+        Empty if unknown.
+        """
         if not self.usual:
             return ""
         known, number = "", len(self._learned)
@@ -167,8 +167,8 @@ class ModelCost:
 class Cost(Limit):
     """A limit in USD for the ``models`` of a batch together, by their names; the batch's own is the first.
 
-    An earlier run of the batch may have had another model. Its predictions cost what the price tables say, or as much
-    as the batch's own if these do not have it.
+    An earlier run of the batch may have had another model. That model's predictions have the price of the price tables.
+    If the tables lack the model, they have the price of the batch's own.
     """
 
     def __init__(self, most: Decimal, models: Mapping[str, ModelCost]) -> None:
@@ -244,7 +244,7 @@ class Asks(msgspec.Struct, frozen=True):
     calls: int = 1
 
     def times(self, calls: int) -> Asks:
-        """The cost of so many calls."""
+        """The cost of this many calls."""
         expected, most = self.expected, self.most
         expected, most = expected and expected * calls, most and most * calls
         return Asks(expected, most, self.longest, self.calls * calls)
@@ -256,7 +256,7 @@ class Asks(msgspec.Struct, frozen=True):
 
 
 def bound(models: Sequence[Asks], together: int) -> str:
-    """How far a limit may be exceeded, in words, with ``together`` predictions of these models running at once."""
+    """A message: how far a limit may be exceeded while ``together`` predictions of these models run."""
     if all(model.most is not None and model.expected == model.most for model in models):
         return "it is not exceeded, if predictions make what their input asks for"
     if any(model.most is None for model in models):
@@ -369,7 +369,7 @@ class Budget:
             self._live.add(key)
 
     def settle(self, key: str, result: Result) -> None:
-        """Count the cost of the row's ended prediction. If it is not known, the sum that was set aside stays so."""
+        """Count the cost of the row's ended prediction. If it is not known, the amount stays set aside."""
         self._live.discard(key)
         self._spend(key, result)
         self._changed.set()

@@ -23,7 +23,7 @@ async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Coun
     """Look up the predictions of unanswered create requests; with ``cancel``, cancel the running predictions.
 
     Gives how many are ``running``, ``canceled``, ``unsent`` and ``unknown`` (not found out within ``LONGEST`` seconds).
-    Those of a local server end with it: they are ``ended``.
+    Predictions of a local server end with the server: they count as ``ended``.
     """
     known = (await context.journal.look_up(keys)).values()
     if context.ephemeral:

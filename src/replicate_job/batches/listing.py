@@ -46,7 +46,7 @@ class SharedList:
     async def read(self, *, after: datetime, before: datetime) -> Listing:
         """The predictions of that time span, or of a wider one, that no job is known to own.
 
-        Raises as the list does, and whatever else ended the reading.
+        Raises the errors of the list, and any other error that ended the reading.
         """
         asked = _Asked(after, before, asyncio.get_running_loop().create_future())
         self._asked.append(asked)

@@ -1,4 +1,7 @@
-"""What the rows of a batch are named by: a batch that names them otherwise than before finds none, and pays for all."""
+"""Checks that a batch names its rows as its earlier runs did.
+
+Otherwise it finds no row in the journal, and pays for all.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,20 @@ _NOW = {"input": "--dedupe (in Python dedupe=True)", "column": "--id (in Python 
 
 
 def naming(name: str) -> Naming:
-    """By the form of a row's name; what follows a ``+`` or a ``/`` is its combination or its step."""
+    """How a row was named, by the form of its name.
+
+    The parts after a ``+`` (combination) and a ``/`` (step) are ignored.
+    """
     return next((kind for kind, form in _FORMS.items() if form.match(name)), "column")
 
 
 async def check_naming(context: Context, batch: Batch, names: Iterable[str]) -> None:
-    """Raise JobError where the journal has rows of the batch, and names the first of them otherwise.
+    """Raise JobError if the journal's first rows of the batch were named in another way.
 
-    Called before anything is created, with the ``names`` of the first rows, of which the journal has none.
+    Called before anything is created. ``names`` are those of the batch's first rows, which the journal lacks.
     """
     now: Naming = "input" if batch.dedupe else "line" if batch.id_column is None else "column"
-    alike = {now, *map(naming, filter(None, names))}  # the texts of a column may have any form: 1001-20260115
+    alike = {now, *map(naming, filter(None, names))}  # a column may hold texts of another form: 1001-20260115
     async for entries in context.journal.scan(batch=batch.id):
         found = {naming(entry.key.removeprefix(batch.id).partition("/")[2]) for entry in entries}
         if found and found.isdisjoint(alike):

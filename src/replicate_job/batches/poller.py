@@ -27,11 +27,12 @@ PACE = 50.0
 GROUP = 98
 """The most predictions that one request asks for, with others in its time span. A page has 100."""
 SINGLY = 2
-"""Up to so many waiting predictions are polled one by one, without the list."""
+"""The most waiting predictions that are polled one by one, without the list."""
 PAD = timedelta(milliseconds=2)
-"""Seconds by which a request's span is wider at each end, for it is not documented whether the ends belong to it."""
+"""Seconds by which a request's span is wider at each end, because it is not documented whether the ends belong to
+it."""
 MISSES = 3
-"""After so many rounds in which the list lacked a prediction, it is polled alone in every other round."""
+"""How many rounds a prediction may be missing in the list. After that it is polled singly in every other round."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
@@ -178,7 +179,7 @@ def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
     ages = [-_created(one).timestamp() for one in listed]
     pad, start = PAD.total_seconds(), 0
     while start < len(listed):
-        first = bisect_left(ages, ages[start] - pad)  # the first of those before it that its span shows again
+        first = bisect_left(ages, ages[start] - pad)  # an earlier group's predictions from here on are in the span too
         end = min(len(listed), start + most, max(start + 1, first + GROUP))
         while end > start + 1 and bisect_right(ages, ages[end - 1] + pad) - first > GROUP:
             end -= 1

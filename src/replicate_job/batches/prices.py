@@ -90,7 +90,7 @@ def advise(context: Context, resolved: Resolved, *, called: str = "", several: b
 
 
 def with_price(result: Result, price: Price | None) -> Result:
-    """The result with that price. Without a price the result gets none, so that no row searches the tables again."""
+    """The result with that price. None means no price, so that the tables are not searched again for each row."""
     return msgspec.structs.replace(result, price=price or "") if result.prediction_id and not result.steps else result
 
 

@@ -8,16 +8,16 @@ import msgspec
 class Tally(msgspec.Struct):
     """The numbers of a batch's progress, which the batch updates. May be read at any time.
 
-    Rows: ``read`` so far, of ``total`` (None: not known). Every row that was read is ``waiting`` (for its turn to be
-    created), ``running`` (from its create to its end), ``saving`` (its end is known, its files are on their way), or
-    over: ``succeeded``, ``failed`` (also canceled and aborted), ``wrong`` (no prediction: a row that cannot be read,
-    does not fit, was refused), ``stored`` of which were over before this run began. ``fetched`` had their prediction
-    before it, and lacked files.
+    Rows: ``read`` counts those that were read, of ``total`` (None: not known). Each of them is ``waiting`` to be
+    created, ``running`` until its prediction ends, ``saving`` its files, or over. A row that is over ``succeeded``,
+    ``failed`` (also canceled and aborted) or is ``wrong``: it has no prediction, because it cannot be read, does not
+    fit the model or was refused. ``stored`` rows were over before this run began. ``fetched`` rows had a prediction
+    before this run, and lacked files.
 
-    ``created`` counts predictions that this run made. ``pace`` is the create requests a second allowed now, None for
-    no limit; ``paused`` is how many more seconds the API has asked to wait, ``throttled`` how many requests it
-    refused. ``predict_time`` is in seconds, of the whole batch; ``saved`` files with
-    ``bytes`` in all, without those of objects in a store.
+    ``created`` counts predictions that this run made. ``pace`` is the current limit in create requests a second, None
+    for no limit. ``paused`` is how many more seconds the API has asked to wait, ``throttled`` how many requests it
+    refused. ``predict_time`` is that of the whole batch in seconds. ``saved`` counts saved files, and ``bytes`` their
+    bytes, without objects in a store.
     """
 
     total: int | None = None

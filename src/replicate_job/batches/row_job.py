@@ -83,7 +83,7 @@ class RowJobs:
     """Merges rows over one job's input.
 
     A row's name is its line and a hash of its input; with an ``id_column``, it is that column's value. The name of the
-    row's combination, one of ``combinations``, is added. A problem of all rows alike (ColumnsError) is raised.
+    row's combination, one of ``combinations``, is added. A problem that all rows share (ColumnsError) is raised.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class RowJobs:
         if given is not None and not isinstance(given, dict | list):
             _check(
                 {self._id_column or "": given}, self._secrets
-            )  # first, since Python cannot convert a number that is too long to text
+            )  # checked first, because Python cannot convert a very long number to text
         if given is None or isinstance(given, dict | list) or not str(given).strip():
             raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
         return str(given)
@@ -148,7 +148,7 @@ class Names:
     """The names of one file's rows, to find a duplicate name."""
 
     def __init__(self) -> None:
-        self._inputs: dict[int, int] = {}  # only hashes, since there may be a million
+        self._inputs: dict[int, int] = {}  # hashes of inputs by name: a batch may have a million rows
 
     def has_same(self, item: RowJob) -> bool | None:
         """Whether an earlier row of that name has the same input; None if there is no such row."""

@@ -150,10 +150,10 @@ class RowAttempts:
         spend: Callable[[Result], None],
         pause: Callable[[float], Awaitable[None]],
     ) -> Result:
-        """The result of the last attempt. Earlier results go to ``made``, and all to ``spend``, even the journal's.
+        """The result of the last attempt. Earlier results are appended to ``made``. ``spend`` gets every result.
 
-        ``recall`` returns the result of an attempt in the journal. Errors of ``attempt`` pass through: an attempt with
-        an unknown outcome is the last.
+        ``recall`` returns the result of an attempt in the journal. Errors of ``attempt`` are not caught: an attempt
+        with an unknown outcome is the last.
         """
         for before in self._before:
             if before.prediction:

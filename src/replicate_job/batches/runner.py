@@ -56,7 +56,7 @@ RowSource = Iterable[Row] | AsyncIterable[Row]
 
 
 class RowStep(msgspec.Struct, frozen=True):
-    """The step of a chain that a row's job is, and the model that it runs. ``ended`` is that of ``Ask``."""
+    """The step of a chain that a row's job is, and the model that it runs. ``ended`` is as in ``Ask``."""
 
     name: str
     context: Context
@@ -76,10 +76,10 @@ TICK = 0.2
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first job of a row in this run, by its key; or the ``problem`` because of which there is none.
+    """The ``key`` of a row's first job in this run, or the ``problem`` of a row that gets none.
 
-    ``reused``: the job of an earlier row, or of another batch, stands for the row's own. ``is_unsent``: it has no
-    prediction so far.
+    ``reused``: the row uses the job of an earlier row or of another batch. ``is_unsent``: the job has no prediction so
+    far.
     """
 
     item: RowJob
@@ -188,7 +188,7 @@ class BatchRunner:
                 if problem := self._find_problem(item, entries.get(item.name)):
                     failures.append(item.failure(problem))
                 elif (entry := entries.get(item.name)) and self._is_made(item, entry):
-                    self.tally.stored += 1  # a run creates nothing for it: it downloads missing files at most
+                    self.tally.stored += 1  # a run creates nothing for it, and at most downloads missing files
                 elif item.repeats or item.name in self._reusable:
                     self.tally.stored += not item.repeats
                 elif entry and self._runs(entry):
@@ -264,7 +264,7 @@ class BatchRunner:
 
     @property
     def models(self) -> dict[str, Resolved]:
-        """The models of the rows' jobs beside the batch's own, by their names; known after ``open_policy``."""
+        """The models of the rows' jobs besides the batch's own, by their names; known after ``open_policy``."""
         found = {model.name: model.resolved for name, model in self._models.items() if name}
         if self._policy:
             fallbacks = zip(self._batch.job.fallback, self._policy.models[1:], strict=True)
@@ -432,7 +432,7 @@ class BatchRunner:
             self._context.reporter.tell(cost.state(self.bound(cost, together)))
 
     def bound(self, cost: Cost, together: int) -> str:
-        """How far the limit may be exceeded, in words, with ``together`` rows running at once."""
+        """A message: how far the limit may be exceeded while ``together`` rows run."""
         values = self._batch.job.input_data
         return bound([cost.asks(values, model) for model in self._paid_models], together)
 
@@ -493,7 +493,7 @@ class BatchRunner:
         batch, telemetry = self._batch, self._context.telemetry
         with about(batch), telemetry.batch(batch.job.model, batch.id, self.tally) as scope:
             self._reading = asyncio.create_task(self._read(rows))
-            self._budget.check()  # earlier runs may have spent it
+            self._budget.check()  # earlier runs may have reached the limit
             await asyncio.wait([self._reading])
             if not self._reading.cancelled():
                 self._fault = self._fault or self._reading.exception()
@@ -566,18 +566,21 @@ class BatchRunner:
             self._fail(error)
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
-        """Whether the row needs nothing more. A name that another input used is not over: the claim will refuse it."""
+        """Whether the row needs nothing more.
+
+        A row whose name belongs to another input is not over: its claim is refused.
+        """
         return self._is_made(item, entry) and not self._lacks_files(entry)
 
     def _lacks_files(self, entry: Entry) -> bool:
         return lacks_files(entry, self._batch.save)
 
     def _runs(self, entry: Entry) -> bool:
-        """Whether the row's prediction is there and goes on to its end: nothing is created for it."""
+        """Whether the row's prediction runs and is its last, so that nothing more is created for it."""
         return entry.prediction_id is not None and entry.step != "done"
 
     def _is_made(self, item: RowJob, entry: Entry) -> bool:
-        """Whether the row has all its predictions, and they are over; files of theirs may be missing."""
+        """Whether all predictions of the row exist and are over. Some of their files may be missing."""
         if entry.step != "done" or entry.prediction is None or self._is_retried(entry):
             return False
         if self._policy and self._policy.next_model(item, entry) is not None:

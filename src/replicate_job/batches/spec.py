@@ -42,13 +42,13 @@ class Batch(msgspec.Struct, frozen=True):
 
     ``id`` names the batch in the journal. ``save`` is where outputs go (see ``outputs.place``), None to keep none.
     ``limit`` is how many rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose
-    last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast``
-    creates nothing more once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the whole batch
-    has spent so much. ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``). If the
-    batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
-    ``command`` are for people who look for it in the journal. Every row runs with every combination of ``grid``;
-    ``others`` are its models beside the job's, by their names. ``plan`` has the retries and the reuse of rows, with the
-    fallbacks of ``job``. With ``dedupe``, rows with the same input share one prediction.
+    last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast`` creates nothing more
+    once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the whole batch has spent that much.
+    ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``). If the batch is left while
+    predictions run, they are canceled if ``cancels()``. ``source`` and ``command`` are for people who look for it in
+    the journal. Every row runs with every combination of ``grid``; ``others`` are the models besides the job's, by
+    name. ``plan`` has the retries and the reuse of rows, with the fallbacks of ``job``. With ``dedupe``, rows with the
+    same input share one prediction.
     """
 
     id: str

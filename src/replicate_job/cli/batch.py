@@ -374,7 +374,7 @@ def _inputs(inputs: str | None, pairs: tuple[str, ...], *, has_grid: bool) -> tu
 
 
 def _parquet() -> ModuleType:
-    """The module that writes Parquet. Raises JobError where pyarrow is not installed."""
+    """The module that writes Parquet. Raises JobError if pyarrow is not installed."""
     from replicate_job.batches.results import parquet  # noqa: PLC0415 - importing pyarrow takes longer than a small batch
 
     return parquet
@@ -458,7 +458,7 @@ class _Command:
     async def _run(self) -> int:
         shared, options = self._shared, self._options
         rows = self._rows.count(options.limit)
-        if rows == 0:  # an export that went wrong, which nobody would notice; and its results would be replaced by none
+        if rows == 0:  # probably a failed export, which would replace the earlier results without a warning
             raise JobError(f"{options.inputs} has no rows: nothing was done")
         self._tally.total = rows if rows is None or self._grid is None else rows * len(self._grid)
         model = self._chain.steps[0].model if self._chain else self._job.model
@@ -665,8 +665,10 @@ class _Command:
             lines.append(f"{count(before, 'row')} had been done before: nothing was created for {them} in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
-        nameless = self._options.inputs == self._options.results == STDOUT  # every run is another batch: none goes on
-        if self._drive and not nameless and (is_whole or self._tally.read):  # else it was refused as it is
+        nameless = self._options.inputs == self._options.results == STDOUT  # no later run can continue this batch
+        if (
+            self._drive and not nameless and (is_whole or self._tally.read)
+        ):  # otherwise the same command would be refused again
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
     def _columns_of_terminal(self) -> int | None:

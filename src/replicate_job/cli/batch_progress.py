@@ -29,7 +29,7 @@ _SMOOTHING = 10.0
 class Speed:
     """How many rows end a second, and how long the rest will take. ``update`` it at least once a second.
 
-    The rate is that of the last 60 s, or of the last 10 rows where these took longer.
+    The rate is that of the last 60 s, or of the last 10 rows if these took longer.
     """
 
     def __init__(self, now: float) -> None:
@@ -59,7 +59,7 @@ class Speed:
     def _smooth(self, guess: float | None, passed: float) -> float | None:
         """Count the estimate down by ``passed`` seconds, and move it towards ``guess`` by a ratio.
 
-        A ratio, for the first guess may be a hundred times too long.
+        A ratio, because the first guess may be a hundred times too long.
         """
         if guess is None or self.left is None:
             return guess
@@ -101,7 +101,7 @@ def failed(tally: Tally) -> str:
 
 
 def ongoing(tally: Tally, speed: float | None) -> list[str]:
-    """A row counts as running until its files are saved, and waits until it is created, read already or not."""
+    """A row counts as running until its files are saved, and as waiting until it is created, even if not read yet."""
     rows = [f"{tally.running + tally.saving:,} running", f"{uncreated(tally):,} waiting"]
     return rows if speed is None else [*rows, rate(speed)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from replicate_job import base_errors as errors  # the others load what a command may not need
+from replicate_job import base_errors as errors  # `errors` would import more than most commands need
 
 SUCCEEDED, FAILED, WRONG, UNREACHABLE, CANCELED, UNFINISHED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 

@@ -60,4 +60,4 @@ class Log:
 
 
 LOG = Log()
-"""Of this process."""
+"""The log of this process."""

@@ -73,7 +73,7 @@ class Common(msgspec.Struct, frozen=True):
         return command_line(*words, *(word for name, added in given.items() if name in known for word in added))
 
     def check_token(self) -> None:
-        """Raise MissingVariableError where the API needs a token, and none is set."""
+        """Raise MissingVariableError if the API needs a token, and none is set."""
         check_token(self.settings, may_be_local=_may_be_local())
 
     @asynccontextmanager
@@ -187,7 +187,7 @@ def _refuse_empty() -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         if context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT:
-            continue  # a default may be empty
+            continue  # an option's default may be empty
         value, is_option = context.params.get(parameter.name or ""), isinstance(parameter, click.Option)
         if value == "" or (is_option and isinstance(value, tuple) and "" in value):
             advice = ": give it a value, or leave it out" if is_option else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WAITS = ": what is not over waits for one, `replicate-job worker`"
 NO_WORKER = f"no worker is alive{WAITS}"
-"""Written about a batch that is not over."""
+"""The end of a line about an unfinished batch while no worker is alive."""
 
 
 @click.command("status", epilog=examples("replicate-job status", "replicate-job status prompts-1f0c2ab91d77 --json"))

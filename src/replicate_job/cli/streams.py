@@ -58,7 +58,7 @@ def is_watched() -> bool:
 
 
 def width() -> int | None:
-    """The columns of the terminal behind stderr; None where stderr is not a terminal."""
+    """The columns of the terminal behind stderr; None if stderr is not a terminal."""
     return os.get_terminal_size(sys.stderr.fileno()).columns if is_watched() else None
 
 

@@ -1,4 +1,4 @@
-"""Creates one job. Nothing here waits for the end of a prediction."""
+"""Creates the prediction of one job. Nothing here waits for its end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class DrainingError(Exception):
 
 
 async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot: str | None) -> Result | None:
-    """Create the job that the journal has as ``entry``. Returns its result if it ended at once, without files to keep.
+    """Create the job's prediction. Returns the result if the prediction ended at once, without files to keep.
 
-    ``depot`` is the place of the rows' input files, None if they have none.
-    Raises DrainingError, ClaimLostError if another process holds the claim, and the errors of creating it.
+    ``entry`` is the job in the journal, None for a new one. ``depot`` is the place of the rows' input files, None if
+    they have none. Raises DrainingError, ClaimLostError if another process holds the claim, and the errors of creating
+    it.
     """
     context, job = model.context, ask.job
     SUBJECT.set(ask)  # this task works for this job only

@@ -59,7 +59,10 @@ async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[S
 
 
 class _Admission:
-    """Admits calls of some rows within the batch's cost limit. ``is_full``: some calls may be admitted later only."""
+    """Admits calls of some rows within the batch's cost limit.
+
+    ``is_full``: some calls were not admitted, but may be later.
+    """
 
     def __init__(self, fleet: Fleet, rows: Rows) -> None:
         self.fleet, self.rows = fleet, rows

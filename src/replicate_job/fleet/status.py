@@ -122,7 +122,7 @@ def count(tally: Tally, counts: Sequence[Counts]) -> None:
 
 
 def pause(took: float, least: float) -> float:
-    """Seconds until the next count, after one that ``took`` so long: counting a million rows takes a while."""
+    """Seconds until the next count, after one that ``took`` this long: a million rows take a while."""
     return max(least, SHARE * took)
 
 

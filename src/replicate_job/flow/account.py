@@ -16,7 +16,7 @@ GRACE = 1.0
 class AccountNote:
     """Asks the API once which account the token belongs to, and writes it into the journal.
 
-    It asks beside the first create request: later the token may be revoked, and a revoked token gets no answer.
+    It asks while the first create request is sent: later the token may be revoked, and then it gets no answer.
     ``is_needed`` is False for an API without accounts, such as the local server.
     """
 

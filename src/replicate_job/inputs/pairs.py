@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # for inputs that are boolean only
-_SHORT = 15  # a float holds every integer of so many digits exactly
+_SHORT = 15  # a float holds every integer of up to 15 digits exactly
 _EXACT = 2**53  # above it, a float may stand for several integers
 
 

@@ -1,8 +1,8 @@
 """TOML and JSON job files: the names of a run.job, on one level.
 
-``title``, ``env``, ``description`` and ``function`` (by default the one that this tool runs) stand
-beside ``model``, ``input_data`` and the rest. A date or time of TOML becomes a string in ISO 8601, for
-a model's input has no other form for it.
+``title``, ``env``, ``description`` and ``function`` (by default the one that this tool runs) stand beside ``model``,
+``input_data`` and the rest. A date or time of TOML becomes a string in ISO 8601, because a model's input has no other
+form for it.
 """
 
 from __future__ import annotations

@@ -150,10 +150,10 @@ class Claim(msgspec.Struct, frozen=True):
 class Adoption(msgspec.Struct, frozen=True):
     """The result of comparing the account's list with the journal: one id, none, or several ``unclear`` ones.
 
-    A rival is another job whose request looks the same in the list. Jobs whose requests got no answer may adopt each
-    other's predictions. A rival that adopted this job's has left its own to this job. So this job has none only if the
-    list has had time to show the predictions of those rivals too: ``rivals_unanswered`` are the moments by which their
-    requests had ended. ``surplus`` are further predictions of this job.
+    A rival is another job whose request looks the same in the list. A rival may have adopted the prediction of this
+    job. Then this job may adopt the rival's prediction, which the list may show later. ``rivals_unanswered`` are the
+    moments by which the requests of such rivals had ended: only after the list had time to show their predictions too
+    is it certain that this job has none. ``surplus`` are further predictions of this job.
     """
 
     prediction_id: str | None = None

@@ -18,7 +18,7 @@ def open_journal(
     clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     token: str | None = None,
 ) -> SQLJournal:
-    """The journal there; use it as an async context manager. Raises JournalError where an extra is not installed."""
+    """The journal there; use it as an async context manager. Raises JournalError if an extra is not installed."""
     if isinstance(place, Path):
         from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - the one that is used
 
@@ -30,7 +30,7 @@ def open_journal(
 
 
 def check_installed(what: str = "a journal in PostgreSQL") -> None:
-    """Raise JournalError where ``what`` lacks the packages of its extra."""
+    """Raise JournalError if ``what`` lacks the packages of its extra."""
     try:
         import psycopg  # noqa: F401, PLC0415 - an extra
     except ImportError:

@@ -252,9 +252,10 @@ class PostgresJournal(SQLJournal):
 
 
 def _canceled(db: Database, batches: Sequence[str]) -> bool:
-    """Whether one of these batches of a fleet is canceled. The others stay uncanceled until the transaction's end.
+    """Whether one of these batches of a fleet is canceled.
 
-    A process that cancels a batch waits for that, and then sees the jobs that were claimed.
+    The others cannot be canceled before the transaction ends. A process that cancels a batch waits for that end, and
+    then sees the jobs that were claimed.
     """
     if not batches:
         return False

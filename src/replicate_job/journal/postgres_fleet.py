@@ -134,7 +134,7 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The end of a prediction. ``collected``: nothing of it is to be kept."""
+    """The end of a prediction. ``collected``: it has no outputs to keep."""
 
     prediction: Prediction
     collected: bool
@@ -407,11 +407,11 @@ class FleetTables:
         await self._store.run(work)
 
     async def elect(self, role: str, api: str, seconds: float) -> bool:
-        """Take or keep a role for so many seconds. False while another process has it."""
+        """Take or keep a role for this many seconds. False while another process has it."""
         return await self._take(role, api, seconds, keeps=True)
 
     async def is_due(self, work: str, api: str, seconds: float) -> bool:
-        """Whether this process has to do work that any process does once in so many seconds."""
+        """Whether this process must do the work now. Every ``seconds``, one process of the fleet does it."""
         return await self._take(work, api, seconds, keeps=False)
 
     async def _take(self, role: str, api: str, seconds: float, *, keeps: bool) -> bool:
@@ -605,7 +605,7 @@ class FleetTables:
         return age
 
     async def made(self, api: str, seconds: float) -> int:
-        """The number of predictions of jobs that were claimed in the last so many seconds."""
+        """The number of predictions whose jobs were claimed in the last ``seconds``."""
         query = (
             f"SELECT count(*) AS made FROM jobs WHERE api = ? AND prediction_id IS NOT NULL AND claimed_at > {NOW} - ?"
         )

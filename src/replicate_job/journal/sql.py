@@ -254,7 +254,10 @@ class SQLJournal(ABC):
             self._check_batch(db, new.batch, new.key)
 
     def _check_batch(self, db: Database, batch: str | None, key: str) -> None:  # noqa: B027 - only PostgreSQL has fleets
-        """Raise BatchCanceledError if the batch is canceled. Otherwise it stays so until the transaction's end."""
+        """Raise BatchCanceledError if the batch is canceled.
+
+        Otherwise it cannot be canceled before the transaction ends.
+        """
 
     def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
         """Insert the row of a new job. None if another job has its key."""

@@ -83,7 +83,7 @@ class Engine:
             return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
 
     async def known_schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
-        """The model's OpenAPI document, if it is known. This starts no preparation. None where it is not known yet.
+        """The model's OpenAPI document, if it is known. This starts no preparation. None if it is not known yet.
 
         Raises LocalError for a model whose preparation failed, and TimeoutError for one that is still being prepared
         after ``timeout`` seconds.

@@ -34,7 +34,7 @@ _MOST_RECENT, _LARGE = 256, 2**20
 class Predictions:
     """All predictions of this server.
 
-    With ``retention``, a prediction's data are removed so many seconds after its end, and ``on_removed`` is called
+    With ``retention`` (seconds), a prediction's data are removed that long after its end, and ``on_removed`` is called
     with its id. ``clock`` returns Unix time.
 
     If the store cannot write the end of a prediction, as on a full disk, the end stays in memory. Writing it is tried
@@ -135,7 +135,7 @@ class Predictions:
     def _write_ends(self) -> bool:
         """Write all unwritten ends. Returns whether the store has every end now."""
         with suppress(sqlite3.Error):
-            # On a full disk, a small end may still fit where a large one does not.
+            # On a full disk, a small end may still fit when a large one does not.
             for id, (body, ended_at) in sorted(self._unwritten.items(), key=_size):  # noqa: A001 - the API's own name
                 self._store.end(id, body, ended_at)
                 del self._unwritten[id]

@@ -99,7 +99,7 @@ class Store:
         return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, limit))
 
     def next_due(self) -> float | None:
-        """The earliest end of the predictions that still have their data; None where there are none."""
+        """The earliest end of the predictions that still have their data; None if there are none."""
         first_end = self._connection.execute("SELECT min(ended_at) FROM predictions WHERE NOT removed").fetchone()[0]
         return None if first_end is None else float(first_end)
 
@@ -125,7 +125,7 @@ class Store:
         )
 
     def example(self, model: str) -> str | None:
-        """The id of the prediction that is the model's example; None where it has none."""
+        """The id of the prediction that is the model's example; None if it has none."""
         row = self._connection.execute("SELECT id FROM examples WHERE model = ?", (model,)).fetchone()
         return row and str(row[0])
 

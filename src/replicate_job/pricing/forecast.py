@@ -16,7 +16,7 @@ RUN_LIMIT = 30 * 60
 
 _IMAGES = ("num_outputs", "num_images", "number_of_images", "n")
 _TOKENS = ("max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens")
-_CHARACTERS = 4  # a token has about so many
+_CHARACTERS = 4  # characters of an average token
 _Bounds = tuple[Decimal | None, Decimal | None]
 
 

@@ -60,7 +60,7 @@ class BreakableProtocol(HttpToolsProtocol):
 
 
 def transport_of(scope: Scope) -> asyncio.Transport:
-    """The connection of a request. Raises RuntimeError where the server does not run BreakableProtocol."""
+    """The connection of a request. Raises RuntimeError if the server does not run BreakableProtocol."""
     try:
         transport: asyncio.Transport = scope["extensions"][_TRANSPORT]["transport"]
     except KeyError:

@@ -29,10 +29,10 @@ class _Raw(msgspec.Struct):
 
 
 class Creation(msgspec.Struct, frozen=True):
-    """A create request. ``body`` is its body; ``version`` is empty where the path names the model or deployment.
+    """A create request. ``body`` is its body; ``version`` is empty if the path names the model or deployment.
 
     ``webhook`` is an address, or empty; ``filter`` is the field ``webhook_events_filter``, or None. ``context`` is a
-    field of Cog's server beside the input.
+    field that Cog's server takes besides the input.
     """
 
     input: dict[str, Any]

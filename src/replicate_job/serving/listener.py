@@ -22,7 +22,7 @@ BACKLOG = 2048
 
 
 def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Listen, by default on a free port of 127.0.0.1. Raises OSError where that is not possible."""
+    """Listen, by default on a free port of 127.0.0.1. Raises OSError if that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     # asyncio sets this only on sockets whose protocol is given as TCP. Without it, a request takes 44 ms (seen).
@@ -68,8 +68,8 @@ async def listen(
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(config, state, {}), sock=listening, backlog=clients.together, ssl=tls
     )
-    # asyncio accepts as many connections at once as its backlog is long, and does nothing else meanwhile. So it gets a
-    # small one, and the system the full one.
+    # asyncio accepts up to ``backlog`` connections in a row, and does nothing else meanwhile. So its backlog is small,
+    # and the system's is the full one.
     listening.listen(BACKLOG)
     try:
         yield

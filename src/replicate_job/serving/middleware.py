@@ -81,7 +81,7 @@ class FaultMiddleware:
         await self._strike(fault, response, scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the app's response, with rate-limit headers where the request is for the API."""
+        """Send the app's response, with rate-limit headers if the request is for the API."""
         headers = self.faults.allowance(self.classify(scope)) if scope["path"].startswith("/v1/") else ()
 
         async def send_with_allowance(message: Message) -> None:

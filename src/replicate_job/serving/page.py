@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 class ListPage(msgspec.Struct, Generic[Item], frozen=True):
-    """Items, newest first. ``next`` (older items) and ``previous`` are cursors; None where there are no more items."""
+    """Items, newest first. ``next`` (older items) and ``previous`` are cursors; None if there are no more items."""
 
     items: list[Item]
     next: str | None

@@ -186,7 +186,7 @@ def file_body(  # noqa: PLR0913 - one argument for each field
     expires_at: float,
     api: str,
 ) -> Body:
-    """A file object. ``api`` is the API's origin; ``md5`` is empty where it is not known.
+    """A file object. ``api`` is the API's origin; ``md5`` is empty if it is not known.
 
     ``name`` and ``etag`` are not documented, but the Python client needs them.
     """

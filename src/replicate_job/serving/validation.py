@@ -121,7 +121,7 @@ def _choice(branch: list[ValidationError], where: str, root: str) -> str:
 
 
 def _expected_types(branch: list[ValidationError], where: str, root: str) -> list[str]:
-    """The types that a branch expects, where the value has another type; else empty."""
+    """The types that a branch expects, if the value has another type; else empty."""
     mistyped = (error for error in branch if error.kind.name == "type" and _field(error, root) == where)
     return next((error.kind.as_dict()["types"] for error in mistyped), [])
 

@@ -42,7 +42,7 @@ class ScriptedAPI:
     drawn); ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an
     hour); ``file_expire`` until an upload is removed (a day). ``upload_limit`` is in bytes (100 MiB).
 
-    With ``remember``, memory stays bounded: the server remembers at least so many of the latest requests and of the
+    With ``remember``, memory stays bounded: the server remembers at least that many of the latest requests and of the
     latest ended predictions, and at most about twice as many. A client gets 404 for a forgotten prediction and its
     files. The counts include forgotten requests and predictions.
 
@@ -140,7 +140,7 @@ class ScriptedAPI:
         """The environment variables with which a subprocess uses this server.
 
         They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last one is how late this
-        server's list can be: so long, replicate-job looks there for a prediction whose create request got no response.
+        server's list can be: replicate-job searches it that long for a prediction whose create request got no response.
         """
         return environment_of(self.base_url, self.token, max(self._account.list_lag))
 

@@ -19,7 +19,7 @@ def environment_of(base_url: str, token: str, list_lag: float = 0.0) -> dict[str
     """The variables that make replicate-job and the official clients use a server.
 
     They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last one is how late the server's
-    list can be: so long, replicate-job looks there for a prediction whose create request got no response. ``list_lag``
+    list can be: replicate-job searches it that long for a prediction whose create request got no response. ``list_lag``
     is in seconds.
     """
     return {

@@ -13,7 +13,7 @@ ROW = 16 * 1024**2
 ROW_HEAVIEST = HEAVIEST // 4
 """``HEAVIEST`` for a row. It is lower because a row's values are copied when they are fitted to the model."""
 LIGHT = 1024**2
-"""A body of at most so many bytes is not weighed, because it cannot reach ``HEAVIEST``. For a row it is a quarter."""
+"""The most bytes of a body that is not weighed, because it cannot reach ``HEAVIEST``. For a row it is a quarter."""
 WEIGHTS = {ord("{"): 200, ord("["): 64, ord('"'): 56, ord(","): 40}
 """Bytes that Python needs for an object, a list, an empty text, and each further value in an object or list."""
 

@@ -25,7 +25,7 @@ _BLOCK = 2**20  # characters
 class Head(msgspec.Struct, frozen=True):
     """The part of a data URL before its content, ``length`` characters long.
 
-    ``media_type`` is in lower case, and empty where the URL names none.
+    ``media_type`` is in lower case, and empty if the URL names none.
     """
 
     media_type: str

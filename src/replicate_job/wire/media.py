@@ -109,9 +109,9 @@ def media_type(name: str, head: bytes = b"") -> str:
 
 
 def right_name(name: str, head: bytes) -> str:
-    """The file's name, with the suffix for its first bytes where they contradict its own.
+    """The file's name, with the suffix for its first bytes if they contradict its own.
 
-    A name without a suffix gets one only where the first bytes are definite.
+    A name without a suffix gets one only if the first bytes are definite.
     """
     suffix, sniffed = suffix_of(name), sniff(head)
     usual = extension(sniffed) if sniffed else None
@@ -134,7 +134,7 @@ def listed_type(suffix: str) -> str | None:
 
 
 def suffix_of(name: str) -> str:
-    """The last suffix of a file's name, with its dot, in lower case; empty where there is none."""
+    """The last suffix of a file's name, with its dot, in lower case; empty if there is none."""
     stem, dot, suffix = name.lower().rpartition(".")
     return dot + suffix if stem and suffix else ""
 

@@ -39,7 +39,7 @@ _HOLDERS = (str, list, dict)  # values that are or hold texts; the rest are numb
 
 
 def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
-    """``components.schemas.<name>``; None where the document has none."""
+    """``components.schemas.<name>``; None if the document has none."""
     found: Any = document
     for key in ("components", "schemas", name):
         found = found.get(key) if isinstance(found, dict) else None
@@ -47,7 +47,7 @@ def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
 
 
 def training_schema(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The document with the schemas of a training as its ``Input`` and ``Output``; None where the model has none."""
+    """The document with the schemas of a training as its ``Input`` and ``Output``; None if the model has none."""
     given = definition(document, "TrainingInput")
     if document is None or given is None:
         return None
@@ -72,7 +72,7 @@ def _is_secret(schema: Schema) -> bool:
 
 
 def alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str] = frozenset()) -> Iterator[Schema]:
-    """The plain schemas of which a value may follow any, each with one ``type`` at most.
+    """The plain schemas that the schema allows, each with one ``type`` at most. A value may follow any of them.
 
     References are followed and ``allOf`` is merged. Each choice of ``anyOf``, ``oneOf``, ``nullable`` and a list of
     types becomes a schema of its own. A reference that leads nowhere, or back to itself, becomes ``{}``, which allows
@@ -180,7 +180,7 @@ def mend(document: Any) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the document without its malformed parts, and the names of those, as ``Input.seed``.
 
     A model's author may have written anything. A malformed schema becomes one that allows anything, and the rest stays.
-    The document is None where it has no ``components.schemas``.
+    The document is None if it has no ``components.schemas``.
     """
     components = document.get("components") if isinstance(document, dict) else None
     schemas = components.get("schemas") if isinstance(components, dict) else None
@@ -218,7 +218,7 @@ def _note(faults: list[str], place: tuple[str, ...]) -> None:
 
 
 def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) -> _T | None:
-    """What ``build`` makes of the document's ``Input``; None where it refuses every form of it.
+    """What ``build`` makes of the document's ``Input``; None if it refuses every form of it.
 
     ``build`` raises ValueError for an invalid schema. Then the schema of each input is tried alone, and an invalid one
     is replaced by a schema that allows anything.

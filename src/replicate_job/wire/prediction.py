@@ -74,7 +74,7 @@ class PredictionPage(msgspec.Struct, frozen=True):
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read one of the API's times (ISO 8601, UTC where it names no zone), as UTC; None for any other text.
+    """Read one of the API's times (ISO 8601, UTC if it names no zone), as UTC; None for any other text.
 
     None also for a time in the first or last year that ``datetime`` has: adding a duration to it could overflow.
     """
@@ -95,7 +95,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 def read_bar(logs: str | None) -> Bar | None:
-    """The last tqdm bar in the logs; None where they have no bar."""
+    """The last tqdm bar in the logs; None if they have no bar."""
     bars = _BAR.findall((logs or "")[-_TAIL:])
     if not bars:
         return None

@@ -93,7 +93,7 @@ FAMILIES = {
 
 
 def sniff(head: bytes) -> str | None:
-    """The media type that a file's first bytes show (``LONGEST`` are enough); None where they show nothing."""
+    """The media type that a file's first bytes show (``LONGEST`` are enough); None if they show nothing."""
     for offset, magic, media_type in _MAGIC:
         if head.startswith(magic, offset) and head.startswith(_WITHIN.get(media_type, b"")):
             return media_type

@@ -28,7 +28,7 @@ def notices(logs: str | None) -> list[str]:
 
 
 def stand_in(logs: str | None) -> str:
-    """What the log says of a stand-in, as ``not FLUX; not painted: car``. Empty where the real model ran."""
+    """What the log says of a stand-in, as ``not FLUX; not painted: car``. Empty if the real model ran."""
     what, left_out = "", []
     for line in _lines(logs):
         if line.startswith(LEFT_OUT):
@@ -39,5 +39,5 @@ def stand_in(logs: str | None) -> str:
 
 
 def _lines(logs: str | None) -> list[str]:
-    """The lines of the logs; none where no line can be a stand-in's, which saves splitting most logs."""
+    """The lines of the logs; none if no line can be a stand-in's, which saves splitting most logs."""
     return logs.splitlines() if logs and "tand-in" in logs else []

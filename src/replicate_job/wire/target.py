@@ -27,7 +27,7 @@ _TRAINING = re.compile(r"https?://\S+?/(?:p|trainings)/(?P<id>\w+)(?:[/?#]\S*)?|
 
 
 class Target(msgspec.Struct, frozen=True):
-    """``kind`` says what the text names; ``version`` is 64 hex digits where that is a version, else empty.
+    """``kind`` says what the text names; ``version`` is 64 hex digits if that is a version, else empty.
 
     ``owner`` and ``name`` are empty for a bare version id.
     """

@@ -114,7 +114,7 @@ class Outputs:
     async def hold(self, step: str) -> dict[str, Content]:
         """The step's files that are kept in object stores, by their addresses.
 
-        Raises JobError for one that is gone, TransportError where a store cannot be read now.
+        Raises JobError for one that is gone, TransportError if a store cannot be read now.
         """
         held: dict[str, Content] = {}
         for address in self.stored(step):
@@ -156,7 +156,10 @@ class Outputs:
 async def look_up_calls(
     context: Context, plan: ChainPlan, batch: str, starts: Iterable[str]
 ) -> dict[str, dict[str, Entry]]:
-    """The last job of each call of several chains, by what their keys begin with after the batch, and by its name."""
+    """The last job of each call of several chains, by the chain's start and the call's name.
+
+    A start is the part of the jobs' keys between the batch's id and the call's name.
+    """
     found: dict[str, dict[str, Entry]] = {start: {} for start in starts}
     outputs = {start: Outputs(context, plan) for start in found}
     steps = plan.chain.steps

@@ -30,9 +30,9 @@ from replicate_job.wire.target import parse_target
 
 
 class _Row(Entry, frozen=True):
-    """The journal's entries of a row. The entry itself is that of its current call.
+    """The journal's entry of a row: that of the row's current call.
 
-    ``earlier`` are the attempts of calls before the last, by the calls' names.
+    ``steps`` has the last attempt of each call, and ``earlier`` the attempts before it, both by the call's name.
     """
 
     steps: dict[str, Entry] = msgspec.field(default_factory=dict)

@@ -19,10 +19,10 @@ _HEAD = 16_384  # bytes of a page that hold its batch and title
 
 
 def check_report(report: Path, *, title: str, batch: str) -> None:
-    """Raise JobError where the file exists and is not the report of this batch: a mistyped name must destroy no file.
+    """Raise JobError if the file exists and is not the report of this batch: a mistyped name must destroy no file.
 
     A report by an older release does not name its batch: one with the same title may be replaced. Raises OutputError
-    where the file cannot be read.
+    if the file cannot be read.
     """
     if not report.is_file():
         return
@@ -44,8 +44,8 @@ def write_report(  # noqa: PLR0913 - what the page shows
 
     The results are read line by line, in a fixed amount of memory. Small pictures are embedded; other files are linked
     to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. An empty ``sheet`` is filled and
-    shown. Raises JobError where the results
-    cannot be read, and for a file that is not the report of this batch; OutputError where it cannot be written.
+    shown. Raises JobError if the results
+    cannot be read, and for a file that is not the report of this batch; OutputError if it cannot be written.
     """
     check_report(report, title=title, batch=batch)
     findings = Findings(sheet)

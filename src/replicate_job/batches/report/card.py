@@ -19,7 +19,7 @@ _PROMPT = 240
 class Card(msgspec.Struct, frozen=True):
     """A result that succeeded. ``urls`` are those of files that were not saved; ``latency`` is in seconds.
 
-    ``stand_in`` is as in ``Result``, in short. ``steps`` are the cards of a chain's steps, with the names of these.
+    ``stand_in`` is that of ``Result``, shortened. ``steps`` are the names of a chain's steps, each with its card.
     """
 
     line: int

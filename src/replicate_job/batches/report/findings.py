@@ -43,7 +43,7 @@ class Findings:
 
 
 def latency_of(result: Result) -> float | None:
-    """Seconds from the creation of the (first) prediction to the end, by the API's times; None where there are none."""
+    """Seconds from the creation of the (first) prediction to the end, by the API's times; None if there are none."""
     created, completed = parse_time(result.predictions[0].created_at), parse_time(result.completed_at)
     if created and completed:
         return seconds((completed - created).total_seconds())

@@ -121,7 +121,7 @@ class Pictures:
                     self._room -= len(url)
                     return url
         except OSError:
-            pass  # the browser may be allowed to read it
+            pass  # this process cannot read it, but the browser may be able to
         return address(path, self._folder)
 
 

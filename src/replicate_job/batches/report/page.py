@@ -179,7 +179,7 @@ def _number(name: str, value: str, note: str = "", kind: str = "") -> str:
 
 
 def _plots(findings: Findings) -> Iterator[str]:
-    """The plots over time; nothing where all ended at one moment."""
+    """The plots over time; nothing if all ended at one moment."""
     if len(findings.series.span) < 2:  # noqa: PLR2004 - one bin is one moment
         return
     latency = plot_latency(findings.series)

@@ -62,7 +62,7 @@ class _Scale:
 
 
 def plot_latency(series: Series) -> Plot | None:
-    """The median as a line, in a band from the fastest to the 95th percentile. None where no latency is known."""
+    """The median as a line, in a band from the fastest to the 95th percentile. None if no latency is known."""
     known = {number: item.latency for number, item in sorted(series.bins.items()) if item.latency.number}
     if not known:
         return None
@@ -83,10 +83,10 @@ def plot_latency(series: Series) -> Plot | None:
 
 
 def plot_throughput(series: Series) -> Plot:
-    """Predictions that ended in a unit of time: those that succeeded, and on top of them the others."""
+    """The predictions that ended in each unit of time: those that succeeded, and the others above them."""
     most = max(item.succeeded + item.other for item in series.bins.values()) / series.width
     seconds, unit = float(per(most)[0]), per(most)[1]
-    if seconds > series.width:  # a bin tells nothing of a longer time: one prediction is no pace of 7.5 a minute
+    if seconds > series.width:  # a bin shows no rate over a longer time: one prediction in 8 s is not 7.5 a minute
         seconds, unit = series.width, f"in {duration(series.width)}"
     factor = seconds / series.width
     ticks = number_ticks(most * seconds)

@@ -65,7 +65,7 @@ class Series:
         self._total = self._first = self._last = 0
 
     def add(self, time: float, latency: float | None, *, succeeded: bool) -> None:
-        """``time`` is when the prediction ended; ``latency`` is None where it is not known."""
+        """``time`` is when the prediction ended; ``latency`` is None if it is not known."""
         self._total += 1
         number = math.floor(time / self.width)
         self._first, self._last = (min(self._first, number), max(self._last, number)) if self.bins else (number, number)

@@ -1,4 +1,4 @@
-"""Why rows failed: errors that differ only in their particulars have one cause."""
+"""Why rows failed: errors that differ only in details, such as ids and numbers, have one cause."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cause(msgspec.Struct):
     """``text`` is the first error of its kind; ``lines`` are the first few of ``count`` rows.
 
     ``logs`` is the end of the logs of the first of these rows that has any; ``logged`` is that row's line.
-    ``is_shared``: all have the very same error; else the text has the particulars of the first alone.
+    ``is_shared``: all rows have the same error. Otherwise the text has the details of the first row's error.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Cause(msgspec.Struct):
 
     @property
     def place(self) -> str:
-        """Where the text is from: ``line 4``, or ``as in line 4`` where other rows have other particulars."""
+        """Where the text is from: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
         return f"line {self.lines[0]}" if self.is_shared else f"as in line {self.lines[0]}"
 
 
@@ -85,7 +85,7 @@ class Causes:
 
 
 def error_of(result: Result) -> str:
-    """What went wrong with the row; empty where nothing did, or where it was canceled without an error."""
+    """What went wrong with the row; empty if nothing did, or where it was canceled without an error."""
     error: Any = result.problem or result.error
     if error:
         return error if isinstance(error, str) else msgspec.json.encode(error, enc_hook=str).decode()
@@ -93,5 +93,5 @@ def error_of(result: Result) -> str:
 
 
 def pattern(error: str) -> str:
-    """The error without its particulars: equal for two errors of one cause."""
+    """The error without its details: equal for two errors of one cause."""
     return " ".join(_PARTICULARS.sub(lambda match: match[1] or "#", error[:_COMPARED]).split())

@@ -29,7 +29,7 @@ class ResultsFile:
     A missing file is made, with its folder. ``-`` is stdout. Any other path that is neither a file nor a folder (a
     pipe, a device) is written as stdout is: without a lock, and ``rewriting`` cannot replace what was written.
 
-    Entering raises JobError where the path cannot be written, holds something other than results, or is being written
+    Entering raises JobError if the path cannot be written, holds something other than results, or is being written
     by another process. Writing raises OutputError.
     """
 

@@ -26,7 +26,7 @@ class FileLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Raises JobError where another process holds the lock, OSError where its file cannot be made."""
+        """Raises JobError if another process holds the lock, OSError if its file cannot be made."""
         while self._handle is None and sys.platform != "win32":
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:

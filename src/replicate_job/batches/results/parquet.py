@@ -26,8 +26,8 @@ except ImportError:
     raise JobError(f"results in Parquet need pyarrow: {extras.advice('parquet')}") from None
 
 _BATCH = b"replicate-job-batch"
-_ROWS = 5000  # that are written together
-_MOST_FIELDS = 500  # of an input; a model has a few dozen
+_ROWS = 5000  # rows that are written together
+_MOST_FIELDS = 500  # the most fields of an input; a model has a few dozen
 _TIME = pa.timestamp("us", "UTC")
 _INT64 = 2**63
 _TYPES = {
@@ -57,7 +57,7 @@ _COLUMNS = {
 
 
 def check_parquet(path: Path, batch: str) -> None:
-    """Raise JobError where the file exists and does not hold the results of this batch, which may be replaced."""
+    """Raise JobError if the file exists and does not hold the results of this batch, which may be replaced."""
     if not path.exists():
         return
     try:
@@ -73,9 +73,9 @@ def check_parquet(path: Path, batch: str) -> None:
 def write_parquet(lines: Path, path: Path, batch: str) -> None:
     """Write what ``lines`` holds, the results file in JSON Lines, in its order. Memory does not grow with it.
 
-    ``input`` and ``grid`` are structs, whose fields have the types of their values; what has several types, or is a
-    list or an object, is JSON text, as ``output`` is. The new file replaces an old one when it is whole. Raises
-    OutputError.
+    ``input`` and ``grid`` are structs, whose fields have the types of their values. A field with values of several
+    types, or with lists or objects, is JSON text, and so is ``output``. The new file replaces an old one when it is
+    whole. Raises OutputError.
     """
     structs = _structs(lines)
     fields = {**dict(list(_COLUMNS.items())[:5]), **structs, **_COLUMNS}

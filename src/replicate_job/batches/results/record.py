@@ -81,13 +81,14 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
     ``grid`` follows the key if the batch has a grid. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
-    null where the cost is not known; ``cost_excludes`` is there where more is billed. ``problem`` and ``stand_in``
-    follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded;
-    ``earlier`` has the attempts before this one, and ``reused`` is there where it is true. ``steps`` has a record of
-    each step of a chain, with its cost: that of the row is of all together. A file that was sent inside the request has
-    its name here (``SentFile``), not its content.
-    ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
-    of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
+    null if the cost is not known. ``cost_excludes`` says what else is billed. A row that did not succeed has the last
+    ``LOGS`` characters of the model's ``logs``. ``earlier`` has the attempts before this one. ``steps`` has a record of
+    each step of a chain, with its cost, and the row's cost is their sum. Fields of this paragraph and ``problem``,
+    ``stand_in`` and ``reused`` are left out if they are empty, except for the three of the cost.
+
+    A file that was sent inside the request is named in ``input`` (``SentFile``), without its content. Paths in
+    ``files`` are relative to ``folder``, the results file's folder, if they are below it, else absolute. An object in a
+    store is its URL. Without a known prediction its fields are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key}
     if result.grid:

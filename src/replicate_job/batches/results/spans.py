@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 PAUSE = 60.0
-"""A gap of at least so many seconds without a prediction is a pause. A shorter gap counts as work."""
+"""The shortest pause, in seconds without a prediction. A shorter gap counts as work."""
 _LIMIT = 1000  # the most spans
 
 

@@ -61,7 +61,7 @@ class ArrowRows(Rows):
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | str]]]:
-        """The schema, and the rows in batches; where reading has to stop, the last item is the problem."""
+        """The schema, and the rows in batches; if reading has to stop, the last item is the problem."""
         from pyarrow import ipc  # noqa: PLC0415 - record_batches has reported it where it is not installed
 
         with reading(self._file, BINARY) as file:

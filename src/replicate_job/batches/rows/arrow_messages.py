@@ -44,7 +44,7 @@ class ArrowMessages:
         """Do nothing: the file is closed where it was opened."""
 
     def read(self, count: int) -> bytes:
-        """As pyarrow asks for it: first the length of a message, then its parts, each as a whole."""
+        """The next bytes. pyarrow reads the length of a message, and then each of its parts with one call."""
         if not self._ready:
             self._next()
         portion = self._ready.popleft() if self._ready else b""
@@ -84,7 +84,7 @@ class ArrowMessages:
         return body
 
     def _check(self, table: _FlatTable, body: bytes, *, is_dictionary: bool) -> None:
-        """Raise BatchTooLargeError where the batch and all dictionaries so far take too much memory."""
+        """Raise BatchTooLargeError if the batch and all dictionaries so far take too much memory."""
         size = _decompressed_size(table.table(1) if is_dictionary else table, body)
         if is_dictionary:
             number = table.number(0, "<q")

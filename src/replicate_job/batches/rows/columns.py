@@ -38,7 +38,7 @@ class ColumnOptions(msgspec.Struct, frozen=True):
 
     @property
     def feeding(self) -> frozenset[str]:
-        """What templates name."""
+        """The names that templates use."""
         return frozenset(name for template in self.templates.values() for name in template.names)
 
     def is_given(self, name: str) -> bool:
@@ -62,7 +62,7 @@ def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptio
     ignore = {name.strip() for word in ignored for name in (word, *word.split(",")) if name.strip()}
     for word in renames:
         parts = word.split(",")
-        # A comma may be part of a name: it separates pairs only where each part is a pair.
+        # A comma may be part of a name: it separates pairs only if each part is a pair.
         for part in parts if all("=" in part for part in parts) else [word]:
             old, equals, new = part.rpartition("=")
             if not equals or not old.strip():
@@ -175,7 +175,7 @@ class ColumnMap:
         input_name = self._input_of[name]
         if input_name is None or not self._is_known or (input_name in self._inputs and name not in self.duplicates):
             return False
-        # A likely mistake is refused even where unknown inputs are allowed: it would be paid for.
+        # A likely mistake is refused even if unknown inputs are allowed: it would be paid for.
         return not self._allow_unknown or name in self.duplicates or bool(self._similar(input_name))
 
     def _find_main_input(self, header: Header) -> str | None:

@@ -15,12 +15,12 @@ from replicate_job.errors import InputError
 from replicate_job.inputs.held import holds, take
 from replicate_job.inputs.plain import plain_values
 
-_CHUNK = 1000  # rows of a DataFrame that are converted to Python's values together
+_CHUNK = 1000  # rows of a DataFrame that are converted together
 
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """The methods by which a DataFrame is told from other iterables of rows."""
+    """The methods by which a DataFrame is recognised among iterables of rows."""
 
     columns: Any
     shape: Any

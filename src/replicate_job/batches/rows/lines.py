@@ -112,7 +112,10 @@ def problem_of(text: bytes, error: Exception) -> str:
 
 
 def _is_whole(text: bytes) -> bool:
-    """Whether nothing is wrong for a reader that takes half of a surrogate pair: msgspec calls both truncated."""
+    """Whether the JSON ends properly.
+
+    Then half of a surrogate pair is the fault, which msgspec reports as truncated too.
+    """
     try:
         json.loads(text)
     except (ValueError, RecursionError):

@@ -73,7 +73,7 @@ def pages_of(file: io.BufferedReader, column: Any) -> Iterator[ParquetPage]:
     The file's position moves. Raises ValueError for a header that cannot be read.
     """
     start = column.data_page_offset
-    if column.dictionary_page_offset:  # some writers put 0 where there is none
+    if column.dictionary_page_offset:  # some writers put 0 if there is none
         start = min(start, column.dictionary_page_offset)
     end, values = start + column.total_compressed_size, 0
     while values < column.num_values and start < end:

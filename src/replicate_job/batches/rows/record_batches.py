@@ -38,7 +38,7 @@ _OFFSETS = {
 def read_batch(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
     """The values of each row, and its problem; see ``plain_values``."""
     kinds = [_readable(field.type) for field in batch.schema]
-    if kinds != batch.schema.types:  # a cast copies dictionary-encoded columns even where no type changes
+    if kinds != batch.schema.types:  # a cast copies dictionary-encoded columns even if no type changes
         fields = [field.with_type(kind) for field, kind in zip(batch.schema, kinds, strict=True)]
         batch = batch.cast(pa.schema(fields), safe=False)
     if batch.nbytes <= BLOCK and sum(map(weight, filter(_is_deep, batch.columns))) <= ROW_HEAVIEST:

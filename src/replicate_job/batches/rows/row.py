@@ -55,13 +55,13 @@ class Rows(Protocol):
     def __iter__(self) -> Iterator[Row]:
         """Every row, read again from the file; a pipe can be read only once.
 
-        A row that cannot be read has its ``problem``, and the others follow. Raises JobError where reading fails.
+        A row that cannot be read has its ``problem``, and the others follow. Raises JobError if reading fails.
         """
 
     def count(self, limit: int | None = None) -> int | None:
         """The number of rows that an iteration gives, counted up to ``limit``; None for a pipe.
 
-        Raises JobError where reading fails.
+        Raises JobError if reading fails.
         """
 
     def remarks(self) -> list[str]:

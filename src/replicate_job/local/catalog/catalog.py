@@ -66,7 +66,7 @@ class Catalog:
         """A line for each folder without a model, and for each model that ``models()`` could not read last time."""
 
     def find(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name; None where there is none. Raises LocalError for one that cannot be read."""
+        """The model of that name; None if there is none. Raises LocalError for one that cannot be read."""
         if model := self.unchanged(owner, name):
             return model
         # The name comes from a request: it selects a folder of the list, and never becomes part of a path.

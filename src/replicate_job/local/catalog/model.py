@@ -61,13 +61,13 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     @property
     def readme(self) -> str:
-        """The whole README.md; empty where there is none."""
+        """The whole README.md; empty if there is none."""
         file = self.folder / "README.md"
         return file.read_text("utf-8", "replace") if file.is_file() else ""
 
     @property
     def cover(self) -> Path | None:
-        """A picture for the list of models; None where there is none."""
+        """A picture for the list of models; None if there is none."""
         file = self.folder / "cover.webp"
         return file if file.is_file() else None
 
@@ -160,7 +160,7 @@ def _concurrency(folder: Path, config: Config) -> int:
         return config.concurrency.max
     try:
         code = (folder / config.target.partition(":")[0]).read_text("utf-8")
-    except (OSError, UnicodeError):  # it is reported when the model is used
+    except (OSError, UnicodeError):  # this error is reported when the model is used
         return 1
     # ast is not used: Python 3.11's parser at times raises SystemError when two threads parse at once (seen).
     match = _CONCURRENT.search(code)

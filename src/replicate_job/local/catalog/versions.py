@@ -57,7 +57,7 @@ class Versions:
     def store(self, model: LocalModel) -> LocalModel:
         """Copy a model's version, and return it with the copy as its folder.
 
-        Raises OSError; ChangedError where its folder is being written to.
+        Raises OSError; ChangedError if its folder is being written to.
         """
         if stored := self.find(model.version):
             self.touch(model.version)
@@ -66,7 +66,7 @@ class Versions:
             return self._add(model)
 
     def find(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The stored version; None where there is none."""
+        """The stored version; None if there is none."""
         folder = self._folder / id
         if id in self._loaded and not folder.exists():  # another process removed it
             del self._loaded[id]
@@ -91,7 +91,7 @@ class Versions:
         return [model for model in models if model and (model.owner, model.name) == (owner, name)]
 
     def touch(self, id: str) -> bool:  # noqa: A002 - the API's own name
-        """Note that a version is used now. Returns False where it is not stored any more."""
+        """Note that a version is used now. Returns False if it is not stored any more."""
         try:
             os.utime(self._folder / id)
         except OSError as error:  # the folder may be read-only
@@ -178,7 +178,7 @@ class Versions:
                 link.hardlink_to(self._content(entry, link))
 
     def _content(self, entry: FolderEntry, temporary: Path) -> Path:
-        """The one file with this content. It is copied by way of ``temporary`` where it does not exist yet."""
+        """The one file with this content. It is copied by way of ``temporary`` if it does not exist yet."""
         file = self._folder / "files" / (entry.digest + ("x" if entry.is_executable else ""))
         if not file.exists():
             shutil.copyfile(entry.path, temporary)

@@ -75,7 +75,7 @@ async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 -
 
 
 def _is_removed_empty(folder: Path) -> bool:
-    """Try to remove a folder that holds at most empty folders; False where it holds more.
+    """Try to remove a folder that holds at most empty folders; False if it holds more.
 
     Most folders are like that, and handing one to a thread would take longer.
     """
@@ -115,7 +115,7 @@ class ProcessGroup:
 
     @property
     def crash(self) -> str:
-        """How the worker ended, as in "exit code 3"; empty where that is not known."""
+        """How the worker ended, as in "exit code 3"; empty if that is not known."""
         try:
             code = int(self._exit_code.read_text())
         except (OSError, ValueError):

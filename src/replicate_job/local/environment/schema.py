@@ -69,7 +69,7 @@ def _failure(file: Path, code: int, output: str) -> str:
 
 
 def shipped_schema(model: LocalModel) -> dict[str, Any] | None:
-    """The ``openapi.json`` of a built-in model, which needs no environment; None where the model has none."""
+    """The ``openapi.json`` of a built-in model, which needs no environment; None if the model has none."""
     if not model.is_built_in:
         return None
     try:

@@ -92,7 +92,7 @@ def ignored_settings(model: LocalModel) -> str:
 async def ensure_venv(
     model: LocalModel, folder: Path, on_notice: Callable[[str], None], on_detail: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """The model's environment below ``folder``, built first where it does not exist yet.
+    """The model's environment below ``folder``, built first if it does not exist yet.
 
     An environment whose build was killed is built again. Two processes that need the same environment build it once.
     ``on_notice`` is called with each setting of ``cog.yaml`` that could not be followed. Commands that failed run again

@@ -342,7 +342,7 @@ def loads_wrapped(load: Function) -> Function:
 
 
 def without_input(start: Function) -> Function:
-    """``Popen.__init__``, with an empty standard input where the program would inherit the worker's."""
+    """``Popen.__init__``, with an empty standard input if the program would inherit the worker's."""
 
     def start_without_input(self: object, *args: object, **options: object) -> None:
         if len(args) <= _ARGUMENTS_BEFORE_STDIN and options.get("stdin") is None:
