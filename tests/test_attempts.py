@@ -41,7 +41,7 @@ def test_a_fallback_answers_and_the_attempts_before_it_are_in_the_result(api: Sc
     assert len(result.to_dict()) == 10
 
 
-async def test_a_client_keeps_its_options_apart_call_by_call(api: ScriptedAPI) -> None:
+async def test_the_options_of_one_call_do_not_change_the_next_call(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         made = await client.run("acme/first", FOX)
         taken = await client.run("acme/first", FOX, reuse=timedelta(days=1))

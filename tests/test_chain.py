@@ -164,7 +164,7 @@ def test_a_file_does_not_fit_a_text_input_even_in_a_list() -> None:
     ]
 
 
-def test_without_a_schema_everything_fits() -> None:
+def test_without_a_schema_every_output_fits_every_input() -> None:
     step = Step("enlarge", "acme/enlarge", {"image": "{draw.output.a[1].b}", "other": "{draw.output}"})
     chain = Chain([Step("draw", "acme/draw"), step])
     assert chain.misfits({"draw": None, "enlarge": None}) == []

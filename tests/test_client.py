@@ -508,7 +508,7 @@ def test_the_timeout_of_wait_includes_the_search_for_the_prediction(api: Scripte
     assert caught.value.result.prediction_id == made
 
 
-def test_the_blocking_client_has_docstrings_of_its_own() -> None:
+def test_the_docstrings_of_the_blocking_client_mention_no_coroutines() -> None:
     for kind in (Client, replicate_job.JobHandle):
         for name, function in inspect.getmembers(kind, inspect.isfunction):
             if not name.startswith("_"):

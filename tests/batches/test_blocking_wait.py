@@ -50,7 +50,7 @@ def test_before_the_first_end_a_model_is_quick_until_the_oldest_row_is_too_old(f
     assert flight.waits.choose() == 0
 
 
-def test_of_a_quick_model_no_more_rows_run_than_may_block(flight: Flight) -> None:
+def test_with_a_quick_model_no_more_rows_run_than_may_block(flight: Flight) -> None:
     assert flight.waits.room(1000) == MANY
     assert flight.waits.room(10) == 10
     flight.waits.took(QUICK)

@@ -241,7 +241,7 @@ async def test_a_fallback_counts_with_its_own_price(connect: Connect) -> None:
 async def test_predictions_of_a_model_that_the_batch_had_before_cost_what_the_tables_say(
     table: str, spent: str, connect: Connect
 ) -> None:
-    """If these do not have the model, they count like predictions of the batch's own."""
+    """If the tables lack the model, its predictions count like those of the batch's own model."""
     prices = Path(os.environ["XDG_CONFIG_HOME"]) / "replicate-job"
     prices.mkdir()
     (prices / "prices.toml").write_text(table)
@@ -294,7 +294,7 @@ class _World(msgspec.Struct):
 async def test_in_any_order_of_ends_the_limit_is_exceeded_by_running_predictions_at_most(
     data: st.DataObject, together: int, limit: int, *, several: bool
 ) -> None:
-    """Against the plainest account: all that was admitted, at what it cost in the end."""
+    """The oracle is a plain sum: all admitted predictions at their final cost."""
     most = Decimal(limit) / 100
     costs = {"acme/dear": _by_second("0.01"), **({"acme/cheap": _by_second("0.005")} if several else {})}
     cost, models = Cost(most, costs), list(costs)

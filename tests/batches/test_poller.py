@@ -81,7 +81,7 @@ async def test_five_hundred_predictions_are_polled_by_a_few_pages(connect: Conne
 
 @pytest.mark.long
 async def test_predictions_of_one_moment_are_polled_by_one_page(connect: Connect) -> None:
-    """A span that is cut amid many of one moment has more than a page, and costs a request more each round."""
+    """A span that ends between predictions of one moment has more than a page, so a round costs one more request."""
     with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
         async with connect(api) as context, watching(context) as rounds:
             await create(context, 300)

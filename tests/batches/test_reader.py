@@ -13,7 +13,7 @@ import pytest
 from replicate_job.batches.reader import AHEAD, FULL, read_ahead
 
 
-async def test_everything_comes_once_and_in_order() -> None:
+async def test_every_row_comes_once_and_in_order() -> None:
     assert [row async for chunk in read_ahead(range(5000)) for row in chunk] == list(range(5000))
 
 
@@ -22,7 +22,7 @@ async def test_no_rows_give_no_rows() -> None:
     assert [chunk async for chunk in read_ahead(nothing)] == []
 
 
-async def test_no_more_than_so_many_are_read_ahead() -> None:
+async def test_the_number_of_rows_that_are_read_ahead_is_limited() -> None:
     taken, full = 0, threading.Event()
 
     def endless() -> Iterator[int]:

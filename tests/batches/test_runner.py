@@ -181,7 +181,7 @@ async def test_a_closed_batch_cancels_running_predictions_on_request(connect: Co
 
 @pytest.mark.long
 @pytest.mark.parametrize("script", [INSTANT, Script(duration=1, output="done")], ids=["instant", "slow"])
-async def test_two_runs_of_one_batch_at_once_create_nothing_twice_and_both_get_every_row(
+async def test_two_runs_of_one_batch_at_the_same_time_create_nothing_twice_and_both_get_every_row(
     connect: Connect, script: Script
 ) -> None:
     with ScriptedAPI(script=script, faults="create:drop-after=0.1", seed=1) as api:
@@ -191,7 +191,7 @@ async def test_two_runs_of_one_batch_at_once_create_nothing_twice_and_both_get_e
             check_once(api, results, 150)
 
 
-async def test_the_next_run_does_only_the_appended_rows(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_next_run_creates_only_the_appended_rows(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run(make(context), rows(5))
         results = await run(drive := make(context), rows(8))
@@ -346,7 +346,7 @@ async def test_fail_fast_creates_nothing_after_the_first_failure(connect: Connec
     assert api.created <= 6
 
 
-async def test_a_stopped_batch_creates_no_waiting_row_of_the_same_name(connect: Connect) -> None:
+async def test_a_stopped_batch_creates_no_row_that_waits_for_another_of_the_same_name(connect: Connect) -> None:
     with ScriptedAPI() as api:
         api.next(Script(end="failed", duration=0.1))
         given = [Row(line, {"n": 0 if line == 1 else 1, "id": 0 if line == 1 else 1}) for line in range(1, 5)]

@@ -286,7 +286,7 @@ def test_warnings_of_a_kind_are_one_line_a_minute_with_their_number(
         ("`replicate-job wait a1` goes on", "`replicate-job wait b2` goes on"),
     ],
 )
-def test_lines_that_differ_by_numbers_ids_and_keys_are_of_a_kind(line: str, other: str) -> None:
+def test_lines_that_differ_only_in_numbers_ids_and_keys_are_of_one_kind(line: str, other: str) -> None:
     assert kind_of(line) == kind_of(other)
 
 
@@ -360,7 +360,7 @@ def test_a_wide_terminal_shows_all_facts() -> None:
     assert facts == "12 failed  430 running  8,320 waiting  600/min  limit 600/min  1h 2m predict time"
 
 
-def test_80_columns_have_room_for_all() -> None:
+def test_a_terminal_of_80_columns_shows_all_facts() -> None:
     tally = busy(pace=10.0, predict_time=600)
     assert bare(drawn(tally, 80, age=125)) == bare(drawn(tally, 120, age=125))
 

@@ -103,13 +103,13 @@ def unfinished() -> Result:
 LIMITED = Job(MODEL, max_poll_attempts=60)
 
 
-def test_a_wait_that_ran_out_suggests_wait_and_cancel(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wait_that_ran_out_of_time_suggests_wait_and_cancel(capsys: pytest.CaptureFixture[str]) -> None:
     assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>") == 5
     told = "prediction p is still processing after 60 s and is left running: <wait p> goes on, <cancel p> ends it\n"
     assert capsys.readouterr().err == told
 
 
-def test_a_wait_that_ran_out_on_the_local_server_suggests_resume(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wait_for_the_local_server_that_ran_out_of_time_suggests_resume(capsys: pytest.CaptureFixture[str]) -> None:
     assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>", ephemeral=True) == 5
     assert capsys.readouterr().err == (
         "prediction p is still processing after 60 s, and ended with the local server: "

@@ -16,14 +16,14 @@ PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 
 
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page)])
-def test_a_reader_who_follows_the_page_gets_what_it_promises(name: str, reader: Reader) -> None:
+def test_the_code_blocks_of_a_page_run_in_order_with_the_shown_output(name: str, reader: Reader) -> None:
     for block in blocks(PAGES[name]):
         assert block.asks.keys() <= ASKS, f"{block.place}: {block.asks}"
         reader.follow(block)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_fence_of_a_page_is_overlooked(name: str) -> None:
+def test_no_code_block_of_a_page_is_overlooked(name: str) -> None:
     text = PAGES[name].read_text("utf-8")
     assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(blocks(PAGES[name]))
 

@@ -25,7 +25,7 @@ def given(api: ScriptedAPI) -> list[Any]:
 
 
 @pytest.mark.parametrize("way", ["word", "--input", "stdin"])
-def test_run_sends_the_text_of_a_file_or_the_typed_text_and_says_which(
+def test_run_sends_the_text_of_a_file_or_the_typed_text_and_reports_which(
     api: ScriptedAPI, command: Command, way: str
 ) -> None:
     def run(text: str) -> str:

@@ -85,7 +85,9 @@ def test_a_fallback_that_does_not_fit_is_an_error_before_anything_is_paid_for(
         (["--reuse", "long"], "must be like 30d"),
     ],
 )
-def test_invalid_options_are_one_line(api: ScriptedAPI, command: Command, words: list[str], told: str) -> None:
+def test_invalid_options_are_an_error_of_one_line(
+    api: ScriptedAPI, command: Command, words: list[str], told: str
+) -> None:
     outcome = command("run", "acme/first", "prompt=x", *words)
     assert outcome.code == 2
     assert told in outcome.err
@@ -129,7 +131,7 @@ def test_dedupe_and_id_exclude_each_other(command: Command) -> None:
 def test_a_batch_with_retries_that_is_killed_repeatedly_pays_for_each_attempt_once(
     api: ScriptedAPI, command: Command
 ) -> None:
-    """Every third input is interrupted once, every fifth is the fallback's, and each comes four times."""
+    """Every third input is interrupted once, every fifth goes to the fallback, and each occurs four times."""
     seen = Counter[str]()
 
     def first(given: dict[str, Any]) -> Script:

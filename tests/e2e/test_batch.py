@@ -88,7 +88,7 @@ def test_files_lie_in_folders_of_a_thousand_rows_and_are_named_relative_to_the_r
     assert all((command.folder / file).stat().st_size for file in record["files"])
 
 
-def test_no_save_keeps_nothing_and_save_names_the_folder(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_no_save_keeps_no_files_and_save_names_the_folder(api: ScriptedAPI, command: Command) -> None:
     write(command, {"prompt": "x"})
     batch(command, "--no-save", target=FLUX)
     assert records(command)[0]["files"] == []
@@ -214,7 +214,7 @@ def test_fail_fast_creates_nothing_after_the_first_failure(api: ScriptedAPI, com
     assert len(records(command)) == len(api.predictions)
 
 
-def test_max_predict_time_stops_a_batch_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_max_predict_time_stops_a_batch_and_a_larger_limit_continues_it(api: ScriptedAPI, command: Command) -> None:
     api.models[HELLO] = msgspec.structs.replace(
         api.models[HELLO], script=Script(output="x", overrides={"metrics": {"predict_time": 600}})
     )
@@ -227,7 +227,9 @@ def test_max_predict_time_stops_a_batch_and_a_larger_one_goes_on(api: ScriptedAP
     assert len(api.predictions) == 20
 
 
-def test_a_limit_that_the_last_row_reaches_is_not_reported(api: ScriptedAPI, command: Command) -> None:
+def test_a_predict_time_limit_that_only_the_last_row_reaches_is_not_reported(
+    api: ScriptedAPI, command: Command
+) -> None:
     spent = Script(output="x", overrides={"metrics": {"predict_time": 600}})
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=spent)
     texts(command, "a", "b")
@@ -236,7 +238,9 @@ def test_a_limit_that_the_last_row_reaches_is_not_reported(api: ScriptedAPI, com
     assert outcome.err == "2 rows: 2 succeeded; 20m predict time, no files\n"
 
 
-def test_a_limit_takes_the_first_rows_and_without_it_the_rest_follows(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_limit_takes_the_first_rows_and_a_run_without_it_the_rest(
+    api: ScriptedAPI, command: Command
+) -> None:
     texts(command, "a", "b", "c", "d")
     assert batch(command, "--limit", "2").code == 0
     assert [record["line"] for record in records(command)] == [1, 2]

@@ -260,7 +260,7 @@ def test_a_batch_whose_rows_have_run_under_other_names_is_refused_before_it_pays
 
 
 def test_ids_that_look_like_the_names_of_lines_are_known_as_a_column(api: ScriptedAPI, command: Command) -> None:
-    """A new export takes the place of the last one's file, and shares no row with it."""
+    """A new export replaces the file, and shares no row with the old one."""
     for texts_of in (("1001-20260115", "1002-20260115"), ("1003-20260116", "1004-20260116")):
         texts(command, *texts_of)
         outcome = command(*WORDS, "--id", "text")

@@ -88,11 +88,11 @@ class Killed:
             assert hashlib.sha256((self._command.folder / file).read_bytes()).digest() == expected, story
 
 
-def test_a_batch_that_is_killed_twenty_times_does_every_row_once(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_that_is_killed_twenty_times_creates_every_row_once(api: ScriptedAPI, command: Command) -> None:
     batch = Killed(api, command, [f"picture {number}" for number in range(2000)])
     batch.check(batch.kill(20))
 
 
-def test_rows_that_are_all_the_same_are_all_run_once(api: ScriptedAPI, command: Command) -> None:
+def test_rows_with_equal_inputs_each_run_once(api: ScriptedAPI, command: Command) -> None:
     batch = Killed(api, command, ["a lake"] * 200)
     batch.check(batch.kill(5))

@@ -163,7 +163,7 @@ def test_a_response_just_below_the_limit_is_read(hostile: Hostile, command: Comm
     assert len(outcome.response["output"]) == 4 * (2**24 - 2**10)
 
 
-def test_a_too_large_create_response_gives_the_id_by_its_beginning(hostile: Hostile, command: Command) -> None:
+def test_the_id_is_read_from_the_beginning_of_a_too_large_create_response(hostile: Hostile, command: Command) -> None:
     hostile.throw("gzip")
     outcome = measured(command, "run", f"acme/any:{VERSION}", "--no-save")
     assert outcome.code == 3

@@ -72,7 +72,7 @@ def test_a_failed_chain_suggests_the_command_that_goes_on(api: ScriptedAPI, comm
     ]
 
 
-def test_ctrl_c_cancels_the_step_that_runs_and_the_chain_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_after_ctrl_c_canceled_a_step_retry_failed_continues_the_chain(api: ScriptedAPI, command: Command) -> None:
     api.models[ESRGAN.name] = msgspec.structs.replace(ESRGAN, script=Script(duration=math.inf))
     words = ["run", "poster.toml", "prompt=a lake", "--key", "poster"]
     process = command.start(*words)
@@ -131,7 +131,7 @@ def test_the_report_of_a_batch_shows_the_steps_side_by_side(api: ScriptedAPI, co
     assert api.created == 4
 
 
-def test_a_chain_and_its_attempts_are_one_line_of_the_costs(api: ScriptedAPI, command: Command) -> None:
+def test_a_chain_with_all_its_attempts_is_one_line_of_the_cost_list(api: ScriptedAPI, command: Command) -> None:
     models = f'"black-forest-labs/flux-schnell" = "0.003/run"\n"{ESRGAN.name}" = "0.02/run"\n'
     (command.folder / "prices.toml").write_text(f"[models]\n{models}")
     command.environment["REPLICATE_JOB_PRICES"] = "prices.toml"

@@ -112,12 +112,14 @@ def test_a_batch_of_chains_that_is_killed_makes_every_step_once(api: ScriptedAPI
 
 
 @pytest.mark.long
-def test_a_batch_of_chains_that_is_killed_twenty_times(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_of_chains_that_is_killed_twenty_times_makes_every_step_once(
+    api: ScriptedAPI, command: Command
+) -> None:
     words = start(command, 200)
     check(api, command, words, 200, kill(api, command, words, predictions=600, times=20))
 
 
-def test_a_step_that_always_fails_keeps_what_came_before_it(api: ScriptedAPI, command: Command) -> None:
+def test_a_step_that_always_fails_leaves_the_earlier_steps_unchanged(api: ScriptedAPI, command: Command) -> None:
     good = api.models["acme/enlarge"]
     api.models["acme/enlarge"] = msgspec.structs.replace(good, script=Script(end="failed", error="out of memory"))
     words = start(command, 10)
@@ -153,7 +155,7 @@ input = { images = "{enlarge.output}" }
 """
 
 
-def test_elements_of_a_batch_that_is_killed_are_each_made_once(api: ScriptedAPI, command: Command) -> None:
+def test_a_killed_batch_makes_the_job_of_each_list_element_once(api: ScriptedAPI, command: Command) -> None:
     def sheet(given: dict[str, Any]) -> Script:
         names = [f"{given['prompt']}, {number}" for number in range(4)]
         return Script(duration=0.2, output=[OutputFile(content=name.encode(), name="a.png") for name in names])

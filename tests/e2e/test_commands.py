@@ -128,7 +128,7 @@ def test_cancel_finishes_the_job_in_the_journal(api: ScriptedAPI, command: Comma
     assert command("resume").error == "no unfinished jobs"
 
 
-def test_resume_finishes_several_and_ends_with_the_worst_code(api: ScriptedAPI, command: Command) -> None:
+def test_resume_finishes_several_jobs_and_exits_with_the_worst_code(api: ScriptedAPI, command: Command) -> None:
     good, bad = created(api, command), created(api, command, script=FAILING)
     for prediction in api.predictions:
         prediction.finish()
@@ -229,7 +229,7 @@ def test_a_job_that_could_not_be_created_is_listed_with_its_problem(command: Com
     assert "did you mean text?" in job["problem"]
 
 
-def test_a_job_without_a_key_of_which_nothing_was_sent_leaves_no_line(command: Command, api: ScriptedAPI) -> None:
+def test_a_job_without_a_key_is_not_listed_if_nothing_was_sent(command: Command, api: ScriptedAPI) -> None:
     wrong = command("run", HELLO, "txt=x")
     assert (wrong.code, api.count("create")) == (2, 0)
     assert command("list", "--json").json == []
@@ -255,7 +255,7 @@ def test_schema_lists_inputs_in_the_order_of_the_model(command: Command) -> None
     assert lines[-1] == "-> list of file"
 
 
-def test_schema_as_json_is_the_models_own(api: ScriptedAPI, command: Command) -> None:
+def test_schema_as_json_is_the_models_document_unchanged(api: ScriptedAPI, command: Command) -> None:
     document = api.models[FLUX].schema
     assert document
     assert command("schema", FLUX, "--json").json == document["components"]["schemas"]

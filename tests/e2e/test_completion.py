@@ -90,7 +90,7 @@ def test_each_shell_gets_its_script(command: Command, shell: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "completed"), [("run black", FLUX), ("run --output", "--output-only"), ("sche", "schema")]
 )
-def test_bash_completes(command: Command, typed: str, completed: str) -> None:
+def test_bash_completes_words_with_the_script(command: Command, typed: str, completed: str) -> None:
     words = ["replicate-job", *typed.split()]
     script = f"""
         PATH={SCRIPT.parent}:$PATH

@@ -203,7 +203,7 @@ def test_runs_on_this_machine_are_not_listed_with_costs(api: ScriptedAPI, comman
     assert command("list", "--cost").err.endswith("; 1 that ran on this machine is left out\n")
 
 
-def test_what_a_limit_of_time_leaves_asks_for_a_larger_one(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_stopped_by_a_time_limit_suggests_a_larger_one(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=10)
     texts(command, 4)
     outcome = batch(command, "--max-predict-time", "15s", "--concurrency", "1")
@@ -234,7 +234,7 @@ def test_several_models_have_their_own_prices_and_one_limit(api: ScriptedAPI, co
     assert "--price: the model has two prices: give one" in outcome.err
 
 
-def test_a_list_of_costs_knows_the_hardware_of_a_deployment(api: ScriptedAPI, command: Command) -> None:
+def test_the_cost_list_uses_the_price_of_a_deployments_hardware(api: ScriptedAPI, command: Command) -> None:
     script = Script(output="x", overrides={"metrics": {"predict_time": 30}})
     api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=script)
     assert command("run", "deployments/acme/flux", "prompt=a", "--no-save").code == 0

@@ -48,7 +48,7 @@ def test_a_damaged_job_is_named_and_the_rest_is_listed(
     assert len(api.predictions) == 3
 
 
-def test_resume_finishes_the_others(api: ScriptedAPI, command: Command) -> None:
+def test_resume_finishes_the_other_jobs_if_one_is_damaged(api: ScriptedAPI, command: Command) -> None:
     api.next(*[Script(duration=1, output="done")] * 3)
     for key in ("a", "b", "c"):
         command("run", PRIVATE, f"n={key}", "--key", key, "--no-wait")

@@ -61,7 +61,7 @@ def test_an_empty_value_is_refused_in_one_line(api: ScriptedAPI, command: Comman
         ["wait", "ufawqhfynnddngldkgtslldrkq"],
     ],
 )
-def test_a_blank_key_names_nothing(api: ScriptedAPI, command: Command, words: list[str]) -> None:
+def test_a_blank_key_is_refused_before_any_request(api: ScriptedAPI, command: Command, words: list[str]) -> None:
     outcome = command(*words, "--key", " ")
     assert outcome.code == 2
     assert outcome.error == "error: the key is empty: name the job, or give no key"

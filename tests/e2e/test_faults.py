@@ -96,7 +96,7 @@ def test_an_ambiguous_create_is_looked_up_and_found(api: ScriptedAPI, command: C
 
 
 def test_a_create_that_made_nothing_is_sent_again_once_the_list_is_current(api: ScriptedAPI, command: Command) -> None:
-    """All at once, since each waits some seconds for the list."""
+    """The jobs run at the same time, because each waits some seconds for the list."""
     faults = ["html", "empty", "500", "nonsense", "drop", "close", "408"]
     api.faults.next("create", *faults)
     processes = [command.start("run", HELLO, f"text={number}") for number in range(len(faults))]
@@ -108,8 +108,8 @@ def test_a_create_that_made_nothing_is_sent_again_once_the_list_is_current(api: 
     assert api.count("create") == 2 * len(faults)
 
 
-def test_a_look_up_that_keeps_failing_is_one_line(command: Command) -> None:
-    """All at once, since each is asked again for some seconds."""
+def test_a_look_up_that_keeps_failing_is_an_error_of_one_line(command: Command) -> None:
+    """The jobs run at the same time, because each repeats its look-up for some seconds."""
     answers = [
         Answer(502, b"<html><body>Bad Gateway</body></html>", "text/html"),
         Answer(503, content_type=""),
@@ -156,7 +156,7 @@ def test_a_redirected_create_is_not_followed_with_the_token(api: ScriptedAPI, co
 
 
 def test_an_api_that_cannot_be_reached_is_named(command: Command) -> None:
-    """Five times at once, since a thread of the HTTP library used to abort the process on its way out, by chance."""
+    """Five processes run, because a thread of the HTTP library sometimes aborted a process at its exit."""
     gone = {"REPLICATE_BASE_URL": "http://127.0.0.1:9"}
     for process in [command.start("run", "acme/private", env=gone) for _ in range(5)]:
         outcome = process.end()
@@ -166,7 +166,7 @@ def test_an_api_that_cannot_be_reached_is_named(command: Command) -> None:
 
 
 def test_the_token_is_in_no_output_however_things_fail(api: ScriptedAPI, command: Command) -> None:
-    """``Process.end`` looks for it each time, and ``command`` in every file that was left."""
+    """``Process.end`` checks the output of each process, and ``command`` every file that was written."""
     faults = ["drop-after", "429(body=0)", "nonsense-after", "401", "402", "403", "html-after", "422"]
     api.faults.next("create", *faults)
     api.faults.next("list", "503", "half", "401", "html")

@@ -48,7 +48,7 @@ def test_a_large_file_is_uploaded_once_with_its_name_and_type(api: ScriptedAPI, 
 
 @pytest.mark.parametrize("fault", ["429(body=1)", "503", "drop", "drop-after"])
 def test_an_upload_that_fails_for_a_moment_is_sent_again(api: ScriptedAPI, command: Command, fault: str) -> None:
-    """An upload costs nothing, so a second one harms nobody; it used to end the job, and a batch's row."""
+    """An upload costs nothing, so it may be sent twice."""
     (command.folder / "a.bin").write_bytes(bytes(300_000))
     api.faults.next("file", fault)
     outcome = command("run", SDXL, "image=@a.bin", "--no-save")
@@ -96,7 +96,7 @@ def test_text_that_starts_with_an_at_sign_is_written_with_two(api: ScriptedAPI, 
     assert api.predictions[0].input == {"prompt": "@home"}
 
 
-def test_an_upload_that_the_api_refuses_is_told_and_creates_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_an_upload_that_the_api_refuses_is_reported_and_creates_nothing(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "a.bin").write_bytes(bytes(300_000))
     api.faults.next("file", "413")
     outcome = command("run", SDXL, "image=@a.bin")
@@ -113,7 +113,7 @@ def test_the_same_key_sends_the_same_file_once(api: ScriptedAPI, command: Comman
 
 
 def test_data_in_the_journals_format_of_a_file_stays_data_after_a_restart(api: ScriptedAPI, command: Command) -> None:
-    """Only the job's own author makes a file of a path, with ``@``."""
+    """Only an ``@`` in the user's own words makes a path a file."""
     secret = command.folder / "secret"
     secret.write_bytes(b"not to be sent")
     api.models["acme/any"] = ScriptedModel(name="acme/any", official=True, schema=openapi_schema({"data": {}}))

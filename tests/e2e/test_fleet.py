@@ -59,7 +59,7 @@ def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
 
 
 def test_the_liveness_probe_passes_while_the_database_is_unreachable(fleet: Fleet) -> None:
-    """A restart would mend nothing: Kubernetes' liveness probes are not to fail for what a pod depends on."""
+    """A restart would not help, so a liveness probe must not fail because of the database."""
     fleet.start(1)
     fleet.postgres.execute(f"ALTER DATABASE {fleet.name} ALLOW_CONNECTIONS false")
     fleet.postgres.cut(fleet.name)
@@ -123,7 +123,7 @@ def test_submitting_a_batch_says_if_no_worker_is_alive(fleet: Fleet) -> None:
     assert fleet.command(*words, "--detach").err == ""
 
 
-def test_a_batch_that_stops_at_its_limit_asks_for_a_larger_one(fleet: Fleet) -> None:
+def test_a_batch_that_stops_at_its_limit_suggests_a_larger_one(fleet: Fleet) -> None:
     (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\nc\n", encoding="utf-8")
     words = ["batch", SDXL, "rows.csv", "--fleet", "--no-save", "--price", "0.01/run", "--max-cost"]
     following = fleet.command.start(*words, "0.02")
@@ -154,7 +154,9 @@ def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
     assert (wrong.code, "there is none named 'no-such'" in wrong.error) == (2, True)
 
 
-def test_the_last_worker_says_what_it_leaves_and_the_next_one_collects_it(fleet: Fleet, api: ScriptedAPI) -> None:
+def test_the_last_worker_reports_running_predictions_and_the_next_one_collects_them(
+    fleet: Fleet, api: ScriptedAPI
+) -> None:
     api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=Script(duration=3, output="done"))
     (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\nc\n", encoding="utf-8")
     fleet.start(2)
@@ -190,7 +192,7 @@ def test_cancelling_a_batch_that_is_over_or_canceled_says_so_and_succeeds(fleet:
     assert "stopped" not in fleet.command("status", over).out.decode()
 
 
-def test_rows_that_are_not_over_while_no_worker_lives_are_told_and_no_token_is_needed(fleet: Fleet) -> None:
+def test_status_and_results_report_rows_that_wait_for_a_worker_without_a_token(fleet: Fleet) -> None:
     batch = fleet.submit(pictures(3))
     database = fleet.command.environment["REPLICATE_JOB_JOURNAL"]
     fleet.query(f"UPDATE replicate_job.batches SET api = 'https://api.replicate.com/v1' WHERE id = '{batch}'")  # noqa: S608 - ours

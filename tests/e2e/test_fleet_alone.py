@@ -45,7 +45,7 @@ ways = pytest.mark.parametrize("go_away", [Line.cut, Line.freeze])
 
 
 @ways
-def test_a_worker_ends_within_its_grace(fleet: Fleet, line: Line, go_away: Away) -> None:
+def test_without_the_database_a_worker_ends_within_its_grace_period(fleet: Fleet, line: Line, go_away: Away) -> None:
     fleet.start(1)
     (worker,) = fleet.workers
     worker.line()
@@ -84,7 +84,9 @@ def test_following_a_batch_can_be_interrupted_while_the_database_is_unreachable(
 
 
 @ways
-def test_the_health_port_says_so_and_a_check_that_the_worker_lives(fleet: Fleet, line: Line, go_away: Away) -> None:
+def test_without_the_database_the_health_port_answers_503_and_a_worker_check_passes(
+    fleet: Fleet, line: Line, go_away: Away
+) -> None:
     fleet.start(1, "--health-port", "0")
     told = "".join(fleet.workers[0].line() for _ in range(2))
     origin = re.search(r"(http://127.0.0.1:\d+)/healthz", told)

@@ -112,7 +112,7 @@ def test_a_folder_for_outputs_takes_files_of_rows_too_and_says_who_must_see_it(f
     fleet.wait(lambda: not place.exists(), 90)
 
 
-def test_files_of_rows_need_a_place(fleet: Fleet) -> None:
+def test_files_of_rows_without_a_place_for_their_copies_are_refused(fleet: Fleet) -> None:
     write_rows(fleet.command.folder)
     submitted = fleet.command("batch", SDXL, "rows.jsonl", "--fleet", "--detach", "--no-save")
     assert submitted.code == 2

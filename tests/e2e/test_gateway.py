@@ -49,9 +49,7 @@ def test_a_base_url_with_a_path_is_the_whole_base(command: Command, gateway: Gat
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
-def test_the_api_without_a_path_is_its_first_version_and_has_one_name(
-    api: ScriptedAPI, command: Command, path: str
-) -> None:
+def test_a_base_url_without_a_path_means_v1_and_names_one_api(api: ScriptedAPI, command: Command, path: str) -> None:
     assert command("run", HELLO, "text=you", env={"REPLICATE_BASE_URL": api.base_url + path}).code == 0
     assert [row["api"] for row in command.rows()] == [f"{api.base_url}/v1"]
 
@@ -69,7 +67,7 @@ def test_headers_go_with_every_request_to_the_api_and_nowhere_else(api: Scripted
         assert tuple(own.values()) == expected, (origin, headers)
 
 
-def test_the_values_of_headers_are_kept_nowhere(command: Command, tmp_path: Path) -> None:
+def test_the_values_of_headers_are_not_stored(command: Command, tmp_path: Path) -> None:
     env = {"REPLICATE_JOB_HEADERS": f"cf-aig-authorization: {SECRET}"}
     for words in (["run", HELLO, "text=you", "-v"], ["check", "-v"], ["list", "--json"]):
         outcome = command(*words, env=env)
@@ -96,7 +94,7 @@ def test_a_local_run_sends_no_header(command: Command) -> None:
         ("Prefer: wait", "Prefer is a header that replicate-job writes itself: leave it out"),
     ],
 )
-def test_invalid_headers_are_one_line_without_their_values(
+def test_invalid_headers_are_an_error_of_one_line_without_their_values(
     api: ScriptedAPI, command: Command, text: str, said: str
 ) -> None:
     outcome = command("run", HELLO, "text=you", env={"REPLICATE_JOB_HEADERS": text})
@@ -106,7 +104,7 @@ def test_invalid_headers_are_one_line_without_their_values(
     assert api.requests == []
 
 
-def test_headers_from_python_take_the_place_of_the_environments(
+def test_headers_from_python_replace_those_of_the_environment(
     api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPLICATE_JOB_HEADERS", "x-team: vision")
@@ -139,7 +137,7 @@ def test_invalid_headers_from_python_are_an_error_without_their_values(wrong: An
 def test_cloudflares_gateway_is_told_not_to_retry_or_cache(
     api: ScriptedAPI, command: Command, gateway: Gateway
 ) -> None:
-    """A create request that a gateway sends again is paid for again; a list from its cache hides what was made."""
+    """A create request that a gateway retries is paid for again. A cached list hides new predictions."""
     env = {"HTTP_PROXY": gateway.origin, "REPLICATE_BASE_URL": CLOUDFLARE}
     env["REPLICATE_JOB_HEADERS"] = f"cf-aig-authorization: {SECRET}\ncf-aig-max-attempts: 5\ncf-aig-cache-ttl: 60"
     api.faults.next("create", "drop-after")
@@ -179,7 +177,7 @@ def secure(api: ScriptedAPI, certificates: Path) -> Iterator[Gateway]:
         yield gateway
 
 
-def test_a_ca_of_ones_own_is_trusted_where_the_variable_names_its_file(
+def test_a_private_ca_is_trusted_if_the_variable_names_its_file(
     command: Command, secure: Gateway, certificates: Path
 ) -> None:
     env = {"REPLICATE_BASE_URL": secure.url, "SSL_CERT_FILE": str(certificates / "ca.pem")}

@@ -68,7 +68,7 @@ def torn(command: Command) -> str:
 
 
 @pytest.mark.parametrize("break_", [newer, corrupt, foreign, folder, below_a_file, torn])
-def test_a_journal_that_cannot_be_used_is_one_line_and_creates_nothing(
+def test_a_journal_that_cannot_be_used_is_an_error_of_one_line_and_creates_nothing(
     api: ScriptedAPI, command: Command, break_: Callable[[Command], str]
 ) -> None:
     said = break_(command)
@@ -82,7 +82,7 @@ def test_a_journal_that_cannot_be_used_is_one_line_and_creates_nothing(
     assert len(api.predictions) == before
 
 
-def test_a_journal_that_may_only_be_read_is_one_line(api: ScriptedAPI, command: Command) -> None:
+def test_a_read_only_journal_is_an_error_of_one_line(api: ScriptedAPI, command: Command) -> None:
     command("run", HELLO, "text=x")
     command.journal.chmod(0o400)
     command.journal.parent.chmod(0o500)

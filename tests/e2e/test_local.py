@@ -99,7 +99,7 @@ def test_the_original_run_job_paints_a_picture_of_its_aspect_ratio(
         assert (picture.format, picture.size) == ("WEBP", (1344, 768))
 
 
-def test_a_job_that_ran_here_says_so_where_replicate_is_asked_for_it(
+def test_the_error_for_a_local_job_that_replicate_lacks_says_that_it_ran_here(
     command: Command, environment: dict[str, str]
 ) -> None:
     command("run", HELLO, "text=you", "--local", "--key", "k", env=environment)
@@ -110,7 +110,7 @@ def test_a_job_that_ran_here_says_so_where_replicate_is_asked_for_it(
     assert command("show", "k", "--local", env=environment).response["output"] == "hello you"
 
 
-def test_a_dry_run_needs_the_schema_alone_and_prepares_no_environment(
+def test_a_dry_run_needs_only_the_schema_and_prepares_no_environment(
     command: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
     model = "meta/meta-llama-3-8b-instruct"
@@ -130,7 +130,7 @@ def test_a_dry_run_needs_the_schema_alone_and_prepares_no_environment(
 
 
 @pytest.mark.parametrize("more", [[], ["-v"]])
-def test_a_batch_with_done_rows_and_new_ones_tells_of_its_stand_in_once(
+def test_a_batch_with_finished_and_new_rows_reports_its_stand_in_once(
     command: Command, environment: dict[str, str], more: list[str]
 ) -> None:
     words = ("batch", "black-forest-labs/flux-schnell", "rows.jsonl", "--results", "results.jsonl", "--local", *more)
@@ -141,7 +141,7 @@ def test_a_batch_with_done_rows_and_new_ones_tells_of_its_stand_in_once(
         assert outcome.err.count("flux-schnell is a stand-in, not FLUX") == 1
 
 
-def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environment: dict[str, str]) -> None:
+def test_the_error_for_a_missing_model_suggests_another(command: Command, environment: dict[str, str]) -> None:
     outcome = command("run", "replicate/hello-wrld", "text=x", "--local", env=environment)
     assert outcome.code == 2
     assert ": did you mean replicate/hello-world? On this machine there are " in outcome.error

@@ -50,7 +50,7 @@ def test_an_error_that_ends_a_command_is_an_object_about_its_job(command: Comman
     assert "prediction" not in line
 
 
-def test_a_batch_names_itself_and_its_rows(command: Command, api: ScriptedAPI) -> None:
+def test_the_lines_of_a_batch_name_the_batch_and_its_rows(command: Command, api: ScriptedAPI) -> None:
     (command.folder / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     api.next(Script(end="failed", error="bad luck"))
     api.faults.next("create", "503")
@@ -88,7 +88,7 @@ def test_the_option_wins_over_the_variable_and_a_wrong_variable_is_an_error(comm
     assert (wrong.code, wrong.error) == (2, "error: REPLICATE_JOB_LOG_FORMAT is 'xml': it must be text or json")
 
 
-def test_nothing_is_drawn_on_a_terminal(command: Command, api: ScriptedAPI, tmp_path: Path) -> None:
+def test_with_a_json_log_nothing_is_drawn_on_a_terminal(command: Command, api: ScriptedAPI, tmp_path: Path) -> None:
     api.next(Script(duration=1, output="x"))
     (command.folder / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     words = ("batch", MODEL, "rows.jsonl", "--results", str(tmp_path / "r.jsonl"), "--no-save")

@@ -39,7 +39,7 @@ def test_show_prints_logs_that_the_api_has_deleted(api: ScriptedAPI, command: Co
     assert command("show", made).response["status"] == "failed"
 
 
-def test_show_prints_the_logs_of_a_prediction_that_is_not_ours(api: ScriptedAPI, command: Command) -> None:
+def test_show_prints_the_logs_of_a_prediction_made_elsewhere(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0, boot=0, logs="a\nb\n"))
     made = command("run", PRIVATE).response["prediction_id"]
     command.journal.unlink()
@@ -73,7 +73,7 @@ def test_a_failed_row_has_its_logs_in_its_record_and_in_the_report(api: Scripted
         gone(api)
 
 
-def test_show_prints_the_logs_or_the_output_alone(command: Command) -> None:
+def test_show_can_print_only_the_logs_or_only_the_output(command: Command) -> None:
     outcome = command("show", "x" * 26, "--logs", "--output-only")
     assert outcome.code == 2
     assert "--logs and --output-only exclude each other" in outcome.err

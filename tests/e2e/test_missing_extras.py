@@ -71,12 +71,12 @@ def test_a_command_that_needs_an_extra_says_in_a_line_what_to_install(bare: Comm
         "prune --older-than 1d",
     ],
 )
-def test_a_command_that_needs_none_works_without(bare: Command, words: str) -> None:
+def test_a_command_that_needs_no_extra_works_without_extras(bare: Command, words: str) -> None:
     outcome = bare(*words.replace("MODEL", MODEL).split())
     assert outcome.code == 0, outcome
 
 
-def test_a_fleet_says_so_in_python_too(bare: Command) -> None:
+def test_a_fleet_call_from_python_says_what_to_install_too(bare: Command) -> None:
     code = "import replicate_job as r; r.Client(token='t').submit_batch('a/b', [{}])"
     environment = {**bare.environment, "REPLICATE_JOB_JOURNAL": str(bare.folder / "j.db")}
     words = [sys.executable, "-c", code]

@@ -54,7 +54,7 @@ def test_on_a_terminal_each_note_stands_below_its_name_within_the_width(command:
     assert notes == " ".join(model["description"] for model in models)
 
 
-def test_own_models_are_marked_and_cannot_control_the_terminal(command: Command, own: Path) -> None:
+def test_models_of_the_user_are_marked_and_cannot_control_the_terminal(command: Command, own: Path) -> None:
     (mine,) = [model for model in listed(command, own) if model["model"] == "me/mine"]
     assert (mine["kind"], mine["size"], mine["stands_in"]) == ("yours", "", False)
     assert mine["folder"] == str(own / "me" / "mine")
@@ -84,7 +84,7 @@ def test_an_unreadable_model_is_reported_and_hides_no_other(command: Command, ow
     assert b"me/torn" not in outcome.out
 
 
-def test_a_folder_that_is_not_there_is_a_usage_error(command: Command) -> None:
+def test_a_missing_folder_is_a_usage_error(command: Command) -> None:
     outcome = command("models", "nowhere")
     assert (outcome.code, outcome.out) == (2, b"")
     assert "nowhere" in outcome.err.splitlines()[-1]

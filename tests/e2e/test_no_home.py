@@ -133,7 +133,7 @@ def test_with_a_home_that_cannot_be_written_the_local_server_says_what_it_needs(
 
 
 def test_the_environment_of_cron_is_enough(api: ScriptedAPI, command: Command) -> None:
-    """No locale, no terminal, hardly a PATH; the token comes from the line itself."""
+    """Cron gives no locale, no terminal and a short PATH. The token is set in the crontab's line."""
     home = command.folder / "home"
     home.mkdir(exist_ok=True)
     command.environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", **api.environment}

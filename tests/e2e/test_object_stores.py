@@ -45,7 +45,7 @@ def s3(server: S3, command: Command) -> Iterator[S3]:
         assert KEY.encode() not in content, path
 
 
-def test_a_runs_files_are_objects_under_the_templates_names(api: ScriptedAPI, command: Command, s3: S3) -> None:
+def test_files_of_a_run_become_objects_named_by_the_template(api: ScriptedAPI, command: Command, s3: S3) -> None:
     s3.make("pictures")
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.webp"), OutputFile(content=LARGE, name="b.webp")]))
     outcome = command("run", FLUX, "prompt=x", "--key", "order 7", "--save", PATTERN)
@@ -66,7 +66,7 @@ def test_a_runs_files_are_objects_under_the_templates_names(api: ScriptedAPI, co
     assert s3.requests == [], "a job that is finished costs no request"
 
 
-def test_a_batchs_rows_are_told_apart_by_their_lines(api: ScriptedAPI, command: Command, s3: S3) -> None:
+def test_the_template_names_files_of_a_batch_by_their_lines(api: ScriptedAPI, command: Command, s3: S3) -> None:
     s3.make("rows")
     api.models[FLUX] = msgspec.structs.replace(
         api.models[FLUX],
@@ -130,7 +130,7 @@ def test_an_upload_that_is_interrupted_is_aborted_at_the_store(api: ScriptedAPI,
     assert any(line.startswith("DELETE /aborted/k/output-0.webp?uploadId=") for line in s3.requests)
 
 
-def test_a_program_keeps_outputs_there_and_finishes_what_was_interrupted(
+def test_a_python_program_keeps_outputs_in_a_store_and_resumes_interrupted_jobs(
     api: ScriptedAPI, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.make("python")
@@ -204,7 +204,7 @@ def test_a_wrong_template_is_an_error_before_any_request(
     assert (outcome.code, api.requests) == (2, [])
 
 
-def test_rows_need_a_template_that_tells_them_apart(api: ScriptedAPI, command: Command) -> None:
+def test_a_template_that_gives_all_rows_one_name_is_refused(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.csv").write_text("prompt\none\n")
     outcome = command("batch", FLUX, "rows.csv", "--results", "r.jsonl", "--save", "out/{batch}/{name}")
     assert "would put the outputs of several jobs in one place: it needs {line}, {key} or {id}" in outcome.error

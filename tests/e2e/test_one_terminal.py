@@ -49,7 +49,7 @@ def test_a_second_ctrl_c_shows_the_cursor_again(api: ScriptedAPI, command: Comma
 
 
 @pytest.mark.parametrize("words", [["run", HELLO, "text=x", "--dry-run"], ["run", HELLO, "text=x"], ["check"]])
-def test_what_goes_to_stdout_begins_a_line(command: Command, words: list[str]) -> None:
+def test_output_on_stdout_begins_on_a_new_line(command: Command, words: list[str]) -> None:
     code, lines = command.on_one_terminal(*words).end()
     assert code == 0
     assert lines[0] in {"{", "token    set"}

@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_paid_for
 
 
 @pytest.mark.parametrize("folder", ["/proc/kept", "x" * 300])
-def test_a_folder_that_cannot_be_made_is_told_before_anything_is_paid_for(
+def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command, folder: str
 ) -> None:
     for more in ((), ("--dry-run",)):
@@ -164,7 +164,7 @@ def test_the_check_of_the_folder_leaves_no_file(api: ScriptedAPI, command: Comma
 
 
 def test_resume_keeps_outputs_elsewhere_when_their_folder_is_gone(api: ScriptedAPI, command: Command) -> None:
-    """A file lies in the folder's place by the time that the prediction has ended, as after a disk was taken away."""
+    """When the prediction ends, a file has taken the folder's place. A removed disk has the same effect."""
     api.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
     command("run", FLUX, "prompt=x", "--no-wait", "--save", "kept")
     command("run", FLUX, "prompt=y", "--no-wait", "--no-save")
@@ -189,7 +189,7 @@ def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Comm
 
 
 def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
-    """A limit on the size of files stands in for the disk: writing beyond it fails the same way."""
+    """A limit on file sizes simulates a full disk: a write beyond it fails in the same way."""
     api.next(Script(output=[OutputFile(content=bytes(3_000_000), name="a.webp")]))
     words = " ".join([*command.program, "run", FLUX, "prompt=x"])
     outcome = command.execute(["bash", "-c", f"trap '' XFSZ; ulimit -f 2000; exec {words}"]).end()

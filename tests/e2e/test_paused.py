@@ -36,7 +36,7 @@ def stopped(command: Command, place: str, budget: int = 10) -> Process:
 
 
 @pytest.mark.parametrize("place", ["claimed", "intended", "answered"])
-def test_a_process_that_sleeps_through_its_lease_makes_no_second_prediction(
+def test_a_process_paused_until_its_lease_ended_makes_no_second_prediction(
     api: ScriptedAPI, command: Command, place: str
 ) -> None:
     sleeper = stopped(command, place)
@@ -50,7 +50,7 @@ def test_a_process_that_sleeps_through_its_lease_makes_no_second_prediction(
     assert api.count("cancel") == 0
 
 
-def test_a_process_that_sleeps_on_while_the_other_is_still_at_it_waits_for_it(
+def test_a_paused_process_that_continues_waits_for_the_one_that_took_over_its_job(
     api: ScriptedAPI, command: Command
 ) -> None:
     api.next(Script(duration=float("inf"), output="x"))
@@ -97,7 +97,7 @@ def test_a_second_prediction_that_cannot_be_prevented_is_detected_and_canceled(
     assert woken.response == other.response
 
 
-def test_the_command_takes_over_from_a_process_that_sleeps(api: ScriptedAPI, command: Command) -> None:
+def test_a_command_takes_over_the_job_of_a_paused_process(api: ScriptedAPI, command: Command) -> None:
     sleeper = stopped(command, "claimed")
     outcome = command("run", "replicate/hello-world", "text=x", "--key", "k")
     assert outcome.code == 0

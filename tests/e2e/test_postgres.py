@@ -109,7 +109,7 @@ def test_a_batch_of_chains_whose_process_was_killed_makes_every_step_once(
 def test_a_job_whose_process_was_killed_is_taken_over(
     command: Command, postgres: Postgres, name: str, api: ScriptedAPI
 ) -> None:
-    """As from another machine: the lease alone says that its process is gone."""
+    """Only the lease shows that the process is gone, as it would be seen from another machine."""
     command("migrate")
     job = ["run", MODEL, "prompt=x", "--no-save", "--key", "order-1"]
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=2, output="done"))
@@ -137,7 +137,7 @@ def test_a_batch_stores_its_command_without_the_password(
     assert all("s3cret" not in path.read_text(errors="replace") for path in command.folder.glob("rows*"))
 
 
-def test_the_address_comes_from_a_file_and_the_password_from_libpqs(command: Command, url: str) -> None:
+def test_the_address_comes_from_a_file_and_the_password_from_libpqs_password_file(command: Command, url: str) -> None:
     secret, passwords = command.folder / "journal-url", command.folder / "pgpass"
     secret.write_text(f"{url}\n", encoding="utf-8")
     passwords.write_text(f"*:*:*:*:{PASSWORD.replace(':', chr(92) + ':')}\n", encoding="utf-8")
@@ -160,7 +160,7 @@ async def test_clients_of_several_processes_share_their_keys(
 
 
 @pytest.mark.replicate_api(faults="create:drop-after=0.2", list_lag=0.3)
-def test_the_elements_of_a_step_are_each_made_once(
+def test_the_job_of_each_list_element_is_made_once(
     api: ScriptedAPI, command: Command, postgres: Postgres, name: str
 ) -> None:
     command("migrate")

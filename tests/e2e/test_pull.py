@@ -36,7 +36,7 @@ def picture(content: bytes = b"\x89PNG\r\n\x1a\n", **facts: Any) -> Script:
     return Script(duration=0, boot=0, output=[OutputFile(content=content, name="a.png", **facts)])
 
 
-def test_outputs_of_others_are_kept_once_and_expired_ones_are_one_line(
+def test_outputs_made_elsewhere_are_kept_once_and_expired_ones_are_reported_in_one_line(
     api: ScriptedAPI, command: Command, elsewhere: Elsewhere
 ) -> None:
     kept = elsewhere(api, picture())

@@ -126,7 +126,7 @@ def test_an_input_file_that_is_missing_is_named(command: Command) -> None:
     assert outcome.error == "error: --input none.json: No such file or directory"
 
 
-def test_every_problem_of_an_input_is_told_at_once_and_nothing_is_created(api: ScriptedAPI, command: Command) -> None:
+def test_every_problem_of_an_input_is_in_one_error_and_nothing_is_created(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", FLUX, "promt=x", "num_outputs=9", "output_format=gif", "seed=many")
     assert outcome.code == 2
     assert outcome.out == b""
@@ -262,7 +262,7 @@ def test_polls_that_fail_do_not_fail_the_job(api: ScriptedAPI, command: Command)
     assert outcome.err == ""
 
 
-def test_no_wait_returns_at_once_and_resume_finishes_it(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_no_wait_returns_at_once_and_resume_finishes_the_job(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, output=[OutputFile(content=b"RIFF0000WEBP", name="a.webp")]))
     outcome = command("run", FLUX, "prompt=x", "--no-wait")
     (prediction,) = api.predictions
@@ -329,7 +329,7 @@ def test_a_dry_run_says_what_would_be_sent_and_creates_nothing(api: ScriptedAPI,
     assert command("list", "--json").json == []
 
 
-def test_no_save_keeps_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_no_save_keeps_no_files(api: ScriptedAPI, command: Command) -> None:
     response = command("run", FLUX, "prompt=x", "--no-save").response
     assert "files" not in response
     assert response["output"] == api.predictions[0].output
@@ -337,7 +337,7 @@ def test_no_save_keeps_nothing(api: ScriptedAPI, command: Command) -> None:
 
 
 @pytest.mark.parametrize("folder", ["new/deep", "with space/und ümlaut", "../beside"])
-def test_save_names_the_folder(api: ScriptedAPI, command: Command, folder: str) -> None:
+def test_the_option_save_names_the_folder(api: ScriptedAPI, command: Command, folder: str) -> None:
     command.folder = command.folder / "work"
     command.folder.mkdir()
     (file,) = command("run", FLUX, "prompt=x", "--save", folder).response["files"]
@@ -483,7 +483,7 @@ def test_the_error_of_a_wrong_token_says_so(command: Command) -> None:
 
 
 @pytest.mark.parametrize("base", ["", "/v1", "/v1/"])
-def test_the_base_url_is_with_or_without_its_version(api: ScriptedAPI, command: Command, base: str) -> None:
+def test_the_base_url_may_have_v1_or_not(api: ScriptedAPI, command: Command, base: str) -> None:
     outcome = command("run", HELLO, "text=x", env={"REPLICATE_BASE_URL": api.base_url + base})
     assert outcome.code == 0
 
@@ -505,7 +505,7 @@ def test_help_and_version_go_to_stdout(command: Command) -> None:
         assert outcome.err == ""
 
 
-def test_no_command_shows_the_help(command: Command) -> None:
+def test_without_a_command_the_help_is_shown(command: Command) -> None:
     outcome = command()
     assert outcome.code == 2
     assert "resume" in outcome.err

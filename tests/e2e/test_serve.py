@@ -138,7 +138,7 @@ def select_ended(file: int) -> bool:
     return bool(select.select([file], [], [], 10)[0])
 
 
-def test_it_says_its_address_alone_on_stdout_and_our_own_command_runs_a_model_there_without_a_token(
+def test_serve_prints_only_its_address_and_a_command_runs_a_model_there_without_a_token(
     serve: Callable[..., Server], command: Command, environment: dict[str, str]
 ) -> None:
     server = serve()
@@ -156,14 +156,14 @@ def test_it_says_its_address_alone_on_stdout_and_our_own_command_runs_a_model_th
     assert (ended.code, ended.out, ended.err.splitlines()[-1]) == (0, b"", "stopping")
 
 
-def test_quiet_says_nothing_but_the_address(serve: Callable[..., Server]) -> None:
+def test_with_quiet_serve_prints_only_its_address(serve: Callable[..., Server]) -> None:
     server = serve("-q")
     server.process.signal(signal.SIGTERM)
     ended = server.process.end()
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_a_port_that_is_taken_is_one_line(command: Command, environment: dict[str, str]) -> None:
+def test_a_port_in_use_is_an_error_of_one_line(command: Command, environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         outcome = command("serve", "--port", str(port), env=environment)
@@ -173,7 +173,7 @@ def test_a_port_that_is_taken_is_one_line(command: Command, environment: dict[st
     assert "in use" in outcome.error
 
 
-def test_a_state_in_use_is_one_line(
+def test_a_state_folder_in_use_is_an_error_of_one_line(
     serve: Callable[..., Server], command: Command, environment: dict[str, str]
 ) -> None:
     serve()
@@ -184,7 +184,9 @@ def test_a_state_in_use_is_one_line(
     )
 
 
-def test_a_state_that_is_a_file_or_cannot_be_written_is_one_line(command: Command, environment: dict[str, str]) -> None:
+def test_a_state_that_is_a_file_or_cannot_be_written_is_an_error_of_one_line(
+    command: Command, environment: dict[str, str]
+) -> None:
     (command.folder / "file").touch()
     outcome = command("serve", "--port", "0", "--state", command.folder / "file" / "below", env=environment)
     assert outcome.code == 3
@@ -208,7 +210,7 @@ def test_a_state_that_is_a_file_or_cannot_be_written_is_one_line(command: Comman
         (["--port", "99999"], "99999"),
     ],
 )
-def test_a_wrong_option_is_one_line_and_nothing_is_served(
+def test_a_wrong_option_is_an_error_of_one_line_and_nothing_is_served(
     command: Command, environment: dict[str, str], words: list[str], said: str
 ) -> None:
     outcome = command("serve", "--port", "0", *words, env=environment)
@@ -220,7 +222,7 @@ def test_a_wrong_option_is_one_line_and_nothing_is_served(
     assert not (command.folder / "state" / "replicate-job" / "local").exists()
 
 
-def test_with_a_token_it_listens_on_every_address_and_warns(serve: Callable[..., Server]) -> None:
+def test_with_a_token_serve_listens_on_every_address_and_warns(serve: Callable[..., Server]) -> None:
     server = serve("--host", "0.0.0.0", REPLICATE_JOB_SERVE_TOKEN=f'"{TOKEN}"')  # noqa: S104 - the case
     told = "".join(server.process.line() for _ in range(3))
     assert "open to whoever reaches 0.0.0.0 and has the token" in told
@@ -244,7 +246,7 @@ def test_a_cog_project_is_served_from_inside_it(serve: Callable[..., Server], mo
     assert "local/slow" in {f"{model['owner']}/{model['name']}" for model in listed}
 
 
-def test_folders_without_a_model_and_models_that_cannot_be_read_are_said_and_the_rest_is_served(
+def test_folders_without_a_readable_model_are_reported_and_the_others_are_served(
     serve: Callable[..., Server], models: Path
 ) -> None:
     (models / "me" / "torn").mkdir()
@@ -259,7 +261,7 @@ def test_folders_without_a_model_and_models_that_cannot_be_read_are_said_and_the
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_its_models_and_running_predictions_say_why(
+def test_a_signal_ends_the_server_and_its_models_and_running_predictions_name_the_reason(
     serve: Callable[..., Server], models: Path, command: Command, number: int
 ) -> None:
     server = serve("--models", models)
@@ -275,7 +277,7 @@ def test_a_signal_ends_it_with_its_models_and_running_predictions_say_why(
         assert (found["status"], found["error"]) == ("failed", "the server was stopped before this ended")
 
 
-def test_after_a_kill_everything_is_listed_nothing_runs_and_no_process_is_left(
+def test_after_a_kill_the_next_server_lists_all_predictions_and_no_process_is_left(
     serve: Callable[..., Server], models: Path, command: Command
 ) -> None:
     server = serve("--models", models)
@@ -303,7 +305,7 @@ def test_after_a_kill_everything_is_listed_nothing_runs_and_no_process_is_left(
     assert new["id"] not in {each["id"] for each in listed}
 
 
-def test_a_webhook_of_what_a_kill_ended_is_sent_by_the_next_server(
+def test_the_next_server_sends_the_webhook_of_a_prediction_that_a_kill_ended(
     serve: Callable[..., Server], models: Path, command: Command
 ) -> None:
     told: Queue[tuple[dict[str, str], bytes]] = Queue()
@@ -358,7 +360,7 @@ def test_a_full_disk_is_an_error_for_the_client_and_stored_data_stays(
     assert made
 
 
-def test_verbose_has_a_line_a_request_and_never_the_token(serve: Callable[..., Server]) -> None:
+def test_verbose_writes_a_line_for_each_request_without_the_token(serve: Callable[..., Server]) -> None:
     server = serve("-v", "--token", TOKEN)
     for _ in range(2):
         server.process.line()

@@ -33,7 +33,7 @@ for _ in range({WORKERS}):
 
 
 def test_prefork_workers_share_one_rate_limit(api: ScriptedAPI, command: Command) -> None:
-    """All create requests at once would be more than twice what the API takes at once."""
+    """All create requests together are more than twice the burst that the API accepts."""
     api.faults.limit(rate=10, burst=10)
     outcome = command.execute([sys.executable, "-W", "error", "-c", PREFORK]).end()
     assert (outcome.code, outcome.err) == (0, "")

@@ -31,7 +31,9 @@ def paint(api: ScriptedAPI, *, times: int = 1) -> None:
         api.next(Script(output=[picture], logs=_logs, boot=0.05, duration=0.2))
 
 
-def test_a_client_of_a_local_server_is_told_once_on_its_own_terminal(api: ScriptedAPI, command: Command) -> None:
+def test_a_client_of_a_local_server_reports_a_stand_in_once_on_its_own_terminal(
+    api: ScriptedAPI, command: Command
+) -> None:
     paint(api)
     told = f"warning: {NOTICE}\nStand-in: not painted: car\n"
     outcome = command("run", PRIVATE, "prompt=a car")
@@ -75,9 +77,7 @@ def test_a_batch_of_the_real_model_says_nothing_of_stand_ins(api: ScriptedAPI, c
         assert "stand_in" not in text
 
 
-def test_a_stand_in_costs_nothing_in_a_run_a_batch_and_the_list_unless_it_rehearses(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_a_stand_in_costs_nothing_unless_the_batch_is_given_a_price(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "prices.toml").write_text(f'[models]\n"{PRIVATE}" = "0.003/image"\n')
     known = {"REPLICATE_JOB_PRICES": str(command.folder / "prices.toml")}
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n')
@@ -95,7 +95,7 @@ def test_a_stand_in_costs_nothing_in_a_run_a_batch_and_the_list_unless_it_rehear
     assert (cost(), "about $0.003" in outcome.err) == (0.003, True)
 
 
-def test_a_limit_of_cost_by_a_known_price_is_not_spent_by_stand_ins(api: ScriptedAPI, command: Command) -> None:
+def test_stand_ins_do_not_count_towards_a_cost_limit_by_the_price_tables(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "prices.toml").write_text(f'[models]\n"{PRIVATE}" = "0.003/image"\n')
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n{"prompt": "a car"}\n{"prompt": "a fox"}\n')
     paint(api, times=3)

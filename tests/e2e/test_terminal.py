@@ -41,7 +41,7 @@ def test_a_terminal_shows_the_status_and_the_bar_and_then_clears_the_line(api: S
     assert "\x1b[?25h" in outcome.err  # and the cursor is back
 
 
-def test_a_failure_stays_on_the_terminal_below_the_line(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_of_a_failure_is_the_last_line_on_the_terminal(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", error="no memory"))
     outcome = command.on_terminal("run", HELLO, "text=x")
     assert outcome.code == 1

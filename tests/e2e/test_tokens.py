@@ -21,13 +21,15 @@ MODEL = "black-forest-labs/flux-schnell"
     ("words", "is_advised"),
     [(["cancel", "x"], False), (["wait", "x"], False), (["show", "x"], True), (["run", MODEL, "prompt=a"], True)],
 )
-def test_local_is_advised_where_the_command_takes_it(command: Command, words: list[str], *, is_advised: bool) -> None:
+def test_the_error_for_a_missing_token_names_local_if_the_command_has_it(
+    command: Command, words: list[str], *, is_advised: bool
+) -> None:
     outcome = command(*words, env=AWAY)
     assert (outcome.code, "--local" in outcome.error) == (2, is_advised)
     assert "get a token at https://replicate.com/account/api-tokens" in outcome.error
 
 
-def test_resume_needs_a_token_for_what_is_unfinished_alone(command: Command, api: ScriptedAPI) -> None:
+def test_resume_needs_a_token_only_for_unfinished_jobs_of_its_api(command: Command, api: ScriptedAPI) -> None:
     outcome = command("resume", env=AWAY)
     assert (outcome.code, outcome.error) == (0, "no unfinished jobs")
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=1000))
@@ -37,7 +39,7 @@ def test_resume_needs_a_token_for_what_is_unfinished_alone(command: Command, api
 
 
 @pytest.mark.parametrize("name", ["show", "wait", "cancel"])
-def test_a_job_of_another_api_is_told_by_its_key_with_where_it_is(
+def test_the_error_for_the_key_of_a_job_at_another_api_names_that_api(
     command: Command, api: ScriptedAPI, name: str
 ) -> None:
     command("run", MODEL, "prompt=a", "--no-save", "--key", "k")

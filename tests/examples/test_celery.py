@@ -66,8 +66,8 @@ def keys(environment: dict[str, str]) -> list[str]:
         return [key for (key,) in journal.execute("SELECT key FROM jobs ORDER BY seq")]
 
 
-def test_tasks_are_done_by_a_client_in_each_process(folder: Path, start: Start, api: ScriptedAPI) -> None:
-    """A process opens one, uses it for two tasks, and closes it: the worker then starts another."""
+def test_each_worker_process_runs_its_tasks_with_one_client(folder: Path, start: Start, api: ScriptedAPI) -> None:
+    """A process opens the client, uses it for two tasks, and closes it. Then the worker starts a new process."""
     configure(folder, CLOSES)
     worker = start(*WORKER, "--max-tasks-per-child", "2")
     sender = start("python", "send.py")
@@ -96,7 +96,9 @@ def test_a_task_whose_process_is_killed_pays_once(
     assert keys(environment) == [f"picture-{task}"]
 
 
-def test_a_task_that_is_over_its_time_goes_on_with_its_prediction(folder: Path, start: Start, api: ScriptedAPI) -> None:
+def test_a_task_that_timed_out_is_retried_and_continues_its_prediction(
+    folder: Path, start: Start, api: ScriptedAPI
+) -> None:
     configure(folder, 'task_annotations = {"tasks.picture": {"default_retry_delay": 0}}\n')
     api.next(ENDLESS)
     worker = start(*WORKER)
@@ -110,7 +112,7 @@ def test_a_task_that_is_over_its_time_goes_on_with_its_prediction(folder: Path, 
 def test_the_jobs_of_a_worker_that_was_killed_are_finished_by_another(
     start: Start, worker: Program, api: ScriptedAPI, environment: dict[str, str]
 ) -> None:
-    """Their messages are lost: the broker of files forgets what a worker has fetched."""
+    """Their messages are lost, because the file broker deletes a message once a worker has fetched it."""
     api.next(ENDLESS, ENDLESS)
     sent = send(start, "picture.delay('a fox')", "picture.delay('a hare')")
     api.wait_until(lambda: len(api.predictions) == 2, seconds=60)

@@ -97,7 +97,7 @@ async def test_a_signed_webhook_has_the_outputs_kept_and_an_unsigned_one_is_refu
     assert api.count("create") == 1
 
 
-async def test_an_error_is_one_line_with_the_right_status(shop: Any, api: ScriptedAPI) -> None:
+async def test_an_error_response_is_one_line_with_the_right_status(shop: Any, api: ScriptedAPI) -> None:
     assert (await shop.request("GET", "/orders/nothing")).status == 404
     api.faults.next("create", "402")
     refused = await shop.request("POST", "/pictures", {"key": "order-17", "prompt": "a fox"})

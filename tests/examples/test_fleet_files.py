@@ -44,7 +44,7 @@ def commands() -> Iterator[list[str]]:
             yield container["livenessProbe"]["exec"]["command"][1:]
 
 
-def test_compose_fits_its_specification() -> None:
+def test_the_compose_file_follows_the_specification() -> None:
     schema = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     validator = jsonschema_rs.validator_for(schema.read_text("utf-8"))
     assert [error.message for error in validator.iter_errors(COMPOSE)] == []
@@ -52,7 +52,7 @@ def test_compose_fits_its_specification() -> None:
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: str(manifest["kind"]))
-def test_kubernetes_knows_the_manifest(manifest: dict[str, Any]) -> None:
+def test_each_kubernetes_manifest_is_valid(manifest: dict[str, Any]) -> None:
     validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate, 108 MB, is not installed")
     validator.validate(manifest, "1.33", strict=True)
 
@@ -64,7 +64,7 @@ def test_a_pod_template_has_the_labels_that_select_it() -> None:
     assert deployment["spec"]["selector"]["matchLabels"] == labels == budget["spec"]["selector"]["matchLabels"]
 
 
-def test_what_a_container_mounts_is_there() -> None:
+def test_each_mounted_volume_is_defined_and_each_volume_is_mounted() -> None:
     for pod in PODS:
         volumes = {volume["name"] for volume in pod["volumes"]}
         assert {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]} == volumes
@@ -73,13 +73,13 @@ def test_what_a_container_mounts_is_there() -> None:
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
-def test_a_command_exists_with_its_options(words: list[str]) -> None:
+def test_each_command_and_its_options_exist(words: list[str]) -> None:
     command = cli.get_command(click.Context(cli), words[0])
     assert command
     command.make_context(words[0], words[1:])
 
 
-def test_probes_ask_at_the_port_where_a_worker_listens() -> None:
+def test_probes_use_the_port_where_a_worker_listens() -> None:
     (worker,) = (container for container in CONTAINERS if container["name"] == "worker")
     (port,) = worker["ports"]
     assert worker["args"][-2:] == ["--health-port", f"0.0.0.0:{port['containerPort']}"]
@@ -87,12 +87,12 @@ def test_probes_ask_at_the_port_where_a_worker_listens() -> None:
     assert asked == [{"path": "/healthz", "port": port["name"]}] * 2
 
 
-def test_a_worker_may_finish_what_it_began() -> None:
+def test_the_grace_period_of_a_container_is_longer_than_that_of_its_worker() -> None:
     assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) > GRACE
     assert all(pod["terminationGracePeriodSeconds"] > GRACE for pod in PODS if pod["containers"][0]["name"] == "worker")
 
 
-def test_nobody_from_outside_reaches_a_port() -> None:
+def test_published_ports_are_reached_from_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -124,7 +124,7 @@ def test_containers_are_confined() -> None:
         assert container["securityContext"] == confined
 
 
-def test_the_image_is_built_from_what_the_repository_has() -> None:
+def test_every_file_and_extra_that_the_image_needs_exists() -> None:
     done = instructions()
     copied = [shlex.split(value)[:-1] for instruction, value in done if instruction == "COPY"]
     sources = [source for words in copied for source in words if not words[0].startswith("--from")]

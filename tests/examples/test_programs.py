@@ -47,7 +47,9 @@ def test_one_client_serves_many_threads(start: Start, api: ScriptedAPI) -> None:
     assert api.count("create") == 8
 
 
-def test_a_table_goes_in_and_one_comes_out(folder: Path, start: Start, api: ScriptedAPI) -> None:
+def test_the_program_reads_a_table_and_writes_one_with_the_results(
+    folder: Path, start: Start, api: ScriptedAPI
+) -> None:
     program = start("python", "tables.py")
     assert program.end() == 0, program.output
     with (folder / "pictures.csv").open(newline="") as file:

@@ -116,7 +116,7 @@ async def test_the_waits_after_429s_are_limited_in_all(api: ScriptedAPI, connect
         ("413", InvalidRequestError, "413"),
     ],
 )
-async def test_a_refused_create_request_is_one_line_and_not_sent_again(
+async def test_a_refused_create_request_is_an_error_of_one_line_and_not_sent_again(
     api: ScriptedAPI, connect: Connect, fault: str, kind: type[ReplicateJobError], words: str
 ) -> None:
     api.faults.next("create", fault)

@@ -71,7 +71,7 @@ def same_input(sent: Any, listed: Any) -> bool:
         (make_request("deployments/a/b"), {"deployment": "a/c", "model": "c/d", "version": OTHER}, "other"),
     ],
 )  # fmt: skip
-def test_which_predictions_a_request_can_have_made(
+def test_the_verdict_on_a_target_is_as_in_the_table(
     request_: CreateRequest, prediction: dict[str, Any], expected: Verdict
 ) -> None:
     assert verdict(request_, prediction) == expected

@@ -130,7 +130,7 @@ async def test_a_list_that_keeps_failing_makes_the_job_uncertain(connect: Connec
 async def test_a_list_that_fails_late_in_a_long_look_up_is_read_again(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
-    """A look-up lasts as long as a rival may have left it a prediction, however long ago it began."""
+    """A rival's adoption can make a look-up longer, so a limit from its beginning would be over."""
     async with connect(api, clock=fast, settle=0, listing=10) as context:
         later = msgspec.structs.replace(moment(context), since=fast.now() + 3600)
         rival = await intended(context, "rival", make_request())
@@ -381,7 +381,7 @@ async def test_the_404_for_another_accounts_prediction_names_the_token_that_it_n
 async def test_without_a_recorded_token_errors_blame_no_other_account(
     api: ScriptedAPI, connect: Connect, same_journal: Any
 ) -> None:
-    """So it is for a prediction made elsewhere, and in a journal from before tokens were recorded."""
+    """A prediction made elsewhere has no recorded token, nor has a row from before tokens were recorded."""
     async with connect(api, appear=0) as context:
         await intended(context, "other", make_request())
         prediction = await context.client.get_prediction(api.predictions[0].id)
@@ -408,10 +408,10 @@ async def test_the_schema_of_a_model_that_just_ran_is_not_requested_again(api: S
         assert api.count("model") == asked
 
 
-async def test_a_rival_of_another_machine_that_adopts_meanwhile_leaves_the_list_time_to_show_its_own(
+async def test_after_a_rival_on_another_machine_adopted_the_list_gets_time_to_show_its_prediction(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
-    """The seconds of another machine's clock cannot be compared with this one's."""
+    """Clocks of two machines cannot be compared, so the list gets its whole time from now on."""
     async with connect(api, clock=fast, settle=60) as context:
         rival = await intended(context, "rival", make_request(), send=False)
         claim = await intended(context, "job", make_request(), send=False)

@@ -82,7 +82,9 @@ async def test_a_refused_job_can_be_corrected_under_its_key(api: ScriptedAPI, co
     assert [prediction.input for prediction in api.predictions] == [{"prompt": "x"}]
 
 
-async def test_a_job_that_is_invalid_without_a_request_takes_no_key(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_job_that_is_found_invalid_without_a_request_is_not_journaled(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         for wrong in ({"model": "flux"}, {"cancel_after": "3s"}, {"cancel_after": "soon"}, {"cancel_after": "25h"}):
             with pytest.raises(JobError):

@@ -80,7 +80,9 @@ def refusal(text: str) -> JobFileError:
         ("a", 2, 'found the end of the line, expected ":"', ""),
     ],
 )
-def test_the_error_of_a_mistake_in_an_object(body: str, column: int, message: str, hint: str) -> None:
+def test_the_error_of_a_mistake_in_an_object_has_its_place_and_a_hint(
+    body: str, column: int, message: str, hint: str
+) -> None:
     error = refusal(f'run.job "t" {{\nmain = {{name: "f"\ninput: {{\n{body}\n}} }}\n}}\n')
     assert (error.line, error.column, error.message, error.hint) == (4, column, message, hint)
     assert str(error) == f"run.xs:4:{column}: {message}" + (f" ({hint})" if hint else "")
@@ -96,7 +98,7 @@ def test_the_error_of_a_mistake_in_an_object(body: str, column: int, message: st
         ("a: 1 // one\n\n, // two\n, b: 2", 7, 1, 'found ",", expected a key or "}"'),
     ],
 )
-def test_the_error_of_a_mistake_on_a_later_line(body: str, line: int, column: int, message: str) -> None:
+def test_the_error_of_a_mistake_on_a_later_line_has_its_place(body: str, line: int, column: int, message: str) -> None:
     error = refusal(f'run.job "t" {{\nmain = {{name: "f"\ninput: {{\n{body}\n}} }}\n}}\n')
     assert (error.line, error.column, error.message) == (line, column, message)
 
@@ -207,7 +209,9 @@ def test_the_error_of_a_mistake_on_a_later_line(body: str, line: int, column: in
         ('run.job "t" {\n main = {name: "f"}\n description = 5\n}', 3, 2, "description must be a string, found 5", ""),
     ],
 )
-def test_the_error_of_a_mistake_outside_the_input(text: str, line: int, column: int, message: str, hint: str) -> None:
+def test_the_error_of_a_mistake_outside_the_input_has_its_place_and_a_hint(
+    text: str, line: int, column: int, message: str, hint: str
+) -> None:
     error = refusal(text)
     assert (error.line, error.column, error.message, error.hint) == (line, column, message, hint)
 

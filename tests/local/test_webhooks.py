@@ -229,7 +229,7 @@ async def test_a_thousand_events_send_one_request_for_each_window(
     assert receiver.seen[-1].body == {"status": "succeeded", "output": "done", "logs": "." * 500}
 
 
-async def test_completed_is_sent_at_once_and_last(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_completed_is_sent_without_delay_and_last(receiver: Receiver, start: Callable[..., Sender]) -> None:
     sender = start(window=3600)
     story = sender.watch(receiver.origin)
     story.tell(Logged("1"))

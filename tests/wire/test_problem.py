@@ -65,13 +65,13 @@ def test_retry_after_is_read_from_the_field_or_the_detail(answer: Answer, second
     assert read(answer).retry_after == seconds
 
 
-def test_a_huge_retry_after_is_no_crash() -> None:
+def test_a_huge_retry_after_is_read_without_a_crash() -> None:
     found = read_problem(429, b'{"detail":"Request was throttled.","retry_after":' + b"9" * 400 + b"}")
     assert str(found) == "Request was throttled."
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"detail":' * 100_000], ids=["lists", "objects"])
-def test_deeply_nested_json_is_no_crash(body: bytes) -> None:
+def test_deeply_nested_json_is_read_without_a_crash(body: bytes) -> None:
     assert str(read_problem(500, body)) == "no explanation given"
 
 

@@ -162,7 +162,7 @@ def test_an_output_with_an_expired_url_is_sent_from_the_kept_file(api: ScriptedA
 async def test_outputs_of_an_ended_local_server_come_from_the_kept_files(
     api: ScriptedAPI, connect: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Where a file is gone too, its step is run again, which costs nothing there, and those that took it."""
+    """If a file is gone too, its step runs again, and so do the steps that used it. On a local server that is free."""
 
     async def go() -> Result:
         async with connect(api) as context:
@@ -310,7 +310,7 @@ def test_options_that_chains_lack_are_refused(api: ScriptedAPI, call: Callable[[
 
 
 def test_rows_stream_through_the_steps(api: ScriptedAPI) -> None:
-    """The first row is over while the second's first step still runs."""
+    """The first row ends while the second row's first step still runs."""
     api.models["acme/draw"] = msgspec.structs.replace(
         DRAW, script=lambda given: DRAW.script if given["seed"] == 1 else Script(duration=math.inf)
     )

@@ -82,7 +82,7 @@ def test_the_calls_of_a_step_for_each_element_are_within_the_limit(api: Scripted
     assert made(api) == {"draw": 2, "enlarge": 10}
 
 
-def test_what_failed_and_its_new_attempt_both_cost(api: ScriptedAPI) -> None:
+def test_a_failed_attempt_and_the_next_one_both_cost(api: ScriptedAPI) -> None:
     failing = Script(end="failed", error="no", duration=0.02, boot=0)
     api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=failing)
     [result] = run(CHAIN, 1, price=PRICES)
@@ -94,7 +94,7 @@ def test_what_failed_and_its_new_attempt_both_cost(api: ScriptedAPI) -> None:
 
 
 @pytest.mark.parametrize("names", [("draw", "enlarge"), ("acme/draw", "acme/enlarge"), ("draw", "acme/enlarge")])
-def test_a_price_is_that_of_a_step_or_of_a_model(api: ScriptedAPI, names: tuple[str, str]) -> None:
+def test_a_price_can_be_given_for_a_step_or_for_a_model(api: ScriptedAPI, names: tuple[str, str]) -> None:
     [result] = run(CHAIN, 1, price=dict(zip(names, PRICES.values(), strict=True)))
     assert (str(result.cost), made(api)) == ("0.03", {"draw": 1, "enlarge": 1})
 
@@ -111,7 +111,7 @@ def test_a_price_is_that_of_a_step_or_of_a_model(api: ScriptedAPI, names: tuple[
         ({"models": ["acme/draw"]}, "models is for a batch of one model"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said_before_anything_is_created(
+def test_a_missing_or_wrong_price_is_an_error_before_anything_is_created(
     api: ScriptedAPI, options: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(JobError, match=problem):

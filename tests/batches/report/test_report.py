@@ -82,7 +82,7 @@ def at(second: float) -> str:
     return (datetime(2025, 3, 14, 10, tzinfo=UTC) + timedelta(seconds=second)).isoformat()
 
 
-def test_no_results_make_a_page_that_says_so(tmp_path: Path) -> None:
+def test_a_report_without_results_says_so(tmp_path: Path) -> None:
     parsed = page(tmp_path, [])
 
     assert "No row has a result yet." in parsed.text
@@ -252,7 +252,9 @@ def test_impossible_times_are_ignored(make: Make, tmp_path: Path) -> None:
     assert "Throughput over time" in "".join(parsed.all("svg", "aria-label"))
 
 
-def test_a_bin_tells_how_many_ended_in_it_and_no_pace_of_a_longer_time(make: Make, tmp_path: Path) -> None:
+def test_a_bin_shows_how_many_predictions_ended_in_it_and_no_rate_over_a_longer_time(
+    make: Make, tmp_path: Path
+) -> None:
     page(tmp_path, [make(n, completed_at=at(n * 7)) for n in range(1, 13)])
     text = (tmp_path / "report.html").read_text()
     assert "ended in 8 s" in text
@@ -353,7 +355,7 @@ def test_a_tick_at_midnight_names_the_day() -> None:
     ]
 
 
-def test_the_report_shows_what_it_cost_and_that_it_is_an_estimate(make: Make, tmp_path: Path) -> None:
+def test_the_report_shows_the_cost_as_an_estimate(make: Make, tmp_path: Path) -> None:
     priced = [make(line, price=Charge(Decimal("0.25"), "learned", excludes="idle time")) for line in (1, 2)]
     text = page(tmp_path, [*priced, make(3)]).text
     assert "Cost$0.50an estimate, of 2 rows, without idle time" in text

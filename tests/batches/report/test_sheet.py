@@ -72,7 +72,7 @@ def test_rows_are_lines_and_columns_are_combinations_and_models() -> None:
     ]
 
 
-def test_models_alone_are_columns_also_where_two_are_versions_of_one() -> None:
+def test_the_columns_of_a_grid_of_models_are_the_models_even_if_two_are_versions_of_one() -> None:
     versions = tuple(f"acme/own:{digit * 64}" for digit in "ab")
     grid = grid_of(models=versions)
     results = [msgspec.structs.replace(result, model=MODEL) for result in results_of(grid, [1, 2])]
@@ -93,7 +93,7 @@ def test_a_single_row_with_one_name_is_a_list_with_labels() -> None:
     assert (sheet.columns, len(group.cells), group.labels[29]) == ([], 30, "seed = 30")
 
 
-def test_a_row_that_failed_without_a_key_has_its_cell() -> None:
+def test_a_result_without_a_key_has_its_cell_with_the_error() -> None:
     grid = grid_of("seed=1..2")
     failed = Result("", "error", MODEL, {}, error="too bad", line=4, problem="too bad", grid={"seed": 2})
     _, group = sheet_of(grid, [*results_of(grid, [3]), failed]).groups()
@@ -117,7 +117,7 @@ def test_of_a_million_rows_the_sheet_shows_the_first_in_little_memory() -> None:
     assert most < 4_000_000
 
 
-def test_a_grid_without_an_end_shows_its_beginning() -> None:
+def test_a_sheet_of_an_endless_grid_shows_the_first_combinations() -> None:
     grid = grid_of("seed=1..1000000000")
     few = Grid({"seed": range(1, 700)})
     sheet = sheet_of(grid, results_of(few, [1]))

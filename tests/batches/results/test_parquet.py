@@ -100,16 +100,16 @@ def test_rows_without_a_prediction_are_rows_too(tmp_path: Path) -> None:
     assert "grid" not in table.column_names
 
 
-def test_no_results_are_a_file_without_rows(tmp_path: Path) -> None:
+def test_without_results_the_file_has_no_rows(tmp_path: Path) -> None:
     assert write(tmp_path).num_rows == 0
 
 
-def test_more_rows_than_are_written_together(tmp_path: Path) -> None:
+def test_rows_are_complete_if_they_take_several_writes(tmp_path: Path) -> None:
     table = write(tmp_path, *(result(line, input={"x": line}) for line in range(1, 6002)))
     assert table["line"].to_pylist() == list(range(1, 6002))
 
 
-def test_a_file_of_something_else_or_of_another_batch_stays(tmp_path: Path) -> None:
+def test_a_file_with_other_content_or_of_another_batch_is_not_replaced(tmp_path: Path) -> None:
     write(tmp_path, result())
     check_parquet(tmp_path / "r.parquet", "batch")
     with pytest.raises(JobError, match="the results of another batch"):
@@ -123,7 +123,7 @@ def test_a_file_of_something_else_or_of_another_batch_stays(tmp_path: Path) -> N
             check_parquet(tmp_path / name, "batch")
 
 
-def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error_of_one_line_and_leaves_no_part(tmp_path: Path) -> None:
     (tmp_path / "r.parquet").mkdir()
     with pytest.raises(OutputError, match=r"r\.parquet cannot be written: "):
         write(tmp_path, result())

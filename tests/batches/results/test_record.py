@@ -26,7 +26,9 @@ JSON = st.recursive(
 )
 
 
-def test_a_record_has_line_and_key_the_ten_fields_and_the_files(make: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_record_has_the_line_the_key_the_ten_fields_and_the_files(
+    make: Callable[..., Result], tmp_path: Path
+) -> None:
     record = to_record(make(7), tmp_path)
 
     assert list(record) == ["line", "key", *TEN, "files", "cost", "currency", "cost_source", "price_date"]
@@ -44,7 +46,7 @@ def test_files_below_the_folder_have_relative_paths_and_others_absolute_ones(
     assert record["files"] == ["out/a b.png", "b.png", str(tmp_path / "rx" / "c.png")]
 
 
-def test_an_object_in_a_store_is_its_url_and_read_back_as_one(make: Callable[..., Result], tmp_path: Path) -> None:
+def test_an_object_in_a_store_is_recorded_and_read_back_as_its_url(make: Callable[..., Result], tmp_path: Path) -> None:
     files = ("s3://bucket/a//b.png", tmp_path / "c.png")
     results = tmp_path / "results.jsonl"
     results.write_bytes(encode([to_record(make(files=files), tmp_path)]))
@@ -52,7 +54,7 @@ def test_an_object_in_a_store_is_its_url_and_read_back_as_one(make: Callable[...
     assert found.files == files
 
 
-def test_a_row_without_a_prediction_has_null_for_what_is_unknown_and_its_problem_as_error(tmp_path: Path) -> None:
+def test_a_row_without_a_prediction_has_null_in_unknown_fields_and_its_problem_as_error(tmp_path: Path) -> None:
     row = Result("", "error", "", {}, line=3, key="b-3", problem="no such file")
 
     record = to_record(row, tmp_path)

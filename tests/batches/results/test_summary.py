@@ -133,7 +133,7 @@ def test_an_error_is_one_line_without_control_characters(make: Make) -> None:
     assert summary.lines(columns=90)[1].endswith("… (line 1)")
 
 
-def test_what_a_stand_in_left_out_is_whole_on_a_terminal_of_usual_width(make: Make) -> None:
+def test_a_terminal_of_usual_width_shows_everything_that_a_stand_in_left_out(make: Make) -> None:
     left_out = f"a card: it can't paint {', '.join(['astronaut'] * 12)}"
     summary = summed([make(1, stand_in=f"not FLUX; {left_out}")])
     assert summary.lines(columns=100)[2] == f"  and left something out of 1: {left_out} (line 1)"

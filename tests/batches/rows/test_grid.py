@@ -72,7 +72,7 @@ def test_a_mistake_is_named_with_its_place(words: list[str], message: str) -> No
     assert message in str(error.value)
 
 
-def test_the_name_of_a_combination_depends_on_itself_alone() -> None:
+def test_the_name_of_a_combination_depends_on_its_own_values_only() -> None:
     few, more = parse_grid(["seed=1..2", "ratio=1:1"], (), "m"), parse_grid(["ratio=16:9,1:1", "seed=2..9"], (), "m")
     assert few
     assert more
@@ -82,7 +82,7 @@ def test_the_name_of_a_combination_depends_on_itself_alone() -> None:
     assert [point.name for point in python] == [point.name for point in few]
 
 
-def test_names_of_combinations_are_short_and_never_two_alike() -> None:
+def test_names_of_combinations_are_short_and_differ() -> None:
     grid = read_grid({"a": ["x", "x" * 500, "y,b=z", True, None, {"k": [1]}], "b": ["z", 'é"']}, ["other/m"], "own/m")
     assert grid
     names = [point.name for point in grid]
@@ -142,7 +142,7 @@ def test_a_grids_texts_get_the_schemas_types_and_python_values_stay() -> None:
     assert reader(python)(next(python.rows([Row(2, {})], 1))[0]) == {"any": "4"}
 
 
-def test_a_name_of_a_grid_may_feed_a_template_alone() -> None:
+def test_a_name_in_a_grid_may_be_used_by_templates_only() -> None:
     grid = parse_grid(["style=oil,ink", "seed=1"], (), "m")
     assert grid
     read = reader(grid, "prompt={animal} in {style}, {seed}")

@@ -98,7 +98,7 @@ def test_options_that_do_not_fit_the_format_are_refused(tmp_path: Path, options:
         ("a.json", b'[{"a": "x"}, {"a": "y"}]'),
     ],
 )
-def test_a_compressed_file_is_read_as_the_one_inside_whatever_its_name(
+def test_a_compressed_file_is_read_like_its_content_even_without_the_suffix_gz(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -124,7 +124,7 @@ def test_a_compressed_file_that_is_cut_off_is_an_error_of_one_line(tmp_path: Pat
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".json"])
 @pytest.mark.parametrize(("encoding", "option"), [("utf-16", None), ("utf-8-sig", None), ("cp1252", "cp1252")])
-def test_an_encoding_is_recognised_by_its_byte_order_mark_or_given(
+def test_the_encoding_comes_from_the_option_or_from_the_byte_order_mark(
     tmp_path: Path, suffix: str, encoding: str, option: str | None
 ) -> None:
     content = {".jsonl": '{"a": "café\u2028"}\n', ".csv": "a\ncafé\n", ".txt": "café\n", ".json": '[{"a": "café"}]'}

@@ -91,12 +91,12 @@ def _with_filler(document: dict[str, Any] | None) -> dict[str, Any] | None:
         *[(name, text) for name in ("any", "unknown") for text in ("4", "[1]", '"4"', "NaN", "[")],
     ],
 )
-def test_a_cell_is_read_as_the_word_key_value_is(name: str, text: str, document: dict[str, Any] | None) -> None:
+def test_a_cell_is_read_like_a_key_value_word(name: str, text: str, document: dict[str, Any] | None) -> None:
     assert repr(_cell(name, text, document)) == repr(parse_pairs([f"{name}={text}"], document))
 
 
 @given(st.sampled_from(list(DOCUMENT["components"]["schemas"]["Input"]["properties"])), st.text(min_size=1))
-def test_a_cell_of_any_text_is_read_as_the_word_key_value_is(name: str, text: str) -> None:
+def test_a_cell_of_any_text_is_read_like_a_key_value_word(name: str, text: str) -> None:
     text = text.strip().lstrip("@").strip() or "x"
 
     assert repr(_cell(name, text)) == repr(parse_pairs([f"{name}={text}"], DOCUMENT))
@@ -160,7 +160,7 @@ def test_a_null_does_not_give_its_input(name: str, value: Any) -> None:
         ("extra", '{"a":1}', {"a": 1}),
     ],
 )
-def test_a_value_of_another_type_is_read_where_it_can_only_mean_one(name: str, value: Any, read: Any) -> None:
+def test_a_value_of_another_type_is_converted_if_it_can_mean_only_one_value(name: str, value: Any, read: Any) -> None:
     result = _value(name, value)
 
     assert result == read

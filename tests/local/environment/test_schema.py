@@ -45,7 +45,7 @@ def read(write_model: Callable[..., Path], cache: Path) -> Reader:
     return Reader(write_model, cache)
 
 
-async def test_every_input_type_that_cog_documents(read: Reader) -> None:
+async def test_every_input_type_that_cog_documents_is_read(read: Reader) -> None:
     code = """
 class Size(str, enum.Enum):
     SMALL = "small"
@@ -176,7 +176,7 @@ ITERATOR = {"type": "array", "items": {"type": "string"}, "x-cog-array-type": "i
         ("'Iterator[Path]'", {**ITERATOR, "items": {"type": "string", "format": "uri"}}),
     ],
 )
-async def test_every_output_type_that_cog_documents(read: Reader, hint: str, schema: dict[str, Any]) -> None:
+async def test_every_output_type_that_cog_documents_is_read(read: Reader, hint: str, schema: dict[str, Any]) -> None:
     schemas = await read(f"class Predictor(BaseRunner):\n    def run(self) -> {hint}: ...\n")
     assert schemas["Output"] == {"title": "Output", **schema}
     assert schemas["Input"] == {"title": "Input", "type": "object", "properties": {}}
