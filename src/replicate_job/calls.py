@@ -98,7 +98,7 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
     they are not recognised; see ``replicate-job batch --help``.
     ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
-    is the most predictions that run at once. ``limit`` is the most rows.
+    is the most predictions that run at the same time. ``limit`` is the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
     (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models): see
     ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The others are those of

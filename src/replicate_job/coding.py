@@ -15,7 +15,7 @@ LIBRARYS = frozenset({"br", "zstd"})
 ZLIBS = frozenset({"gzip", "x-gzip", "deflate"})
 KNOWN = LIBRARYS | ZLIBS
 
-_STEP = 1024 * 1024  # Bytes to decompress at once: a small body can expand to a large file.
+_STEP = 1024 * 1024  # Bytes to decompress in one step: a small body can expand to a large file.
 _GZIP_MAGIC = 0x1F
 _GZIP, _RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950: the beginning of a zlib stream, which RFC 9110 calls ``deflate``

@@ -10,13 +10,13 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST = 4096
-"""The most connections at once. It is lower if the process may open fewer than twice as many files."""
+"""The most open connections. It is lower if the process may open fewer than twice as many files."""
 FILES = 4 * MOST
 """The number of open files that a server requests from the system."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many seconds a client may keep a connection waiting, and the ``most`` connections at once.
+    """How many seconds a client may keep a connection waiting, and the ``most`` open connections.
 
     ``head``: until the head of a request is complete. ``body``: until more of a request's body comes. ``reading``:
     until the client takes more of a response. ``kept``: between two requests. If there is no room for a new connection,

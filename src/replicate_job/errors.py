@@ -7,7 +7,7 @@
     │   ├── UnknownJobError         no job of that key, and no prediction of that id
     │   ├── JobFileError            a job file does not parse; file, line, column
     │   ├── ColumnsError            the columns of a file of rows are not the model's inputs
-    │   ├── InputError              inputs do not fit the model's schema; every problem at once
+    │   ├── InputError              inputs do not fit the model's schema; lists every problem
     │   ├── MissingVariableError    a variable that the job needs is not set
     │   ├── ModelNotFoundError      no model, version or deployment of that name
     │   ├── KeyInUseError           the key belongs to a different job

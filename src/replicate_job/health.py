@@ -23,7 +23,7 @@ from replicate_job.telemetry import COUNTS
 
 LOOPBACK = "127.0.0.1"
 TOGETHER = 32
-"""The most connections at once. Further ones are closed."""
+"""The most open connections. Further ones are closed."""
 HEAD = 8192
 """The most bytes in the head of a request."""
 PATIENCE = 5.0

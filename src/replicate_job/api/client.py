@@ -48,7 +48,7 @@ NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
 PREDICTIONS, TRAININGS = "/predictions", "/trainings"
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
-"""How many requests may be under way at once, not counting blocking waits. More would only queue at the API."""
+"""How many requests may be under way together, not counting blocking waits. More would only queue at the API."""
 
 _T = TypeVar("_T")
 

@@ -16,7 +16,7 @@ FASTEST = 1000.0
 """The fastest pace, in requests a second, if no rate is set: a climbing pace needs an upper limit."""
 
 BURST = 5.0
-"""How many requests may be sent at once, at the start and after idling."""
+"""How many requests may be sent without a pause, at the start and after idling."""
 
 _LONG_AGO = -1e9  # Before any time that a clock shows.
 _TICK = 1e-6  # Seconds. A shorter wait counts as none: rounding errors of floats are about as large.
@@ -55,7 +55,7 @@ class RateState(msgspec.Struct):
     =============  ======================================================  ===================================
     field          meaning                                                 changed by
     =============  ======================================================  ===================================
-    burst          requests that may go at once                            a 429 within the burst: 1 from then
+    burst          requests that may go together                           a 429 within the burst: 1 from then
     pace           requests a second that 429s have taught, or None        a 429, a step
     next           time at which the next request may go, by the pace      every request, a 429
     resume         time at which the last pause ends                       a 429
@@ -115,7 +115,7 @@ class RateLimit:
     """Decides when the next request may be sent, and learns from the responses to the earlier ones. No I/O.
 
     ``rate`` is the highest rate, in requests a second. With None there is no limit until a 429 teaches one. ``burst``
-    is how many requests may be sent at once, at the start and after idling. Times are in seconds of a monotonic clock.
+    is how many requests may be sent together, at the start and after idling. Times are in seconds of a monotonic clock.
 
     A 429 means that the API's token bucket, or its minute, is used up at that moment. The requests accepted between two
     such moments, divided by the time between them, give the limit. From there the pace climbs in steps. A step that

@@ -19,7 +19,7 @@ from replicate_job.decoding import decode
 from replicate_job.forks import on_fork
 
 BLOCK = 0.25
-"""Seconds of slots that a process reserves at once, so that a busy process writes the row four times a second."""
+"""Seconds of slots that a process reserves together, so that a busy process writes the row four times a second."""
 AHEAD = 1.0
 """A slot can be reserved at most this many seconds early, so that waiting processes take turns."""
 REPORTS = 1000

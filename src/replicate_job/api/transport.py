@@ -56,7 +56,7 @@ A retried create request is paid for twice. A cached answer to a create request,
 From https://developers.cloudflare.com/ai-gateway/.
 """
 PORTION = 1024**2
-"""How many bytes of a body are read at once. Usual responses are smaller, and no more is read of an error."""
+"""How many bytes of a body are read in one step. Usual responses are smaller, and no more is read of an error."""
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ class _Asked(msgspec.Struct, eq=False):
 
 
 class SharedList:
-    """Reads the list for many at once. A caller that comes during a reading gets the next one, which is newer."""
+    """Reads the list for many callers. One that comes during a reading gets the next reading, which is newer."""
 
     def __init__(self, client: Pages) -> None:
         self._client = client

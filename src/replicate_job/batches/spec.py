@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replicate_job.flow.plan import Plan
 
 CONCURRENCY = 1000
-"""The default for predictions that run at once: at 600 a minute, those of a minute and a half."""
+"""The default for predictions that run at the same time: at 600 a minute, those of a minute and a half."""
 LOCAL_CONCURRENCY = 8
 """The default with ``--local``: more would only queue for this machine's processors."""
 NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replicate_job.fleet.status import BatchStatus
 
 
-WAITS = ": what is not over waits for one, `replicate-job worker`"
+WAITS = ": unfinished rows wait for one, `replicate-job worker`"
 NO_WORKER = f"no worker is alive{WAITS}"
 """The end of a line about an unfinished batch while no worker is alive."""
 

@@ -19,7 +19,7 @@ from replicate_job.journal.postgres import CANCELED
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 PAGE = 500
-"""How many rows are read at once."""
+"""How many rows are read together."""
 _UNDER_WAY = {"intended", "created", "ended"}
 EVERY = 1.0
 """The shortest time in seconds between two searches for rows that have ended."""

@@ -17,7 +17,7 @@ DEFERRED = 30.0
 
 
 class Upkeep:
-    """``concurrency`` is the number of tasks that a worker runs at once. None if this process is not a worker."""
+    """``concurrency`` is how many tasks this worker runs at the same time. None if the process is not a worker."""
 
     def __init__(self, fleet: Fleet, concurrency: int | None = None) -> None:
         self._fleet, self._concurrency = fleet, concurrency

@@ -19,7 +19,7 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres import PostgresJournal
 
 CONCURRENCY = 6
-"""How many tasks a worker runs at once. A higher number would leave too few tasks for other workers."""
+"""How many tasks a worker runs at the same time. A higher number would leave too few tasks for other workers."""
 
 
 async def work(context: Context, concurrency: int = CONCURRENCY) -> None:

@@ -28,7 +28,7 @@ class Known:
 
 
 SUBJECT: ContextVar[Subject | None] = ContextVar("subject", default=None)
-"""The current task's subject. None for a task that serves many jobs at once."""
+"""The current task's subject. None for a task that serves many jobs together."""
 
 
 def facts() -> Facts:

@@ -36,7 +36,7 @@ def defer_rows(  # noqa: PLR0913 - the fields of a task
 ) -> None:
     """Put tasks for rows into the queue. A task that waits there already is extended to these lines.
 
-    A row's chunk is its task's first line. In a batch with a plan, tasks with the same chunk never run at once.
+    A row's chunk is its task's first line. In a batch with a plan, two tasks with the same chunk never run together.
     """
     db.execute(
         "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)"

@@ -72,7 +72,7 @@ _REFUSALS = (
 )
 """Patterns of a server's messages, and the advice for each. libpq has no error codes for failed connections."""
 _POOL_PROBES = 10
-"""How often two connections are compared behind a pool. A transaction pool mixes their sessions at once."""
+"""How often two connections are compared behind a pool. A transaction pool soon mixes their sessions."""
 _FACTS = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
        current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,

@@ -79,7 +79,7 @@ class SQLiteThread:
     power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end.
     An exception of ``work`` undoes only that work. Work may be called twice, with the first call rolled back, if other
     work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with each new
-    connection. ``closing`` is called before the connection is closed, if the file can be written at once. While
+    connection. ``closing`` is called before the connection is closed, if the file is not locked. While
     ``beats`` is true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
 
     Work may set a ``note`` about what it has written. ``committed`` is called with the last note once its transaction
@@ -149,7 +149,7 @@ class SQLiteThread:
             raise explain(error, self._path, self._busy_timeout) from None
 
     def _hand_over(self) -> None:
-        """Give all pending work to the thread at once, because waking the thread costs more than the work."""
+        """Give all pending work to the thread together, because waking the thread costs more than the work."""
         tasks, self._pending = self._pending, []
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)

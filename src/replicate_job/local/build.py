@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _TEMPORARY_PREFIX = "replicate-job-state-"
-_ABANDONED_AGE = 60.0  # seconds
+_ABANDONED_AGE = 60.0  # seconds after which a folder without a lock counts as abandoned
 _CLOSE_TIMEOUT = 10.0  # seconds
 
 

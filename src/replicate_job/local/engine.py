@@ -39,7 +39,7 @@ class Engine:
     """Runs predictions of models.
 
     ``cache`` keeps environments and schemas between runs; model servers work below ``folder`` while they run. A
-    canceled model may go on for ``grace`` seconds. At most ``max_models`` servers run at once, and one stops after
+    canceled model may go on for ``grace`` seconds. At most ``max_models`` servers run together, and one stops after
     ``idle`` seconds without a prediction. ``memory`` is the limit of each of their processes in bytes: by default
     three quarters of the machine's; 0 is no limit.
     """

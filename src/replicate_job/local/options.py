@@ -27,8 +27,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     - ``prepare``: whether the models of ``models`` are prepared at the start. Otherwise each is prepared at its first
       use.
     - ``warm``: a model (``owner/name``) that is prepared before the server listens. Then its model server is started.
-    - ``idle``: the time without a prediction after which a model server stops. At most ``max_models`` of them run at
-      once.
+    - ``idle``: the time without a prediction after which a model server stops. At most ``max_models`` of them run.
     - ``memory``: bytes for each process of a model. None: three quarters of the machine's; 0: no limit.
     - ``grace``: how long a canceled model may go on before it is killed.
     - ``faults``: the faults that strike requests.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _EVENT_ID = re.compile(r".*:(\d{1,12})", re.ASCII)
 _OPENING = encode_comment("this machine")
-_SENT_AT_ONCE = 2**16  # bytes
+_SENT_AT_ONCE = 2**16  # bytes that are sent without a pause
 
 
 async def stream(predictions: Predictions, prediction: LocalPrediction, last: str, here: str) -> AsyncIterator[bytes]:

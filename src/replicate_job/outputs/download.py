@@ -29,7 +29,7 @@ ATTEMPTS = 8
 _TOGETHER = 4
 _BLOCK = 512 * 1024  # Bytes of a write: a larger block saves thread switches, a smaller one loses less when it breaks.
 _LONGEST_WAIT = 30.0  # seconds
-_SHOWN = 200  # characters
+_SHOWN = 200  # the most characters of a URL in a message
 _USER = re.compile(r"(?<=://)[^/\\#]*@")
 
 

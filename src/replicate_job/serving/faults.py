@@ -53,7 +53,7 @@ _FAULT = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<when>before|after))?(?P<c
 _ITEM = re.compile(
     r"(?:(?P<operation>[a-z]+):(?P<fault>[^=(,]+(?:\([^)]*\))?)|(?P<name>[a-z-]+))=(?P<value>[^,]*)(?:,|$)"
 )
-_FURTHEST = 10**9  # seconds
+_FURTHEST = 10**9  # the most seconds from now to a date
 _SECONDS = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|)")
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)/(?P<unit>s|min)")
 

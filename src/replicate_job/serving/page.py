@@ -24,7 +24,7 @@ PAGE = 100
 BAD_CURSOR = problem(400, "Invalid cursor", "Bad request")
 _OLDER, _NEWER = "o", "n"
 _CURSOR = re.compile(r"([on])(\d{1,18})", re.ASCII)  # SQLite can hold numbers of 18 digits
-_LARGE = 2**20  # bytes
+_LARGE = 2**20  # bytes of a page that is joined in a thread
 
 Item = TypeVar("Item")
 

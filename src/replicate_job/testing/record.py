@@ -44,7 +44,7 @@ class RequestLog:
     def add(self, request: RecordedRequest) -> None:
         self.counts[request.operation] += 1
         self.requests.append(request)
-        # Many are removed at once, because removing the first items of a list moves all the others.
+        # Many are removed together, because removing the first items of a list moves all the others.
         if self._remember is not None and len(self.requests) > 2 * self._remember:
             del self.requests[: -self._remember or None]
 

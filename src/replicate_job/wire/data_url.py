@@ -19,7 +19,7 @@ _HEAD = re.compile(rf"data:(?P<type>{ESSENCE})?(?P<parameters>(?:;[^;,\s]+)*),",
 _WHITESPACE = b" \t\r\n\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _ESCAPE = 3  # characters of a percent escape
-_BLOCK = 2**20  # characters
+_BLOCK = 2**20  # characters that are decoded together
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -61,7 +61,8 @@ def _text(value: Any) -> str:
 def _seconds(value: Any, detail: str) -> float | None:
     """The field ``retry_after``, else the sentence "resets in ~5s" that comes with it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(max(-1, min(value, sys.float_info.max)))  # -1 stands for all values below 0
+        # Huge numbers could not be converted, so the value is limited first; -1 stands for all below 0.
+        return float(max(-1, min(value, sys.float_info.max)))
     if found := _RESETS.search(detail):
         return float(found[1])
     return None

@@ -12,7 +12,7 @@ from replicate_job.outputs.discover import as_text, find_files
 LIMIT = 60
 """The most cards of a report."""
 
-_TEXT = 400  # characters shown
+_TEXT = 400  # the most characters of a text that are shown
 _PROMPT = 240
 
 

@@ -19,8 +19,8 @@ LARGEST = 300_000
 TOTAL = 12_000_000
 """The most characters of all embedded pictures."""
 _ALT = 120  # characters of a prompt in place of its picture
-_MORE = 8  # further files of a result
-_CALLS = 24  # of a chain
+_MORE = 8  # the most files of a result besides the first
+_CALLS = 24  # the most steps of a chain that are shown
 
 
 def gallery(cards: list[Card], folder: Path, succeeded: int) -> Iterator[str]:

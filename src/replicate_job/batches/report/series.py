@@ -8,9 +8,9 @@ from collections import Counter
 LIMIT = 200
 """The most bins; a longer batch gets wider ones."""
 
-_NARROWEST = 0.125  # seconds
+_NARROWEST = 0.125  # seconds of a bin, before any are joined
 _PER_BIN = 4  # predictions a bin on average: with fewer, the curve would show chance
-_FEWEST = 12  # bins to keep in a short batch
+_FEWEST = 12  # the fewest bins of a short batch
 _GROWTH = math.log(1.02)
 _SMALLEST = 1e-3
 

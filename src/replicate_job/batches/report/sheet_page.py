@@ -14,7 +14,7 @@ from replicate_job.batches.report.gallery import Pictures, render_output
 from replicate_job.batches.report.sheet import Cell, Group, Sheet
 from replicate_job.quantity import duration, one_line
 
-_HEADING = 300  # characters
+_HEADING = 300  # the most characters of a heading
 _ERROR = 160
 _THUMB = "M7 10v11H3V10zm2 0 4-8a3 3 0 0 1 3 3v4h5a2 2 0 0 1 2 2.3l-1.4 8A2 2 0 0 1 19.6 21H9z"
 _CHOICES = {"up": "Good", "down": "Bad"}

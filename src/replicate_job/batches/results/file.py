@@ -19,8 +19,8 @@ from replicate_job.wire.bounds import LARGEST
 
 STDOUT = "-"
 
-_BEGINNING = b'{"line":'  # of every line that is written here
-_BLOCK = 1024 * 1024  # bytes
+_BEGINNING = b'{"line":'  # the beginning of every line that is written here
+_BLOCK = 1024 * 1024  # bytes of one read
 
 
 class ResultsFile:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = 3 * LARGEST // 2
 """Bytes of a batch of rows, decompressed, and of all dictionaries, each of which is in memory three times."""
-_MAGIC = b"ARROW1\0\0"  # of a file; a stream starts with its first message
+_MAGIC = b"ARROW1\0\0"  # the beginning of a file; a stream starts with its first message
 _CONTINUATION = b"\xff\xff\xff\xff"  # begins a message, except in files from before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
 _BUFFER = 16  # bytes of the struct that gives the offset and length of a buffer

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _DECODED = 16 * 1024**2  # bytes that are decoded together; a row may hold a picture
 _PAGE = LARGEST  # bytes of a page, decompressed
-_SHARED_PAGE = _PAGE // 2  # of a page whose bytes rows share: pyarrow copies it once more
-_CATEGORY_PAGE = _PAGE // 8  # of a page that is read as a dictionary: pyarrow takes eight times its size
+_SHARED_PAGE = _PAGE // 2  # bytes of a page whose bytes rows share: pyarrow copies it once more
+_CATEGORY_PAGE = _PAGE // 8  # bytes of a page that is read as a dictionary: pyarrow takes eight times as many
 
 
 class ParquetRows(Rows):

@@ -36,9 +36,9 @@ class _ThriftType(IntEnum):
 
 _WIDTHS = {_ThriftType.TRUE: 1, _ThriftType.FALSE: 1, _ThriftType.I8: 1, _ThriftType.DOUBLE: 8, _ThriftType.UUID: 16}
 _DEEPEST = 16  # levels of structs and lists; the headers of today have three
-_LONG = 15  # in place of a list's length: the length follows
+_LONG = 15  # in place of a list's length, which then follows
 _VARINT = 10  # bytes of the longest number
-_LIMIT = 2**31  # of sizes and numbers of values
+_LIMIT = 2**31  # the limit of sizes and of numbers of values
 
 _DICTIONARY = 2
 _DATA = {0: (5, 2), 3: (8, 4)}

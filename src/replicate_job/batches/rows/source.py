@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 1024**2
-"""How many bytes are read at once if lines do not matter."""
+"""How many bytes are read in one step if lines do not matter."""
 SAMPLE = 64 * 1024
 """The most bytes that ``peek`` shows. A pipe shows only those that have arrived."""
 

@@ -155,14 +155,14 @@ def _environment(folder: Path, config: Config) -> dict[str, str]:
 
 
 def _concurrency(folder: Path, config: Config) -> int:
-    """How many predictions run at once, by ``cog.yaml``, or by a literal number in ``@cog.concurrent(max=…)``."""
+    """How many predictions may run together, by ``cog.yaml``, or by a literal number in ``@cog.concurrent(max=…)``."""
     if config.concurrency:
         return config.concurrency.max
     try:
         code = (folder / config.target.partition(":")[0]).read_text("utf-8")
     except (OSError, UnicodeError):  # this error is reported when the model is used
         return 1
-    # ast is not used: Python 3.11's parser at times raises SystemError when two threads parse at once (seen).
+    # ast is not used: Python 3.11's parser sometimes raises SystemError when two threads parse (seen).
     match = _CONCURRENT.search(code)
     return int(match[1]) if match else 1
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-_READ_AHEAD = 32 * 2**20  # bytes
-_PIECE = 2**18  # bytes
+_READ_AHEAD = 32 * 2**20  # bytes that are read before they are needed
+_PIECE = 2**18  # bytes of one read
 
 Message = tuple[str, dict[str, Any]]
 """An event of a stream: its type and its data."""

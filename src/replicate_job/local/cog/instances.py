@@ -1,4 +1,4 @@
-"""Decides which model servers run: at most a given number at once, and each until it has been idle for a while."""
+"""Decides which model servers run: at most a given number together, and each until it has been idle for a while."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class QueuedPrediction:
 
 
 class Instances:
-    """At most ``limit`` servers run at once.
+    """At most ``limit`` servers run at the same time.
 
     A server without predictions stops after ``idle`` seconds, or when another model needs its place.
 

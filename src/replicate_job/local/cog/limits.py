@@ -9,14 +9,14 @@ from pathlib import Path
 
 _MEMORY_SHARE = 0.75
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_HEAD = _TAIL = 256 * 1024  # characters
+_HEAD = _TAIL = 256 * 1024  # characters of the log that are kept at each end
 
 
 def default_memory() -> int:
     """Three quarters of the memory of this machine or container, in bytes.
 
     A model that needs more gets Python's MemoryError, which its prediction reports, and the machine stays usable. The
-    limit holds for each process: several large models at once can still need too much.
+    limit holds for each process: several large models together can still need too much.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # the file is missing, or it holds the word "max"

@@ -52,7 +52,7 @@ exit "$code"
 _LAST_LINES = 200
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
 _SIGNAL_BASE = 128  # a shell adds the signal's number to this, for the exit code of a process that a signal has ended
-_LONGEST_LINE = 2**20  # bytes
+_LONGEST_LINE = 2**20  # bytes of a line in the log
 _MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of what the model's code prints
 
 

@@ -4,7 +4,7 @@ Three facts about coglet 0.23.1 shape this module:
 
 - It never restarts a worker that died: here the whole server is restarted.
 - It sends an answer before it frees the prediction's slot: even a single client can get 409 for its next prediction.
-- A model may ignore a cancellation. With an async model the answer ends at once all the same, while the model goes on.
+- A model may ignore a cancellation. With an async model the answer still ends at once, while the model goes on.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _WATCHED_PROGRAM = (
 )
 _LONGEST_OUTPUT = 1_000_000  # characters at the end of the output that are kept
 _OUTPUT_TIMEOUT = 0.5  # seconds
-_PIECE = 2**16  # bytes
+_PIECE = 2**16  # bytes of one read
 
 
 class _Pipe(asyncio.ReadTransport):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replicate_job.local.catalog.model import LocalModel
     from replicate_job.local.environment.workspace import Workspace
 
-_MOST_OUTPUT = 500  # characters
+_MOST_OUTPUT = 500  # the most characters of a model's output in an error
 
 
 async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:

@@ -36,8 +36,16 @@ OLDEST_PYTHON = (3, 10)
 """The oldest Python on which Cog runs."""
 # A model may call pip or its own setup.py. Since version 80, setuptools has no "develop" of its own.
 _INSTALLERS = ("pip", "setuptools<80")
-_ERROR_LINES = 6  # of a tool's output, in an error's message
-_NOT_REPORTED = ("+ ", "- ", "~ ", "Using ", "Creating ", "Activate ", "Audited ")  # uv's lines that are no progress
+_ERROR_LINES = 6  # the most lines of a tool's output in an error
+_NOT_REPORTED = (
+    "+ ",
+    "- ",
+    "~ ",
+    "Using ",
+    "Creating ",
+    "Activate ",
+    "Audited ",
+)  # beginnings of uv's lines that show no progress
 _RETRIED_AFTER = 3600.0  # seconds until failed commands run again
 _COMPLETE = "complete"
 

@@ -41,7 +41,7 @@ LARGEST = 1_000_000_000
 
 _TIMEOUT = 600  # seconds, for one file with all its redirects
 _MOST_REDIRECTS = 5
-_MOST_ADDRESSES = 4  # of one host
+_MOST_ADDRESSES = 4  # IP addresses of one host that are tried
 _REDIRECTS = {301, 302, 303, 307, 308}
 _OK = 200
 _SUFFIX = re.compile(r".+\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,12}", re.ASCII)

@@ -46,8 +46,8 @@ import cog.predictor
 import cog.types
 
 _SPAN = 0.1  # seconds
-_UNBUFFERED_WRITES = 200  # in each span
-_LARGE = 2**16  # characters
+_UNBUFFERED_WRITES = 200  # writes in each span that are not joined
+_LARGE = 2**16  # characters that are not held back any longer
 _FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
 _CONTEXT_ID = "replicate-job prediction"

@@ -290,7 +290,7 @@ class _Sending(msgspec.Struct, frozen=True):
 
 
 class _Streaming(msgspec.Struct, frozen=True):
-    """Sends all events at once, except ``done``, which waits until the prediction has ended."""
+    """Sends all events without a pause, except ``done``, which waits until the prediction has ended."""
 
     replayer: Replayer
     made: Replayed
