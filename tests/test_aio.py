@@ -83,7 +83,9 @@ def test_an_exception_of_a_signal_handler_is_raised_after_the_clean_up(
         assert done == [False]
 
 
-def test_the_work_knows_that_ctrl_c_has_ended_its_wait(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_work_that_is_cancelled_by_ctrl_c_is_told_so_by_is_interrupted(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     done = []
 
     async def work() -> None:

@@ -163,7 +163,7 @@ async def test_a_name_that_is_not_text_is_an_error(api: ScriptedAPI) -> None:
     assert not api.requests
 
 
-def test_other_wrong_arguments_of_a_client_are_named(api: ScriptedAPI) -> None:
+def test_wrong_arguments_of_less_common_methods_are_named(api: ScriptedAPI) -> None:
     with Client() as client:
         handle = client.submit(MODEL, {"n": 1})
         sent = len(api.requests)

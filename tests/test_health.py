@@ -191,7 +191,7 @@ def test_the_process_counts_are_prometheus_text() -> None:
     assert (found[f"{name}_count", ()], found[f"{name}_sum", ()]) == (3, 5000.31)
 
 
-def test_older_batches_share_a_label_and_any_name_can_be_a_label() -> None:
+def test_older_batches_share_a_label_and_any_batch_name_is_a_valid_label() -> None:
     odd = 'a "b"\\\n'
     counts = [JobCount(batch, "claimed", "", 2) for batch in (odd, "old", "older")]
     found = samples("".join(of_journal(counts, {odd})))

@@ -111,7 +111,7 @@ async def test_private_outputs_can_be_allowed_where_the_api_is_elsewhere(
     assert [len(result.files) for result in results] == [1, 1, 1]
 
 
-async def test_many_aruns_work_together(api: ScriptedAPI) -> None:
+async def test_many_concurrent_aruns_succeed(api: ScriptedAPI) -> None:
     results = await asyncio.gather(*(arun("acme/private", {"n": number}) for number in range(5)))
     assert {result.input["n"] for result in results} == set(range(5))
     assert len(api.predictions) == 5

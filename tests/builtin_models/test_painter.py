@@ -115,7 +115,7 @@ def test_a_prompt_with_a_word_that_is_not_painted_becomes_a_card(
     assert said.count("\n") == 1
 
 
-def test_a_card_has_the_unpaintable_words_as_its_reason() -> None:
+def test_the_reason_for_a_card_is_the_words_that_cannot_be_painted() -> None:
     assert scene.read("An astronaut riding a unicorn by a lake").missed == ("astronaut", "riding", "unicorn")
     assert scene.read("car, lake").missed == ("car",)
     assert scene.read("stars over the sea at noon").missed == ("stars",)

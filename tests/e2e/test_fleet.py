@@ -198,10 +198,10 @@ def test_status_and_results_report_rows_that_wait_for_a_worker_without_a_token(f
     fleet.query(f"UPDATE replicate_job.batches SET api = 'https://api.replicate.com/v1' WHERE id = '{batch}'")  # noqa: S608 - ours
     away = {"REPLICATE_API_TOKEN": "", "REPLICATE_BASE_URL": "", "REPLICATE_JOB_JOURNAL": database}
     shown = fleet.command("status", batch, env=away)
-    assert "0 workers alive: what is not over waits for one, `replicate-job worker`" in shown.out.decode()
+    assert "0 workers alive: unfinished rows wait for one, `replicate-job worker`" in shown.out.decode()
     told = fleet.command("results", batch, env=away)
     assert (told.code, told.out) == (0, b"")
-    waits = "3 rows of 3 not over yet; no worker is alive: what is not over waits for one, `replicate-job worker`"
+    waits = "3 rows of 3 not over yet; no worker is alive: unfinished rows wait for one, `replicate-job worker`"
     assert told.error == waits
     following = fleet.command.start("results", batch, "--follow", env=away)
     assert following.line() == f"{waits}\n"

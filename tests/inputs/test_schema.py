@@ -119,7 +119,7 @@ def test_a_valid_input_has_no_problem(values: dict[str, Any]) -> None:
     assert check(values, FLUX) == []
 
 
-def test_every_problem_is_reported_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     names = FLUX["components"]["schemas"]["Input"]["properties"]
     problems = check({"num_outputs": 0, "guidance": 11, "nonsense": 1, "images": [1, 2]}, FLUX)
 

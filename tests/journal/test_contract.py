@@ -685,7 +685,7 @@ async def test_the_state_of_a_rate_limit_is_swapped_only_if_it_is_unchanged(plac
         assert await stranger.swap_rate(API, "create", "", "1") is None
 
 
-async def test_of_many_tasks_that_claim_a_job_at_once_one_holds_it(place: Place) -> None:
+async def test_of_many_tasks_that_claim_a_job_together_one_holds_it(place: Place) -> None:
     keys = [f"job-{number}" for number in range(20)]
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open()) for _ in range(3)]
@@ -717,7 +717,7 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_of_many_processes_that_claim_a_job_at_once_one_holds_it(place: Place) -> None:
+async def test_of_many_processes_that_claim_a_job_together_one_holds_it(place: Place) -> None:
     async with place.open() as journal:
         await journal.entries()
         command = [sys.executable, "-c", RACER, place.address]
@@ -739,7 +739,7 @@ async def test_of_many_processes_that_claim_a_job_at_once_one_holds_it(place: Pl
         assert sorted(int(number) for numbers in won for number in numbers) == list(range(30))
 
 
-async def test_many_jobs_that_adopt_at_once_get_different_predictions(place: Place, now: Any) -> None:
+async def test_many_jobs_that_adopt_together_get_different_predictions(place: Place, now: Any) -> None:
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
         claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
@@ -846,7 +846,7 @@ def sends(number: int) -> CreateRequest:
     return msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"%d"}}' % number)
 
 
-async def test_many_claims_at_once_hold_different_jobs(journal: SQLJournal) -> None:
+async def test_many_concurrent_claims_hold_different_jobs(journal: SQLJournal) -> None:
     claims = await asyncio.gather(
         *(journal.claim(f"job-{number}", API, JOB, None, request=sends(number), sent=SENT) for number in range(300))
     )
@@ -861,13 +861,13 @@ async def test_many_claims_at_once_hold_different_jobs(journal: SQLJournal) -> N
     assert [entries[held.key].prediction for held in claims] == made
 
 
-async def test_of_many_claims_on_one_key_at_once_one_holds_it(journal: SQLJournal) -> None:
+async def test_of_many_concurrent_claims_on_one_key_one_holds_it(journal: SQLJournal) -> None:
     claims = [journal.claim("job", API, JOB, None, request=REQUEST, sent=SENT) for _ in range(5)]
     outcomes = await asyncio.gather(*claims, return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Claim", *["JobHeldError"] * 4]
 
 
-async def test_of_many_jobs_answered_with_one_prediction_at_once_one_has_it(journal: SQLJournal) -> None:
+async def test_of_many_jobs_answered_together_with_one_prediction_one_has_it(journal: SQLJournal) -> None:
     claims = [await intended(journal, f"job-{number}") for number in range(5)]
     one, others = Prediction("p", "starting"), [Prediction(f"p{number}", "starting") for number in range(5)]
     both = zip(claims, [one, others[1], one, others[3], one], strict=True)

@@ -30,7 +30,7 @@ async def count(writer: SQLiteThread) -> int:
     return int(await writer.run(lambda db: db.execute("SELECT count(*) FROM uploads").fetchone()[0]))
 
 
-async def test_a_thousand_writes_at_once_share_a_few_transactions(path: Path) -> None:
+async def test_a_thousand_concurrent_writes_share_a_few_transactions(path: Path) -> None:
     writer, transactions = SQLiteThread(path, lambda _: None, every=60), []
 
     def watch(database: sqlite3.Connection) -> None:

@@ -71,7 +71,7 @@ def test_a_client_that_pipelines_too_many_requests_is_disconnected(connection: s
     assert ends(connection)
 
 
-def test_requests_sent_at_once_are_answered_one_by_one(connection: socket.socket) -> None:
+def test_pipelined_requests_are_answered_one_by_one(connection: socket.socket) -> None:
     connection.sendall((START + b"\r\n") * 50)
     answer = b""
     while answer.count(b"0 host") < 50:

@@ -142,7 +142,7 @@ async def test_an_aborted_upload_becomes_no_object(store: MemoryStore) -> None:
     assert objects(store) == {}
 
 
-async def test_more_uploads_than_allowed_at_once_take_turns(store: MemoryStore, fetch: HttpFetch) -> None:
+async def test_uploads_beyond_the_limit_of_concurrent_ones_wait(store: MemoryStore, fetch: HttpFetch) -> None:
     stores = Stores(lambda _: store)
     places = [await stores.place(BUCKET, f"{number}/{{}}".format) for number in range(AT_ONCE + 4)]
     await asyncio.gather(*(save([OutputFile((), "data:,x")], place, fetch) for place in places))
