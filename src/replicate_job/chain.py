@@ -38,8 +38,8 @@ class Step(msgspec.Struct, frozen=True):
     """One model of a chain. ``model``, ``cancel_after`` and ``allow_unknown`` are those of a ``Job``.
 
     Texts in ``input``, at any depth, are templates: ``{prompt}`` is an input of the chain, ``{draw.output[0]}`` a part
-    of what an earlier step made; ``{{`` and ``}}`` are braces. A text that is one field alone is that value, of
-    whatever type, and so is a ``Ref``.
+    of an earlier step's output; ``{{`` and ``}}`` are braces. A text that is one field alone is that value, of whatever
+    type, and so is a ``Ref``.
 
     With ``for_each``, a list that an earlier step made (``{draw.output}``), the step runs once for each of its at most
     ``MOST`` elements: ``{each}`` in its input is the element, ``{each.name}`` or ``{each[0]}`` a part of it. Its output

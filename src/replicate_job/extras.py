@@ -10,7 +10,7 @@ _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*")
 
 
 def advice(extra: str) -> str:
-    """The command that installs what this environment lacks of an extra: ``pip install 'starlette>=1'``."""
+    """The command that installs the missing packages of an extra: ``pip install 'starlette>=1'``."""
     wanted = _packages(extra)
     if not wanted:  # the program runs from a folder, and is not installed
         return f"install the extra {extra!r} of replicate-job"

@@ -318,7 +318,7 @@ def _lag(_: CallbackOptions) -> Iterable[Observation]:
 
 
 def flush() -> None:
-    """Export what the SDK holds, within some seconds. Without an SDK there is nothing to export."""
+    """Export the data that the SDK holds, within some seconds. Without an SDK there is nothing to export."""
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         with suppress(Exception):  # the exporter has logged its error, which must not change the command's exit code
             getattr(provider, "force_flush", _nothing)(_FLUSH)

@@ -56,7 +56,7 @@ class Counts:
 
     @property
     def lag(self) -> float | None:
-        """The greatest age, in seconds, of what is known of running predictions. None if nothing is polled."""
+        """The greatest age, in seconds, of the known states of running predictions. None if nothing is polled."""
         rounds = list(self._rounds.values())
         return now() - min(rounds) if rounds else None
 

@@ -112,7 +112,7 @@ def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:
 def test_submitting_a_batch_says_if_no_worker_is_alive(fleet: Fleet) -> None:
     (fleet.command.folder / "one.jsonl").write_text('{"prompt": "a"}\n', encoding="utf-8")
     words = ["batch", SDXL, "one.jsonl", "--fleet", "--no-save"]
-    waits = "no worker is alive: what is not over waits for one, `replicate-job worker`"
+    waits = "no worker is alive: unfinished rows wait for one, `replicate-job worker`"
     assert fleet.command(*words, "--detach").error == waits
     assert fleet.command(*words, "--detach", "--quiet").err == ""
     following = fleet.command.start(*words)

@@ -106,7 +106,7 @@ class RateState(msgspec.Struct):
         return msgspec.structs.replace(self, struck=struck, **times)
 
     def without_lessons(self) -> RateState:
-        """The state with the slots that were given, but without what was learned from responses."""
+        """The state with the slots that were given, but without the lessons from responses."""
         given = {name: getattr(self, name) for name in ("next", "number", "heard", "counted", "began")}
         return RateState(**given)
 

@@ -65,7 +65,7 @@ class _Queue:
 
 
 class SharedLimit:
-    """An account's rate limit as this process knows it: reserved slots, and what was learned. No I/O.
+    """An account's rate limit as this process knows it: the reserved slots, and the lessons from responses. No I/O.
 
     Every method may be called from any thread.
     """

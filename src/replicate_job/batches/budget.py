@@ -375,7 +375,7 @@ class Budget:
         self._changed.set()
 
     async def fail(self, key: str, context: Context) -> None:
-        """The row's job failed. Release what was set aside, if the row certainly has no prediction."""
+        """The row's job failed. Release the amount that was set aside, if the row certainly has no prediction."""
         if not self._limits:
             return
         self._live.discard(key)

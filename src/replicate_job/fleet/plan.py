@@ -1,4 +1,4 @@
-"""What a batch of a fleet does for a row besides its first job. The plan is stored for all workers."""
+"""What a fleet does for a row after its first job. The plan of a batch is stored for all workers."""
 
 from __future__ import annotations
 

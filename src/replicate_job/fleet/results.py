@@ -53,7 +53,9 @@ async def results(
 
 
 async def _is_at_rest(tables: FleetTables, batch: FleetBatch) -> bool:
-    current = await tables.batch(batch.number)  # before the rows: what is stopped now begins no more of them
+    current = await tables.batch(
+        batch.number
+    )  # read before the rows: a batch that is stopped now begins no more of them
     counts = await tables.counts(batch.number)
     if current is None or is_over(counts):
         return True

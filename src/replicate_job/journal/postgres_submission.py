@@ -54,7 +54,7 @@ class NewRow(msgspec.Struct, frozen=True):
 
 
 class BatchFacts(msgspec.Struct, frozen=True):
-    """What is stored of a batch besides its rows. ``model`` and ``plan`` are for the workers.
+    """The stored facts of a batch, without its rows. ``model`` and ``plan`` are for the workers.
 
     ``rate`` is in create requests a second, None for no limit. ``depot`` is the place of the rows' input files, None if
     they have none. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which jobs follow a

@@ -111,9 +111,9 @@ class Journal(Protocol):
         ``unanswered`` is a moment by which the request had ended. The first one is stored, for rivals to see.
 
         Predictions of other jobs are skipped. The rest is unclear in four cases: there are more predictions than jobs
-        with an equal request and no prediction; one of these jobs differs in what the list does not show; there is such
-        a job, and the list may be another account's (``is_own_list``); or only ``almost`` matching predictions remain,
-        which may be another job's.
+        with an equal request and no prediction; one of these jobs differs in a part that the list does not show; there
+        is such a job, and the list may be another account's (``is_own_list``); or only ``almost`` matching predictions
+        remain, which may be another job's.
         """
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:

@@ -37,7 +37,7 @@ class Known(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """What to do with a response.
 
-    ``restart``: its body is the whole file. ``append``: its body continues what was saved. ``done``: the file is
+    ``restart``: its body is the whole file. ``append``: its body continues the saved bytes. ``done``: the file is
     complete. ``again``: send another request, after ``after`` seconds if the server names a wait, and from the start if
     ``anew``. ``expired``: the file is deleted. ``refused``: another request would not help. ``end`` is the size in
     bytes after this body, None if the response does not say.

@@ -17,7 +17,7 @@ class Charge(msgspec.Struct, frozen=True):
     """The cost of one or more predictions, in USD. An estimate, since the API returns no prices.
 
     ``source`` and ``date`` are those of the price; ``source`` is None for a sum of charges from different sources.
-    ``excludes`` names what is billed besides; empty for nothing.
+    ``excludes`` names other billed items; empty if there are none.
     """
 
     cost: Decimal

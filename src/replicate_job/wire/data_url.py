@@ -54,7 +54,7 @@ def decode(url: str) -> tuple[str, bytes]:
 def read_blocks(url: str, block: int = _BLOCK) -> tuple[str, Iterator[bytes]]:
     """Return the media type (lower case, without parameters), and the content in blocks.
 
-    ``block`` characters of the URL are decoded at a time. What models really write is accepted: base64 with line
+    ``block`` characters of the URL are decoded at a time. Deviations that models write are accepted: base64 with line
     breaks, with percent escapes, in the URL-safe alphabet, or without padding. Raises ValueError for a text that is no
     data URL. Reading the blocks raises ValueError for base64 with an invalid character or a wrong length.
     """

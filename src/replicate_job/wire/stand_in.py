@@ -28,7 +28,7 @@ def notices(logs: str | None) -> list[str]:
 
 
 def stand_in(logs: str | None) -> str:
-    """What the log says of a stand-in, as ``not FLUX; not painted: car``. Empty if the real model ran."""
+    """The log's description of a stand-in, as ``not FLUX; not painted: car``. Empty if the real model ran."""
     what, left_out = "", []
     for line in _lines(logs):
         if line.startswith(LEFT_OUT):

@@ -25,7 +25,7 @@ _Point = tuple[float, float]
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """``note`` says what the vertical axis counts; ``legend`` maps the CSS classes of the curves to names."""
+    """``note`` describes the vertical axis; ``legend`` maps the CSS classes of the curves to names."""
 
     title: str
     note: str

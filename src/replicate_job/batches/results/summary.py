@@ -56,12 +56,12 @@ class StandIns:
 class Summary:
     """Counts any number of results in a fixed amount of memory.
 
-    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``cost`` is in USD, of the ``priced``
-    rows; ``excludes`` says what is billed besides. ``files`` counts the saved files; ``size`` is
-    the bytes of those that are still on the disk. ``first`` is when the first prediction was created, ``last`` when the
-    last one ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in
-    answered. ``retried`` counts the rows with ``earlier`` attempts, whose times are included. ``reused`` counts the
-    rows without a prediction of their own, which add no times.
+    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``cost`` is in USD, of the ``priced`` rows;
+    ``excludes`` names other billed items. ``files`` counts the saved files; ``size`` is the bytes of those that are
+    still on the disk. ``first`` is when the first prediction was created, ``last`` when the last one ended, and
+    ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in answered. ``retried``
+    counts the rows with ``earlier`` attempts, whose times are included. ``reused`` counts the rows without a prediction
+    of their own, which add no times.
     """
 
     def __init__(self) -> None:

@@ -140,7 +140,7 @@ def _categories(schema: pa.Schema) -> tuple[str, ...]:
 def _check_pages(file: io.BufferedReader, columns: list[Any], categories: tuple[str, ...]) -> tuple[int, str]:
     """The bytes that a row may take of pages whose bytes rows share, and the problem of a page that is too large.
 
-    It reads the headers of all pages: what the file's metadata says of a column as a whole may be wrong.
+    It reads the headers of all pages: the file's metadata about a column may be wrong.
     """
     shared = 0
     for column in columns:

@@ -287,7 +287,7 @@ class _Build:
             await asyncio.to_thread(self._clear)
 
     async def _run_command(self, command: Command, environment: dict[str, str]) -> bool:
-        """Run a command. Returns False if it failed. What it could not do is noted."""
+        """Run a command. Returns False if it failed. Its skipped steps are noted."""
         shown = f"build.run: {commands.bare(command)}"
         if secrets := commands.secrets(command):
             self._notes.append(f"{shown}: without its secrets ({', '.join(secrets)})")
