@@ -83,7 +83,7 @@ def test_an_exception_of_a_signal_handler_is_raised_after_the_clean_up(
         assert done == [False]
 
 
-def test_work_that_is_cancelled_by_ctrl_c_is_told_so_by_is_interrupted(
+def test_is_interrupted_is_true_in_work_that_ctrl_c_cancels(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     done = []

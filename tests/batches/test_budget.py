@@ -238,7 +238,7 @@ async def test_a_fallback_counts_with_its_own_price(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("table", "spent"), [(f'[models]\n"{FALLBACK}" = "0.03/run"', "$0.06"), ("", "$0.02")], ids=["known", "unknown"]
 )
-async def test_predictions_of_a_model_that_the_batch_had_before_cost_what_the_tables_say(
+async def test_predictions_of_a_model_of_an_earlier_run_have_its_price_in_the_tables(
     table: str, spent: str, connect: Connect
 ) -> None:
     """If the tables lack the model, its predictions count like those of the batch's own model."""

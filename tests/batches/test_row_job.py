@@ -106,7 +106,7 @@ def test_an_input_that_does_not_fit_the_model_is_checked_before_anything_is_sent
     assert make(Job("acme/model"), schema=None).check(item) == ""
 
 
-def test_a_file_is_an_input() -> None:
+def test_a_row_can_have_a_file_as_an_input() -> None:
     item = make(schema=None).make(Row(2, {"image": Path("a.png")}))
     assert item.name.startswith("2-")
     assert item.job.input_data["image"] == Path("a.png")

@@ -278,7 +278,7 @@ async def test_a_bad_row_is_an_error_of_its_line_and_costs_no_request(api: Scrip
     assert (drive.tally.wrong, drive.tally.succeeded) == (4, 1)
 
 
-async def test_a_check_counts_what_would_run_and_creates_nothing(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_check_counts_the_predictions_of_a_run_and_creates_nothing(api: ScriptedAPI, connect: Connect) -> None:
     given = [Row(1, {"text": "a"}), Row(2, {"n": 1}), Row(3, {"text": "b"})]
     async with connect(api) as context:
         await run(make(context, resolved=STRICT), given[:1])

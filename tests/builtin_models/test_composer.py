@@ -111,7 +111,7 @@ def told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return played, missed
 
 
-def test_played_and_missed_words_of_a_prompt_are_told_apart() -> None:
+def test_played_and_missed_words_of_a_prompt_are_listed_separately() -> None:
     assert told("An astronaut singing sad opera over a fast waltz with drums in D minor") == (
         ("sad", "fast", "waltz", "in", "d", "minor"), ("astronaut", "singing", "opera", "drums"))  # fmt: skip
 

@@ -155,7 +155,7 @@ def test_words_match_as_whole_words_and_in_the_plural() -> None:
         ("a serene forest", "forest", "serene"),
     ],
 )
-def test_words_that_say_how_and_not_what_make_no_card_and_are_all_logged_as_not_painted(
+def test_words_about_style_make_no_card_and_are_all_logged_as_not_painted(
     prompt: str, painted: str, left_out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studio.describe(scene.read(prompt))

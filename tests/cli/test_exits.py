@@ -38,7 +38,7 @@ def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
     assert exit_code(error) == code
 
 
-def test_every_exception_class_of_ours_is_explained_by_its_message() -> None:
+def test_every_exception_class_of_the_package_is_explained_by_its_message() -> None:
     kinds = [
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)

@@ -283,7 +283,7 @@ def test_the_error_of_a_plain_path_says_how_to_send_a_file(command: Command) -> 
 
 
 @pytest.mark.parametrize("words", [[], ["-v"]])
-def test_only_a_narrow_terminal_cuts_messages_and_verbose_does_not(command: Command, words: list[str]) -> None:
+def test_a_narrow_terminal_cuts_messages_unless_verbose_is_given(command: Command, words: list[str]) -> None:
     write(command, "rows.csv", "prompt,aspect_ratio\nx,17:9\ny,18:9\n")
     call = ["batch", FLUX, "rows.csv", "--results", "results.jsonl", "--dry-run", *words]
 

@@ -44,7 +44,7 @@ def answer(api: ScriptedAPI, **metrics: float) -> None:
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=script)
 
 
-def test_records_and_the_summary_say_what_it_cost(api: ScriptedAPI, command: Command) -> None:
+def test_the_records_and_the_summary_of_a_batch_have_its_costs(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=2)
     texts(command, 3)
     outcome = batch(command, "--price", "gpu-l40s")

@@ -134,7 +134,7 @@ def test_invalid_headers_from_python_are_an_error_without_their_values(wrong: An
     assert "secret" not in str(caught.value)
 
 
-def test_cloudflares_gateway_is_told_not_to_retry_or_cache(
+def test_headers_turn_off_retries_and_caches_of_cloudflares_gateway(
     api: ScriptedAPI, command: Command, gateway: Gateway
 ) -> None:
     """A create request that a gateway retries is paid for again. A cached list hides new predictions."""

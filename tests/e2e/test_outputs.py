@@ -66,7 +66,7 @@ def test_a_file_without_an_extension_gets_it_from_its_media_type(api: ScriptedAP
     assert [Path(name).suffix for name in response["files"]] == list(kinds.values())
 
 
-def test_a_files_suffix_says_what_its_bytes_are(api: ScriptedAPI, command: Command) -> None:
+def test_the_suffix_of_a_file_follows_its_first_bytes(api: ScriptedAPI, command: Command) -> None:
     files = [
         OutputFile(content=b"\xff\xd8\xff\xe0", name="out.png", content_type="image/png"),
         OutputFile(content=b"PK\x03\x04", name="out.npz", content_type="application/zip"),

@@ -87,7 +87,7 @@ def test_an_interrupted_recording_leaves_the_earlier_one_and_no_process(command:
     assert (command.folder / "hello.json").read_bytes() == earlier
 
 
-def test_a_replay_without_a_command_answers_until_it_is_told_to_end(command: Command) -> None:
+def test_a_replay_without_a_command_answers_until_a_signal_ends_it(command: Command) -> None:
     command("record", "hello.json", "--", *PAINT)
     serving = command.start("replay", "hello.json", env=OFFLINE)
     base_url = serving.line().split("REPLICATE_BASE_URL=")[1].split()[0]

@@ -137,7 +137,7 @@ def test_every_problem_of_an_input_is_in_one_error_and_nothing_is_created(api: S
     assert not api.predictions
 
 
-def test_allow_unknown_sends_what_the_schema_lacks(api: ScriptedAPI, command: Command) -> None:
+def test_allow_unknown_sends_inputs_that_the_schema_lacks(api: ScriptedAPI, command: Command) -> None:
     assert command("run", HELLO, "text=you", "mood=3").code == 2
     assert command("run", HELLO, "text=you", "mood=3", "--allow-unknown").code == 0
     assert sent(api)["input"] == {"text": "you", "mood": 3}

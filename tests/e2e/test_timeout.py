@@ -18,7 +18,9 @@ HELLO = "replicate/hello-world"
 ENDLESS = Script(duration=math.inf, output="done")
 
 
-def test_run_prints_what_it_saw_last_and_the_same_key_finishes_it(api: ScriptedAPI, command: Command) -> None:
+def test_after_a_timeout_run_prints_the_last_state_and_the_same_key_finishes_the_job(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(ENDLESS)
     outcome = command("run", HELLO, "text=x", "--key", "k", "--timeout", "3s")
     (prediction,) = api.predictions

@@ -943,7 +943,9 @@ async def test_a_scan_of_a_batch_gives_its_rows_only(journal: SQLJournal, monkey
     assert [entry.key async for some in journal.scan(batch="none") for entry in some] == []
 
 
-async def test_jobs_and_rows_are_scanned_since_a_time(journal: SQLJournal, now: Any, monkeypatch: Any) -> None:
+async def test_a_scan_since_a_time_gives_jobs_and_rows_claimed_after_it(
+    journal: SQLJournal, now: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("replicate_job.journal.sql.LOOKED_UP", 2)
     for number in range(7):
         await journal.claim(f"k{number}", API, JOB, None, batch="b" if number % 2 else None)
@@ -976,7 +978,7 @@ async def success(journal: SQLJournal, key: str, request: CreateRequest, now: An
 
 
 async def test_stored_successes_of_a_request_are_found_newest_first(journal: SQLJournal, now: Any) -> None:
-    """Even as the first use of the journal: it reads the key for the fingerprints."""
+    """The first use of the journal reads its key for fingerprints first."""
     assert await journal.successes(API, [REQUEST], 0) == [[]]
     for key in ("one", "two"):
         await success(journal, key, REQUEST, now)

@@ -61,7 +61,7 @@ def spent(api: ScriptedAPI) -> float:
 
 
 @pytest.mark.long
-def test_a_chain_costs_what_its_steps_cost_and_nothing_is_created_beyond_the_limit(api: ScriptedAPI) -> None:
+def test_a_chain_costs_the_sum_of_its_steps_and_nothing_is_created_beyond_the_limit(api: ScriptedAPI) -> None:
     results = run(CHAIN, 30, max_cost=0.305, price=PRICES)
     assert 0.28 < spent(api) <= 0.305
     assert {str(result.cost) for result in results} <= {"0.03"}

@@ -258,7 +258,7 @@ def test_rows_whose_data_was_pruned_cost_nothing_again(api: ScriptedAPI, tmp_pat
 
 
 @pytest.mark.long
-def test_a_chain_costs_what_its_steps_and_their_earlier_attempts_cost(
+def test_the_cost_of_a_chain_includes_the_earlier_attempts_of_its_steps(
     api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prices = tmp_path / "prices.toml"

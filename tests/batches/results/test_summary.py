@@ -49,7 +49,7 @@ def test_a_summary_is_a_few_lines(make: Make, tmp_path: Path) -> None:
     ]
 
 
-def test_the_cost_line_has_the_sum_the_number_of_rows_and_what_is_excluded(make: Make) -> None:
+def test_the_cost_line_has_the_sum_the_number_of_rows_and_the_exclusions(make: Make) -> None:
     known = [make(line, price=Charge(Decimal("0.1"), "table")) for line in (1, 2, 3)]
     assert ", about $0.30, no files" in summed(known).lines()[0]
     idle = make(4, price=Charge(Decimal("0.7"), "learned", excludes="idle time"))

@@ -243,7 +243,7 @@ def test_a_header_without_usable_names_is_refused_at_once(tmp_path: Path, conten
 
 
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1)), max_size=5))
-def test_what_the_csv_module_writes_is_read_back(
+def test_rows_written_by_the_csv_module_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
 ) -> None:
     rows = [(left.replace("\0", ""), right.replace("\0", "0")) for left, right in rows]

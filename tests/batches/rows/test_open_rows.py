@@ -57,7 +57,7 @@ def test_an_unknown_suffix_is_refused_with_advice(tmp_path: Path, name: str, adv
         ("a.csv", b"x\n", ReadOptions(header=("a",))),
     ],
 )
-def test_options_override_what_the_name_of_a_file_stands_for(
+def test_options_override_the_format_of_the_files_name(
     tmp_path: Path, name: str, content: bytes, options: ReadOptions
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -171,7 +171,7 @@ def test_a_path_that_is_not_a_readable_file_is_refused_at_once(tmp_path: Path, s
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").touch(mode=0o000)
 
     with pytest.raises(JobError, match="permission denied"):

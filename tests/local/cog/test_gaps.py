@@ -118,7 +118,7 @@ LEAVER = """
 """
 
 
-async def test_a_setup_that_exits_keeps_what_it_printed(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_the_output_of_a_setup_that_exits_is_in_the_log(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(LEAVER, CONFIG)
     async with bench() as engine:
         run = await engine.run()
