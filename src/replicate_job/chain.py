@@ -150,7 +150,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _references(self) -> dict[str, dict[str, Reference]]:
-        """The references in the fields of each step. Reading the steps' inputs fills it."""
+        """The references in the fields of each step. They are collected while the steps' inputs are read."""
         return {step.name: {} for step in self.steps}
 
     @property

@@ -79,7 +79,7 @@ def test_a_batch_that_loses_its_power_again_and_again_pays_no_row_twice(api: Scr
 
 
 @pytest.mark.replicate_api(script=Script(output="done"))
-def test_a_call_that_has_returned_and_loses_its_power_at_once_is_looked_up(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_whose_call_returned_just_before_a_power_cut_is_looked_up(api: ScriptedAPI, command: Command) -> None:
     synced = command.folder / "synced"
     words = [sys.executable, "-c", CALL]
     process = command.execute(words, env={"PYTHONPATH": str(NOTES), "SYNCED": str(synced)})

@@ -73,7 +73,7 @@ def test_a_body_that_is_no_json_object_is_400(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("named", ["me/model", VERSION, f"me/model:{VERSION}"])
-def test_a_version_may_be_a_model_an_id_or_both(named: str) -> None:
+def test_the_field_version_may_hold_a_model_an_id_or_both(named: str) -> None:
     assert str(read_version(named)) == named
 
 
