@@ -101,7 +101,10 @@ class _Faults(click.ParamType["Faults | None"]):
 )
 @click.option("--idle", default="10m", type=_Seconds(), help="Stop a model after this long without use; default 10m.")
 @click.option(
-    "--max-models", default=4, type=click.IntRange(1, MOST), help="The most models that run at the same time; default 4."
+    "--max-models",
+    default=4,
+    type=click.IntRange(1, MOST),
+    help="The most models that run at the same time; default 4.",
 )
 @click.option("--memory", type=_Bytes(), help="The most memory of a model: 800m, 4g; default 3/4 of the machine's.")
 @click.option(

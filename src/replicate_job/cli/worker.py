@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     ),
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1, MOST), metavar="N", help="How many tasks of 20 rows run at the same time; default 6."
+    "--concurrency",
+    type=click.IntRange(1, MOST),
+    metavar="N",
+    help="How many tasks of 20 rows run at the same time; default 6.",
 )
 @click.option("--check", is_flag=True, help="Only check for a live worker on this host: exit code 0, else 1 or 3.")
 @health_port
