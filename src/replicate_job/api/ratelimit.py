@@ -160,7 +160,8 @@ class RateLimit:
         """Give the next request its slot."""
         if now - self.state.next > _IDLE:
             self.state.counted, self.state.began = self.state.number, now
-        gap = 1 / self.pace if self.pace else 0.0
+        pace = self.pace
+        gap = 1 / pace if pace else 0.0
         self.state.next = max(self.state.next, now - (self.state.burst - 1) * gap) + gap
         if self.state.refusals > 1:  # One request at a time finds out whether the limit is still used up.
             self.state.next = max(self.state.next, now + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -174,9 +174,11 @@ class Transport:
         async with exchange as response:
             payload, cut = await self._read(response)
         quota = None
-        with suppress(ValueError):  # a header that cannot be decoded
+        try:
             self._note_date(response.get_header("date"))
             quota = read_quota(response.get_header("ratelimit-remaining"), response.get_header("ratelimit-reset"))
+        except ValueError:  # a header that cannot be decoded
+            pass
         headers = read_headers(response) if response.status >= FAULTY else {}
         return Response(response.status, headers, payload, cut, quota)
 

@@ -327,8 +327,9 @@ class Budget:
 
     def reading(self, *, goes_on: bool) -> None:
         """Note whether rows are still being read: later rows may have unfinished jobs of earlier runs."""
-        self._is_reading = goes_on
-        self._changed.set()
+        if goes_on != self._is_reading:
+            self._is_reading = goes_on
+            self._changed.set()
 
     @property
     def _awaits_rows(self) -> bool:
@@ -370,9 +371,10 @@ class Budget:
 
     def settle(self, key: str, result: Result) -> None:
         """Count the cost of the row's ended prediction. If it is not known, the amount stays set aside."""
-        self._live.discard(key)
-        self._spend(key, result)
-        self._changed.set()
+        if self._limits:
+            self._live.discard(key)
+            self._spend(key, result)
+            self._changed.set()
 
     async def fail(self, key: str, context: Context) -> None:
         """The row's job failed. Release the amount that was set aside, if the row certainly has no prediction."""

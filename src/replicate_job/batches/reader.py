@@ -71,7 +71,8 @@ class _Reader(Generic[T]):
         try:
             for row in self._rows:
                 with self._taken:
-                    self._taken.wait_for(lambda: self._has_room() or self._stopped)
+                    while not (self._has_room() or self._stopped):
+                        self._taken.wait()
                     if self._stopped:
                         return
                     self._chunk.append(row)

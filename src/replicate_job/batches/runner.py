@@ -22,6 +22,7 @@ from replicate_job.batches.prices import advise, check_said, learn, price_of, wi
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rate_queue import RateQueue
 from replicate_job.batches.reader import AHEAD, LineSet, read_ahead
+from replicate_job.batches.result_queue import ResultQueue
 from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input, is_of_row
 from replicate_job.batches.rows.row import Row
 from replicate_job.batches.spec import Batch, OtherModel
@@ -130,13 +131,13 @@ class BatchRunner:
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
         self._replayed, self._began = LineSet(), context.clock.time()
-        self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
+        self._results = ResultQueue(UNTAKEN)
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._by_name: dict[str, asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
-        self._is_finished = self._is_named = False
+        self._is_named = False
         self.estimates: dict[str, Estimate] = {}
         self.advice = ""
         self._background = Background(self._fail)
@@ -379,9 +380,9 @@ class BatchRunner:
         await self._open_budget()
         self._background.start(self._tick())
         work = self._background.start(self._work(rows))
-        work.add_done_callback(self._finish)
+        work.add_done_callback(lambda _: self._results.end())
         try:
-            while results := await self._take():
+            while results := await self._results.take():
                 yield results
             if self._fault:
                 raise self._fault
@@ -461,22 +462,6 @@ class BatchRunner:
     def prices(self) -> dict[str, Price]:
         """The known prices of the batch's models, by the models' names."""
         return {name: price for name, price in self._prices.items() if price}
-
-    async def _take(self) -> list[Result]:
-        """All results that are ready, at least one; an empty list at the end."""
-        taken: list[Result] = []
-        while not taken or not self._results.empty():
-            if self._is_finished and self._results.empty():
-                break
-            if result := self._results.get_nowait() if taken else await self._results.get():
-                taken.append(result)
-        return taken
-
-    def _finish(self, _: asyncio.Task[None]) -> None:
-        """Wake ``_take`` at the end of the work."""
-        self._is_finished = True
-        with suppress(asyncio.QueueFull):  # then ``_take`` is not waiting, and sees the end after the results
-            self._results.put_nowait(None)
 
     def _fail(self, error: BaseException) -> None:
         """End the batch after an error that all rows share."""

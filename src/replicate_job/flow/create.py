@@ -230,15 +230,12 @@ class _Tries:
         """Report a created prediction to the telemetry. ``blocking``: its create request was kept open."""
         context = self._context
         context.telemetry.created(created.id, context.clock.now() - created.sent_at, blocking=blocking)
-        self._note(self._failures + 1)
+        self._note(made=1)
         return created
 
-    @property
-    def _failures(self) -> int:
-        return self._unsent + self._throttles + self._sends
-
-    def _note(self, sent: int) -> None:
-        self._context.telemetry.tried(sent, self._throttles)
+    def _note(self, made: int = 0) -> None:
+        failures = self._unsent + self._throttles + self._sends
+        self._context.telemetry.tried(failures + made, self._throttles)
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
         """Wait after a create request that certainly created nothing."""
@@ -246,7 +243,7 @@ class _Tries:
         if isinstance(error, RateLimitError):
             delay = max(backoff(self._throttles), error.retry_after or 0)
             self._throttles += 1
-            self._note(self._failures)
+            self._note()
             self._throttled += delay
             if self._throttled > retry_policy.throttle:
                 limit = f"asked to wait {delay:.3g} s more, and {retry_policy.throttle:g} s in all is the limit"
@@ -254,7 +251,7 @@ class _Tries:
         else:
             delay = backoff(self._unsent)
             self._unsent += 1
-            self._note(self._failures)
+            self._note()
             if isinstance(error, CertificateError):
                 await self.give_up(error, f"{error}; nothing was created")
             if self._unsent >= retry_policy.connects:
@@ -271,7 +268,7 @@ class _Tries:
         adopt each other's predictions, but no job gets the same foreign id twice from a correct API.
         """
         self._sends += 1
-        self._note(self._failures)
+        self._note()
         is_last = self._sends >= self._context.retry_policy.sends
         if foreign and (is_last or foreign in self._foreign):
             reason = "the API answers each create with a prediction of another job"
