@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -49,23 +49,6 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
         return max(0.0, clock.now() - self.since) if self.boot and self.boot == clock.boot else None
 
 
-class SystemClock:
-    """The operating system's clocks: ``CLOCK_BOOTTIME`` if it exists."""
-
-    @property
-    def boot(self) -> str:
-        return _boot()
-
-    def time(self) -> float:
-        return time.time()
-
-    def now(self) -> float:
-        return _since_boot()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
 if sys.platform == "linux":
     _since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
@@ -93,3 +76,17 @@ else:
         except (AttributeError, OSError, TypeError):  # no such function outside macOS and the BSDs
             return ""
         return "" if failed else uuid.value.decode("ascii", "replace")
+
+
+class SystemClock:
+    """The operating system's clocks: ``CLOCK_BOOTTIME`` if it exists."""
+
+    time = staticmethod(time.time)
+    now = staticmethod(_since_boot)
+
+    @cached_property
+    def boot(self) -> str:
+        return _boot()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

@@ -135,9 +135,9 @@ class SharedLimit:
 
     def take_now(self, now: float) -> Slot | None:
         """A slot that may be used now: without a limit, or a reserved one if no task waits for it. Else None."""
-        if slot := self.take_free(now):
-            return slot
         with self._lock:
+            if self._limit.pace is None:
+                return self._limit.take(now)
             is_due = not self._queues and self._block and self._block[0].sent <= now
         return self.take_reserved(now) if is_due else None
 
