@@ -28,7 +28,7 @@ GROUP = 98
 """The most predictions that one request asks for, with others in its time span. A page has 100."""
 SINGLY = 2
 """The most waiting predictions that are polled one by one, without the list."""
-PAD = timedelta(milliseconds=2)
+PAD = timedelta(milliseconds=1)
 """Seconds by which a request's span is wider at each end, because it is not documented whether the ends belong to
 it."""
 MISSES = 3
