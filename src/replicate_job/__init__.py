@@ -1,9 +1,9 @@
 """Run AI models on Replicate as jobs that finish: created once, waited for to their true end, outputs kept.
 
-An application holds an ``AsyncClient``, or a ``Client``, which blocks. ``run(model, input)`` blocks, ``arun`` is its
-coroutine, ``stream`` and ``astream`` yield text as it comes, ``batch`` yields the results of many inputs, in a ``for``
-or an ``async for``: each opens a client for one call. A ``Job`` comes from ``load_job("run.xs")`` or is made by hand; a
-``Result`` comes back. Errors are in ``replicate_job.errors``.
+An application keeps an ``AsyncClient`` or a blocking ``Client`` open. The functions open a client for one call:
+``run(model, input)`` blocks, ``arun`` is its coroutine, ``stream`` and ``astream`` yield text as it comes, ``batch``
+yields the results of many inputs, in a ``for`` or an ``async for``. They take a model's name or a ``Job``, which
+``load_job("run.xs")`` reads from a file. The outcome is a ``Result``. Errors are in ``replicate_job.errors``.
 """
 
 from __future__ import annotations

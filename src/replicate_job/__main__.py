@@ -1,4 +1,4 @@
-"""``python -m replicate_job``: the command line without its script, which may not be on the path."""
+"""``python -m replicate_job``: runs the command line where the script ``replicate-job`` is not on the path."""
 
 from __future__ import annotations
 

@@ -16,15 +16,15 @@ _LINKS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
 _METADATA = ip_address("fd00:ec2::254")
 _TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: the last 32 bits are an IPv4 address
 _UNICAST = ip_network("2000::/3")  # all public unicast addresses of IPv6
-# Networks that the library of some supported Python takes for public: protocol assignments, the host of Azure's
-# machines, tunnels (Teredo is in the first, 6to4 is the second), and documentation.
+# Networks that ``ipaddress`` of some supported Python version reports as public: protocol assignments, the host of
+# Azure's machines, tunnels (Teredo is in the first, 6to4 is the second), and documentation.
 _NOT_PUBLIC = tuple(
     map(ip_network, ("192.0.0.0/24", "168.63.129.16/32", "2001::/23", "2002::/16", "2001:db8::/32", "3fff::/20"))
 )
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is a public unicast one. For an embedded IPv4 address, that address decides."""
+    """Whether the address is public and unicast. If an IPv6 address embeds an IPv4 address, the latter decides."""
     address = _plain(address)
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
@@ -64,12 +64,12 @@ def _is_link(address: Address) -> bool:
 
 
 def is_elsewhere(address: Address) -> bool:
-    """Whether it is public and not this machine's. Traffic to the machine's own address may bypass the firewall."""
+    """Whether the address is public and another machine's. Traffic to this machine's own may bypass the firewall."""
     return is_public(address) and not is_own(address)
 
 
 def is_own(address: Address) -> bool:
-    """Whether this machine has the address: it would then send to it from the same address. Nothing is sent."""
+    """Whether the address is this machine's. The system then chooses it as the source address too. Nothing is sent."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -80,7 +80,7 @@ def is_own(address: Address) -> bool:
 
 
 async def lookup(host: str) -> list[Address]:
-    """The addresses of a host in the system's order. An address is returned as it is. Raises OSError if none."""
+    """The addresses of a host in the system's order. A host that is an address is returned. Raises OSError if none."""
     try:
         return [ip_address(host.strip("[]"))]
     except ValueError:

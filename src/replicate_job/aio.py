@@ -69,7 +69,7 @@ class LoopThread:
         self._waiters: set[_Waiter] = set()
         self._closings: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        _running.add(self)  # before the check, so that the exit finds every thread that passes it
+        _running.add(self)  # before the check: the exit then finds every thread that passes the check
         if _is_exiting and threading.current_thread() is not threading.main_thread():
             self._loop.close()
             self._set_ended()
@@ -98,16 +98,16 @@ class LoopThread:
     def end(self, until: float) -> None:
         """End the thread as ``close`` does, but wait at most until that moment of the monotonic clock.
 
-        Errors of the clean-up are not written: at the interpreter's end there are no threads left for a part of it.
+        Errors of the clean-up are not logged: at the interpreter's end it can start no more threads, and may fail.
         """
         if self._owner.is_here:
-            with suppress(RuntimeError):  # it has ended by itself
+            with suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._loop.set_exception_handler, lambda *_: None)
                 self._loop.call_soon_threadsafe(self._stop)
             self._ended.wait(until)
 
     def run(self, work: Awaitable[_T]) -> _T:
-        """Block until the work is done. A signal handler's exception cancels it, and is raised after its clean-up.
+        """Block until the work is done. An exception from a signal handler cancels the work, and is raised afterwards.
 
         A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop, and
         ClosedError if the loop has ended. Raises ReplicateJobError in the loop's own thread, which would wait for
@@ -196,7 +196,7 @@ class LoopThread:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its exit cancels the remaining tasks
                 while not self._is_ending:
-                    with suppress(SystemExit, KeyboardInterrupt):  # the task keeps it for those that await it
+                    with suppress(SystemExit, KeyboardInterrupt):  # the task keeps it for its awaiters
                         runner.get_loop().run_forever()
         finally:
             self._set_ended()
@@ -213,7 +213,7 @@ class LoopThread:
 
 
 def _is_cut_off(task: asyncio.Task[Any]) -> bool:
-    """Whether the end of the loop has ended the task. At the interpreter's end its clean-up gets no more threads."""
+    """Whether the end of the loop has ended the task. At the interpreter's end a task's clean-up gets no threads."""
     return task.cancelled() or (_is_exiting and isinstance(task.exception(), RuntimeError))
 
 
@@ -249,19 +249,19 @@ class _Ended:
 
     def set(self) -> None:
         self.is_set = True
-        with suppress(RuntimeError):  # it was set already
+        with suppress(RuntimeError):  # the event was set already
             self._lock.release()
 
     def wait(self, until: float = math.inf) -> None:
-        """Wait for it, or until that moment of the monotonic clock."""
+        """Wait for the event, or until that moment of the monotonic clock."""
         while not self.is_set and (left := until - time.monotonic()) > 0:
             if self._lock.acquire(timeout=min(left, _HEED)):
-                self._lock.release()  # for the next waiting thread
+                self._lock.release()  # lets the next waiting thread continue
 
 
 @atexit.register
 def _end_all() -> None:
-    """End all loop threads before the interpreter ends: the calls of daemon threads are still under way.
+    """End all loop threads before the interpreter ends, because daemon threads may still wait for calls.
 
     A thread of the HTTP library that answers such a call while the interpreter ends would abort the process. The calls
     raise ClosedError, and so do later ones. Predictions run on.
@@ -303,7 +303,7 @@ def check_threads() -> None:
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> int:
-    """The index of the first finished work. The others are cancelled. Raises its exception."""
+    """The index of the work that ends first. The others are cancelled. Raises the exception of the ended work."""
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(work) for work in works]
     try:

@@ -171,9 +171,9 @@ class UncertainError(ReplicateJobError):
 
 
 class OutputError(ReplicateJobError):
-    """``result`` is the whole ``Result``, with the saved files. None if it is not known yet.
+    """``result`` is the whole ``Result``, with the saved files; None if the result is not known yet.
 
-    ``kept`` is a ``SavedFile`` for each of these files, in the order of the output.
+    ``kept`` has a ``SavedFile`` for each saved file, in the order of the output.
     """
 
     result: Any

@@ -152,7 +152,7 @@ class BatchCall:
         reader = partial(RowReader, options=self._columns)
         if isinstance(rows, str | PathLike):
             file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
-            # ``within`` lets @path name a file, which is possible only in rows from a file.
+            # ``within`` lets a value ``@path`` name a file. Only rows from a file may have such values.
             read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
             return rows_in_python(file), read, source
         if self._read_options() != ReadOptions():

@@ -71,7 +71,7 @@ class RunOptions(CallOptions, _PlanOptions, total=False):
     ``retries`` (0) is how many more attempts each model has after a failure that is one of ``retry_on``:
     ``failed``, ``interrupted``, ``empty``; all of them by default. ``fallback`` are models, by name or as a
     ``Fallback``, that get the job once its own model has given up. ``reuse`` returns an earlier success of the same
-    version and input, if it is at most this old. These four are for ``run`` and ``batch``.
+    version and input, unless it is older than this timedelta. These four are for ``run`` and ``batch``.
     ``retry_failed`` is for a ``Chain`` with a key: a step whose prediction failed gets a new one.
     The other options replace the job's own, and are described with ``Job``.
     """
@@ -84,25 +84,24 @@ class RunOptions(CallOptions, _PlanOptions, total=False):
 
 
 class OneShotOptions(RunOptions, ClientOptions, total=False):
-    """What ``run``, ``arun``, ``stream`` and ``astream`` take: a client's options and a call's."""
+    """The options of ``run``, ``arun``, ``stream`` and ``astream``: a client's and a call's."""
 
 
 class BatchOptions(CallOptions, _PlanOptions, total=False):
-    """What ``batch`` takes besides the job and its rows.
+    """The options of ``batch`` besides the job and its rows.
 
-    ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
-    other rows start a new batch. ``id`` is the column that names a row, so that rows may come in another order.
-    ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
-    ``set`` maps an input to a template of columns (``{"prompt": "{subject}, {style}"}``). ``grid`` maps a name to its
-    values: every row runs with every combination, and for each of ``models`` besides the job's.
-    ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
-    they are not recognised; see ``replicate-job batch --help``.
-    ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
-    is the most predictions that run at the same time. ``limit`` is the most rows.
-    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
-    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models): see
-    ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The others are those of
-    ``RunOptions``.
+    ``key`` names the batch: the same key continues where an earlier call stopped. Without it, the rows of a file
+    continue that file's batch, and other rows start a new batch. ``id`` is the column that names a row, so that rows
+    may come in another order. ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves
+    out all that the model lacks. ``set`` maps an input to a template of columns (``{"prompt": "{subject}, {style}"}``).
+    ``grid`` maps a name to its values: every row runs with every combination, and for each of ``models`` besides the
+    job's. ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in
+    which they are not recognised; see ``replicate-job batch --help``. ``save_to`` is as with ``run``, and its template
+    may name ``{line}`` and ``{batch}``. ``concurrency`` is the most predictions that run at the same time. ``limit`` is
+    the most rows. ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds),
+    ``max_cost`` (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models):
+    see ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The other options are
+    those of ``RunOptions``.
     """
 
     id: str | None
@@ -128,7 +127,7 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
 
 
 class OneShotBatchOptions(BatchOptions, ClientOptions, total=False):
-    """What the function ``batch`` takes: a client's options and a batch's."""
+    """The options of the function ``batch``: a client's and a batch's."""
 
 
 def with_options(options: type) -> Callable[[_F], _F]:

@@ -82,11 +82,10 @@ class AsyncClient:
     client. ``save_to`` is the folder, the bucket or the template for output files (see ``RunOptions``). Without it
     nothing is saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs``
     allows downloads from this machine and private networks even if the API is elsewhere. ``on_progress`` is called with
-    a ``Progress`` each time a prediction is observed.
-    ``async with`` opens the client and closes it. Without it the first call opens the client, and ``aclose`` closes it.
-    It belongs to the event loop in which it was opened, and to the process. Only a client that was not opened yet may
-    be used in a fork. Every method raises the errors of ``replicate_job.errors``, among them ClosedError after the end
-    of the client or its loop, and ForkedError in a fork.
+    a ``Progress`` each time a prediction is observed. ``async with`` opens the client and closes it. Without it the
+    first call opens the client, and ``aclose`` closes it. A client belongs to the event loop and the process in which
+    it was opened. A fork may use only a client that was not opened before. Every method raises the errors of
+    ``replicate_job.errors``, among them ClosedError after the end of the client or its loop, and ForkedError in a fork.
 
     A cancelled task leaves its prediction running: the same ``key``, or ``resume``, finishes it.
     """
@@ -147,7 +146,7 @@ class AsyncClient:
         return self._settings, self._rate, self._folder, self._on_progress
 
     def __reduce__(self) -> NoReturn:
-        # It holds connections, and the token, which a task queue would store.
+        # A client holds connections, and the token, which a task queue would store.
         raise TypeError("a client cannot be pickled or copied: make one in each process")
 
     async def __aenter__(self) -> Self:
@@ -160,8 +159,8 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close the client. Running calls raise ClosedError, and their predictions are left running.
 
-        Closing it twice is allowed. If this call is cancelled, the closing goes on. In a fork of the process nothing is
-        closed.
+        Closing it twice is allowed. If this call is cancelled, the client is closed all the same. In a fork of the
+        process nothing is closed.
         """
         if (self._owner and not self._owner.is_here) or (self._closing and self._closing.done()):
             return
@@ -311,9 +310,9 @@ class AsyncClient:
     async def get(self, name: str) -> Result:
         """A job or a chain as it is now, by its key, or a job by its prediction's id.
 
-        What the API has deleted comes from the journal.
+        Data that the API has deleted come from the journal.
 
-        Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
+        Raises UnknownJobError for an unknown job or one without a prediction, and UncertainError if there may be one.
         """
         check_arguments({"name": name})
         async with self._using() as context:
@@ -327,9 +326,10 @@ class AsyncClient:
                 raise
 
     async def cancel(self, name: str) -> Result | None:
-        """Cancel a job or a chain, by its key, or a job by its prediction's id. One that has ended is not changed.
+        """Cancel a job or a chain, by its key, or a job by its prediction's id. A job that has ended is not changed.
 
-        None if it certainly has no prediction: its key is then free. Raises UnknownJobError, UncertainError.
+        Returns None if the job certainly has no prediction; its key is then free. Raises UnknownJobError,
+        UncertainError.
         """
         check_arguments({"name": name})
         async with self._using() as context:
@@ -352,7 +352,7 @@ class AsyncClient:
     ) -> Result:
         """Wait for a job by its key, or for any prediction by its id, and keep its outputs.
 
-        With ``key`` the prediction becomes the one of that job, which must not have one yet. ``save_to`` replaces the
+        With ``key`` the prediction becomes that job's, which must not have a prediction yet. ``save_to`` replaces the
         job's own folder, or for a prediction made elsewhere the client's. Raises UnknownJobError, and JobTimeoutError
         after ``timeout`` seconds: the prediction runs on, and can be waited for again.
         """
@@ -418,7 +418,7 @@ class AsyncClient:
     async def models(self, owner: str) -> list[ModelInfo]:
         """The public models of a user or an organization.
 
-        The API cannot list by owner. So this searches the public models for the owner's name. Raises JobError.
+        The API cannot list by owner, so this searches the public models for the owner's name. Raises JobError.
         """
         check_arguments({"owner": owner})
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
@@ -467,8 +467,8 @@ class AsyncClient:
         models or of one ``model``, version or deployment. ``save_to`` replaces the client's folder. Outputs that were
         kept before are not downloaded again.
 
-        Yields the predictions whose outputs were kept now, all that were named, and those whose outputs could not be
-        kept, with a ``problem``. Raises JobError if no folder is given.
+        Yields every named prediction, every one whose outputs this call kept, and, with a ``problem``, every one whose
+        outputs could not be kept. Raises JobError if no folder is given.
         """
         check_arguments({"since": since, "save_to": save_to, **({} if model is None else {"model": model})})
         for name in names:
@@ -499,7 +499,7 @@ class AsyncClient:
         webhook: str | None = None,
         allow_unknown: bool = False,
     ) -> Result:
-        """Train a version of a model. Like a job it is created once, waited for and recorded in the journal.
+        """Train a version of a model. Like a job, a training is created once, waited for and recorded in the journal.
 
         ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version. ``destination`` is the model
         (``owner/name``) that gets the new version, whose id is ``output["version"]`` of the Result. ``key`` identifies
@@ -536,7 +536,7 @@ class AsyncClient:
             return await holdings.training(context, training_id)
 
     async def cancel_training(self, training_id: str) -> TrainingInfo:
-        """Cancel a training. One that has ended is not changed. Raises UnknownJobError."""
+        """Cancel a training. A training that has ended is not changed. Raises UnknownJobError."""
         check_arguments({"training_id": training_id})
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
@@ -561,8 +561,8 @@ class AsyncClient:
     async def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
         """Delete the data of jobs that are over: inputs, outputs as returned by the API, logs, and cached schemas.
 
-        Each job keeps its key, its prediction's id and its status, so that the key is never paid for again. With
-        ``forget`` nothing stays. ``dry_run`` only counts. Saved files are not deleted.
+        Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
+        With ``forget`` they are deleted too. ``dry_run`` only counts. Saved files are not deleted.
         """
         check_arguments({"older_than": older_than, "forget": forget, "dry_run": dry_run})
         async with self._using() as context:
@@ -699,7 +699,7 @@ class AsyncJobHandle:
         return await self._finish(timeout)
 
     async def cancel(self) -> Result:
-        """Cancel the prediction. One that has ended is not changed."""
+        """Cancel the prediction. A prediction that has ended is not changed."""
         result = await self._client.cancel(self.prediction_id)
         assert result  # noqa: S101 - for the type checker: a submitted job has a prediction
         return result
@@ -727,8 +727,8 @@ class AsyncBatchHandle:
     async def results(self, *, follow: bool = True) -> AsyncGenerator[Result, None]:
         """Yield the results of rows that have ended. With ``follow``, also those of the other rows when they end.
 
-        Results of ended rows come in the order of their lines, later ones as they end. If the batch is stopped, as by
-        its ``max_cost``, the last are those of predictions under way.
+        Rows that have ended come in the order of their lines, and the other rows as they end. If the batch is stopped,
+        as by its ``max_cost``, the rows whose predictions still run come last.
         """
         check_arguments({"follow": follow})
         from replicate_job.fleet.results import results  # noqa: PLC0415 - an optional dependency
@@ -741,7 +741,7 @@ class AsyncBatchHandle:
                     yield result
 
     async def cancel(self, *, running: bool = False) -> Mapping[str, int]:
-        """Create no more rows of the batch. With ``running``, also cancel its running predictions.
+        """Create no more predictions of the batch. With ``running``, also cancel its running predictions.
 
         Returns counts of rows that stay ``unsent``, and of predictions that were ``canceled``, still run (``running``),
         or could not be canceled (``unknown``).
@@ -921,16 +921,17 @@ class Client:
         return BatchHandle(self._client.batch_handle(name), self._loop)
 
     def get(self, name: str) -> Result:
-        """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
+        """A job as it is now, by its key or its prediction's id. Data that the API has deleted come from the journal.
 
-        Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
+        Raises UnknownJobError for an unknown job or one without a prediction, and UncertainError if there may be one.
         """
         return self._loop.run(self._client.get(name))
 
     def cancel(self, name: str) -> Result | None:
-        """Cancel a job, by its key or its prediction's id. One that has ended is not changed.
+        """Cancel a job, by its key or its prediction's id. A job that has ended is not changed.
 
-        None if it certainly has no prediction: its key is then free. Raises UnknownJobError, UncertainError.
+        Returns None if the job certainly has no prediction; its key is then free. Raises UnknownJobError,
+        UncertainError.
         """
         return self._loop.run(self._client.cancel(name))
 
@@ -944,10 +945,10 @@ class Client:
     ) -> Result:
         """Block until a job, by its key, or a prediction, by its id, has ended, and keep its outputs.
 
-        The prediction may have been made elsewhere. With ``key`` it becomes the one of that job, which must not have
-        one yet. ``save_to`` replaces the job's own folder, or for a prediction made elsewhere the client's. Raises
-        UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited for
-        again.
+        The prediction may have been made elsewhere. With ``key`` it becomes that job's, which must not have a
+        prediction yet. ``save_to`` replaces the job's own folder, or for a prediction made elsewhere the client's.
+        Raises UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited
+        for again.
         """
         return self._loop.run(self._client.wait(name, key=key, save_to=save_to, timeout=timeout))
 
@@ -976,7 +977,7 @@ class Client:
     def models(self, owner: str) -> list[ModelInfo]:
         """The public models of a user or an organization.
 
-        The API cannot list by owner. So this searches the public models for the owner's name. Raises JobError.
+        The API cannot list by owner, so this searches the public models for the owner's name. Raises JobError.
         """
         return self._loop.run(self._client.models(owner))
 
@@ -1008,8 +1009,8 @@ class Client:
         models or of one ``model``, version or deployment. ``save_to`` replaces the client's folder. Outputs that were
         kept before are not downloaded again.
 
-        Yields the predictions whose outputs were kept now, all that were named, and those whose outputs could not be
-        kept, with a ``problem``. Raises JobError if no folder is given.
+        Yields every named prediction, every one whose outputs this call kept, and, with a ``problem``, every one whose
+        outputs could not be kept. Raises JobError if no folder is given.
         """
         return self._loop.iterate(self._client.pull(*names, since=since, model=model, save_to=save_to))
 
@@ -1025,7 +1026,7 @@ class Client:
         webhook: str | None = None,
         allow_unknown: bool = False,
     ) -> Result:
-        """Train a version of a model. Like a job it is created once, waited for and recorded in the journal.
+        """Train a version of a model. Like a job, a training is created once, waited for and recorded in the journal.
 
         ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version. ``destination`` is the model
         (``owner/name``) that gets the new version, whose id is ``output["version"]`` of the Result. ``key`` identifies
@@ -1055,7 +1056,7 @@ class Client:
         return self._loop.run(self._client.training(training_id))
 
     def cancel_training(self, training_id: str) -> TrainingInfo:
-        """Cancel a training. One that has ended is not changed. Raises UnknownJobError."""
+        """Cancel a training. A training that has ended is not changed. Raises UnknownJobError."""
         return self._loop.run(self._client.cancel_training(training_id))
 
     def deployments(self) -> list[DeploymentInfo]:
@@ -1069,8 +1070,8 @@ class Client:
     def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
         """Delete the data of jobs that are over: inputs, outputs as returned by the API, logs, and cached schemas.
 
-        Each job keeps its key, its prediction's id and its status, so that the key is never paid for again. With
-        ``forget`` nothing stays. ``dry_run`` only counts. Saved files are not deleted.
+        Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
+        With ``forget`` they are deleted too. ``dry_run`` only counts. Saved files are not deleted.
         """
         return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
 
@@ -1095,13 +1096,13 @@ class BatchHandle:
     def results(self, *, follow: bool = True) -> Iterator[Result]:
         """Yield the results of rows that have ended. With ``follow``, also those of the other rows when they end.
 
-        Results of ended rows come in the order of their lines, later ones as they end. If the batch is stopped, as by
-        its ``max_cost``, the last are those of predictions under way.
+        Rows that have ended come in the order of their lines, and the other rows as they end. If the batch is stopped,
+        as by its ``max_cost``, the rows whose predictions still run come last.
         """
         return self._loop.iterate(self._handle.results(follow=follow))
 
     def cancel(self, *, running: bool = False) -> Mapping[str, int]:
-        """Create no more rows of the batch. With ``running``, also cancel its running predictions.
+        """Create no more predictions of the batch. With ``running``, also cancel its running predictions.
 
         Returns counts of rows that stay ``unsent``, and of predictions that were ``canceled``, still run (``running``),
         or could not be canceled (``unknown``).
@@ -1131,7 +1132,7 @@ class JobHandle:
         return self._loop.run(self._handle.result(timeout=timeout))
 
     def cancel(self) -> Result:
-        """Cancel the prediction. One that has ended is not changed."""
+        """Cancel the prediction. A prediction that has ended is not changed."""
         return self._loop.run(self._handle.cancel())
 
 

@@ -17,7 +17,7 @@ class Clock(Protocol):
 
     ``time`` is Unix time, for records; a user may set this clock. ``now`` is monotonic, and continues while the machine
     sleeps. It counts from the machine's start. Two readings can be compared if both have the same ``boot``, which is
-    empty if the system does not name it.
+    empty if the system does not identify its boots.
     """
 
     @property
@@ -45,7 +45,7 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
         return self.wall if self.api is None else self.api
 
     def age(self, clock: Clock) -> float | None:
-        """Seconds since then. None after a restart of the machine: only the wall clock could tell, and may be wrong."""
+        """Seconds since then. None after a restart: only the wall clock, which may be wrong, would tell."""
         return max(0.0, clock.now() - self.since) if self.boot and self.boot == clock.boot else None
 
 

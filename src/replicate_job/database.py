@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from replicate_job.base_errors import JournalError
 
 LOCAL = "postgres-local:"
-"""The beginning of the address of a PostgreSQL started from a wheel. The folder of its data follows."""
+"""The prefix of a PostgreSQL server that this program starts from a wheel. The folder of its data follows."""
 
 _SCHEMES = ("postgresql://", "postgres://")
 _USER = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)  # greedy: a password may hold any of these
@@ -19,7 +19,7 @@ _FORM = "postgresql://USER:PASSWORD@HOST:5432/DATABASE, with % codes for what is
 class DatabaseURL:
     """A PostgreSQL database: ``postgresql://…``, or ``postgres-local:FOLDER``. ``str`` and ``repr`` hide the password.
 
-    Raises JournalError for a text that is no such address.
+    Raises JournalError for any other text.
     """
 
     __slots__ = ("_text",)
@@ -62,9 +62,9 @@ def hide_password(text: str) -> str:
 
 
 def _is_readable(text: str) -> bool:
-    """Whether it is a PostgreSQL address in which no part of the password can be mistaken for another part.
+    """Whether the text is a PostgreSQL address in which no part of the password can be mistaken for another part.
 
-    Otherwise the errors of a library could show it, because they quote hosts, ports and options.
+    Otherwise a library's errors, which quote hosts, ports and options, could show the password.
     """
     if not text.startswith(_SCHEMES) or re.search(r"%(?![0-9A-Fa-f]{2})", text):
         return False

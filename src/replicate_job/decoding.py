@@ -1,6 +1,6 @@
 """Decodes JSON into types. msgspec analyzes a type at its first use, and two first uses at the same time crash it.
 
-So all decoding into types goes through this module, which makes first uses one after the other. With msgspec 0.22 there
+So all decoding into types goes through this module, in which first uses wait for each other. With msgspec 0.22 there
 is a segmentation fault if two threads use the same struct, or two structs that share a field's struct, for the first
 time.
 """

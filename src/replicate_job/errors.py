@@ -21,18 +21,18 @@
     │   └── RateLimitError          429, after waiting as long as is sensible
     ├── TransportError              no answer that can be read
     │   ├── NotSentError            certainly never reached the API (no connection)
-    │   │   └── CertificateError    the server's certificate is not trusted; asking again gives the same
+    │   │   └── CertificateError    the server's certificate is not trusted; a retry would fail again
     │   └── NoAnswerError           may have reached it (reset, time-out, unreadable body)
-    │       └── AnswerTooLargeError its answer is too large to be read; asking again gives the same
-    ├── UncertainError              a prediction may exist, and none is certainly it; never sent again by itself
+    │       └── AnswerTooLargeError its answer is too large to be read; a retry would fail again
+    ├── UncertainError              a prediction may exist, but none is certainly the job's; never sent again by itself
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
     │   ├── PredictionCanceledError canceled or aborted
     │   ├── PredictionUnfinishedError  still running when the budget ran out
-    │   │   └── JobTimeoutError     the timeout of the call is over; a TimeoutError too; the same key goes on
+    │   │   └── JobTimeoutError     the timeout of the call is over; a TimeoutError too; the same key continues
     │   └── RowError                a row of a batch: wrong, refused, or without its saved outputs
     ├── OutputError                 the prediction ended, and not all outputs could be saved; carries the result
-    │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
+    │   └── OutputExpiredError      the outputs are gone from the API (404, 410, data_removed)
     ├── JournalError                the journal cannot be used
     │   ├── DamagedError            the journal's row of one job cannot be read
     │   ├── TooLargeError           one job is too large for the journal

@@ -145,7 +145,7 @@ class _Health:
 
 
 class _Single:
-    """Work that runs at most once at a time. Further callers wait for the same run, so a slow journal gets no queue."""
+    """Work that runs at most once at a time. Further callers wait for the same run: a slow journal gets no queue."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         self._work = work
@@ -172,7 +172,7 @@ class _Single:
 
 
 class _Counted:
-    """The journal's counts. Counting reads every row, so they may be as old as ``FRESH`` and ``SHARE`` allow."""
+    """The journal's counts. Counting reads every row, so the counts may be as old as ``FRESH`` and ``SHARE`` allow."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

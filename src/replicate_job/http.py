@@ -48,8 +48,8 @@ def is_loopback(host: str | None) -> bool:
 class Exchange:
     """``with Exchange("GET /x"):`` around requests turns the library's errors into TransportError.
 
-    A RedirectError is not changed. The library swallows a cancellation that comes just as a response arrives: it is
-    raised here.
+    A RedirectError is not changed. The library swallows a cancellation that comes just as a response arrives. Here that
+    cancellation is raised.
     """
 
     def __init__(self, what: str) -> None:
@@ -70,8 +70,8 @@ class Exchange:
 def translate(error: PyreqwestError, what: str) -> TransportError:
     """Make a NotSentError if the request certainly never reached the server, else a NoAnswerError.
 
-    The error's class does not tell: ConnectError can also mean a reset after the request was sent, and
-    ConnectTimeoutError a late response. The chain of causes tells.
+    The chain of causes decides, and not the error's class: ConnectError can also mean a reset after the request was
+    sent, and ConnectTimeoutError a late response.
     """
     if reason(error).startswith(UNTRUSTED):
         advice = (
@@ -95,7 +95,7 @@ def read_headers(response: Response) -> dict[str, str]:
 
 
 def build(builder: ClientBuilder) -> Client:
-    """Make the client. Raises ForkedError in a fork of a process that made one, as its runtime does not work here."""
+    """Make the client. Raises ForkedError in a fork of a process that made one, where the runtime does not work."""
     global _user  # noqa: PLW0603 - the library has one runtime for each process
     check_fork()
     try:
@@ -155,5 +155,5 @@ def causes(error: PyreqwestError) -> list[str]:
 
 
 def reason(error: PyreqwestError) -> str:
-    """The last cause. Unlike the others it never has a URL, whose query could be secret."""
+    """The last cause in the chain. Unlike the other causes it never has a URL, whose query could be secret."""
     return " ".join(causes(error)[-1].split())

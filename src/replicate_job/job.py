@@ -21,7 +21,7 @@ FUNCTION = "replicate_run_prediction"
 EVENTS = ("start", "output", "logs", "completed")
 """The events that a webhook can report, as values of ``webhook_events_filter``."""
 POLL_INTERVAL, MAX_POLL_ATTEMPTS = 1, 60
-"""The original run job's defaults, for a file that names none."""
+"""The original run job's defaults, for a file without these fields."""
 
 
 Kind = Literal["prediction", "training"]
@@ -62,7 +62,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``90s``, ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names
     environment variables that must be set. With a ``destination`` (``owner/name``) the job is a training of the model's
     version, and the destination gets the new version. ``fallback`` are models that get the job, one after the other,
-    once its own has given up. Each of them must accept the job's input.
+    once its own model has given up. Each of them must accept the job's input.
     """
 
     model: str
@@ -147,7 +147,7 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def cost(self) -> Decimal | None:
-        """The cost of the prediction in USD, from its price and its usage. None if one of them is not known.
+        """The cost of the prediction in USD, from its price and its usage. None if the price or the usage is not known.
 
         The cost of a chain includes all its steps and their earlier attempts.
 
@@ -193,7 +193,7 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def attempts(self) -> tuple[Result, ...]:
-        """All predictions that were made for it, with those of a chain's steps, each after its earlier attempts."""
+        """All predictions for this result, those of a chain's steps included, each after its earlier attempts."""
         if not self.steps:
             return (*self.earlier, self)
         return tuple(attempt for each in self.steps.values() for attempt in (*each.earlier, each))
@@ -290,7 +290,7 @@ class PredictionUnfinishedError(PredictionError):
 
 
 class JobTimeoutError(PredictionUnfinishedError, TimeoutError):
-    """The ``timeout`` of a call is over. Its job is left as it is: the same key continues it, and pays once.
+    """The ``timeout`` of a call is over. Its job is not changed: the same key continues it, without a second payment.
 
     ``result`` is the ``Result`` as last seen, and ``result.key`` is the job's key. If no prediction is known, its
     ``prediction_id`` is empty, its status is ``starting``, and the message says whether there may be one.

@@ -40,9 +40,8 @@ async def arun(
     client, and may be closed after the call. A picture is sent as JPEG if it was opened from one, else as PNG. A file
     has up to 100 MB; the same content is sent once.
 
-    Calls that run together share what they need. A task that is cancelled leaves the prediction running: the same
-    ``key``, or ``replicate-job resume``, finishes it.
-    Raises the errors of ``replicate_job.errors``.
+    Concurrent calls with the same settings share one client. A task that is cancelled leaves the prediction running:
+    the same ``key``, or ``replicate-job resume``, finishes it. Raises the errors of ``replicate_job.errors``.
     """
     _check_local(options, job)
     client, own = _open(options)
@@ -65,7 +64,7 @@ def run(job: Job | Chain | str, input: Mapping[str, Any] | None = None, **option
 def astream(
     job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> AsyncTextStream:
-    """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
+    """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
 
     The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError unless the prediction
     succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.

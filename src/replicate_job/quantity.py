@@ -18,7 +18,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
-_LEGIBLE = 2  # A slower pace is given for a longer time.
+_LEGIBLE = 2  # A pace below this number is given for the next longer unit of time.
 _LONGEST = 1e9  # Seconds: 31 years.
 _SMALL = 10  # A smaller number is shown with one decimal.
 
@@ -80,12 +80,12 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def per(pace: float) -> tuple[int, str]:
-    """The time for which to give a pace in events a second, as seconds and as words: ``(60, "a minute")``."""
+    """The unit of time in which to give a pace (events a second), as seconds and as words: ``(60, "a minute")``."""
     return next(((span, words) for span, words in _PACES if pace * span >= _LEGIBLE), _PACES[-1])
 
 
 def rounded(number: float) -> str:
-    """Three significant digits, but all digits before the decimal point."""
+    """The number with three significant digits. All digits before the decimal point are shown."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
 
 

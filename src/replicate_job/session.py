@@ -64,7 +64,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
-            rate = None  # Replicate's limits do not hold for this machine
+            rate = None  # Replicate's limits do not apply to the local server
             base_url = await stack.enter_async_context(_serve(model, reporter))
         elif needs_token:
             check_token(settings, may_be_local=may_be_local)
@@ -105,14 +105,14 @@ async def open_session(  # noqa: PLR0913 - independent facts
 
 
 def check_token(settings: Settings, *, may_be_local: bool = True) -> None:
-    """Raise MissingVariableError for an API that needs a token, and none is set."""
+    """Raise MissingVariableError if the API needs a token and none is set."""
     if not is_loopback(urlsplit(normalize(settings.base_url)).hostname):
         advice = f"{TOKEN_ADVICE}, {LOCAL_ADVICE}" if may_be_local else TOKEN_ADVICE
         check_environment((TOKEN,), settings, token_advice=advice)
 
 
 def _serve(model: str, reporter: Reporter) -> AbstractAsyncContextManager[str]:
-    """The local server, which starts ``model`` early; it gives its address."""
+    """The local server, which starts ``model`` early. Yields the server's address."""
     from replicate_job.local.options import ServerOptions  # noqa: PLC0415 - an extra, and slow to import
     from replicate_job.local.server import serve  # noqa: PLC0415 - as above
 

@@ -27,7 +27,7 @@ LOCAL_ADVICE = "or run on this machine without one (--local, in Python local=Tru
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN = {"authorization", "cancel-after", "connection", "content-length", "content-type", "expect", "host", "prefer"}
 _OWN |= {"accept-encoding", "te", "trailer", "transfer-encoding", "upgrade"}
-"""Headers that decide what a request is, which the program writes itself."""
+"""Headers that define a request. The program writes them itself."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
     allow_private_outputs: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Arguments win over the environment, whose values are taken without the quotes around them.
+    """Arguments take precedence over the environment. Quotes around a variable's value are removed.
 
     Raises JobError for a token or headers that HTTP cannot carry, and JournalError if there is no place for the
     journal.
@@ -88,7 +88,7 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
 
 
 def _place(journal: str | Path, state: Path | None) -> Path | DatabaseURL:
-    """A file, or a database: ``postgresql://…``, or ``postgres-local:`` with a folder, by default one of the state."""
+    """A file, or a database: ``postgresql://…``, or ``postgres-local:`` with a folder, by default one in ``state``."""
     if isinstance(journal, str) and DatabaseURL.matches(journal):
         if journal.startswith(LOCAL):
             folder = journal.removeprefix(LOCAL) or (state or _temporary()) / "postgres"

@@ -1,4 +1,4 @@
-"""What concurrent calls share: the first call opens it, and the last one closes it."""
+"""The resources that concurrent calls share. The first call opens them, and the last one closes them."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class _Outcome:
 class AsyncTextStream(AsyncIterator[str]):
     """The text of a prediction, for one ``async for``. The prediction is created when the iteration begins.
 
-    ``result`` is the whole Result, with the saved files, once the stream has ended. After an error it is the result
-    that the error has. Before the end, or without a prediction, it raises JobError. ``async with`` closes a stream that
+    ``result`` is the whole Result, with the saved files, once the stream has ended. After an error it is the result in
+    the error. Reading it before the end, or without a prediction, raises JobError. ``async with`` closes a stream that
     is not read to its end.
     """
 

@@ -22,14 +22,14 @@ __all__ = ["SUFFIXES", "load", "load_chain", "load_job", "to_xanoscript"]
 SUFFIXES = (".xs", ".toml", ".json")
 """The suffixes of job files, one for each format."""
 ORIGINAL = {"poll_interval": POLL_INTERVAL, "max_poll_attempts": MAX_POLL_ATTEMPTS}
-"""Defaults for a run.xs file that does not say how long to wait, as the original run job has them. Only for run.xs."""
+"""The original run job's defaults, for a run.xs file without these names. The other formats do not use them."""
 
 
 def load_job(path: str | os.PathLike[str]) -> Job:
     """Read a job file: XanoScript's ``run.job`` (.xs), TOML or JSON.
 
-    A value that starts with ``@`` stays that string: it names no file to send. Raises JobFileError for a file that
-    cannot be read, does not parse, or is not a job of ``replicate_run_prediction``.
+    A string that starts with ``@`` is kept as it is, and does not name a file to send. Raises JobFileError for a file
+    that cannot be read, does not parse, or is not a job of ``replicate_run_prediction``.
     """
     source, found = _read(path)
     if isinstance(found, dict):

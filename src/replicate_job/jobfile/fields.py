@@ -118,7 +118,7 @@ def _check(name: str, value: Any, source: Source) -> None:
 
 
 def _advice(name: str, value: Any) -> str:
-    """A hint on what to write instead; empty if the value does not show what was meant."""
+    """A hint on the right spelling; empty if the value does not show the user's intention."""
     if isinstance(value, str):
         try:
             bare = msgspec.json.decode(value)

@@ -1,8 +1,8 @@
 """TOML and JSON job files: the names of a run.job, on one level.
 
 ``title``, ``env``, ``description`` and ``function`` (by default the one that this tool runs) stand beside ``model``,
-``input_data`` and the rest. A date or time of TOML becomes a string in ISO 8601, because a model's input has no other
-form for it.
+``input_data`` and the other fields. A date or time of TOML becomes a string in ISO 8601, because a model's input is
+JSON.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _lower(message: str) -> str:
 
 
 def to_run_job(values: Mapping[str, Any], source: Source) -> RunJob:
-    """Make a RunJob of what ``parse`` returned. Raises JobFileError, with line and column if they are known."""
+    """Make a RunJob from ``parse``'s value. Raises JobFileError, with line and column if they are known."""
     key = _TOML_KEY if _is_toml(source) else _JSON_KEY
     fields: dict[str, Any] = {"title": Job("").title, "function": FUNCTION, "input": {}}
     for name, value in values.items():

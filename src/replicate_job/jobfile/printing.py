@@ -24,7 +24,7 @@ _ALWAYS = ("model", "input_data", "wait_for_completion", "poll_interval", "max_p
 def to_xanoscript(job: Job | RunJob) -> str:
     """The job as the text of a run.xs file. Reading the text back gives an equal job.
 
-    Raises a JobError that names the field for a value without a literal in XanoScript: infinity, NaN, a local
+    A value without a literal in XanoScript raises a JobError that names its field: infinity, NaN, a local
     file (``pathlib.Path``), and every other value that JSON lacks.
     """
     run_job = _from_job(job) if isinstance(job, Job) else job

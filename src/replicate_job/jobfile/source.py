@@ -1,4 +1,4 @@
-"""The text of a job file, and the place of each name in it."""
+"""The text of a job file, and the offset of each name in it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from replicate_job.errors import JobFileError
 class Source:
     """A job file. ``text`` has no byte order mark, and only newlines at the ends of lines.
 
-    ``marks`` gives the offset in ``text`` at which a name stands, for errors found after parsing: keys
-    are ``title``, ``function``, ``env``, ``description``, ``input``, and ``input.NAME`` for each name in
-    the function's input. A name whose place is uncertain is left out.
+    ``marks`` maps a name to its offset in ``text``, for errors found after parsing. The names are ``title``,
+    ``function``, ``env``, ``description``, ``input``, and ``input.NAME`` for each name in the function's input. A name
+    whose offset is uncertain is left out.
     """
 
     def __init__(self, text: str, file: str) -> None:

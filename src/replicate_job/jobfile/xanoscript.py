@@ -1,7 +1,7 @@
 r"""XanoScript's ``run.job``: text -> RunJob.
 
-The grammar is in ``xanoscript.lark``. This module converts its tokens to values. It also refuses what a grammar
-cannot refuse: duplicate keys, unknown attributes, ``\u`` escapes, numbers that do not fit.
+The grammar is in ``xanoscript.lark``. This module converts its tokens to values. It also refuses errors that a grammar
+cannot find: duplicate keys, unknown attributes, ``\u`` escapes, numbers that do not fit.
 """
 
 from __future__ import annotations
