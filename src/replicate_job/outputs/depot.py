@@ -1,4 +1,4 @@
-"""Stores input files for other machines: each content once, named by its hash, in a folder or an object store."""
+"""Stores input files for other machines: each content once, with its hash as its name, in a folder or store."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class _Folder:
         await in_thread(self._put, name, data)
 
     def _put(self, name: str, data: bytes) -> None:
-        """Sync the content to the disk before the file gets its name, because the journal relies on it."""
+        """Sync the content to the disk before the file gets its name, because the journal relies on a complete file."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f".{name}.{os.urandom(6).hex()}.part"
         try:

@@ -57,7 +57,7 @@ def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: s
 def text_in(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str:
     """The text in an output, which may be a list with numbers, objects and files too. Empty if there is no text.
 
-    Items of a list become lines, unless the schema says that they are pieces of one text.
+    Each item of a list becomes a line, unless the schema says that the items are pieces of one text.
     """
     if not isinstance(output, list):
         return as_text(output, document, origin=origin) or ""

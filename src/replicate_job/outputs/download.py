@@ -1,4 +1,4 @@
-"""Saves output files. Each is complete, checked and named, or an error says why it could not be saved."""
+"""Saves output files. Each file is complete and checked, or an error says why it could not be saved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ATTEMPTS = 8
 """How many requests in a row may bring no new byte before the file is given up."""
 
 _TOGETHER = 4
-_BLOCK = 512 * 1024  # Bytes of a write: a larger block saves thread switches, a smaller one loses less when it breaks.
+_BLOCK = 512 * 1024  # bytes of a write: larger blocks need fewer threads, smaller ones lose less at a break
 _LONGEST_WAIT = 30.0  # seconds
 _SHOWN = 200  # the most characters of a URL in a message
 _USER = re.compile(r"(?<=://)[^/\\#]*@")
@@ -74,8 +74,9 @@ async def save(
     """Save the files into ``place`` (made if missing), four at a time, and list them in the given order.
 
     Every file is tried. If some could not be saved, raises OutputExpiredError (their host has deleted them) or
-    OutputError (for anything else, such as a full disk). The message names the first of them. Its ``kept`` lists the
-    saved files, in the same order. A file gets its name only when it is complete, and no partial file remains.
+    OutputError (for anything else, such as a full disk). The error's message names the first of them, and its ``kept``
+    lists the saved files in the given order. A file gets its name only when it is complete, and no partial file
+    remains.
     """
     try:
         await place.make()
@@ -222,7 +223,7 @@ async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
 
 
 def wait(barren: int, after: float | None) -> float:
-    """Seconds until the next request: the server's wait or 0.25 doubling, whichever is longer, up to half a minute."""
+    """Seconds until the next request: the longer of the server's wait and a doubling backoff, at most half a minute."""
     return min(_LONGEST_WAIT, max(after or 0.0, 0.25 * 2.0**barren))
 
 

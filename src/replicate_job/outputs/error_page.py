@@ -25,7 +25,7 @@ _DECLARED = {
 
 
 def page_in_place_of(url: str, media_type: str | None, head: bytes) -> str:
-    """Name the page that came instead of the file, for a message. Empty if the content may be the file.
+    """Describe, for a message, the page that came instead of the file. Empty if the content may be the file.
 
     The URL's suffix tells which type of file was expected; without a known suffix nothing is detected. A text file can
     have any content, so it counts as a page only if the host's media type agrees with its first bytes.

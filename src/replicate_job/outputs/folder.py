@@ -93,7 +93,7 @@ class _FilePart(Part):
     def __init__(self, place: Folder, stem: str) -> None:
         super().__init__(stem)
         self._place = place
-        # `tempfile` makes files that only their owner can read. These get the usual permissions.
+        # Not `tempfile`, whose files only their owner can read: an output file gets the usual permissions.
         self._path = place.folder / f".{stem}.{os.urandom(6).hex()}.part"
         self._file: BufferedWriter
 

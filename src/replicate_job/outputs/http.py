@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _REDIRECTS = 10
 _MOVED = {301, 302, 303, 307, 308}
-_CLIENTS = 64  # Open clients: each is a pool of connections, and one that is pinned to an address serves one host only.
+_CLIENTS = 64  # The most open clients. Each is a connection pool. A client pinned to an address serves one host.
 
 
 class HttpResponse:
@@ -59,9 +59,9 @@ class _Way(msgspec.Struct, frozen=True):
 class HttpFetch:
     """The ``Fetch`` of ``download.save``, with connection pools; an async context manager.
 
-    Follows up to 10 redirects. ``reach`` checks the host of each, and the connection goes to the very address that was
-    checked. Requests uncompressed content, and decodes it if it is compressed all the same. Sends no Referer and no
-    credentials, not even those in a URL. Allows 10 s to connect and 60 s between two reads. Uses the proxy of
+    Follows up to 10 redirects. ``reach`` checks the host of each redirect, and the connection goes to the same address
+    that was checked. Requests uncompressed content, and decodes it if it is compressed all the same. Sends no Referer
+    and no credentials, not even those in a URL. Allows 10 s to connect and 60 s between two reads. Uses the proxy of
     ``HTTP_PROXY`` and similar variables, except for hosts on this machine.
     """
 
@@ -150,7 +150,7 @@ def _build(way: _Way) -> Client:
 def _address(text: str, first: str, base: Url | None = None) -> Url:
     """The URL without user and password. It is parsed once, so that the checked URL is the one that is requested.
 
-    Raises OutputError, which names the output's own URL ``first``.
+    Raises OutputError with ``first``, the output's URL before redirects.
     """
     try:
         url = base.join(text) if base else Url(text)
@@ -159,6 +159,6 @@ def _address(text: str, first: str, base: Url | None = None) -> Url:
     if url is None or url.scheme not in {"http", "https"} or not url.host_str:
         kind = "leads nowhere: it redirects to what is no address" if base else "is not an address that can be fetched"
         raise OutputError(f"{shown(first)} {kind}")
-    # With its final dot, a host name would be looked up again, and not use the address that it is pinned to.
+    # A host name with a final dot would be looked up again, although its client is pinned to an address.
     bare = url.with_username("").with_password(None)
     return bare.with_host(bare.host_str.rstrip(".")) if bare.host_str and bare.host_str.endswith(".") else bare

@@ -1,4 +1,4 @@
-"""Makes file names for outputs. They come from the position in the output, and never from the model."""
+"""Makes file names for outputs. A name comes from the file's position in the output, and never from the model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
 _SAYS_NOTHING = {".bin", ".part", ".tmp"}
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 RESERVED = frozenset({"result"})
-"""Stems that are taken by our own files, which lie beside the outputs."""
+"""Stems of this package's own files, which lie beside the outputs."""
 
 
 def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
     """A file name without extension for each position: ``output``, ``output-0``, ``images-0``.
 
-    It has only ASCII letters, digits and hyphens, at most 64 characters, and is no Windows device name. No two are
-    equal on a file system that ignores case, whatever extensions they get.
+    A name has at most 64 characters, which are ASCII letters, digits and hyphens, and is not a Windows device name. All
+    names differ on a file system that ignores case, whatever extensions they get.
     """
     taken = set(RESERVED | _DEVICES)
     names: list[str] = []
@@ -50,8 +50,8 @@ def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
 def safe(value: str) -> str:
     """The value as one step of a path: unchanged if possible, else its safe characters and a hash.
 
-    So different values never become equal. It has at most ``_LONGEST_VALUE`` bytes. Letters and digits of any script
-    are safe.
+    So different values never become equal. The result has at most ``_LONGEST_VALUE`` bytes. Letters and digits of any
+    script are safe.
     """
     plain = _UNSAFE_VALUE.sub("-", value).strip(".-")
     if (

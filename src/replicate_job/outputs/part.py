@@ -1,4 +1,4 @@
-"""A file during its download: its bytes are hashed, and it gets its real name only when it is complete."""
+"""A file during its download. Its bytes are hashed, and it gets its final name only when it is complete."""
 
 from __future__ import annotations
 

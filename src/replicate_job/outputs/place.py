@@ -60,7 +60,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_save(given: str | Path, *, rows: bool = False) -> str:
-    """Turn a user's choice into the journal's text. ``rows``: it is for a batch.
+    """The journal's text for the place that a user names. ``rows``: the place is for a batch.
 
     A ``Path``, or a text without braces, is a folder, unless the text is the URL of a store. Raises JobError for a
     template with unknown names, or one that would put the files of several jobs in one place.
@@ -115,7 +115,7 @@ def check_combinations(save: str) -> None:
 
 
 def of_row(save: str, line: int) -> str:
-    """The text for one row: a template with the row's line filled in, or the folder of this row's thousand."""
+    """The journal's text for one row: a template with the row's line filled in, or the folder that 1,000 rows share."""
     if not is_template(save):
         return str(Path(save, f"{line // SHARD:04d}"))
     template = read_template(save)

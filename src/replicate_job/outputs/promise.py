@@ -19,8 +19,8 @@ _DEEPEST = 8
 def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
     """Describe the file that a successful prediction's output lacks, for a message. Empty if it lacks none.
 
-    A file is promised if the schema allows nothing else, not even null. It is missing if its place has null, an empty
-    list, or text that is no URL.
+    A file is promised if the schema allows nothing else, not even null. It is missing if there is null, an empty list,
+    or text other than a URL in its place.
     """
     schema = definition(document, "Output")
     if document is None or schema is None:

@@ -1,4 +1,4 @@
-"""Decides which hosts outputs are downloaded from: a model must not reach into the user's private networks."""
+"""Decides from which hosts outputs are downloaded. An output's URL must not lead into the user's private networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicate_job.address import Address
 
-_TRIED = 4  # How many addresses of one host are tried.
+_TRIED = 4  # The most addresses of one host that are tried.
 _LOOKS_UP = {"http": "http", "https": "https", "socks5": "socks5h", "socks5h": "socks5h", "socks4": "socks4a"}
 """For each scheme of a proxy, the scheme with which the proxy itself looks up host names."""
 
@@ -95,7 +95,7 @@ def _is_delivery(host: str) -> bool:
 
 
 def _literal(host: str) -> Address | None:
-    """The address, if the host is one. The library's parser has brought all spellings of it into one form."""
+    """The address, if the host is an address. The library's parser has brought all its spellings into one form."""
     try:
         return ip_address(host)
     except ValueError:

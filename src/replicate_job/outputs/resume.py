@@ -1,4 +1,4 @@
-"""The meaning of a response for a download that may have begun, by RFC 9110 (ranges, validators). No I/O."""
+"""Decides by RFC 9110 (ranges, validators) what a response means for a download that may have begun. No I/O."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def validator(self) -> str | None:
-        """What identifies these bytes: a strong ETag, else Last-Modified. With None, no range can be requested."""
+        """The validator of these bytes: a strong ETag, else Last-Modified. With None, no range can be requested."""
         return self.etag if self.etag and self.etag.startswith('"') else self.modified
 
 
@@ -108,7 +108,7 @@ def _is_same(headers: Mapping[str, str], known: Known) -> bool:
 
 
 def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
-    """Read what the headers say about the file. ``is_plain``: its bytes come undecoded, so ranges count them."""
+    """Read what the headers say about the file. ``is_plain``: the body is not decoded, so ranges count its bytes."""
     if not is_plain:
         return Known(media_type=headers.get("content-type"))
     length = headers.get("content-length", "").strip()

@@ -61,7 +61,7 @@ def charge(price: Price, usage: Usage) -> Charge | None:
 
 
 def is_free(price: Price | Charge | str, stand_in: str) -> bool:
-    """Whether a stand-in answered for free. It does, unless the user gave a price for this batch (``is_asked_for``)."""
+    """Whether a stand-in answered for free: always, unless the user gave a price for the batch (``is_asked_for``)."""
     return bool(stand_in) and not isinstance(price, Charge) and not (isinstance(price, Price) and price.is_asked_for)
 
 

@@ -33,7 +33,7 @@ class Forecast:
         return self._sum(values, 0)
 
     def most(self, values: Mapping[str, Any]) -> Decimal | None:
-        """The highest cost in USD, if the model makes what its input asks for. None if nothing bounds it."""
+        """The highest cost in USD, if the model's output is what its input asks for. None if nothing bounds it."""
         return self._sum(values, 1)
 
     def _sum(self, values: Mapping[str, Any], which: int) -> Decimal | None:
@@ -65,7 +65,7 @@ class Forecast:
                 return (self._asked(_TOKENS, values),) * 2
 
     def _asked(self, names: tuple[str, ...], values: Mapping[str, Any]) -> Decimal | None:
-        """The number in the first of these inputs that has one, or whose default in the schema has one."""
+        """The number in the first of these inputs that holds a number, itself or in its default in the schema."""
         for name in names:
             declared = self._properties.get(name)
             default = declared.get("default") if isinstance(declared, dict) else None

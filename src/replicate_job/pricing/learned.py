@@ -14,7 +14,7 @@ FEW = 20
 
 
 class Learned:
-    """Holds the newest ``WINDOW`` costs, which ``add`` gets in their order."""
+    """Holds the newest ``WINDOW`` costs. ``add`` appends one."""
 
     def __init__(self) -> None:
         self._newest: deque[Decimal] = deque()
@@ -34,7 +34,7 @@ class Learned:
             del self._sorted[bisect_left(self._sorted, self._newest.popleft())]
 
     def quantile(self, part: float) -> Decimal | None:
-        """The least cost that a share ``part`` (0 to 1) of the costs do not exceed. None without costs."""
+        """The lowest cost that the share ``part`` (0 to 1) of all costs do not exceed. None without costs."""
         if not self._sorted:
             return None
         return self._sorted[max(1, math.ceil(part * len(self._sorted))) - 1]

@@ -44,8 +44,8 @@ class Price(msgspec.Struct, frozen=True):
     """The sum of its terms. ``date`` is the day on which the price was looked up, None if that is not known.
 
     ``source``: the package's ``table``, the ``user``, or ``learned`` from the hardware that the API names.
-    ``bills_idle``: idle instances are billed too, which no prediction shows. ``is_asked_for``: the user gave it for
-    this batch. Then stand-ins cost it too, so that the batch can be rehearsed.
+    ``bills_idle``: idle instances are billed too, and no prediction shows their cost. ``is_asked_for``: the user gave
+    the price for this batch. Then it applies to stand-ins too, so that the batch can be rehearsed.
     """
 
     terms: tuple[Term, ...]

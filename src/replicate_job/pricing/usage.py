@@ -1,4 +1,4 @@
-"""How much a prediction used, in the units of prices. From its metrics, else from its output and input."""
+"""The usage of a prediction in the units of prices, by its metrics, else by its output and input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads AWS credentials from the files of AWS's own tools. The store's library reads only variables and instances."""
+"""Reads AWS credentials from the files of AWS's own tools. The store's library does not read these files."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def _open_s3(store: Any, bucket: str) -> ObjectStore:
         if not _ADDRESS.fullmatch(endpoint):
             raise JobError(f"{variable} is no address: write it like https://storage.example.com")
         facts["endpoint"] = endpoint
-        if endpoint.lower().startswith("http://"):  # the user wrote it so; AWS's own tools accept it too
+        if endpoint.lower().startswith("http://"):  # the user chose HTTP, which AWS's own tools accept too
             options["allow_http"] = True
     if profile := read_profile():
         facts |= profile.keys

@@ -58,7 +58,7 @@ class Stores:
                 await _probe(store, bucket, "/".join(filter(None, (folder, PROBE))))
         except TimeoutError:
             why = f"it did not answer within {_LONGEST:.0f} s"
-        except OSError as error:  # StoreError is one
+        except OSError as error:  # StoreError is a subclass
             why = str(error)
         else:
             self._checked[place] = now

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 PART = 5 * 1024**2
 """Bytes of a part, the smallest size that S3 accepts. 10,000 parts are 52 GB. Smaller objects take one request."""
 TOGETHER = 2
-"""How many parts of one object are under way at a time. With the part that is being filled, this limits the memory."""
+"""How many parts of one object are uploaded at a time. Memory holds these and the part that is being filled."""
 T = TypeVar("T")
 _ABORT = 10.0  # Seconds that aborting an upload at the store may take.
 
 
 class _AbortedError(Exception):
-    """Ends the blocks of an aborted upload, so that it becomes no object."""
+    """Ends the blocks of an aborted upload with an error, so that the store makes no object."""
 
 
 async def put(store: ObjectStore, bucket: Bucket, key: str, content: bytes) -> None:
