@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 LARGEST_BODY = 100 * 1024 * 1024
-"""Bytes of a JSON body: what a Cog server takes."""
+"""The most bytes of a JSON body, as in a Cog server."""
 _TOO_LARGE = problem(413, f"The request body must be at most {LARGEST_BODY // 2**20} MB", "Content too large")
 _SPARE_CALLS = 30
 """Stack frames that are kept free while a body is decoded, because it is encoded again later from a deeper stack."""
@@ -33,7 +33,7 @@ async def read_bytes(request: Request) -> bytes:
 def limited(request: Request, limit: int, refusal: Answer) -> AsyncIterator[bytes]:
     """The body in chunks. Raises RefusedError with ``refusal`` beyond ``limit`` bytes.
 
-    Where ``Content-Length`` is beyond the limit, it is raised before anything is read.
+    If ``Content-Length`` is beyond the limit, the error is raised before anything is read.
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _TRANSPORT = "replicate_job.transport"
 
 LARGEST_HEAD = 128 * 1024
-"""Bytes of a request's address and headers, or of any data that is no request. uvicorn has no limit of its own."""
+"""The most bytes of a request's address and headers, or of data that is not HTTP. uvicorn has no such limit."""
 MOST_PIPELINED = 100
-"""Pipelined requests: those that wait until an earlier request on their connection is answered."""
+"""The most pipelined requests, which wait until an earlier request on their connection is answered."""
 
 
 class BreakableProtocol(HttpToolsProtocol):

@@ -96,14 +96,14 @@ def read_version(text: str) -> Target:
     """Read the field ``version``, which names a model or one of its versions. Raises RefusedError."""
     with suppress(JobError):
         target = parse_target(text)
-        # The parser also takes other spellings, which people write in job files. The API does not.
+        # The parser also accepts other spellings, which people write in job files. The API does not.
         if target.kind != "deployment" and str(target) == text:
             return target
     raise RefusedError(NO_VERSION)
 
 
 def is_receiver(url: str) -> bool:
-    """Whether webhooks can be sent to this address. It is parsed by the library that sends them."""
+    """Whether webhooks can be sent to this address. The library that sends them parses it."""
     with suppress(ValueError):
         return (Url(url).origin_ascii or "").startswith(("http://", "https://"))
     return False
@@ -115,7 +115,7 @@ def _context_faults(context: Any) -> Iterator[InvalidField]:
 
 
 def _faults(fields: dict[str, Any], *, names_version: bool) -> Iterator[InvalidField]:
-    # They are in the same order as in Replicate's responses.
+    # The faults are in the same order as in Replicate's responses.
     if names_version and not isinstance(fields.get("version"), str):
         yield required("version")
     if fields.get("input") is None:

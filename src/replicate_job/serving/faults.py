@@ -1,17 +1,17 @@
 """Decides which fault strikes which request, by a text in a small language, by chance, and by a queue. It does no I/O.
 
 An example of the language is
-``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``. It has an operation,
-its fault and the fault's probability; then settings for all operations.
+``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``. Each item is an
+operation with a fault and its probability, or a setting for all operations.
 
 =================== ===============================================================================================
 ``drop`` ``close``  the connection is reset, or closed, without an answer
 ``404`` ``503`` …   an answer of this status; ``429(body=5)`` ``429(header=5)`` ``429(date=5)`` ``429(detail=5)`` say
                     when to try again, ``429()`` does not, and ``429(header=soon)`` is nonsense
 ``html`` ``empty``  502 with a page of HTML; 503 without a body
-``nonsense``        200 with JSON that is no prediction
+``nonsense``        200 with JSON that is not a prediction
 ``redirect(URL)``   307 to another place
-``slow(2s)``        the right answer, late
+``slow(2s)``        the real answer, late
 ``hang``            no answer for as long as the client stays
 ``truncate``        the answer breaks off: fewer bytes than its ``Content-Length``
 ``half``            half of the answer's text, with a ``Content-Length`` that fits it
@@ -105,7 +105,7 @@ class Faults:
     ``chances`` maps an operation to ``(fault, probability)`` pairs, of which at most one strikes. ``rate`` is the limit
     of create requests a second, ``other_rate`` that of all others (None: no limit); ``burst`` is how many may come at
     once, by default as many as in six seconds. A request over a limit is answered 429 by the fault ``rate``, and
-    ``throttled`` counts these.
+    ``throttled`` counts such requests.
 
     ``latency`` is in seconds, before each request. ``expire`` has no effect here. The app reads it: the seconds from a
     prediction's end until its data are removed.
@@ -240,7 +240,7 @@ def _parse_setting(name: str, text: str) -> float:
 
 
 def _retry_time(argument: str) -> dict[str, float]:
-    """The argument of a 429, as arguments of ``throttled``. A value that is no number is sent as text."""
+    """The argument of a 429, as arguments of ``throttled``. A value other than a number is sent as text."""
     if not argument:
         return {}
     way, _, value = argument.partition("=")

@@ -61,7 +61,7 @@ async def listen(
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
             super().connection_made(transport)
-            if is_over:  # accepted before the end, but reported only now
+            if is_over:  # a connection accepted before the end, but reported only now
                 transport.abort()
 
     clocks = asyncio.create_task(_keep_date(state)), asyncio.create_task(clients.sweep())

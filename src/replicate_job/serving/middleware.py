@@ -51,10 +51,10 @@ def operation(scope: Scope) -> str:
 class FaultMiddleware:
     """``app`` with ``faults``. It must be served by ``BreakableProtocol``.
 
-    The header ``X-Replicate-Job-Fault`` of a request replaces them for that request; a value that is no fault is
-    answered 400. A request with a fault ``-after`` is carried out without its header ``Prefer``: so the connection
-    breaks right after a prediction was created, and not after the blocking wait. The fault's name is stored in the
-    request's ``FaultNote``.
+    The header ``X-Replicate-Job-Fault`` of a request replaces ``faults`` for that request; an invalid value is answered
+    400. A request with a fault ``-after`` is carried out without its header ``Prefer``: so the connection breaks right
+    after the prediction was created, and not after the blocking wait. The fault's name is stored in the request's
+    ``FaultNote``.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults, classify: Callable[[Scope], str] = operation) -> None:
@@ -113,7 +113,7 @@ class FaultMiddleware:
                 half = response.body[: len(response.body) // 2]
                 await send(response.start(len(response.body)))
                 await send({"type": "http.response.body", "body": half, "more_body": True})
-                await hang_up(scope, receive)  # on an open connection, the client would wait for the other half
+                await hang_up(scope, receive)  # as on an open connection the client would wait for the other half
 
 
 def _requested_fault(scope: Scope) -> Fault | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PAGE = 100
-"""Items on a page, as many as the API's pages have."""
+"""Items on a page, as in the API."""
 BAD_CURSOR = problem(400, "Invalid cursor", "Bad request")
 _OLDER, _NEWER = "o", "n"
 _CURSOR = re.compile(r"([on])(\d{1,18})", re.ASCII)  # SQLite can hold numbers of 18 digits
@@ -50,7 +50,7 @@ def read_page(
     """
     direction, at = (_OLDER, None) if cursor is None else _read_cursor(cursor)
     index = len(items) if at is None else bisect_left(items, at, key=place)
-    # Both are lazy. One item more than the page has is read: if it exists, the page has a link.
+    # Both are lazy. One item more than fits the page is read: if it exists, the page links to the next.
     older = (item for number in range(index - 1, -1, -1) if is_shown(item := items[number]))
     newer = (item for number in range(index, len(items)) if is_shown(item := items[number]))
     shown = list(islice(older, PAGE)) if direction == _OLDER else list(islice(newer, PAGE))[::-1]

@@ -10,8 +10,8 @@ _ROUNDING = 1e-6
 class TokenBucket:
     """Gains ``per_second`` tokens a second, and holds at most ``burst``. Every request takes one.
 
-    When there is no token, the request is refused. It takes a token all the same, because Replicate also counts refused
-    requests. So a client that does not wait is refused for longer. The debt is at most ``burst``.
+    Without a token, the request is refused. A refused request takes a token too, because Replicate also counts refused
+    requests. So a client that does not wait is refused for longer. At most ``burst`` tokens are owed.
     """
 
     def __init__(self, per_second: float, burst: float) -> None:

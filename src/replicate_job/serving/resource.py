@@ -11,7 +11,7 @@ import msgspec
 Body = dict[str, Any]
 
 REMOVED: Body = {"input": {}, "output": None, "logs": "", "data_removed": True}
-"""The fields that replace a prediction's data once they are removed."""
+"""The fields that replace a prediction's data after their removal."""
 
 
 def iso(at: float) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CLIENT_GONE = Answer(204)
-"""The answer for a client that closed its connection. Nobody reads it, but an ASGI app must send one."""
+"""The answer for a client that closed its connection. It is never read, but an ASGI app must send one."""
 
 Thing = TypeVar("Thing")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 LARGEST = 100 * 1024**2
-"""Bytes of a file that the API takes."""
+"""The most bytes of a file that the API accepts."""
 _FORM_OVERHEAD = 1024**2  # bytes that a form may have besides the file
 _LONGEST_NAME = 255  # bytes
 _MEDIA_TYPE = re.compile(rf"{ESSENCE}(?:;[ -~]*)?", re.ASCII)
@@ -38,7 +38,7 @@ class FileForm(msgspec.Struct, frozen=True):
 async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
     """Read an uploaded file. Raises RefusedError with 400, 413 or 422.
 
-    Of a form that is too large, at most a megabyte more than ``limit`` is read.
+    At most a megabyte more than ``limit`` is read of a form that is too large.
     """
     chunks = limited(request, limit + _FORM_OVERHEAD, TOO_LARGE)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):

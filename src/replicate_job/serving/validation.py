@@ -28,7 +28,7 @@ _MESSAGES = {
     "maxItems": ("array_max_items", "Array must have at most {limit} items"),
 }
 _ORDER = {"required": 0, "additional_property_not_allowed": 1}
-"""The types of faults that come first, as in Replicate's responses. Then come the others, by field name."""
+"""The types of faults that come first, as in Replicate's responses. The other faults follow, by field name."""
 _NAMES = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 
 
@@ -36,7 +36,7 @@ class Validator:
     """Checks inputs against a model's ``openapi_schema``. An invalid part of the schema allows every value."""
 
     def __init__(self, document: Mapping[str, Any] | None, *, root: str = "input") -> None:
-        """``root`` is the field of the body that holds the inputs; empty if the inputs are the body itself."""
+        """``root`` is the field of the body with the inputs; empty if the body itself is the inputs."""
         self._root = root
         self._validator = _compile(document) if document and definition(document, "Input") else None
 
@@ -63,7 +63,7 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
     import jsonschema_rs  # noqa: PLC0415 - slow to import, and not needed to start a server
 
     def build(root: Schema) -> Draft202012Validator:
-        # offline, because a schema of any author must not make this server fetch addresses.
+        # Offline: a schema, which anyone may have written, must not make this server fetch addresses.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_file_url}, validate_formats=True, offline=True
         )

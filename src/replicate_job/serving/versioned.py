@@ -1,4 +1,4 @@
-"""Accepts the API's paths with and without ``/v1``, which clients may have in their base URL."""
+"""Accepts the API's paths with and without ``/v1``, because a client's base URL may already end in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNVERSIONED = re.compile(
 
 
 def versioned(app: ASGIApp) -> ASGIApp:
-    """``app``, which also answers the API's paths without ``/v1``, and with ``/v1/v1``.
+    """Wrap ``app``, so that it also answers the API's paths without ``/v1``, and with ``/v1/v1``.
 
     Some clients want ``/v1`` in REPLICATE_BASE_URL (2.0.0b4 for Python), others do not (1.0.7). Here both forms of its
     value work with every client.
