@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 GRID = "grid"
-"""The name of a batch that has a grid and no file of rows, in place of the file's."""
+"""The name of a batch with a grid and without a file of rows, in place of the file's name."""
 GARBAGE = 50_000
 """The garbage collector's threshold: it looks for cycles once that many new objects exist."""
 _LEFT = {
@@ -140,7 +140,7 @@ class _Options(msgspec.Struct, frozen=True):
 
     @property
     def lines(self) -> Path:
-        """Where results are while the batch runs, as JSON Lines: Parquet cannot be appended to."""
+        """The results file while the batch runs. It has JSON Lines, because Parquet cannot be appended to."""
         results = Path(self.results)
         return results.with_name(f".{results.name}.jsonl") if self.is_parquet else results
 
@@ -300,8 +300,8 @@ def command(
     """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .json, .csv, .tsv, .txt, .parquet,
     .arrow, .gz of each, or - for stdin, by default JSON Lines.
 
-    A row is an input, merged over the job's; KEY=VALUE is the same for all rows. With --grid or
-    --models, INPUTS may be left out. The same command again goes on with the unfinished rows, and pays for none twice.
+    A row is an input, merged over the job's; KEY=VALUE is the same for all rows. With --grid or --models, INPUTS may be
+    left out. The same command again continues with the unfinished rows, and pays for no row twice.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     found = read_target(target)
@@ -335,7 +335,7 @@ def command(
 
 
 def _read_chain(chain: Chain, overrides: dict[str, Any]) -> Job:
-    """Make a job that stands for the chain."""
+    """Make a job that represents the chain."""
     from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
     refuse_overrides(overrides)
@@ -431,7 +431,7 @@ class _Command:
         gc.set_threshold(GARBAGE)
         code = None
         if self._options.is_parquet:
-            _parquet()  # if pyarrow is missing, the error comes before anything is paid
+            _parquet()  # if pyarrow is missing, the error comes before anything is paid for
         try:
             code = await self._run()
         finally:
@@ -562,9 +562,10 @@ class _Command:
 
     def _batch(self, context: Context) -> Batch:
         options, columns = self._options, self._columns
-        # Rows from a pipe have no file name, but their results may have one. A grid without a file is named GRID.
+        # Rows from a pipe have no file name, so the name of the results file is used. A grid without a file is named
+        # GRID.
         source = options.results if options.inputs == STDOUT else options.inputs
-        # The job of a chain holds its KEY=VALUE words, but not its steps: its identity stands for these.
+        # The job of a chain holds the KEY=VALUE words, but not the steps. The chain's identity represents the steps.
         job = Job(self._chain.identity, self._job.input_data) if self._chain else self._job
         file = Path(GRID) if source is None else Path(source).resolve()
         named = batch_id(context.api, job, file, columns.identity)
@@ -595,7 +596,7 @@ class _Command:
             context.reporter.tell(str(reading))
 
     def _text_folders(self) -> list[Path]:
-        """The folders from which rows may read text with ``@path``: a stranger may have made the rows."""
+        """The only folders from which rows may read text with ``@path``, because a stranger may have made the rows."""
         return [Path.cwd(), *([self._file.parent] if self._file else [])]
 
     @property
@@ -640,7 +641,7 @@ class _Command:
         if tally.running:
             counts["running"] = tally.running
         if repeated := tally.read - tally.stored - tally.waiting - tally.running - tally.wrong:
-            counts["repeated"] = repeated  # rows that share the prediction of another
+            counts["repeated"] = repeated  # rows that share the prediction of another row
         if self._grid:
             counts["combinations"] = len(self._grid)
         models = {"models": [self._job.model, *self._grid.models]} if self._grid and self._grid.models else {}
@@ -668,7 +669,7 @@ class _Command:
         nameless = self._options.inputs == self._options.results == STDOUT  # no later run can continue this batch
         if (
             self._drive and not nameless and (is_whole or self._tally.read)
-        ):  # otherwise the same command would be refused again
+        ):  # if no row was read, the same command would be refused again
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
     def _columns_of_terminal(self) -> int | None:
@@ -684,7 +685,7 @@ class _Command:
             left.append(self._rest(runner))
         if left:
             tell(f"{', '.join(left)}: {again}` goes on with them")
-        if is_short and runner.limited:  # as it is, the same command would stop at once
+        if is_short and runner.limited:  # the unchanged command would stop at once
             tell(_with_larger(self._rest(runner), runner.limited))
         canceled = runner.detached["canceled"]
         if canceled:
@@ -706,7 +707,7 @@ class _Command:
         return max(0, rows - self._tally.over - begun)
 
     def _place_report(self, batch: str) -> _Report | None:
-        """Where the report goes, checked before anything is paid for; None for no report."""
+        """The report's file, checked before anything is paid for. None for no report."""
         options = self._options
         results = Path(options.results)
         if options.no_report or not options.lines.is_file():  # a report is made from a file of results, not from a pipe

@@ -1,4 +1,4 @@
-"""The progress of a batch: its speed, the facts in words, and a line every 15 seconds on stderr."""
+"""The progress of a batch: its speed, its counts in words, and a line every 15 seconds on stderr."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SMOOTHING = 10.0
 
 
 class Speed:
-    """How many rows end a second, and how long the rest will take. ``update`` it at least once a second.
+    """How many rows end a second, and how long the other rows will take. Call ``update`` at least once a second.
 
-    The rate is that of the last 60 s, or of the last 10 rows if these took longer.
+    The rate is that of the last 60 s, or of the last 10 rows if these took more than 60 s.
     """
 
     def __init__(self, now: float) -> None:
@@ -59,7 +59,7 @@ class Speed:
     def _smooth(self, guess: float | None, passed: float) -> float | None:
         """Count the estimate down by ``passed`` seconds, and move it towards ``guess`` by a ratio.
 
-        A ratio, because the first guess may be a hundred times too long.
+        It is a ratio because the first guess may be a hundred times too long.
         """
         if guess is None or self.left is None:
             return guess
@@ -101,7 +101,7 @@ def failed(tally: Tally) -> str:
 
 
 def ongoing(tally: Tally, speed: float | None) -> list[str]:
-    """A row counts as running until its files are saved, and as waiting until it is created, even if not read yet."""
+    """The counts of running and waiting rows in words. A row runs until its files are saved; an unread row waits."""
     rows = [f"{tally.running + tally.saving:,} running", f"{uncreated(tally):,} waiting"]
     return rows if speed is None else [*rows, rate(speed)]
 
@@ -180,7 +180,7 @@ class ProgressReporter:
         """Do nothing: the tally counts it."""
 
     def answered(self, logs: str) -> None:
-        """Warn of each stand-in once. The summary names the inputs that it ignored."""
+        """Warn of each stand-in once. The summary names the inputs that a stand-in ignored."""
         for line in notices(logs):
             self.warn(line)
 

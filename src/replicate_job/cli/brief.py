@@ -1,4 +1,4 @@
-"""A shortened response, for a terminal. A pipe gets the whole response."""
+"""Shortens a response for a terminal. A pipe gets the whole response."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from replicate_job.flow.reads import read
 @local
 @common
 async def command(shared: Common) -> int:
-    """Check the token, the network, the account and the journal, and stop at the first that fails."""
+    """Check the token, the network, the account and the journal, and stop at the first failed check."""
     async with shared.session() as context:
         write(f"token    {'set' if shared.settings.token else 'not needed'}\n")
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Runs another program, whose requests to Replicate go to a server of this process."""
+"""Runs another program. Its requests to Replicate go to a server of this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replicate_job.settings import HEADERS
 from replicate_job.testing.environment import environment_apart
 
 KILLED = 128
-"""A program that a signal ended has this plus the signal's number as its exit code, as in shells."""
+"""The exit code of a program that a signal ended is this plus the signal's number, as in shells."""
 _GRACE = 10.0
 """Seconds after a signal until a program that has not ended is killed."""
 
@@ -27,9 +27,8 @@ async def run_child(
 ) -> int:
     """Run the program; return its exit code, negative for a signal that ended it.
 
-    ``served`` are the environment variables that point it at the server. Its jobs are kept in ``journal``, by default
-    in a temporary one, apart from the user's.
-    Raises JobError for a program that cannot be started.
+    ``served`` are the environment variables that make the program use the server. Its jobs are recorded in ``journal``,
+    by default in a temporary journal, separate from the user's. Raises JobError for a program that cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True) as folder:
         environment = {name: value for name, value in os.environ.items() if name != HEADERS}

@@ -12,7 +12,7 @@ from replicate_job.terminal import plain
 
 
 class LiveConsole(Console):
-    """A console on stderr. Only its drawing writes control sequences; those in a text are made plain."""
+    """A console on stderr. Control sequences in a text are made visible; only the drawing writes real ones."""
 
     def __init__(self) -> None:
         super().__init__(file=bare_stderr(), highlight=False)

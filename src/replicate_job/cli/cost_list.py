@@ -93,7 +93,7 @@ async def list_costs(shared: Common, since: int | None, limit: int | None, *, as
 
 
 def _chain_of(entry: Entry) -> str:
-    """The key of the chain that the job is a step of; empty if it is no step."""
+    """The key of the chain that the job is a step of; empty if the job is not a step."""
     if entry.chain_step is None:
         return ""
     return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # retries end in ~2, ~3
@@ -104,7 +104,7 @@ def _may_have_prediction(entry: Entry) -> bool:
 
 
 def _ran_here(entry: Entry) -> bool:
-    """Whether it cost nothing: it ran with ``--local``, or a local server's stand-in answered."""
+    """Whether the prediction cost nothing: it ran with ``--local``, or a local server's stand-in answered."""
     return entry.api == LOCAL or bool(entry.prediction and stand_in(entry.prediction.logs))
 
 

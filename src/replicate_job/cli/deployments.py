@@ -15,7 +15,7 @@ from replicate_job.flow.holdings import deployment, deployments
 from replicate_job.wire.holdings import DeploymentInfo, ReleaseInfo
 
 _HEADINGS = ("DEPLOYMENT", "MODEL", "VERSION", "HARDWARE", "INSTANCES", "RELEASED")
-_SHOWN = 12  # digits of a version that are shown that are shown that are shown
+_SHOWN = 12  # digits of a version that are shown
 
 
 @click.group(

@@ -1,4 +1,4 @@
-"""The examples in a command's help. Not part of ``options``, which ``main`` does not import, to start quickly."""
+"""The examples in a command's help. ``main`` imports it, and not ``options``, to start quickly."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class LiveProgress(ProgressReporter):
             self._live.stop()
 
     def reveal(self) -> None:
-        """Draw a new block below the last output. Restarting the stopped one would draw it at its old place."""
+        """Draw a new block below the last output. A stopped block, started again, would appear at its old place."""
         self._live = self._new_live()
         with suppress(OSError):
             self._live.start(refresh=True)
@@ -132,7 +132,7 @@ class LiveProgress(ProgressReporter):
                 self._live.refresh()
 
     def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - level is for logs of JSON, which have no live block
-        """Print now, or with the lines that soon follow the last ones: each drawing takes a millisecond."""
+        """Print the line now, or soon, together with later lines: each drawing takes a millisecond."""
         self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:
             self.show(self._now())

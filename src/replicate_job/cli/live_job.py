@@ -76,7 +76,7 @@ class LiveReporter(LineReporter):
             self._progress.update(self._task, description=described)
 
     async def beat(self) -> None:
-        """Do nothing: the elapsed time in the live line shows that the job goes on."""
+        """Do nothing: the elapsed time in the live line shows that the job still runs."""
 
     def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - level is for logs of JSON, which have no live line
         self._console.tell(text)

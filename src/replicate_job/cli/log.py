@@ -19,7 +19,7 @@ _LEVELS = ("error", "warning")
 
 
 class Log:
-    """Formats lines. ``about`` are the facts that each line of JSON gets, unless it names a job of its own."""
+    """Formats lines. ``about`` has the fields of every line of JSON, unless the line is about another job."""
 
     def __init__(self) -> None:
         self.is_json = False
@@ -45,7 +45,7 @@ class Log:
         self.about = subject.facts()
 
     def form(self, line: str, level: str, known: Mapping[str, str]) -> str:
-        """The line as it is written. An empty ``level`` means the word that the line begins with, else ``info``."""
+        """The formatted line. An empty ``level`` is replaced by the word at the line's start, else by ``info``."""
         if not self.is_json:
             return plain(line)
         import msgspec  # noqa: PLC0415 - only JSON needs it

@@ -24,8 +24,8 @@ from replicate_job.journal.open import check_installed, open_journal
 async def command(shared: Common) -> int:
     """Create the tables of a journal in PostgreSQL, or update them to this release. Safe to run any number of times.
 
-    Run it once before a new release starts. Processes of the old release go on with the new tables. A journal in a
-    file needs no such step.
+    Run it once before a new release starts. Processes of the old release keep working with the new tables. A journal in
+    a file needs no migration.
     """
     place = shared.settings.journal
     if isinstance(place, Path):

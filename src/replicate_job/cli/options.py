@@ -1,4 +1,4 @@
-"""What the commands share: their options, the session that these open, and the way a command is run."""
+"""Common code of the commands: options, the session that the options open, and the way a command is run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Common(msgspec.Struct, frozen=True):
         return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
-        """The command line of a hint: ``words``, with the journal and API options of this call that it takes."""
+        """A command line for a hint: ``words``, with this call's options for journal and API that the command has."""
         given = {
             "allow_private_outputs": ["--allow-private-outputs"] if self.allow_private_outputs else [],
             "local": ["--local"] if self.local else [],
@@ -73,7 +73,7 @@ class Common(msgspec.Struct, frozen=True):
         return command_line(*words, *(word for name, added in given.items() if name in known for word in added))
 
     def check_token(self) -> None:
-        """Raise MissingVariableError if the API needs a token, and none is set."""
+        """Raise MissingVariableError if the API needs a token and none is set."""
         check_token(self.settings, may_be_local=_may_be_local())
 
     @asynccontextmanager
@@ -87,10 +87,10 @@ class Common(msgspec.Struct, frozen=True):
         stopped: str = "",
         needs_token: bool = True,
     ) -> AsyncIterator[Context]:
-        """A session whose reporter is ``shown``, by default a live line. ``still``: no live line, beside streamed text.
+        """A session with the reporter ``shown``, by default a live line. ``still``: no live line, for streamed text.
 
         ``rate`` is create requests a second. ``stopped`` is written to stderr if SIGINT or SIGTERM ends the session.
-        Without ``needs_token`` the command asks the API nothing, or calls ``check_token`` before.
+        Without ``needs_token`` the command sends no request to the API, or calls ``check_token`` before it does.
         """
         try:
             with shown or open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
@@ -182,7 +182,7 @@ def common(
 def _refuse_empty() -> None:
     """Raise JobError for an option or an argument that is given and empty, as from an unset variable of a shell.
 
-    Arguments that take several words are left to their command.
+    An argument of several words is checked by its command.
     """
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -216,7 +216,7 @@ def health_port(function: _F) -> _F:
 
 
 def log_format(function: _F) -> _F:
-    """Add ``--log-format``. ``Log.choose`` reads it before click does, so that it holds for usage errors too."""
+    """Add ``--log-format``. ``Log.choose`` reads it before click does, so that it applies to usage errors too."""
     return click.option(
         "--log-format",
         type=click.Choice(FORMS),

@@ -148,7 +148,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 @contextmanager
 def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - the default is immutable
-    """Print the result that an error carries, so that a paid prediction is shown even if something failed after it."""
+    """Print the result in an error, so that a paid prediction is shown even if a later step failed."""
     try:
         yield
     except ReplicateJobError as error:
@@ -170,8 +170,8 @@ def conclude(  # noqa: PLR0913 - most are passed by name
     """Say on stderr why a prediction or a training is not a success, and give the exit code.
 
     ``line`` makes the command line of a hint. ``ephemeral``: the API's server has ended, and its predictions with it.
-    ``quiet``: say nothing of a prediction that goes on because of ``--no-wait``. ``saves``: outputs are to be kept.
-    ``key`` is the one that the user gave.
+    ``quiet``: write nothing about a prediction that still runs because of ``--no-wait``. ``saves``: outputs are to be
+    kept. ``key`` is the key that the user gave.
     """
     with about(known(result)):
         if job.wait_for_completion or result.status not in {"starting", "processing"}:
@@ -186,7 +186,7 @@ def conclude(  # noqa: PLR0913 - most are passed by name
 
 
 def known(result: Result) -> Known:
-    """The facts that lines about a result get in a log of JSON."""
+    """The fields of lines about a result in a log of JSON."""
     return Known(key=result.key, prediction=result.prediction_id, model=result.model)
 
 
@@ -213,7 +213,8 @@ def _explain_status(result: Result, job: Job, line: Callable[..., str], *, ephem
 class LineReporter:
     """Writes warnings, and the inputs that a stand-in ignored, to stderr. With ``quiet``, only errors.
 
-    With ``verbose`` it also writes notes, the model's logs, and a line whenever ``every`` seconds passed without one.
+    With ``verbose`` it also writes notes, the model's logs, and a line whenever ``every`` seconds passed without a
+    line.
     """
 
     def __init__(
@@ -226,8 +227,8 @@ class LineReporter:
     ) -> None:
         self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
         self._status, self._told = "", -every
-        self._shown: dict[str, int] = {}  # by prediction: how many characters of its logs were shown
-        self._notices: set[str] = set()  # of stand-ins
+        self._shown: dict[str, int] = {}  # for each prediction, how many characters of its logs were shown
+        self._notices: set[str] = set()  # the stand-ins' lines that were written
 
     def error(self, line: str) -> None:
         self.line(f"error: {line}")

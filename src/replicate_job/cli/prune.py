@@ -31,8 +31,8 @@ from replicate_job.journal.open import open_journal
 async def command(shared: Common, older_than: int, *, forget: bool, dry_run: bool) -> int:
     """Delete the data of finished jobs: inputs, outputs as the API returned them, logs, and cached schemas.
 
-    The key, prediction id and status of each job stay, so that the same key never pays again. Saved files and
-    unfinished jobs stay.
+    The key, prediction id and status of each job stay, so that its key never creates a second prediction. Saved files
+    and unfinished jobs stay.
     """
     settings, before = shared.settings, time.time() - older_than
     async with open_journal(settings.journal) as journal:

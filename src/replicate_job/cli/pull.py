@@ -61,8 +61,8 @@ async def command(  # noqa: PLR0913 - one argument an option
 ) -> int:
     """Keep the outputs of predictions that were made on the web page or by other programs, each once.
 
-    Without ID, all predictions of the account's last 2 hours are meant: the API deletes outputs an hour after the
-    end. Outputs that are kept already are not fetched again.
+    Without ID, all predictions of the account's last 2 hours are pulled: the API deletes outputs an hour after the end.
+    Outputs that are kept already are not fetched again.
     """
     if names and (since is not None or model):
         raise click.UsageError("--since and --model choose predictions, and IDs name them: give only one")
@@ -111,7 +111,7 @@ class _Report:
             self._code = max(self._code, status_code(result.status))
 
     def end(self) -> int:
-        """Write how many predictions had which fate, and return the exit code."""
+        """Write how many predictions were kept, failed or had expired, and return the exit code."""
         if self._expired:
             rest = f" and {len(self._expired) - NAMED} more" if len(self._expired) > NAMED else ""
             names = f"{', '.join(self._expired[:NAMED])}{rest}"

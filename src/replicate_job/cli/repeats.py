@@ -7,12 +7,12 @@ import re
 import msgspec
 
 MINUTE = 60.0
-"""The least seconds between two shown lines of a kind."""
+"""The fewest seconds between two shown lines of a kind."""
 KINDS = 20
 """The most kinds that are shown in a minute."""
 
 _BEGINNING = 300
-"""How many leading characters decide the kind. The rest may be a whole page that a server sent."""
+"""How many leading characters decide the kind. The other characters may be a whole page from a server."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`]).*?\1(?!\w)""")
 _DIGIT = re.compile(r"\d")
 

@@ -43,7 +43,7 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
 
 
 async def _open_rows(tables: FleetTables, batch: FleetBatch, shared: Common) -> str:
-    """A line on how many rows have no result yet, and on why that is so. Empty if all have one."""
+    """A line about how many rows have no result yet, and why. Empty if all rows have results."""
     counts = await tables.counts(batch.number)
     left = sum(each.rows for each in counts if not each.over)
     if not left:

@@ -39,7 +39,7 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
     """Finish every unfinished job of the journal: create it if need be, wait for its prediction, and keep the outputs.
 
     Each job keeps its own limits for waiting, unless an option replaces them; --timeout is for all jobs together.
-    Batches are left alone, and the command that goes on with each is shown.
+    Batches are not resumed; for each, the command that continues it is shown.
     """
     kept_in, timeout = place(save, no_save=save is None), given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""``replicate-job run`` for a chain: run its steps to the end of the last."""
+"""``replicate-job run`` for a chain: run its steps to the end of the last step."""
 
 from __future__ import annotations
 

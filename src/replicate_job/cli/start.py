@@ -1,4 +1,4 @@
-"""The command's entry point. It imports little, so that Ctrl-C shows no traceback while the rest is imported."""
+"""The command's entry point. It imports little, so that Ctrl-C shows no traceback during the other imports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import signal
 
 _INTERRUPTED = 130
-"""The same as in ``exits``, which is not imported yet."""
+"""The exit code for SIGINT, as in ``exits``, which is not imported yet."""
 
 
 def main() -> None:
     own = signal.getsignal(signal.SIGINT)
-    if own is signal.default_int_handler:  # if SIGINT is ignored, as in a shell's background job, it stays so
+    if own is signal.default_int_handler:  # if SIGINT is ignored, as in a shell's background job, it stays ignored
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     from replicate_job.cli.main import main as run  # noqa: PLC0415 - see above
 

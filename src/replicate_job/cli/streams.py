@@ -43,7 +43,7 @@ def open_missing() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is ``number``
+            os.open(os.devnull, os.O_RDWR)  # the new file gets the lowest free descriptor, which is ``number``
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - a descriptor, open for the whole process
 
 
@@ -100,14 +100,14 @@ def can_draw() -> bool:
 
 
 def bare_stderr() -> TextIO:
-    """Stderr as it is, for our own control sequences."""
+    """Stderr without the guard, for this package's own control sequences."""
     return sys.stderr.bare if isinstance(sys.stderr, _Terminal) else sys.stderr
 
 
 def write(data: bytes | str) -> None:
     """Write to stdout without buffering, as UTF-8 in any locale. On a terminal control characters are made visible.
 
-    A pipe without a reader is no error. Raises OSError if stdout cannot be written, as on a full disk.
+    A pipe without a reader is not an error. Raises OSError if stdout cannot be written, as on a full disk.
     """
     if is_shown():
         data = plain(data if isinstance(data, str) else data.decode())
@@ -127,7 +127,7 @@ def tell(line: str, level: str = "", **known: str) -> None:
     """Write a line to stderr, as text or JSON. A closed stderr does not end a job.
 
     ``level`` is ``error``, ``warning``, ``info`` or ``debug``; by default the word at the line's start, else ``info``.
-    ``known`` are facts for a log of JSON, besides those of the current job.
+    ``known`` has more fields for a log of JSON, besides those of the current job.
     """
     with suppress(OSError), aside():
         sys.stderr.write(f"{LOG.form(line, level, known)}\n")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from replicate_job.cli.streams import is_shown
 
-_NARROWEST = 40  # the least width of notes, in characters
+_NARROWEST = 40  # the smallest width of notes, in characters
 
 Row = Sequence[str]
 

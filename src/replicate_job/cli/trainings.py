@@ -37,7 +37,7 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(1, MOST), metavar="N", help="List only the newest N; default all.")
 @common
 async def list_command(shared: Common, limit: int | None, *, as_json: bool) -> int:
-    """List the account's trainings, newest first, with the version that each made."""
+    """List the account's trainings, newest first, each with the version that it made."""
     found: list[TrainingInfo] = []
     async with shared.session() as context, aclosing(trainings(context)) as listed:
         async for each in listed:

@@ -42,7 +42,7 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
 
     Any number of workers share the rows. If one dies, the others take over its rows within seconds. A stopped worker
     begins nothing more, and has 20 s to finish the requests that it sent and the outputs that it is keeping. Its
-    predictions go on, and another worker collects them, even one that starts later.
+    predictions run on, and another worker, even one that starts later, collects them.
     """
     if check:
         return await _check(shared)
