@@ -27,8 +27,9 @@ _SIGNED = "/download"
 class AccessGuard:
     """Refuses writes from other origins, and requests without the token.
 
-    Without a ``token``, it refuses requests to hosts other than this machine's loopback names (DNS rebinding). With
-    one, only ``/v1`` needs it: other addresses hold ids that cannot be guessed, and the page sends the token itself.
+    Without a ``token``, it refuses requests to hosts other than this machine's loopback names (DNS rebinding). With a
+    ``token``, only ``/v1`` needs it: other addresses hold ids that cannot be guessed, and the page sends the token
+    itself.
     """
 
     def __init__(self, app: ASGIApp, token: str = "") -> None:
@@ -42,7 +43,7 @@ class AccessGuard:
     def _refusal(self, scope: Scope) -> Answer | None:
         headers = dict(scope["headers"])
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        host = hosts[0] if len(hosts) == 1 else ""  # with two of them, other code might read the other one
+        host = hosts[0] if len(hosts) == 1 else ""  # with two Host headers, other code might read the other one
         host_match = _HOST.fullmatch(host)
         if host_match is None:  # the host becomes part of addresses in the answer
             return problem(400, "The header Host is missing or names no host.", "Bad request")
@@ -72,7 +73,7 @@ def _is_loopback(host: str) -> bool:
 def _is_of_another_page(scope: Scope, headers: dict[bytes, bytes], host: str) -> bool:
     """Whether a page of another origin writes, or a page of another site reads from the API in the background.
 
-    A browser does not show the answer to such a page, but a read has an effect too: it prepares a model.
+    A browser hides the answer from such a page, but a read has an effect too: it prepares a model.
     """
     site = headers.get(b"sec-fetch-site")
     if scope["method"] in _READ_METHODS:

@@ -53,7 +53,7 @@ async def running_server(options: ServerOptions) -> AsyncIterator[str]:
         parts = await _open(stack, options, base_url, retention=faults.expire)
         models = await parts.catalog.models()  # before it listens, because the first listing reads every file
         abandoned = parts.predictions.recover()
-        # Prepared before the server listens, because a client would not wait for minutes.
+        # The model is prepared before the server listens, because a client would not wait for minutes.
         if model := await parts.catalog.find(*options.warm.partition("/")[::2]):
             await parts.engine.schema(model)
             parts.engine.warm(model)
@@ -175,7 +175,7 @@ def _temporary_state() -> Iterator[Path]:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A new folder for each run. The processes of a killed run may still be removing the previous one."""
+    """A new folder for each run, because the processes of a killed run may still be removing the previous folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
@@ -183,9 +183,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned() -> None:
-    """Remove the temporary folders of servers that were killed. If a model ran there, its process group did that."""
+    """Remove the temporary folders of servers that were killed. A model's process group removes its own folder."""
     for abandoned in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
         with suppress(LocalError, OSError):
-            if time.time() - abandoned.stat().st_mtime > _ABANDONED_AGE:  # a new one may not be locked yet
+            if time.time() - abandoned.stat().st_mtime > _ABANDONED_AGE:  # a new folder may not be locked yet
                 Store(abandoned / "state").close()  # raises LocalError if a server uses it
                 shutil.rmtree(abandoned)

@@ -39,9 +39,9 @@ class Engine:
     """Runs predictions of models.
 
     ``cache`` keeps environments and schemas between runs; model servers work below ``folder`` while they run. A
-    canceled model may go on for ``grace`` seconds. At most ``max_models`` servers run together, and one stops after
-    ``idle`` seconds without a prediction. ``memory`` is the limit of each of their processes in bytes: by default
-    three quarters of the machine's; 0 is no limit.
+    canceled model may run on for ``grace`` seconds. At most ``max_models`` servers run together, and each stops after
+    ``idle`` seconds without a prediction. ``memory`` is the limit of each of their processes in bytes: by default three
+    quarters of the machine's; 0 is no limit.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each folder, callback and limit
@@ -77,7 +77,7 @@ class Engine:
         """The model's OpenAPI document. A model that ships none is prepared first.
 
         With ``again``, a preparation that failed is started again. Raises LocalError. Raises TimeoutError after
-        ``timeout`` seconds, while the preparation goes on.
+        ``timeout`` seconds; the preparation continues.
         """
         async with asyncio.timeout(timeout):
             return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
@@ -95,7 +95,7 @@ class Engine:
     async def check(self, model: LocalModel, inputs: dict[str, Any]) -> None:
         """Raise RefusedError for invalid inputs, and LocalError for a model whose schema cannot be read.
 
-        While a long preparation goes on, nothing is checked here: the model's own server will check the inputs.
+        During a long preparation, nothing is checked here: the model's own server will check the inputs.
         """
         with suppress(TimeoutError):
             schema = await self.schema(model, timeout=SCHEMA_TIMEOUT)

@@ -29,7 +29,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     - ``warm``: a model (``owner/name``) that is prepared before the server listens. Then its model server is started.
     - ``idle``: the time without a prediction after which a model server stops. At most ``max_models`` of them run.
     - ``memory``: bytes for each process of a model. None: three quarters of the machine's; 0: no limit.
-    - ``grace``: how long a canceled model may go on before it is killed.
+    - ``grace``: how long a canceled model may run on before it is killed.
     - ``faults``: the faults that strike requests.
     - ``allow_private``: whether inputs are also fetched from private networks.
     - ``on_notice`` is called with lines of progress, ``on_warning`` with problems, ``on_detail`` with the output of the

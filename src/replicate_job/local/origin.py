@@ -1,4 +1,4 @@
-"""Addresses on this server are stored with a placeholder as their origin, which no client ever sees.
+"""The origin of addresses on this server: a placeholder where they are stored, the real origin for a client.
 
 The real origin depends on the client, because clients may reach the server by different names.
 """

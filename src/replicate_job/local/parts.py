@@ -20,4 +20,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     files: Files
     webhooks: Webhooks
     base_url: str
-    """The origin where the server listens. Webhooks use it for addresses, because no request tells them another one."""
+    """The origin where the server listens. Webhooks use it for addresses, because no request names their origin."""

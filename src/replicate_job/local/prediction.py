@@ -1,4 +1,4 @@
-"""A prediction and its states. It knows no HTTP and no model: what a model does arrives as events.
+"""A prediction and its states. It knows no HTTP and no model: a model's actions arrive as events.
 
 From ``starting``, a prediction goes to ``processing`` or to an end; from ``processing`` to an end. The ends are
 ``succeeded``, ``failed``, ``canceled`` and ``aborted``. Events that arrive after the end are dropped.
@@ -36,7 +36,7 @@ class Produced(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The prediction has ended. ``output`` is the whole output, which replaces the pieces before."""
+    """The prediction has ended. ``output`` is the whole output, which replaces the earlier pieces."""
 
     status: str
     output: Any = None

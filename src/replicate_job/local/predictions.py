@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from replicate_job.local.store import Store
 
 STOPPED = "the server was stopped before this ended"
-_REMOVED_AT_ONCE = 100  # predictions; then other requests are answered
+_REMOVED_AT_ONCE = 100  # predictions; after so many, other requests are answered
 _RETRY_DELAY = 1.0  # seconds until a failed write to the store is tried again
-_READ_AT_ONCE = 2**16  # bytes of a list; then other tasks get to run
+_READ_AT_ONCE = 2**16  # bytes of a list; after so many, other tasks run
 _MOST_RECENT, _LARGE = 256, 2**20
-"""How many ended predictions stay in memory with their events, and the bytes above which a prediction does not."""
+"""How many ended predictions stay in memory with their events, and the most bytes of such a prediction."""
 
 
 class Predictions:
@@ -104,7 +104,7 @@ class Predictions:
             async with aclosing(work) as events:
                 async for event in events:
                     self._apply(prediction, event)
-            # None of the ends here has an effect if an event of the work has ended the prediction.
+            # The ends below have no effect if an event of the work has ended the prediction.
             self._end(prediction, "failed", "the model ended without a result")
         except asyncio.CancelledError:
             self._end(prediction, "failed", STOPPED)
@@ -118,11 +118,11 @@ class Predictions:
         now = self._clock()
         if not prediction.apply(event, now) or not prediction.is_terminal:
             return
-        # From here on every reader gets the end, even if the store cannot write it now.
+        # From here on, every reader gets the ended prediction, even if the store cannot write it now.
         body = prediction.encode()
         self._unwritten[prediction.id] = body, now
         if prediction.status == "succeeded":
-            with suppress(sqlite3.Error):  # a later prediction becomes the example then
+            with suppress(sqlite3.Error):  # after an error, a later prediction becomes the example
                 self._store.note_example(prediction.request.model, prediction.id, is_own=prediction.request.is_example)
         del self._running[prediction.id]
         if len(body) <= _LARGE:
@@ -161,7 +161,7 @@ class Predictions:
             return None
         for row in self._store.due(self._clock() - self._retention, _REMOVED_AT_ONCE):
             self._recent.pop(row.id, None)
-            self._on_removed(row.id)  # before the store is changed: after a crash in between, both are done again
+            self._on_removed(row.id)  # before the store is changed: after a crash in between, both steps are repeated
             self._store.remove(row.id, _emptied_body(row))
         first_end = self._store.next_due()
         return None if first_end is None else max(first_end + self._retention - self._clock(), 0.0)
@@ -175,11 +175,11 @@ class Predictions:
 
     def _cancel(self, prediction: LocalPrediction, status: str) -> None:
         if canceled := self._cancels.get(prediction.id):
-            canceled.set()  # first, because ending it may fail on a full disk
+            canceled.set()  # first, because ending the prediction may fail on a full disk
         self._end(prediction, status)
 
     def get(self, id: str) -> LocalPrediction | None:  # noqa: A002 - the API's own name
-        """A prediction that is in memory with its events: it runs, or it ended not long ago. None for any other."""
+        """A prediction that is in memory with its events, because it runs or ended recently. None for any other."""
         return self._running.get(id) or self._recent.get(id)
 
     def body(self, id: str, here: str) -> bytes | None:  # noqa: A002 - the API's own name
@@ -209,7 +209,7 @@ class Predictions:
             self._cancel(running, "canceled")
 
     def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
-        """Remove an ended prediction, with its files. Does nothing to any other."""
+        """Remove an ended prediction, with its files. A running prediction is not changed."""
         if id in self._running or self._store.get(id) is None:
             return
         self._on_removed(id)  # before the row is deleted: after a crash in between, the prediction can be deleted again
@@ -218,7 +218,7 @@ class Predictions:
         self._recent.pop(id, None)
 
     async def wait(self, prediction: LocalPrediction, seconds: float) -> bool:
-        """Wait until the prediction has ended, ``seconds`` at most. Returns whether it has."""
+        """Wait until the prediction has ended, ``seconds`` at most. Returns whether it has ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not prediction.is_terminal:
@@ -226,7 +226,7 @@ class Predictions:
         return prediction.is_terminal
 
     async def events(self, prediction: LocalPrediction) -> AsyncGenerator[ModelEvent]:
-        """All events of a prediction, from the first one to its end. Later ones are yielded as they happen."""
+        """All events of a prediction, from the first to its end. Future events are yielded as they happen."""
         position = 0
         while True:
             while position < len(prediction.events):

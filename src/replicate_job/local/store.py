@@ -116,7 +116,7 @@ class Store:
     def note_example(self, model: str, id: str, *, is_own: bool) -> None:  # noqa: A002 - the API's own name
         """Make a prediction the example of its model (``owner/name``), if it has none yet.
 
-        With ``is_own``, it replaces an example that is not.
+        With ``is_own``, it replaces an example without ``is_own``.
         """
         self._connection.execute(
             "INSERT INTO examples VALUES (?, ?, ?) ON CONFLICT (model) DO UPDATE SET id = excluded.id, is_own = 1"
@@ -161,7 +161,7 @@ class Store:
         return (PredictionRow(*row) for row in self._connection.execute(query, values))
 
     def deployments(self) -> list[bytes]:
-        """The bodies of all deployments, as ``put_deployment`` took them, the newest first."""
+        """The bodies of all deployments, as given to ``put_deployment``, the newest first."""
         return [body for (body,) in self._connection.execute("SELECT body FROM deployments ORDER BY number DESC")]
 
     def deployment(self, name: str) -> bytes | None:

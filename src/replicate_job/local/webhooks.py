@@ -30,7 +30,7 @@ _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds between attempts, a minute
 _CONCURRENT = 20  # requests to one receiver
 _CLOSE_TIMEOUT = 1.0  # seconds
 _ACCEPTED = range(200, 300)
-_GONE = 410  # in the Standard Webhooks scheme: do not send again
+_GONE = 410  # in the Standard Webhooks scheme: the receiver wants no more requests
 
 
 class Webhooks:
@@ -96,7 +96,7 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
 
     def slots(self, origin: str) -> asyncio.Semaphore:
-        """Limits the concurrent requests to one receiver, so that a slow one does not delay the others."""
+        """Limits the concurrent requests to one receiver, so that a slow receiver does not delay the others."""
         return self._slots.setdefault(origin, asyncio.Semaphore(_CONCURRENT))
 
     async def post(self, url: Url, id: str, body: bytes) -> int:  # noqa: A002 - the scheme's own name
@@ -115,7 +115,7 @@ class Webhooks:
 
     def _client(self, url: Url) -> Client:
         """The HTTP client for this address, built at its first use because it reads the system's certificates."""
-        # For a receiver on this machine, no proxy is used: it could not reach it.
+        # For a receiver on this machine, no proxy is used, because a proxy could not reach this machine.
         direct = is_loopback((url.host_str or "").strip("[]"))
         if direct not in self._clients:
             # Each request has a new connection, because a receiver may close an idle one just when it is used, and most

@@ -50,7 +50,7 @@ class AsyncCatalog:
         await self._in_thread(self._catalog.prune)
 
     def close(self) -> None:
-        """Start no more work in the thread. Work that runs already goes on to its end."""
+        """Start no more work in the thread. Running work is finished."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

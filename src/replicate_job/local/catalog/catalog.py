@@ -35,13 +35,13 @@ class _SeenModel(msgspec.Struct):
 
 
 class Catalog:
-    """Models by name and by version. A model in an earlier folder hides one of the same name in a later folder.
+    """Models by name and by version. A model in an earlier folder hides a model of the same name in a later folder.
 
     A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. Every version that was read is stored below
     ``versions``, so that it can be run after its folder was edited. Without ``versions``, only current versions can be
     run.
 
-    A folder is checked for changes at most once in ``interval`` seconds, and a built-in one never. ``find``,
+    A folder is checked for changes at most once in ``interval`` seconds, and a built-in model's folder never. ``find``,
     ``version`` and ``models`` may read all files of a folder that is new or has changed: only one thread at a time may
     call them, while others call ``unchanged``.
     """
@@ -66,7 +66,7 @@ class Catalog:
         """A line for each folder without a model, and for each model that ``models()`` could not read last time."""
 
     def find(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name; None if there is none. Raises LocalError for one that cannot be read."""
+        """The model of that name; None if there is none. Raises LocalError for a model that cannot be read."""
         if model := self.unchanged(owner, name):
             return model
         # The name comes from a request: it selects a folder of the list, and never becomes part of a path.
@@ -111,7 +111,7 @@ class Catalog:
         return model
 
     def version(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The model of this version: a current one, a stored one, or a built-in one that stands in for it."""
+        """The model of this version: a current model, a stored version, or a built-in model that stands in for it."""
         if model := self.seen(id):
             return model
         models = self.models()

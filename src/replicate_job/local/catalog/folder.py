@@ -19,7 +19,7 @@ _NOT_THE_MODEL = frozenset(
         *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".DS_Store"),
     }
 )
-_OWN_OUTPUTS = "outputs"  # in the folder where replicate-job runs, it saves results in this one
+_OWN_OUTPUTS = "outputs"  # replicate-job itself saves outputs in this folder, below the working directory
 _IGNORE_FILE = ".dockerignore"
 _CACHED_DIGESTS = 100_000
 _CLONE = 0x40049409
@@ -97,7 +97,8 @@ def copy_linked_files(source: Path, target: Path) -> None:
 def link_unchanged_files(source: Path, target: Path) -> None:
     """Undo ``copy_linked_files`` for each file that has not changed since it was copied.
 
-    If the copy or the original has changed, the copy stays, because only it has its content. Raises OSError.
+    If the copy or the original has changed, the copy stays, because it has content that exists nowhere else. Raises
+    OSError.
     """
     for name, place, file in _linked_files(source):
         copy = target / name
@@ -189,8 +190,8 @@ def _patterns(folder: Path) -> list[tuple[str, bool]]:
 
 
 def _is_ignored(name: str, patterns: list[tuple[str, bool]]) -> bool:
-    """Whether the last pattern that matches the file, or a folder that it is in, excludes it."""
-    if name in {"cog.yaml", "README.md"}:  # they are read here, even if they are not part of Cog's image
+    """Whether the last pattern that matches the file, or one of its folders, excludes the file."""
+    if name in {"cog.yaml", "README.md"}:  # these files are read here, even if they are not part of Cog's image
         return False
     parts = name.split("/")
     paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]

@@ -56,7 +56,7 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     @property
     def stands_in(self) -> bool:
-        """Whether it stands in for the real model of that name. Its README says so in its first sentence."""
+        """Whether the model stands in for the real model of that name. Its README says so in the first sentence."""
         return self.description.startswith("A stand-in")
 
     @property

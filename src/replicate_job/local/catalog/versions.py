@@ -126,8 +126,8 @@ class Versions:
     def _lock(self, kind: int) -> Iterator[None]:
         """The lock of the folder: shared while a version is stored, exclusive while versions are pruned.
 
-        Pruning removes contents that no version links to. Without the lock, it could remove one that another process
-        is about to link to.
+        Pruning removes contents that no version links to. Without the lock, it could remove a content that another
+        process is about to link to.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("wb") as handle:
@@ -157,7 +157,7 @@ class Versions:
             try:
                 Path(unfinished).rename(final)
             except OSError:
-                if not final.exists():  # if it exists, another process was faster
+                if not final.exists():  # if it exists, another process has stored it
                     raise
         stored = msgspec.structs.replace(model, folder=final / "0", environment=environment)
         self._loaded[model.version] = stored
@@ -185,7 +185,7 @@ class Versions:
             if hashlib.sha256(temporary.read_bytes()).hexdigest() != entry.digest:
                 raise ChangedError(str(entry.path))
             temporary.chmod(0o555 if entry.is_executable else 0o444)  # read-only, because many versions share it
-            with suppress(FileExistsError):  # another process was faster
+            with suppress(FileExistsError):  # another process has stored it
                 file.hardlink_to(temporary)
             temporary.unlink()
         return file

@@ -98,7 +98,7 @@ async def call(
             raise ConnectionError("no answer") from error
         yield CogletResponse(status, reader)
     finally:
-        writer.transport.abort()  # nothing is lost: the request is sent by now, or nobody needs its response
+        writer.transport.abort()  # nothing is lost: the request is sent by now, or its response is not needed
         with suppress(OSError):
             await writer.wait_closed()
 

@@ -56,7 +56,7 @@ class Instances:
 
     @asynccontextmanager
     async def use(self, launch: Launch, canceled: asyncio.Event) -> AsyncIterator[CogServer | None]:
-        """The server of this version, which may not be started yet. None if the prediction was canceled before."""
+        """The server of this version, which may not be started yet. None if the prediction was canceled first."""
         instance = await unless(canceled, self._acquire(launch))
         if instance is None:
             yield None
@@ -125,7 +125,7 @@ class Instances:
         instance.users -= 1
         if not instance.users:
             slug = instance.launch.model.slug
-            # A server is not kept if its setup failed, or if a newer version runs: it would only take memory.
+            # A server stops if its setup failed, or if a newer version runs, because it would only take memory.
             newest = [running for running in self._running.values() if running.launch.model.slug == slug][-1:]
             stays = instance.server.is_ready and newest in ([], [instance])
             self._set_timer(instance, self._idle if stays else min(self._idle, _SOON))

@@ -30,7 +30,7 @@ def memory_text(size: int) -> str:
 
 
 class LogExcerpt:
-    """Shortens a log: its first ``head`` characters go out at once, and its last ``tail`` ones at its end.
+    """Shortens a log: sends its first ``head`` characters at once, and its last ``tail`` characters at its end.
 
     A note between the two says how much was left out.
     """
@@ -41,7 +41,7 @@ class LogExcerpt:
         self._length = self._left_out = 0
 
     def take(self, text: str) -> str:
-        """The part of this text that goes out now."""
+        """The part of this text that is sent now."""
         now, later = text[: self._head], text[self._head :]
         self._head -= len(now)
         if later:

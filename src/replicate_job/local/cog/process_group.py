@@ -53,7 +53,7 @@ _LAST_LINES = 200
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
 _SIGNAL_BASE = 128  # a shell adds the signal's number to this, for the exit code of a process that a signal has ended
 _LONGEST_LINE = 2**20  # bytes of a line in the log
-_MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of what the model's code prints
+_MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of text that the model's code prints
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 -
 def _is_removed_empty(folder: Path) -> bool:
     """Try to remove a folder that holds at most empty folders; False if it holds more.
 
-    Most folders are like that, and handing one to a thread would take longer.
+    Most folders are almost empty, and handing one to a thread would take longer.
     """
     try:
         for part in folder.iterdir():
@@ -130,11 +130,12 @@ class ProcessGroup:
 
     def runs(self, id: str) -> bool:  # noqa: A002 - the API's own name
         """Whether the model still works on this prediction. It may do so after Cog's server has sent the response."""
-        return (self._work / "running" / id).exists() and self.is_up  # the first is usually False
+        return (self._work / "running" / id).exists() and self.is_up  # usually the first is False
 
     async def start(self, address: ServerAddress) -> None:
         """Start the server. Raises OSError if the disk has no room for the model's files."""
-        # In a thread, because files may be large. It goes on if this task is canceled, so ``close`` waits for it.
+        # In a thread, because files may be large. The thread continues if this task is canceled, so ``close`` waits for
+        # it.
         self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare_folders))
         await asyncio.shield(self._preparing)
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
@@ -180,7 +181,7 @@ class ProcessGroup:
         return self._work / "ended"
 
     def _clean_up(self) -> None:
-        """Remove the group's folder, and the outputs in the model's source folder, of which this server has copies.
+        """Remove the group's folder, and outputs in the model's source folder. This server has copies of these outputs.
 
         Large files that the model has not changed become links again, which frees disk space.
         """
@@ -203,7 +204,8 @@ class ProcessGroup:
             workspace.copy_linked(self.source)
         for folder in (self.source / ".cog", self._work / "tmp", self._work / "running", tools):
             folder.mkdir(parents=True, exist_ok=True)
-        # Cog's own form, and not JSON Schema: by ``nullable``, Cog's server knows which inputs are None if left out.
+        # Cog's own form of the schema: its server needs ``nullable``, which JSON Schema lacks, to set a missing input
+        # to None.
         document = streaming(self._launch.schema)
         (self.source / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
         worker = {
@@ -229,9 +231,9 @@ class ProcessGroup:
             "PORT": str(port),
             "TMPDIR": str(self._work / "tmp"),
             "PYTHONUNBUFFERED": "1",  # so that the log arrives while the model prints it
-            "RUST_LOG": "info,coglet::prediction=warn",  # their output already comes in their event streams
+            "RUST_LOG": "info,coglet::prediction=warn",  # a prediction's output comes in its event stream already
             "NO_PROXY": no_proxy,
-            "no_proxy": no_proxy,  # if both are set, most libraries use this one
+            "no_proxy": no_proxy,  # if both variables are set, most libraries use this one
         }
 
     async def _read(self, pipe: asyncio.StreamReader) -> None:
@@ -239,7 +241,7 @@ class ProcessGroup:
         while True:
             try:
                 line = await pipe.readline()
-            except ValueError:  # a line longer than the limit: the reader has dropped it
+            except ValueError:  # the reader has dropped a line that is longer than the limit
                 continue
             if not line:
                 return

@@ -4,7 +4,7 @@ Three facts about coglet 0.23.1 shape this module:
 
 - It never restarts a worker that died: here the whole server is restarted.
 - It sends an answer before it frees the prediction's slot: even a single client can get 409 for its next prediction.
-- A model may ignore a cancellation. With an async model the answer still ends at once, while the model goes on.
+- A model may ignore a cancellation. With an async model the answer still ends at once, while the model runs on.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _PredictionRefusedError(Exception):
 class CogServer:
     """A server that starts at its first use, and again after a crash.
 
-    It works below ``folder``, which is removed when this process dies. A canceled model may go on for ``grace``
+    It works below ``folder``, which is removed when this process dies. A canceled model may run on for ``grace``
     seconds. ``memory`` is the limit of each of its processes in bytes; 0 is no limit.
     """
 
@@ -128,7 +128,7 @@ class CogServer:
 
     @asynccontextmanager
     async def _slot(self, id: str, canceled: asyncio.Event) -> AsyncIterator[bool]:  # noqa: A002 - the API's own name
-        """A context with one of the ready server's slots. Yields False if the prediction was canceled before.
+        """A context with a slot of the ready server. Yields False if the prediction was canceled before it got one.
 
         At its end the slot is free again: the model has stopped, or its server was killed. Raises LocalError.
         """
@@ -240,7 +240,7 @@ class CogServer:
                         raise _PredictionRefusedError(_refusal(response.status, await response.read()))
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.1)
-            # Usually the slot is free a moment later. If the worker has died unnoticed, it never is.
+            # Usually the slot is free a moment later. If the worker has died unnoticed, the slot never becomes free.
             if delay > _SLOT_DELAY and await self._health() not in _READY:
                 self._is_ready = False
             await self.start()

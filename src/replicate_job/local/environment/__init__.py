@@ -1,1 +1,1 @@
-"""What a model needs to run: its Python environment and its schema."""
+"""Makes a model ready to run: its Python environment and its schema."""

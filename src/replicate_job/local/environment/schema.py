@@ -38,7 +38,7 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
         new_file = Path(unfinished) / "signature.json"
         # The script runs as text, because a file would import modules from its own folder in place of the model's.
         command = (str(workspace.python), "-c", script, model.target, str(new_file))
-        with await asyncio.to_thread(workspace.claim) or nullcontext():  # None: a server has it, with the files
+        with await asyncio.to_thread(workspace.claim) or nullcontext():  # None: a server uses it
             code, output = await run(command, workspace.variables(), workspace.source)
         if reason := _failure(new_file, code, output):
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {workspace.explain(reason)}")
@@ -60,7 +60,7 @@ def _file(model: LocalModel, folder: Path) -> Path:
 
 
 def _failure(file: Path, code: int, output: str) -> str:
-    """Why the signature could not be read, as one line; empty if it could."""
+    """Why the signature could not be read, as one line; empty if it was read."""
     try:
         reason = _read(file).get("error", "")
     except FileNotFoundError:  # the model's code ended the process

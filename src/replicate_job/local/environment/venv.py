@@ -103,15 +103,15 @@ async def ensure_venv(
     """The model's environment below ``folder``, built first if it does not exist yet.
 
     An environment whose build was killed is built again. Two processes that need the same environment build it once.
-    ``on_notice`` is called with each setting of ``cog.yaml`` that could not be followed. Commands that failed run again
-    after an hour. ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of the step
-    that failed.
+    ``on_notice`` is called with a line for each setting of ``cog.yaml`` that could not be applied. Failed commands run
+    again after an hour. ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of the
+    step that failed.
     """
     build = _Build(model, recipe(model), folder, on_notice, on_detail)
     if (outcome := build.outcome()) is None or build.is_to_be_retried(outcome):
         folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a single quick call
         async with _lock(folder / f"{build.venv.name}.lock"):
-            # Read again: another process may have built it while this one waited for the lock.
+            # Read again, because another process may have built the environment while this one waited for the lock.
             outcome = build.outcome()
             if outcome is None:
                 outcome = await build.make()
@@ -167,7 +167,7 @@ class _Build:
         try:
             await self._install()
             failed = await self._run_commands(range(len(self._recipe.commands)))
-        except LocalError:  # its files may fill the disk
+        except LocalError:  # the files of the failed build may fill the disk
             await self._remove()
             raise
         return self._complete(failed)
@@ -188,7 +188,7 @@ class _Build:
         uv = _find_uv()
         environment = model_environment(self.venv, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
         if not has_home() and "UV_CACHE_DIR" not in os.environ:
-            environment["UV_CACHE_DIR"] = str(self.venv.with_name("uv"))  # by default it would be in the model's folder
+            environment["UV_CACHE_DIR"] = str(self.venv.with_name("uv"))  # not inside the model's folder
         python = await self._python(uv, environment)
         await self._step(
             (uv, "venv", "--no-project", "--python", python, str(self.venv)), environment, self._model.folder

@@ -60,7 +60,7 @@ class Workspace(msgspec.Struct, frozen=True):
 
     @property
     def _prefix(self) -> Path:
-        # The digest makes a newer release of this package make it anew.
+        # With the digest in the name, a newer release of this package makes a new folder.
         return self.folder / f"python-{self.venv.name}-{_DIGEST}"
 
     def variables(self, source: Path | None = None) -> dict[str, str]:
@@ -124,7 +124,7 @@ class Workspace(msgspec.Struct, frozen=True):
                     try:
                         made.rename(part)
                     except OSError:
-                        if not part.exists():  # if it exists, another process was faster
+                        if not part.exists():  # if it exists, another process has made it
                             raise
 
     def explain(self, error: str, source: Path | None = None) -> str:
@@ -181,8 +181,8 @@ class Workspace(msgspec.Struct, frozen=True):
 def prune(folder: Path, versions: Path) -> None:
     """Remove the workspaces below ``folder`` that have not been used for 30 days, and whose version is not stored.
 
-    In the others, unchanged copies of the version's large files become links again, if a killed process has left them.
-    Those of its environment do so after its next run. A workspace that a server uses stays as it is.
+    In the other workspaces, unchanged copies of large files that a killed process has left become links again. A
+    workspace that a server uses is not changed.
     """
     for workspace in folder.glob("*"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The response with a stored file. It supports ranges, and no browser runs the file as a page of this server."""
+"""Makes the response with a stored file. It supports ranges, and prevents a browser from running the file as a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files on disk. Each is a folder ``<parent>/<key>/`` with the content and its facts, stored completely or not at all.
+"""Files on disk. Each is a folder ``<parent>/<key>/`` with content and metadata, stored completely or not at all.
 
 Check keys and names from a request with ``is_key`` and ``is_name`` first: a valid one is a single plain segment of a
 path, and cannot lead to another folder.
@@ -40,7 +40,7 @@ class FileTooLargeError(LocalError):
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file with its facts. ``name`` is the last part of its address, and valid in every file system.
+    """A file with its metadata. ``name`` is the last part of its address, and valid in every file system.
 
     ``id`` is that of the upload, or of the prediction to which the file belongs. Times are Unix times; a file whose
     ``expires_at`` is None does not expire. ``md5`` is empty for a file of an earlier release.
@@ -80,7 +80,7 @@ def safe_name(text: str, default: str = "file") -> str:
 
 
 def read_file(folder: Path) -> StoredFile | None:
-    """The file in this folder; None if there is none, or if its facts cannot be read."""
+    """The file in this folder; None if there is none, or if its metadata cannot be read."""
     with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
         facts = decode((folder / _FACTS).read_bytes(), dict[str, Any])
         return convert({**facts, "path": folder / _CONTENT}, StoredFile)
@@ -143,7 +143,7 @@ class Drafts:
 
         Raises FileTooLargeError.
         """
-        draft = self.new(limit)  # not in a thread: after a cancellation there, it would not be removed
+        draft = self.new(limit)  # not in a thread: after a cancellation there, the draft would not be removed
         try:
             block = bytearray()
             async for chunk in chunks:

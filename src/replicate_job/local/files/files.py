@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _UPLOAD_PATH = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
 _DATA = "data:"
-"""It must be in lower case: Cog's server takes a data URL in capitals for a path."""
+"""The prefix of data URLs. It must be in lower case: Cog's server reads a data URL in capitals as a path."""
 _CONCURRENT = 4  # downloads for one prediction
 _UPLOAD_LIFETIME = 24 * 3600.0  # seconds, as at Replicate
 

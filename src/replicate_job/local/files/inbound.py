@@ -1,8 +1,8 @@
 """Downloads input files from http(s) addresses, but not from private networks.
 
-A host's IP addresses are looked up and checked here, and the connection goes to one of the checked addresses. So it has
-no effect if the name resolves to another address later (DNS rebinding). Each redirect is checked too. No proxy, cookie
-or token is used.
+A host's IP addresses are looked up and checked here, and the connection goes to one of the checked addresses. So a name
+that resolves to another address later has no effect (DNS rebinding). Each redirect is checked too. No proxy, cookie or
+token is used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.file_store import Draft, Drafts, StoredFile
 
 LARGEST = 1_000_000_000
-"""The most bytes of an input file. Replicate documents no limit; this one keeps a single file from filling the disk."""
+"""The most bytes of an input file. Replicate documents no limit; this one keeps a file from filling the disk."""
 
 _TIMEOUT = 600  # seconds, for one file with all its redirects
 _MOST_REDIRECTS = 5

@@ -43,7 +43,7 @@ class Outputs:
 
         start = () if part is None else (part,)
         urls = find_files(value, document, "Output", start)
-        if not urls:  # saves a thread for each word of a streamed text
+        if not urls:  # without URLs no thread is needed, for example for each word of a streamed text
             return value
         stored = self._stored.setdefault(prediction, {})
         await asyncio.to_thread(self._write_all, prediction, urls, stored)
@@ -86,7 +86,7 @@ class Outputs:
         self._stored.pop(prediction, None)
 
     def remove(self, prediction: str) -> None:
-        """Remove a prediction's files. They cannot be found from now on, and a thread deletes them."""
+        """Remove a prediction's files. They cannot be found any more, and a thread deletes them."""
         if is_key(prediction) and (renamed := self._drafts.take(self._folder / prediction)):
             asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, renamed, True)
 

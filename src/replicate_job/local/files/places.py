@@ -33,7 +33,7 @@ def replaced(value: Any, files: Mapping[Position, str], position: Position = ())
 def _is_file(text: Text) -> bool:
     if text.may_be_file:
         return not text.may_be_other or is_web(text.text) or is_data(text.text)
-    # A schema of neither kind says "object", which is how Cog describes an output of type Any.
+    # "object" is how Cog describes an output of type Any, so it is neither kind of schema.
     return is_data(text.text) and not text.may_be_other
 
 

@@ -36,7 +36,7 @@ class UploadStore:
         self._folder, self._drafts, self._lifetime, self._clock = folder, drafts, lifetime, clock
         self._secret = secret
         stored = [file for child in folder.glob("*") if is_key(child.name) and (file := read_file(child))]
-        # The id is the folder's name, and not the one in the facts, because lists and paths depend on it.
+        # The id is the folder's name, and not the stored id, because lists and paths depend on the folder's name.
         self._files = {file.path.parent.name: file for file in stored}
         self._latest = max((file.created_at for file in stored), default=0.0)
         drafts.remove(self._take_expired())

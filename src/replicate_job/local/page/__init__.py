@@ -2,7 +2,7 @@
 
 ``/`` shows the models, ``/OWNER/NAME`` one of them (the ``url`` of a model), ``/p/ID`` one prediction (its
 ``urls.web``), and ``/history`` all predictions. The page's scripts and styles are below ``/page/VERSION/``. VERSION
-changes with the files, so a browser can cache them for ever, and never mixes two releases.
+changes with the files, so a browser can cache them forever, and never mixes two releases.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class DeploymentRoutes:
         return DELETED
 
     async def _check_version(self, model: str, facts: dict[str, Any]) -> None:
-        """Raise RefusedError if ``facts`` have a version that is none of this model's.
+        """Raise RefusedError if ``facts`` have a version that this model does not have.
 
         Without a version in ``facts`` nothing is checked, because the current version may have been removed since.
         """
@@ -103,7 +103,7 @@ def _read(body: bytes, *, is_new: bool) -> dict[str, Any]:
     """Read the fields of the body. Raises RefusedError with all their faults."""
     fields = read_object(body)
     _validator(is_new=is_new).check(fields)
-    # JSON Schema takes 1.0 for an integer.
+    # JSON Schema accepts 1.0 as an integer.
     return {name: int(value) if isinstance(value, float) else value for name, value in fields.items()}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.outputs import Outputs
 
 LARGEST = 20 * 2**20
-"""The most bytes of a prediction's output files that become data URLs. Larger ones stay addresses."""
+"""The most bytes of a prediction's output files that become data URLs. Larger files stay addresses."""
 _CLIENT = re.compile(r"replicate-(?:python|javascript)/|\w+/Python ")
 
 

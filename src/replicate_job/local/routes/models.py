@@ -93,7 +93,7 @@ class ModelRoutes:
         return json_answer(page_body(bodies))
 
     async def version(self, request: Request) -> Answer:
-        """One version. Official models list no versions, but their latest version can be read here."""
+        """A version. Official models list no versions, but their latest version can be read here."""
         model = await self._version(request)
         body = _version(model, await self._schema_or_empty(model))
         # If the version is one of the real model, its stand-in is shown under that id.
@@ -190,7 +190,8 @@ class ModelRoutes:
             description=model.description,
             default_example=self._example(model, here),
         )
-        # These fields are not Replicate's. The page shows code that also runs on Replicate, and fills in its form.
+        # These fields are not Replicate's. The page needs them to show code that also runs on Replicate, and to fill in
+        # its form.
         published = model.published[0] if model.published else None
         return body | {"published_version": published, "example_input": model.example}
 
