@@ -10,7 +10,7 @@
 
 ``api.faults.next("get", "503", "drop-before")`` and ``api.next(Script(end="failed"))`` script single requests and
 predictions. ``replicate_job.serving.faults`` documents the language of faults. ``replicate_job.testing.plugin`` has
-fixtures for pytest, which loads them by itself.
+fixtures, which pytest loads automatically.
 """
 
 from __future__ import annotations

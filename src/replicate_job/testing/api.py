@@ -34,11 +34,11 @@ class ScriptedAPI:
     """Replicate's HTTP API on loopback, with predictions that follow scripts, and with faults on request.
 
     It listens as soon as it is constructed, and answers requests inside ``with``, from this process and from others.
-    ``models`` and ``deployments`` are added to the default ones. ``trainings``, oldest first, are those of the account.
-    ``script`` replaces the scripts of all models. ``faults`` is a ``Faults`` or its text
+    ``models`` and ``deployments`` are added to the default ones. ``trainings`` are the account's trainings, oldest
+    first. ``script`` replaces the scripts of all models. ``faults`` is a ``Faults`` or its text
     (``create:drop-after=0.2,get:503=0.3``); ``seed`` makes its chances repeatable.
 
-    Times are in seconds: ``list_lag`` until a created prediction is listed (of a pair, a time between the two is
+    Times are in seconds: ``list_lag`` until a created prediction is listed (a pair is a range, from which a time is
     drawn); ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an
     hour); ``file_expire`` until an upload is removed (a day). ``upload_limit`` is in bytes (100 MiB).
 
@@ -139,8 +139,8 @@ class ScriptedAPI:
     def environment(self) -> Mapping[str, str]:
         """The environment variables with which a subprocess uses this server.
 
-        They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last one is how late this
-        server's list can be: replicate-job searches it that long for a prediction whose create request got no response.
+        They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last is how late this server's
+        list can be: replicate-job searches the list that long for a prediction whose create request got no response.
         """
         return environment_of(self.base_url, self.token, max(self._account.list_lag))
 

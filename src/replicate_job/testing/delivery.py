@@ -29,10 +29,10 @@ class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
     - ``name``: the last part of the URL, percent-encoded, so that ``../../x`` is one part; empty: the URL has none.
     - ``content_type``: None: it is guessed from ``name``; empty: it is not sent. ``disposition``: the
       ``Content-Disposition``.
-    - ``redirect``: with True, the URL answers 302 to another URL of the file; with a text, to that URL.
-    - ``inline``: the output has a data URL in place of an address.
-    - ``ranges``, ``etag``, ``sized`` (``Content-Length``, otherwise chunked): features of the host that can be off.
-    - ``gone``: the status (404 or 410) from ``expires`` seconds after the prediction's creation, and once the
+    - ``redirect``: with True, the URL answers 302 to another URL of the file; with a text, to that URL. - ``inline``:
+    the output has a data URL in place of an address. - ``ranges``, ``etag``, ``sized`` (``Content-Length``, otherwise
+    chunked): features of the host that can be turned off. - ``gone``: the status (404 or 410) from ``expires`` seconds
+    after the prediction's creation, and once the
       prediction's data are removed.
     """
 

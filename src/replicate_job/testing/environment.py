@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 SHORTEST_LAG = 3.0
 """REPLICATE_JOB_LIST_LAG, in seconds, for a server whose list shows every prediction at once."""
 OVERTAKING = 6.0
-"""Seconds that the variable is above ``list_lag``, because a prediction can be listed later than newer ones."""
+"""Seconds by which the variable exceeds ``list_lag``, because the list can show a prediction after newer ones."""
 
 
 def environment_of(base_url: str, token: str, list_lag: float = 0.0) -> dict[str, str]:
     """The variables that make replicate-job and the official clients use a server.
 
-    They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last one is how late the server's
-    list can be: replicate-job searches it that long for a prediction whose create request got no response. ``list_lag``
-    is in seconds.
+    They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last is how late the server's list
+    can be: replicate-job searches the list that long for a prediction whose create request got no response.
+    ``list_lag`` is in seconds.
     """
     return {
         "REPLICATE_API_TOKEN": token,

@@ -110,7 +110,7 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def _example(self) -> dict[str, Any] | None:
-        """The object of an old prediction. It has an output if that of the script can be encoded as JSON."""
+        """The object of an old prediction. It has an output if the script's output can be encoded as JSON."""
         if self.example is None:
             return None
         script = self.script if isinstance(self.script, Script) else self.script(self.example)
@@ -130,7 +130,7 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class ScriptedDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """``name`` and ``model`` are ``owner/name``. Without ``version``, it runs the model's latest one."""
+    """``name`` and ``model`` are ``owner/name``. Without ``version``, it runs the model's latest version."""
 
     name: str
     model: str

@@ -25,7 +25,7 @@ _RECORD = "--replicate-record"
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     # pytest rewrites the assert statements of every package that has a plugin, and compiles all its modules for that.
     # If the result cannot be stored (PYTHONDONTWRITEBYTECODE), this takes a second in each process. This package has no
-    # assert statements for tests.
+    # assert statements that need it.
     getattr(early_config.pluginmanager.rewrite_hook, "_must_rewrite", set()).discard("replicate_job")
 
 
@@ -57,7 +57,7 @@ def replicate_api(
     replicate-job and the official clients use it by REPLICATE_BASE_URL and REPLICATE_API_TOKEN, which are set for the
     test; REPLICATE_JOB_JOURNAL is a new journal.
     ``@pytest.mark.replicate_api(script=Script(output="hi"), faults="get:503=0.1")`` gives the arguments of ScriptedAPI.
-    Every test of a process has the same address, so that clients that read the environment only once go on working.
+    Every test of a process has the same address, so that clients that read the environment only once keep working.
     Needs the extra ``[local]``.
     """
     with _told_plainly():
@@ -105,10 +105,10 @@ def replicate_recording(
     """Replicate from a recording, a ``replicate_job.testing.ReplayAPI``. The test's environment makes clients use it.
 
     ``@pytest.mark.replicate_recording("hello.json", lenient=False)`` names the file, relative to the test's own; by
-    default it is ``recordings/<test file>/<test>.json``. With ``pytest --replicate-record`` it is recorded anew, by a
-    ``RecordingAPI`` that forwards requests to the API of REPLICATE_BASE_URL and REPLICATE_API_TOKEN; a test that fails
-    writes nothing. A test that sends an unrecorded request fails, even if its code handles the error. Needs the extra
-    ``[local]``.
+    default it is ``recordings/<test file>/<test>.json``. With ``pytest --replicate-record`` the file is recorded anew,
+    by a ``RecordingAPI`` that forwards requests to the API of REPLICATE_BASE_URL and REPLICATE_API_TOKEN; a test that
+    fails writes nothing. A test that sends an unrecorded request fails, even if its code handles the error. Needs the
+    extra ``[local]``.
     """
     marker = request.node.get_closest_marker("replicate_recording")
     options: dict[str, Any] = dict(marker.kwargs) if marker else {}
@@ -135,7 +135,7 @@ def replicate_recording(
 
 
 def _recording_of(test: Any, named: tuple[str, ...]) -> Path:
-    """The file of a test's recording: the one that its mark names, or its own."""
+    """The file of a test's recording: the file that its mark names, or the default file of the test."""
     from pathlib import Path  # noqa: PLC0415 - most tests do not need it
 
     file = Path(test.path)
@@ -214,7 +214,7 @@ def _replicate_ports() -> Iterator[tuple[int, int]]:
             each.bind(("127.0.0.1", 0))
         first, second = (each.getsockname()[1] for each in sockets)
         if sys.platform != "linux":
-            reserved.close()  # on other systems, no other socket could listen there
+            reserved.close()  # on other systems, an open socket would keep the test's server from listening there
         yield first, second
 
 

@@ -26,7 +26,7 @@ class ScriptedPrediction:
 
     ``raw_input`` is the JSON text of ``input``, as it was sent. ``version`` is the one that the API shows (``hidden``
     for official models), ``request`` the request that created it, ``status`` its current status. ``number`` is how many
-    predictions were created before it, ``streamed`` how many connections its stream has had.
+    predictions were created before it, ``streamed`` how many connections its stream had.
 
     These are Unix times: ``created``; ``visible``, from which on a GET finds it; ``listed``, from which on the list has
     it; and ``deadline``. ``visible`` and ``listed`` can be set.
@@ -58,7 +58,7 @@ class ScriptedPrediction:
         self.canceled: float | None = None
         self.number = self.streamed = 0
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
-        # The time when the deadline takes effect, which the script may change.
+        # The seconds until the deadline, which the script may change.
         lifetime = script.deadline if script.deadline is not None else cancel_after
         self._deadline_end = self._forced_end = self.created + (math.inf if cancel_after is None else lifetime or 0.0)
         self.output: Any = None

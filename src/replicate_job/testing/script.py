@@ -32,14 +32,14 @@ class StreamEvent(msgspec.Struct, frozen=True):
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """How a prediction streams.
 
-    ``events`` are sent in order; a text stands for an output event. By default, they are the items of the output, and
+    ``events`` are sent in order; a text is an output event. By default, they are the items of the output, and
     an ``error`` event if the prediction fails. ``interval`` is the number of seconds between events, from the
     prediction's start on. After its end, the event ``done`` is sent, unless ``done`` is False.
 
-    ``breaks=(3, 1)`` means that the first connection ends after 3 events, the second after one more, and later ones do
-    not break. ``ending`` is ``drop`` (a reset) or ``close`` (a comment and a clean end, as at Replicate after 30
-    seconds). Output and log events have ids in the API's form, unless ``ids`` is False. A new connection continues
-    after ``Last-Event-ID``.
+    ``breaks=(3, 1)`` means that the first connection ends after 3 events, the second after one more, and later
+    connections do not break. ``ending`` is ``drop`` (a reset) or ``close`` (a comment and a clean end, as at Replicate
+    after 30 seconds). Output and log events have ids in the API's form, unless ``ids`` is False. A new connection
+    continues after ``Last-Event-ID``.
     """
 
     events: tuple[StreamEvent | str, ...] | None = None

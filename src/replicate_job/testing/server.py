@@ -38,7 +38,7 @@ def in_loop_thread(server: AbstractAsyncContextManager[_T], name: str) -> Iterat
 class LoopbackServer:
     """Serves each app on a port of 127.0.0.1, all of them on one event loop in a thread.
 
-    ``ports`` has a port for each app, where 0 is a free one; by default all are free ones. The constructor binds them,
+    ``ports`` has a port for each app, where 0 is a free port; by default all are 0. The constructor binds them,
     and raises OSError for a port that is in use. Requests are answered from ``start`` to ``close``. No signal handlers
     are installed. ``close`` resets connections, cancels running requests, and waits for the thread. In a fork of the
     process, ``close`` only closes the fork's copies of the sockets.

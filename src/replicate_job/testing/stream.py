@@ -42,7 +42,7 @@ class Streams:
         headers += [(name.encode(), value.encode()) for name, value in ANY_ORIGIN]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         sending = asyncio.ensure_future(_send_events(prediction, events, position, end, send))
-        # So a client that disconnects is noticed at once, and not only at the next event.
+        # This notices a client that disconnects at once, and not only at the next event.
         leaving = asyncio.ensure_future(until_disconnected(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)

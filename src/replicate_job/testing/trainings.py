@@ -20,9 +20,9 @@ RUNNING = frozenset({"starting", "processing"})
 class ScriptedTraining(msgspec.Struct, kw_only=True):
     """A training of ``model`` (``owner/name``), whose latest version it trains unless ``version`` names one.
 
-    ``status`` may be changed while the server runs. After ``duration`` seconds, the status of a running one becomes
-    ``end``, and its ``output`` is shown. ``created``, and ``listed``, from which on the list has it, are Unix times;
-    ``predict_time`` is in seconds. ``destination`` is that of the request, which the API does not show.
+    ``status`` may be changed while the server runs. After ``duration`` seconds, the status of a running training
+    becomes ``end``, and its ``output`` is shown. ``created``, and ``listed``, from which on the list has it, are Unix
+    times; ``predict_time`` is in seconds. ``destination`` is the request's. The API does not show it.
     """
 
     model: str

@@ -15,7 +15,7 @@ API = f"{DEFAULT_BASE_URL}/v1"
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 
 _OFFICIAL = re.compile(r"(?:async)?replicate[-/](?!job\b)", re.IGNORECASE)
-"""User agents of the official clients. They make a file object (``FileOutput``) from https addresses only."""
+"""User agents of the official clients. These clients make a file object (``FileOutput``) from https addresses only."""
 
 
 class Addresses:
@@ -46,7 +46,7 @@ class Addresses:
         return changed
 
     def file(self, text: str, agent: str) -> str:
-        """Replace the address of an output file by one of this server. Any other text is returned unchanged."""
+        """Replace the address of an output file by an address on this server. Any other text is returned unchanged."""
         if not _ADDRESS.fullmatch(text):
             return text
         clean = clean_url(text)

@@ -72,8 +72,8 @@ def make() -> tuple[str, str]:
     print_of_key = _der(_OCTETS, hashlib.sha256(public).digest()[:20])
     extensions = _der(
         _SEQUENCE,
-        _der(_SEQUENCE, bytes.fromhex("0603551d13"), _TRUE, _der(_OCTETS, _der(_SEQUENCE))),  # no authority
-        _der(_SEQUENCE, bytes.fromhex("0603551d0f"), _TRUE, _der(_OCTETS, _der(_BITS, b"\x07\x80"))),  # for signatures
+        _der(_SEQUENCE, bytes.fromhex("0603551d13"), _TRUE, _der(_OCTETS, _der(_SEQUENCE))),  # not a CA
+        _der(_SEQUENCE, bytes.fromhex("0603551d0f"), _TRUE, _der(_OCTETS, _der(_BITS, b"\x07\x80"))),  # key usage
         _der(_SEQUENCE, bytes.fromhex("0603551d11"), _der(_OCTETS, alternatives)),
         _der(_SEQUENCE, bytes.fromhex("0603551d0e"), _der(_OCTETS, print_of_key)),
     )

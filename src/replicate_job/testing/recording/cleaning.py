@@ -1,4 +1,4 @@
-"""Removes from traffic what must not be in a recording: the token, secrets, and signatures in addresses."""
+"""Removes secrets from traffic before it is recorded: the token, secret inputs, and signatures in addresses."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SIGNED = re.compile(
     r"amz|goog|sig|token|key|secret|auth|passw|cred|expire|policy|hash|session|^(?:s[verpst]|spr|sip|srt|sdd|scid|sk(?:oid|tid|[tesv]))$",
     re.IGNORECASE,
 )
-"""Names of query parameters that hold a signature or a key; the short ones are Azure's."""
+"""Names of query parameters that hold a signature or a key; the short names are Azure's."""
 _LONGEST = 32
-"""The most characters of a query parameter that is kept. A longer one may be a signature under an unknown name."""
+"""The most characters of a query parameter that is kept. A longer value may be a signature under an unknown name."""
 _SHORTEST = 8
-"""The fewest characters of a secret that is removed from all text. A shorter one could occur anywhere by chance."""
+"""The fewest characters of a secret that is removed from all text. A shorter secret could occur anywhere by chance."""
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 _WITHIN = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 
@@ -65,7 +65,7 @@ def clean_urls(text: str) -> str:
 
 
 def by_content(text: str) -> str:
-    """The SHA-256 of a data URL's content, which stands for it in comparisons. Any other text is returned unchanged."""
+    """The SHA-256 of a data URL's content, which replaces it in comparisons. Any other text is returned unchanged."""
     content = _held(text)
     return text if content is None else f"sha256:{hashlib.sha256(content[1]).hexdigest()}"
 

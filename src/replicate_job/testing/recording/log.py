@@ -36,7 +36,7 @@ class SeenPrediction:
         return self.bodies[-1][1]
 
     def observe(self, body: dict[str, Any]) -> None:
-        """Add a snapshot, unless it is known, is older than the last one, or has lost its data."""
+        """Add a snapshot, unless it is known, is older than the last snapshot, or has lost its data."""
         if self.bodies and (body.get("data_removed") or any(body == seen for _, seen in self.bodies)):
             return
         if self.bodies and self.last.get("status") in TERMINAL and body.get("status") not in TERMINAL:
@@ -100,7 +100,7 @@ class Log:
     def _prediction(
         self, id_: str, seen: SeenPrediction, hidden: set[str], cleaner: Cleaner, addresses: Addresses
     ) -> TapedPrediction:
-        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay shows the input that it was sent
+        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay shows its own input
         bodies = []
         for after, body in seen.bodies:
             shown = hide_input(body, hidden)
@@ -146,7 +146,7 @@ def clean_path(path: str) -> str:
 
 
 def _values(question: Question | None, hidden: set[str]) -> set[str]:
-    """The values of a request's secret inputs, which are also removed wherever else they occur."""
+    """The values of a request's secret inputs, which are removed everywhere else too."""
     inputs = question.body.get("input") if question and isinstance(question.body, dict) else None
     shown = (hide_input(question.body, hidden) or {}).get("input") if question and isinstance(inputs, dict) else None
     if not isinstance(inputs, dict) or not isinstance(shown, dict):

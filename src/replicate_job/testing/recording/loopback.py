@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Loopback:
-    """``own`` is the origin without TLS, on ``port``; ``secure`` is that with TLS, on a free port. Raises OSError."""
+    """``own`` is the origin without TLS, on ``port``; ``secure`` that with TLS, on a free port. Raises OSError."""
 
     def __init__(self, port: int, identity: Identity) -> None:
         self._identity = identity

@@ -159,7 +159,7 @@ class Recorder:
         started = False
         try:
             async with self._upstream.fetch(url, {}) as response:
-                # Content-Length is left out, because that of a compressing host is not the length of the file.
+                # Content-Length is left out, because a compressing host does not send the length of the file.
                 headers = {n: v for n in ("content-type", "content-disposition") if (v := response.headers.get(n))}
                 encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
                 await send({"type": "http.response.start", "status": response.status, "headers": encoded})
@@ -217,7 +217,7 @@ class Recorder:
     async def _learn(self) -> None:
         """Read the schemas of the models that were run, because they tell which inputs are secret.
 
-        The responses are recorded too. A program that had the schemas in its cache may lack them when it is replayed.
+        The responses are recorded too. A program that had the schemas in its cache may request them in a replay.
         """
         for seen in list(self.log.predictions.values()):
             model, version = (str(seen.last.get(name) or "") for name in ("model", "version"))
@@ -243,7 +243,7 @@ class Recorder:
 
 
 def _field(content: Any, name: str) -> Any:
-    """A field of a response; None if it has another shape, because that must not end the recording."""
+    """A field of a response. None if the response has another shape, which must not end the recording."""
     return content.get(name) if isinstance(content, dict) else None
 
 
@@ -289,7 +289,7 @@ def body_of(raw: bytes) -> Any:
 
 
 def _json(raw: bytes) -> Any:
-    """The decoded JSON; None if it is empty or no JSON."""
+    """The decoded JSON; None if the text is empty or is not JSON."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(raw) if raw else None
     return None

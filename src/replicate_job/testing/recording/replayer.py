@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from replicate_job.wire.sse import Event
 
 LONGEST = 0.2
-"""The most seconds that a replayed prediction takes. A shorter one takes as long as it did when it was recorded."""
+"""The most seconds that a replayed prediction takes. A shorter prediction takes as long as when it was recorded."""
 _HELD = re.compile(rf"(data:[^,;]*){HELD}(.+)")
 TOKEN = "r8_replay_0000000000000000000000000000000"  # noqa: S105 - not a secret: any token is accepted
 _TIMES = ("created_at", "started_at", "completed_at", "deadline")
@@ -58,7 +58,7 @@ _ACCOUNT = account_body("replayed", "Replayed")
 
 
 class Replayed:
-    """A prediction of this run. ``id`` is the recorded one, or a new one if that is used in this run already."""
+    """A prediction of this run. ``id`` is the recorded id, or a new id if this run has used the recorded id already."""
 
     def __init__(self, taped: TapedPrediction, id_: str, inputs: Any, number: int) -> None:
         self.taped, self.id, self.inputs, self.number = taped, id_, inputs, number
@@ -183,7 +183,7 @@ class Replayer:
         return json_answer(self._shown(made, request))
 
     def _find(self, request: Request) -> Replayed | None:
-        """The prediction of this run that a request names. One that no request created begins at its first request."""
+        """The prediction of this run that a request names. If no request created it, it begins at its first request."""
         id_ = request.url.path.split("/")[3]
         taped = self._taped.get(id_)
         if taped and id_ not in self._made:
@@ -210,7 +210,7 @@ class Replayer:
         return self._not_recorded(asked, [one.request for one in self._tape.requests])
 
     def _recorded_exchange(self, asked: Question) -> Exchange | None:
-        """The recorded exchange for a request. Equal requests get their responses in order, then the last one again."""
+        """The recorded exchange for a request. Equal requests get the responses in order, then the last again."""
         known = [(n, one) for n, one in enumerate(self._tape.requests) if is_same(one.request, asked)]
         if self._lenient and not known:
             path = asked.path.partition("?")[0]

@@ -41,7 +41,7 @@ class RecordingAPI:
         identity: Identity | None = None,
     ) -> None:
         self.path, self.is_discarded = Path(path), False
-        # No journal is opened. Its path is given so that a user without a home folder can record too.
+        # No journal is opened. The path is given because a user without a home folder has no default journal.
         self._settings = read_settings(token=token, base_url=base_url, journal="journal.db")
         self._port, self._identity = port, identity
         self._running = ExitStack()

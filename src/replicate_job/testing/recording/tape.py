@@ -35,7 +35,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A response. If it is no JSON, ``file`` is the name of its body."""
+    """A response. If it is not JSON, ``file`` is the name of its body."""
 
     status: int
     json: Any = None
@@ -106,7 +106,7 @@ def check_place(path: Path) -> None:
 
 
 def load(path: Path) -> Tape:
-    """Read a recording. Raises RecordingError for a file that is none, lacks a body, or has a later version."""
+    """Read a recording. Raises RecordingError if it is not a recording, lacks a body, or has a later version."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -144,7 +144,7 @@ def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
             if _NAME.fullmatch(body.name) and body.name not in bodies:
                 body.unlink()
         with suppress(OSError):
-            folder.rmdir()  # fails unless it is empty
+            folder.rmdir()  # fails unless the folder is empty
     except OSError as error:
         raise RecordingError(f"{error.filename or path} cannot be written: {error.strerror}") from None
 

@@ -29,7 +29,7 @@ _UPLOAD = 600.0
 
 
 class Upstream:
-    """Only ``transport`` has the token. ``fetch`` downloads files with the same checks of hosts as in this package."""
+    """Only ``transport`` has the token. ``fetch`` downloads files, and checks hosts as this package's downloads do."""
 
     def __init__(self, transport: Transport, fetch: HttpFetch) -> None:
         self.transport, self.fetch = transport, fetch
