@@ -55,7 +55,7 @@ def parse_address(text: str) -> Address:
     except ValueError:
         port = None
     if port is None or not url.hostname or url.netloc != named or "@" in named:
-        raise ValueError(f"{text!r} is no port: give one from 0 to 65535, or HOST:PORT")
+        raise ValueError(f"{text!r} is not a port: give one from 0 to 65535, or HOST:PORT")
     return Address(url.hostname, port)
 
 

@@ -111,7 +111,7 @@ def _read_file(environment: Mapping[str, str]) -> str:
     try:
         place = unquoted(expand(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not text"
         raise JournalError(f"{JOURNAL_FILE}: {name} cannot be read ({why})") from None
     if not place or "\n" in place:
         raise JournalError(f"{JOURNAL_FILE}: {name} must hold one line, the journal's address or path")

@@ -199,7 +199,7 @@ async def test_a_predict_time_limit_and_a_cost_limit_work_together(connect: Conn
     [
         ({"prices": {}}, "the price of acme/private is not known: give --price"),
         ({"prices": {"": "gpu-9000"}}, "--price (in Python price=): 'gpu-9000' is neither a price"),
-        ({"prices": {"": "1/cat"}}, "'1/cat' is no price"),
+        ({"prices": {"": "1/cat"}}, "'1/cat' is not a price"),
     ],
 )
 async def test_the_error_of_a_model_without_a_price_says_how_to_give_one(

@@ -102,9 +102,9 @@ def test_max_cost_stops_a_batch_and_a_larger_one_goes_on(api: ScriptedAPI, comma
         (["--max-cost", "5"], "a limit of cost needs a price: the price of replicate/hello-world is not known"),
         (["--max-cost", "5", "--price", "cheap"], "'cheap' is neither a price"),
         (["--max-cost", "5", "--local"], "predictions on this machine cost nothing: to rehearse a cost limit"),
-        (["--max-cost", "0"], "'0' is no amount of USD above 0"),
-        (["--max-cost", "nan"], "'nan' is no amount of USD above 0"),
-        (["--max-cost", "five"], "'five' is no amount of USD above 0"),
+        (["--max-cost", "0"], "'0' is not an amount of USD above 0"),
+        (["--max-cost", "nan"], "'nan' is not an amount of USD above 0"),
+        (["--max-cost", "five"], "'five' is not an amount of USD above 0"),
     ],
 )  # fmt: skip
 def test_an_unusable_cost_limit_is_refused_before_anything_is_created(

@@ -36,4 +36,4 @@ def test_a_running_batch_serves_its_health(
 def test_an_invalid_health_port_is_a_usage_error(command: Command) -> None:
     outcome = command("batch", "acme/private", "rows.jsonl", "--results", "r.jsonl", "--health-port", "many")
     assert outcome.code == 2
-    assert "'many' is no port" in outcome.err
+    assert "'many' is not a port" in outcome.err

@@ -196,14 +196,14 @@ def test_a_state_that_is_a_file_or_cannot_be_written_is_an_error_of_one_line(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--fault", "create:bogus=1"], "'bogus' is no fault"),
+        (["--fault", "create:bogus=1"], "'bogus' is not a fault"),
         (["--fault", "nobody:503=1"], "nobody"),
         (["--fault", "get:503=2"], "2"),
         (["--host", "0.0.0.0"], "choose a --token, or set REPLICATE_JOB_SERVE_TOKEN"),  # noqa: S104 - the case
         (["--host", "::"], "choose a --token"),
         (["--host", "my.machine"], "choose a --token"),
         (["--idle", "soon"], "'soon' must be like 30s"),
-        (["--memory", "much"], "'much' is no size"),
+        (["--memory", "much"], "'much' is not a size"),
         (["--max-models", "0"], "0"),
         (["--models", "nowhere"], "nowhere"),
         (["nowhere"], "nowhere"),

@@ -120,7 +120,7 @@ def test_a_deployments_price_follows_from_its_hardware_unless_the_user_gives_one
         ("[hardware]\ngpu-t4 = nan", "gpu-t4 needs a number"),
         ("[models]\n'a/b' = 0.003", "'a/b' needs a price as text"),
         ("[models]\n'a/b' = 'gpu-x'", "a/b: 'gpu-x' is neither a price"),
-        ("[models]\n'a/b' = '1/cat'", "a/b: '1/cat' is no price"),
+        ("[models]\n'a/b' = '1/cat'", "a/b: '1/cat' is not a price"),
         ("[models]\n'a/b' = {price = '1/run', day = 1}", "'a/b' needs a price"),
     ],
 )

@@ -271,7 +271,7 @@ class _Rate(click.ParamType[float | None]):
     "--ignore-columns",
     multiple=True,
     metavar="A,B",
-    help="Leave out these columns; * is every column that is no input of the model.",
+    help="Leave out these columns; * is every column that is not an input of the model.",
 )
 @click.option("--format", metavar="FORMAT", help=f"The format of INPUTS, whatever its suffix: {', '.join(FORMATS)}.")
 @click.option("--delimiter", metavar="CHAR", help="The character between cells; by default it is detected.")

@@ -39,7 +39,7 @@ def short_input(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, A
 
 
 def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None = None) -> str | None:
-    """The output as one text; None if it is no text.
+    """The output as one text; None if it is not text.
 
     Without a schema, a list of texts is one text in pieces if a quarter of the borders between them have a blank:
     streamed words do, captions do not.

@@ -280,7 +280,7 @@ class Dollars(click.ParamType[Decimal]):
         except ArithmeticError:
             amount = Decimal(0)
         if not amount.is_finite() or amount <= 0:
-            self.fail(f"{value!r} is no amount of USD above 0: write it like 50 or 0.25", param, ctx)
+            self.fail(f"{value!r} is not an amount of USD above 0: write it like 50 or 0.25", param, ctx)
         return amount
 
 

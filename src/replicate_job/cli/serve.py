@@ -51,7 +51,7 @@ class _Bytes(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number, unit = (value[:-1], value[-1].lower()) if value[-1:].lower() in _UNITS else (value, "")
         if not _WHOLE.fullmatch(number) or not int(number):
-            self.fail(f"{value!r} is no size of memory: write it like 800m or 4g", param, ctx)
+            self.fail(f"{value!r} is not a size of memory: write it like 800m or 4g", param, ctx)
         return int(number) * _UNITS.get(unit, 1)
 
 

@@ -117,7 +117,7 @@ def write(data: bytes | str) -> None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # The reader has closed the pipe, as `head` does. The job goes on, and Python must not complain at its exit.
+        # The reader has closed the pipe, as `head` does. The job continues, and Python must not complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise OSError(f"stdout cannot be written: {error.strerror}") from None

@@ -204,7 +204,7 @@ class Predictions:
         return self.body(id, here) if id else None
 
     def cancel(self, id: str) -> None:  # noqa: A002 - the API's own name
-        """End a running prediction as ``canceled``. Its model is asked to stop, and killed if it goes on."""
+        """End a running prediction as ``canceled``. Its model is asked to stop, and killed if it runs on."""
         if running := self._running.get(id):
             self._cancel(running, "canceled")
 

@@ -157,7 +157,7 @@ def _address(text: str, first: str, base: Url | None = None) -> Url:
     except ValueError:
         url = None
     if url is None or url.scheme not in {"http", "https"} or not url.host_str:
-        kind = "leads nowhere: it redirects to what is no address" if base else "is not an address that can be fetched"
+        kind = "leads nowhere: it redirects to a malformed address" if base else "is not an address that can be fetched"
         raise OutputError(f"{shown(first)} {kind}")
     # A host name with a final dot would be looked up again, although its client is pinned to an address.
     bare = url.with_username("").with_password(None)

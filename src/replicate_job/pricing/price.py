@@ -59,7 +59,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 def parse_terms(text: str) -> tuple[Term, ...]:
-    """Read the terms of a price. Raises ValueError if the text is no price."""
+    """Read the terms of a price. Raises ValueError if the text is not a price."""
     return tuple(_parse_term(part.strip()) for part in text.split("+"))
 
 
@@ -67,7 +67,7 @@ def _parse_term(text: str) -> Term:
     found = re.fullmatch(_TERM, text, re.IGNORECASE)
     unit = found and _UNITS.get(_singular(found["unit"]))
     if not found or not unit:
-        raise ValueError(f"{text!r} is no price: write it like {EXAMPLES}")
+        raise ValueError(f"{text!r} is not a price: write it like {EXAMPLES}")
     power = (found["power"] or found["symbol"] or "").lower()
     many = int((found["many"] or found["short"] or "1").replace(",", "")) * _POWERS[power]
     amount = Decimal(found["amount"])

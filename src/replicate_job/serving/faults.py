@@ -78,7 +78,7 @@ class Fault(msgspec.Struct, frozen=True):
         """Read ``drop-after``, ``503``, ``429(body=5)``, ``slow(2s)`` …. Raises ValueError."""
         parts = _FAULT.fullmatch(text)
         if parts is None:
-            raise ValueError(f"{text!r} is no fault: write {WORDS}")
+            raise ValueError(f"{text!r} is not a fault: write {WORDS}")
         kind, after, argument = parts["kind"], parts["when"] == "after", parts["argument"] or ""
         match kind:
             case "drop" | "close" | "slow" | "hang":
@@ -90,7 +90,7 @@ class Fault(msgspec.Struct, frozen=True):
             case "429" if parts["called"]:
                 return cls(text, "answer", after, answer=throttled(**_retry_time(argument)))
         if kind not in _CANNED and not kind.isdigit():
-            raise ValueError(f"{text!r} is no fault: write {WORDS}")
+            raise ValueError(f"{text!r} is not a fault: write {WORDS}")
         return cls(text, "answer", after, answer=_CANNED.get(kind) or refusal(int(kind)))
 
     @classmethod
@@ -153,7 +153,7 @@ class Faults:
         return cls(chances, seed=seed, **settings)
 
     def next(self, operation: str, *faults: Fault | str | None) -> None:
-        """Queue faults for the next requests of this operation, one for each in order. None is no fault."""
+        """Queue faults for the next requests of this operation, one for each in order. None means no fault."""
         _check_operation(operation)
         for fault in faults:
             self._queues[operation].append(Fault.parse(fault) if isinstance(fault, str) else fault)
@@ -205,7 +205,7 @@ def _parse_seconds(text: str) -> float:
     """``50ms``, ``2s``, ``5m``, ``1h``, or a bare number of seconds. Raises ValueError."""
     if duration := _SECONDS.fullmatch(text):
         return float(duration["number"]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[duration["unit"]]
-    raise ValueError(f"{text!r} is no duration: write 50ms, 2s, 5m or 1h")
+    raise ValueError(f"{text!r} is not a duration: write 50ms, 2s, 5m or 1h")
 
 
 def _bucket(per_second: float | None, burst: float | None) -> TokenBucket | None:
@@ -223,7 +223,7 @@ def _parse_probability(text: str) -> float:
     except ValueError:
         probability = -1.0
     if not 0 <= probability <= 1:
-        raise ValueError(f"{text!r} is no probability: write a number from 0 to 1")
+        raise ValueError(f"{text!r} is not a probability: write a number from 0 to 1")
     return probability
 
 

@@ -73,7 +73,7 @@ async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **
     for body in bodies:
         pieces += (body, b",")
     pieces[max(len(pieces) - 1, 1) :] = [b"]}"]
-    is_large = sum(map(len, pieces)) > _LARGE  # ``join`` releases the GIL, so the event loop can go on
+    is_large = sum(map(len, pieces)) > _LARGE  # ``join`` releases the GIL, so the event loop is not blocked
     return Answer(200, await asyncio.to_thread(b"".join, pieces) if is_large else b"".join(pieces))
 
 

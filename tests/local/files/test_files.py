@@ -135,7 +135,7 @@ async def test_a_data_url_in_capitals_reaches_the_model_in_lower_case(files: Fil
 
 @pytest.mark.parametrize("text", ["/etc/hostname", "file:///etc/hostname", "picture.png", "", "ftp://x/y", " http:x"])
 async def test_a_file_input_other_than_http_https_or_data_is_refused(files: Files, text: str) -> None:
-    with pytest.raises(LocalError, match=r"^input\.masks\.1: it is no http, https or data URL"):
+    with pytest.raises(LocalError, match=r"^input\.masks\.1: it is not an http, https or data URL"):
         await resolve(files, {"masks": ["data:,x", text]})
 
 

@@ -83,6 +83,6 @@ def test_a_missing_named_profile_is_an_error(home: Path) -> None:
 
 def test_a_malformed_profile_file_is_an_error_that_hides_its_content(home: Path) -> None:
     (home / ".aws" / "credentials").write_text("AKIASECRET")
-    with pytest.raises(JobError, match="it is no file of AWS profiles") as caught:
+    with pytest.raises(JobError, match="it is not a file of AWS profiles") as caught:
         read_profile({"HOME": str(home)})
     assert "AKIA" not in str(caught.value)

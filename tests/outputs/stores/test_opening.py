@@ -33,8 +33,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (AZ, {}, "the storage account is not known: set AZURE_STORAGE_ACCOUNT_NAME"),
         (AZ, {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_ACCOUNT_KEY": "!hush"}, "variables AZURE_…"),
         (S3, {"AWS_ACCESS_KEY_ID": "hush"}, "variables AWS_…"),
-        (S3, {"AWS_ENDPOINT_URL": "hush hush"}, "AWS_ENDPOINT_URL is no address: write it like https://"),
-        (S3, {"AWS_ENDPOINT_URL_S3": "https://hush:hush@x"}, "AWS_ENDPOINT_URL_S3 is no address"),
+        (S3, {"AWS_ENDPOINT_URL": "hush hush"}, "AWS_ENDPOINT_URL is not an address: write it like https://"),
+        (S3, {"AWS_ENDPOINT_URL_S3": "https://hush:hush@x"}, "AWS_ENDPOINT_URL_S3 is not an address"),
         (S3, {"AWS_PROFILE": "nobodys"}, "there is no such profile"),
     ],
 )

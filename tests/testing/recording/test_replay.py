@@ -279,9 +279,9 @@ def test_nothing_is_written_if_the_program_fails(real: ScriptedAPI, lead: Lead, 
     ("content", "told"),
     [
         (None, "cannot be read: No such file"),
-        (b"{}", "no recording of version 1"),
-        (b"no json", "is no recording"),
-        (b'{"replicate_job_recording": 2}', "no recording of version 1"),
+        (b"{}", "not a recording of version 1"),
+        (b"no json", "is not a recording"),
+        (b'{"replicate_job_recording": 2}', "not a recording of version 1"),
         (
             b'{"replicate_job_recording":1,"predictions":[],"requests":[],"files":[{"url":"","body":"../../secret"}]}',
             "lacks a body",

@@ -112,7 +112,7 @@ class Files:
         if is_data(address):
             return _DATA + address[len(_DATA) :]
         if not is_web(address):
-            raise LocalError("it is no http, https or data URL")
+            raise LocalError("it is not an http, https or data URL")
         url = parse_address(address)
         if path := self._own_path(url):
             return f"{self._own_origin}{path}"

@@ -57,7 +57,7 @@ class Outputs:
                 stored[position] = file
 
     def _write(self, prediction: str, position: Position, url: str) -> StoredFile | None:
-        """Store a data URL as a file. None for a text that is no data URL."""
+        """Store a data URL as a file. None for a text that is not a data URL."""
         folder = self._folder / prediction
         with suppress(ValueError):
             content_type, blocks = read_blocks(url)

@@ -72,5 +72,5 @@ def _section(file: Path, name: str) -> dict[str, str]:
     except OSError as error:
         raise JobError(f"{file} cannot be read: {error.strerror}") from None
     except (configparser.Error, UnicodeDecodeError):
-        raise JobError(f"{file} cannot be read: it is no file of AWS profiles") from None
+        raise JobError(f"{file} cannot be read: it is not a file of AWS profiles") from None
     return dict(parser[name]) if parser.has_section(name) else {}

@@ -46,7 +46,7 @@ def _open_s3(store: Any, bucket: str) -> ObjectStore:
     if variable := next(filter(os.environ.get, _ENDPOINTS), ""):
         endpoint = os.environ[variable].strip()
         if not _ADDRESS.fullmatch(endpoint):
-            raise JobError(f"{variable} is no address: write it like https://storage.example.com")
+            raise JobError(f"{variable} is not an address: write it like https://storage.example.com")
         facts["endpoint"] = endpoint
         if endpoint.lower().startswith("http://"):  # the user chose HTTP, which AWS's own tools accept too
             options["allow_http"] = True

@@ -115,11 +115,11 @@ def load(path: Path) -> Tape:
         version = decode(raw, dict[str, Any]).get("replicate_job_recording")
         if version != FORMAT:
             raise RecordingError(
-                f"{path} is no recording of version {FORMAT}: record it again, or update replicate-job"
+                f"{path} is not a recording of version {FORMAT}: record it again, or update replicate-job"
             )
         tape = decode(raw, Tape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordingError(f"{path} is no recording: {error}") from None
+        raise RecordingError(f"{path} is not a recording: {error}") from None
     for name in bodies_of(tape):
         if not _NAME.fullmatch(name) or not (folder_of(path) / name).is_file():
             raise RecordingError(f"{path} lacks a body: {folder_of(path) / Path(name).name} is not there")
