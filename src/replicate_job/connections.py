@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     ``head``: until the head of a request is complete. ``body``: until more of a request's body comes. ``reading``:
     until the client takes more of a response. ``kept``: between two requests. If there is no room for a new connection,
-    the one that has waited longest for a request is closed.
+    the connection that has waited longest for a request is closed.
     """
 
     head: float = 10

@@ -182,7 +182,7 @@ class _Counted:
         self.close = self._counting.close
 
     async def get(self) -> tuple[list[JobCount], set[str]]:
-        """The counts, or the last ones if counting takes longer than ``ANSWER`` seconds. Raises JournalError."""
+        """The counts, or the previous counts if counting takes longer than ``ANSWER`` seconds. Raises JournalError."""
         if self._counting.is_under_way or time.monotonic() >= self._next:
             with suppress(TimeoutError):
                 await self._counting.result()

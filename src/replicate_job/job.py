@@ -111,10 +111,10 @@ class Result(msgspec.Struct, frozen=True):
     status ``error`` no prediction is known, and ``prediction_id`` is empty. With any other status the outputs could not
     be saved. ``grid`` has the values of the row's combination if the batch has a grid.
 
-    ``earlier`` are the attempts before this one, oldest first, and ``model`` is the one that answered. ``reused``: the
-    prediction was made for another job, or for another row of the batch, and was not paid for again. A chain's result
-    is that of its last step, or of the first step that did not succeed. ``steps`` has the results of the steps that
-    ran, by their names.
+    ``earlier`` are the attempts before this one, oldest first, and ``model`` is the model that answered. ``reused``:
+    the prediction was made for another job, or for another row of the batch, and was not paid for again. A chain's
+    result is that of its last step, or of the first step that did not succeed. ``steps`` has the results of the steps
+    that ran, by their names.
     """
 
     prediction_id: str

@@ -126,7 +126,7 @@ class OpenTelemetry(Telemetry):
 
 
 class _Traced:
-    """A job. ``labels`` are for its metrics. ``attributes`` are for its span, or else for its steps' spans."""
+    """A traced job. ``labels`` are for its metrics. ``attributes`` are for its span, or else for its steps' spans."""
 
     def __init__(self, telemetry: OpenTelemetry, operation: str, model: str, key: str, batch: str | None) -> None:
         self.labels = telemetry.common | {"gen_ai.operation.name": operation, "gen_ai.request.model": model}

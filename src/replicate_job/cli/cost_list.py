@@ -1,4 +1,4 @@
-"""``replicate-job list --cost``: what the predictions of the journal cost, rows of batches included."""
+"""``replicate-job list --cost``: the cost of the predictions in the journal, rows of batches included."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
 
 
 async def _tell_left(tables: FleetTables, api: str) -> None:
-    """Write how many predictions wait for the next worker, if this was the last one."""
+    """Write how many predictions wait for the next worker, if this worker was the last."""
     with suppress(JournalError):
         if not await tables.workers(api) and (left := await tables.under_watch(api)):
             tell(f"{count(left, 'prediction')} left to the next worker, as no other is alive: nothing of them is lost")

@@ -1,8 +1,8 @@
 """TOML and JSON job files: the names of a run.job, on one level.
 
-``title``, ``env``, ``description`` and ``function`` (by default the one that this tool runs) stand beside ``model``,
-``input_data`` and the other fields. A date or time of TOML becomes a string in ISO 8601, because a model's input is
-JSON.
+``title``, ``env``, ``description`` and ``function`` (by default the function that this tool runs) stand beside
+``model``, ``input_data`` and the other fields. A date or time of TOML becomes a string in ISO 8601, because a model's
+input is JSON.
 """
 
 from __future__ import annotations

@@ -197,8 +197,8 @@ class Predictions:
     def example(self, model: str, here: str) -> bytes | None:
         """The object of a model's example, as ``body`` returns it. ``model`` is ``owner/name``.
 
-        The example is the first prediction of the model that succeeded and still exists. One with the input of the
-        model's ``example.json`` is preferred.
+        The example is the first prediction of the model that succeeded and still exists. A prediction with the input of
+        the model's ``example.json`` is preferred.
         """
         id = self._store.example(model)  # noqa: A001 - the API's own name
         return self.body(id, here) if id else None

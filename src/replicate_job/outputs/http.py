@@ -148,7 +148,7 @@ def _build(way: _Way) -> Client:
 
 
 def _address(text: str, first: str, base: Url | None = None) -> Url:
-    """The URL without user and password. It is parsed once, so that the checked URL is the one that is requested.
+    """The URL without user and password. It is parsed once, so that the request uses the same URL that was checked.
 
     Raises OutputError with ``first``, the output's URL before redirects.
     """

@@ -52,7 +52,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def request_headers(have: int, known: Known) -> dict[str, str]:
-    """Ask for the rest of the file if a validator can prove that it is the same file. Else ask for the whole file."""
+    """Request the missing bytes if a validator can prove that the file is the same, else the whole file."""
     headers = {"accept-encoding": "identity"}
     if have and known.validator:
         headers |= {"range": f"bytes={have}-", "if-range": known.validator}

@@ -19,7 +19,7 @@ class TokenBucket:
         self._tokens, self._seen = burst, math.inf
 
     def left(self) -> tuple[int, int]:
-        """How many requests would pass together after the last one, and the seconds until the bucket is full again."""
+        """How many more requests would pass together, and the seconds until the bucket is full again."""
         return max(0, math.floor(self._tokens + _ROUNDING)), math.ceil((self.burst - self._tokens) / self.per_second)
 
     def take(self, now: float) -> float:

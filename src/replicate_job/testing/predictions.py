@@ -180,7 +180,7 @@ class ScriptedPrediction:
         return body
 
     def _end(self) -> str:
-        """The terminal status. As at Replicate, a deadline before the start means aborted, and a later one canceled."""
+        """The terminal status. As at Replicate, a deadline before the start means aborted, later it means canceled."""
         if self.ended == self.canceled:
             return "canceled"
         if self.ended == self._deadline_end:

@@ -1,4 +1,4 @@
-"""Scripts: what happens to a prediction, and what it streams."""
+"""Scripts: the course of a prediction, and the events of its stream."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Versions:
         return self._loaded.get(id)
 
     def of(self, owner: str, name: str) -> list[LocalModel]:
-        """All stored versions of one model, the one that was stored last first."""
+        """All stored versions of one model, the most recently stored version first."""
         stored_at = []
         for folder in self._version_folders():
             with suppress(FileNotFoundError):  # another process is removing it

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 # The group's leader is a shell that reads its standard input to the end. Only this process has the other end of that
 # pipe: when it dies, by whatever signal, the shell kills the server and its worker. It also removes the folder $0, and
-# coglet's folders of the predictions that are marked there. When the server ends, the shell and the rest end too.
-# A model may write into a folder while it is being removed: hence "rm" runs twice, and has a time limit. The worker has
-# the same pipe as file descriptor 3 and also waits for its end, in case the shell was killed together with us.
+# coglet's folders of the predictions that are marked there. When the server ends, the shell and the other processes end
+# too. A model may write into a folder while it is being removed: hence "rm" runs twice, and has a time limit. The
+# worker has the same pipe as file descriptor 3 and also waits for its end, in case the shell was killed together with
+# us.
 _WATCHED_SERVER = """
 exec 3<&0
 ("$@" </dev/null; kill -KILL 0) &

@@ -55,7 +55,7 @@ def stored_schema(model: LocalModel, folder: Path) -> dict[str, Any] | None:
 
 
 def _file(model: LocalModel, folder: Path) -> Path:
-    # Its name depends on the script too, so that a newer release of this package does not read an older one's file.
+    # Its name depends on the script too, so that a newer release of this package does not read an older release's file.
     return folder / f"{model.version}-{hashlib.sha256(SIGNATURE.read_bytes()).hexdigest()[:16]}.json"
 
 

@@ -248,7 +248,7 @@ def _field(content: Any, name: str) -> Any:
 
 
 def _named(question: Question) -> tuple[str, str]:
-    """The model and version that a create request names; both are empty if it names none."""
+    """The model and version that a create request names; empty texts if it names none."""
     parts = question.path.partition("?")[0].split("/")
     if parts[2] == "models":
         return "/".join(parts[3:5]), ""

@@ -67,7 +67,7 @@ class RecordingAPI:
 class ReplayAPI:
     """Replicate's API on loopback, which answers from a recording, without a network.
 
-    A prediction goes through its recorded states in 0.2 s at most, and stays in the last one. A create request must
+    A prediction goes through its recorded states in 0.2 s at most, and stays in the last state. A create request must
     equal a recorded one: its path, its body as JSON, and its files by content. Equal recorded requests are used in
     order, each once. ``lenient`` ignores inputs, and uses any recorded prediction of the model, as often as needed. A
     request that was not recorded is answered 400, with the most similar recorded request and the differences, and added

@@ -129,7 +129,7 @@ def load(path: Path) -> Tape:
 def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
     """Write the bodies, then the file in one step. Then remove the bodies that it no longer needs.
 
-    If the process is killed, either the earlier recording or the new one is complete. Raises RecordingError.
+    If the process is killed, either the earlier or the new recording is complete. Raises RecordingError.
     """
     folder = folder_of(path)
     try:
