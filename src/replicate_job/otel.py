@@ -265,27 +265,36 @@ def _instruments() -> _Instruments:
     """The metrics of this process. Existing counts are read when metrics are exported."""
     meter = metrics.get_meter(_SCOPE, __version__)
     meter.create_observable_up_down_counter(
-        "replicate.jobs.in_flight", [_in_flight], unit="{job}", description="Jobs that are being run."
+        "replicate.jobs.in_flight", [_in_flight], unit="{job}", description="Jobs that run now."
     )
     meter.create_observable_counter(
-        "replicate.predictions.created", [_created], unit="{prediction}", description="Predictions that were made."
+        "replicate.predictions.created",
+        [_created],
+        unit="{prediction}",
+        description="Predictions that this process created.",
     )
     meter.create_observable_counter(
-        "replicate.predictions.ended", [_ended], unit="{prediction}", description="Predictions by their end."
+        "replicate.predictions.ended", [_ended], unit="{prediction}", description="Ended predictions by status."
     )
     meter.create_observable_counter(
-        "replicate.requests.throttled", [_throttled], unit="{request}", description="Requests that were answered 429."
+        "replicate.requests.throttled", [_throttled], unit="{request}", description="Requests that got a 429."
     )
     meter.create_observable_counter(
-        "replicate.jobs.uncertain", [_uncertain], unit="{job}", description="Jobs that may have a prediction or not."
+        "replicate.jobs.uncertain",
+        [_uncertain],
+        unit="{job}",
+        description="Jobs for which it is not known whether they have a prediction.",
     )
     meter.create_observable_gauge(
-        "replicate.poller.lag", [_lag], unit="s", description="How old the state of running predictions is at most."
+        "replicate.poller.lag",
+        [_lag],
+        unit="s",
+        description="The greatest age of the known states of running predictions.",
     )
     return _Instruments(
         create=_seconds(meter, "replicate.create.duration", "From a create request to the prediction's id."),
         end=_seconds(meter, "replicate.prediction.duration", "From a create request to the prediction's known end."),
-        operation=_seconds(meter, "gen_ai.client.operation.duration", "A job, from its call to its result."),
+        operation=_seconds(meter, "gen_ai.client.operation.duration", "From the call of a job to its result."),
     )
 
 

@@ -21,21 +21,26 @@ _Sample = tuple[str, Mapping[str, str], float]
 
 def of_process(counts: Counts) -> Iterator[str]:
     yield from _family("build_info", "gauge", "The release.", [("", {"version": __version__}, 1)])
-    yield from _family("jobs_in_flight", "gauge", "Jobs that are being run.", [("", {}, counts.in_flight)])
-    yield from _family("predictions_created_total", "counter", "Predictions made.", [("", {}, counts.created)])
+    yield from _family("jobs_in_flight", "gauge", "Jobs that run now.", [("", {}, counts.in_flight)])
     yield from _family(
-        "predictions_ended_total", "counter", "Predictions by their end.", _labelled("status", counts.ended)
+        "predictions_created_total", "counter", "Predictions that this process created.", [("", {}, counts.created)]
     )
     yield from _family(
-        "requests_throttled_total", "counter", "Requests answered 429.", _labelled("request", counts.throttled)
+        "predictions_ended_total", "counter", "Ended predictions by status.", _labelled("status", counts.ended)
     )
     yield from _family(
-        "jobs_uncertain_total", "counter", "Jobs that may have a prediction or not.", [("", {}, counts.uncertain)]
+        "requests_throttled_total", "counter", "Requests that got a 429.", _labelled("request", counts.throttled)
+    )
+    yield from _family(
+        "jobs_uncertain_total",
+        "counter",
+        "Jobs for which it is not known whether they have a prediction.",
+        [("", {}, counts.uncertain)],
     )
     yield from _family(
         "create_duration_seconds",
         "histogram",
-        "From a create request to the prediction's id; a blocking one is kept open for the end.",
+        "From a create request to the prediction's id; a blocking request stays open until the prediction ends.",
         [
             *_histogram(counts.creates, {"blocking": "false"}),
             *_histogram(counts.blocking_creates, {"blocking": "true"}),
@@ -44,7 +49,7 @@ def of_process(counts: Counts) -> Iterator[str]:
     told = "From a create request to the prediction's known end."
     yield from _family("prediction_duration_seconds", "histogram", told, _histogram(counts.ends, {}))
     if (lag := counts.lag) is not None:
-        told = "How old the state of running predictions is at most."
+        told = "The greatest age of the known states of running predictions."
         yield from _family("poller_lag_seconds", "gauge", told, [("", {}, lag)])
 
 
@@ -64,7 +69,7 @@ def of_journal(counts: Iterable[JobCount], named: Collection[str]) -> Iterator[s
         for (batch, state, status), number in sorted(rows.items())
     ]
     yield from _family("jobs", "gauge", "Jobs of the journal without rows of batches.", alone)
-    yield from _family("batch_rows", "gauge", "Rows of the journal's batches that were taken up.", of_batches)
+    yield from _family("batch_rows", "gauge", "Claimed rows of the journal's batches.", of_batches)
 
 
 def journal_up(*, up: bool) -> Iterator[str]:
