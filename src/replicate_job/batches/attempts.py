@@ -39,7 +39,7 @@ async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str
 
 
 async def attempts_before(context: Context, batch: str, found: Mapping[str, Entry]) -> dict[str, tuple[Entry, ...]]:
-    """The attempts before the last one of each row, oldest first, if there are any. One SQL statement for all rows."""
+    """The earlier attempts of each row that has any, oldest first, without the last. One SQL statement for all rows."""
     keys = {
         name: [attempt_key(batch, name, number) for number in range(1, attempt_of(batch, entry))]
         for name, entry in found.items()

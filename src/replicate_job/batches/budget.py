@@ -25,9 +25,9 @@ from replicate_job.quantity import count, duration, money, seconds
 from replicate_job.wire.prediction import TERMINAL
 
 SHARE = 0.95
-"""For a running prediction, this quantile of the learned costs is set aside."""
+"""The quantile of the learned costs that is set aside for a running prediction."""
 LIMITED = "the limit is"
-"""The words in the ``stopped`` reason of a batch that has reached its limit of cost."""
+"""The phrase in the ``stopped`` reason of a batch that has reached its cost limit."""
 _NONE = Decimal(0)
 
 
@@ -49,7 +49,7 @@ class Limit(ABC):
 
     @abstractmethod
     def used(self, result: Result, model: str = "") -> Decimal | None:
-        """How much an ended prediction spent; None if that is not known."""
+        """The cost or the seconds of an ended prediction; None if not known."""
 
     @abstractmethod
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
@@ -57,17 +57,17 @@ class Limit(ABC):
 
     @abstractmethod
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
-        """Whether one more prediction, with that input, stays within the limit."""
+        """Whether one more prediction with that input stays within the limit."""
 
     @abstractmethod
     def reason(self) -> str:
-        """Why nothing more is created."""
+        """The reason why no more predictions are created."""
 
     def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one sum for all models
         self.spent += amount
 
     def state(self, bound: str) -> str:
-        """A message: how much money is spent, and how far the limit may be exceeded."""
+        """A message that says how much money is spent, and by how much the limit may be exceeded."""
         state = f"{money(self.spent)} of {money(self.most)} are spent"
         return f"{state}: nothing is created before the limit is larger" if self.is_spent else f"{state}; {bound}"
 
@@ -95,12 +95,12 @@ class PredictTime(Limit):
 
 
 class ModelCost:
-    """What the predictions of one model cost: those that ended, and those for which a sum is set aside.
+    """What the predictions of one model cost: those that ended, and those for which an amount is set aside.
 
     For a running prediction, the 95th percentile of the learned costs is set aside (the highest, if few are learned),
     but at least the cost that its input asks for.
 
-    Until a cost is learned, the cost that the input asks for is set aside, by the price table. If the input does not
+    Until a cost is learned, the cost that the input asks for by the price table is set aside. If the input does not
     determine a cost, the first prediction runs alone.
     """
 
@@ -114,7 +114,7 @@ class ModelCost:
         return _cost_of(with_price(result, self._price))
 
     def learn(self, amount: Decimal) -> None:
-        """Note the cost of an ended prediction."""
+        """Add the cost of an ended prediction to the learned costs."""
         if amount:
             self._learned.add(amount)
 
@@ -139,7 +139,7 @@ class ModelCost:
         return self._learned.quantile(SHARE)
 
     def fits(self, values: Mapping[str, Any], room: Decimal) -> bool:
-        """Whether one more prediction, with that input, costs at most ``room``."""
+        """Whether one more prediction with that input costs at most ``room``."""
         usual, expected = self.usual, self._forecast.expected(values)
         self._is_told = expected is not None
         if usual is None and expected is None:
@@ -165,10 +165,10 @@ class ModelCost:
 
 
 class Cost(Limit):
-    """A limit in USD for the ``models`` of a batch together, by their names; the batch's own is the first.
+    """A limit in USD for all ``models`` of a batch together. They are by name, the batch's own model first.
 
-    An earlier run of the batch may have had another model. That model's predictions have the price of the price tables.
-    If the tables lack the model, they have the price of the batch's own.
+    An earlier run of the batch may have had another model. Its predictions have the model's price in the price tables,
+    or, if the tables lack that model, the price of the batch's own model.
     """
 
     def __init__(self, most: Decimal, models: Mapping[str, ModelCost]) -> None:
@@ -221,7 +221,7 @@ def limit_cost(
     learned: Mapping[str, Learned],
     cancel_after: Callable[[str], str | None],
 ) -> Cost:
-    """The limit for these models together, before anything is spent. Each has a price, by its name.
+    """The limit for all these models together, with nothing spent yet. ``prices`` has each model's price by its name.
 
     ``cancel_after`` returns the ``cancel_after`` of a model's jobs.
     """
@@ -256,7 +256,7 @@ class Asks(msgspec.Struct, frozen=True):
 
 
 def bound(models: Sequence[Asks], together: int) -> str:
-    """A message: how far a limit may be exceeded while ``together`` predictions of these models run."""
+    """A message that says by how much a limit may be exceeded while ``together`` predictions of these models run."""
     if all(model.most is not None and model.expected == model.most for model in models):
         return "it is not exceeded, if predictions make what their input asks for"
     if any(model.most is None for model in models):
@@ -277,7 +277,8 @@ def bound(models: Sequence[Asks], together: int) -> str:
 class Budget:
     """Admits predictions while no limit is reached. Without limits it does nothing.
 
-    ``stop`` is called with a reason once nothing more will be admitted; ``reached`` is the limit then.
+    Once no more predictions are admitted, ``stop`` is called with the reason, and ``reached`` is the limit that was
+    reached.
     """
 
     reached: Limit | None = None
@@ -286,7 +287,7 @@ class Budget:
         self._limits, self._tally, self._stop = limits, tally, stop
         self._held: dict[str, Job] = {}
         self._live: set[str] = set()
-        self._left: set[str] = set()  # keys of jobs that earlier runs left unfinished, and that this run has not begun
+        self._left: set[str] = set()  # keys of unfinished jobs of earlier runs that have not resumed
         self._is_reading = True
         self._changed, self._queue = asyncio.Event(), asyncio.Lock()
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -315,7 +316,7 @@ class Budget:
             self._hold(entry.key, entry.job)
 
     def check(self) -> None:
-        """Stop once a limit is reached, but not before the unfinished jobs of earlier runs have begun again."""
+        """Stop once a limit is reached, but only after the unfinished jobs of earlier runs have resumed."""
         for limit in self._limits:
             if limit.is_spent and not self._awaits_rows:
                 self._reach(limit)
@@ -326,7 +327,7 @@ class Budget:
         self._stop(limit.reason())
 
     def reading(self, *, goes_on: bool) -> None:
-        """Note whether rows are still being read: later rows may have unfinished jobs of earlier runs."""
+        """Set whether rows are still being read: later rows may have unfinished jobs of earlier runs."""
         if goes_on != self._is_reading:
             self._is_reading = goes_on
             self._changed.set()
@@ -336,9 +337,9 @@ class Budget:
         return self._is_reading and bool(self._left)
 
     async def enter(self, key: str, job: Job, *, creates: bool) -> None:
-        """Wait until the row's prediction may be created. A row whose prediction runs already does not wait.
+        """Wait until the row's prediction may be created. A row with a running prediction does not wait.
 
-        Raises CancelledError once nothing more is admitted.
+        Raises CancelledError if no more predictions are admitted.
         """
         if not self._limits:
             return
@@ -377,7 +378,7 @@ class Budget:
             self._changed.set()
 
     async def fail(self, key: str, context: Context) -> None:
-        """The row's job failed. Release the amount that was set aside, if the row certainly has no prediction."""
+        """Release the amount that was set aside for a row whose job failed, if the row certainly has no prediction."""
         if not self._limits:
             return
         self._live.discard(key)
@@ -387,7 +388,7 @@ class Budget:
         self._changed.set()
 
     def cancel(self) -> None:
-        """Admit nothing more."""
+        """Admit no more predictions."""
         self._is_off = True
         current = asyncio.current_task() if self._waiting else None
         for task in self._waiting - {current}:

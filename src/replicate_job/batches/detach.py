@@ -1,4 +1,4 @@
-"""Detaches from a batch whose predictions go on: records which ones they are in the journal."""
+"""Detaches from a batch whose predictions go on: records their ids in the journal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from replicate_job.flow.reconcile import reconcile
 from replicate_job.journal.entry import Entry
 
 LONGEST = 15.0
-"""Seconds that detaching may take."""
+"""The most seconds that ``detach`` takes."""
 
 
 async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Counter[str]:
     """Look up the predictions of unanswered create requests; with ``cancel``, cancel the running predictions.
 
-    Gives how many are ``running``, ``canceled``, ``unsent`` and ``unknown`` (not found out within ``LONGEST`` seconds).
-    Predictions of a local server end with the server: they count as ``ended``.
+    Returns how many predictions are ``running``, ``canceled``, ``unsent`` and ``unknown`` (no answer within ``LONGEST``
+    seconds). Predictions of a local server end with the server, and count as ``ended``.
     """
     known = (await context.journal.look_up(keys)).values()
     if context.ephemeral:

@@ -1,4 +1,4 @@
-"""Downloads the outputs of many predictions: a few at a time, and those first that the API deletes first."""
+"""Downloads the outputs of many predictions, a few at a time. The outputs that the API deletes first come first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_job.batches.progress import Tally
 from replicate_job.wire.prediction import Prediction
 
 AT_ONCE = 16
-"""How many predictions' files are downloaded at the same time, several files of each."""
+"""The number of predictions whose files are downloaded at the same time, several files of each."""
 
 
 class DownloadQueue:
@@ -45,7 +45,7 @@ class DownloadQueue:
         try:
             await slot
         except asyncio.CancelledError:
-            if slot.done() and not slot.cancelled():  # its slot had just become free
+            if slot.done() and not slot.cancelled():  # the queue had just given this task its slot
                 self._release()
             raise
 

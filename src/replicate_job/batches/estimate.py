@@ -13,7 +13,7 @@ from replicate_job.pricing.price import CURRENCY, Price
 
 
 class Estimate:
-    """Adds up the costs that the rows' inputs ask for. If the model has run before, its usual cost counts instead."""
+    """Adds up the costs that the rows' inputs ask for, or, if the model has run before, the model's usual cost."""
 
     def __init__(self, price: Price, forecast: Forecast, learned: Learned) -> None:
         self._price, self._forecast, self._learned = price, forecast, learned
@@ -21,7 +21,7 @@ class Estimate:
         self._is_told = self._is_bounded = self._is_counted = True
 
     def add(self, values: Mapping[str, Any], times: int | None = 1, at_most: int = 1) -> None:
-        """Count ``times`` predictions with that input; None if only their highest number ``at_most`` is known."""
+        """Count ``times`` predictions with that input. None: their number is not known, only the bound ``at_most``."""
         expected, most = self._forecast.expected(values), self._forecast.most(values)
         self._is_counted = self._is_counted and times is not None
         self._number += times or 0

@@ -13,7 +13,7 @@ from replicate_job.flow.background import Background
 from replicate_job.flow.listing import Listing, Pages, read_list
 
 REMEMBERED = 20_000
-"""The most prediction ids that are remembered as owned by a job. A forgotten id costs one look into the journal."""
+"""The most prediction ids that are remembered as owned by a job. A forgotten id costs one query of the journal."""
 
 
 class _Asked(msgspec.Struct, eq=False):
@@ -27,7 +27,7 @@ class _Asked(msgspec.Struct, eq=False):
 
 
 class SharedList:
-    """Reads the list for many callers. One that comes during a reading gets the next reading, which is newer."""
+    """Reads the list for many callers. A caller that comes during a reading waits for the next, newer reading."""
 
     def __init__(self, client: Pages) -> None:
         self._client = client
@@ -38,13 +38,13 @@ class SharedList:
         self._reading: asyncio.Task[None] | None = None
 
     def know(self, prediction_id: str) -> None:
-        """Leave this prediction out from now on: a create request returned it, and the journal has it."""
+        """Leave this prediction out of later readings: a create request returned it, and the journal has it."""
         self._known[prediction_id] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
     async def read(self, *, after: datetime, before: datetime) -> Listing:
-        """The predictions of that time span, or of a wider one, that no job is known to own.
+        """The predictions of that time span, or of a wider time span, that no job is known to own.
 
         Raises the errors of the list, and any other error that ended the reading.
         """

@@ -1,6 +1,6 @@
-"""Checks that a batch names its rows as its earlier runs did.
+"""Checks that a batch names its rows in the same way as its earlier runs did.
 
-Otherwise it finds no row in the journal, and pays for all.
+Otherwise the batch would find no row in the journal, and pay for all rows again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOW = {"input": "--dedupe (in Python dedupe=True)", "column": "--id (in Python 
 
 
 def naming(name: str) -> Naming:
-    """How a row was named, by the form of its name.
+    """How a row was named, judged by the form of its name.
 
     The parts after a ``+`` (combination) and a ``/`` (step) are ignored.
     """
@@ -37,9 +37,9 @@ def naming(name: str) -> Naming:
 
 
 async def check_naming(context: Context, batch: Batch, names: Iterable[str]) -> None:
-    """Raise JobError if the journal's first rows of the batch were named in another way.
+    """Raise JobError if the batch's first rows in the journal were named in another way.
 
-    Called before anything is created. ``names`` are those of the batch's first rows, which the journal lacks.
+    Called before anything is created. ``names`` are the names of the batch's first rows, which the journal lacks.
     """
     now: Naming = "input" if batch.dedupe else "line" if batch.id_column is None else "column"
     alike = {now, *map(naming, filter(None, names))}  # a column may hold texts of another form: 1001-20260115

@@ -1,4 +1,4 @@
-"""Polls thousands of predictions by reading the account's list in rounds, a hundred predictions a request."""
+"""Polls thousands of predictions in rounds, by reading the account's list with a hundred predictions a request."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SHARE = 0.8
 PACE = 50.0
 """The most requests a second if no limit is known."""
 GROUP = 98
-"""The most predictions that one request asks for, with others in its time span. A page has 100."""
+"""The most predictions in the time span of one request for the list, which returns a page of 100."""
 SINGLY = 2
 """The most waiting predictions that are polled one by one, without the list."""
 PAD = timedelta(milliseconds=1)
-"""Seconds by which a request's span is wider at each end, because it is not documented whether the ends belong to
-it."""
+"""By how much a request's time span is wider at each end: the API does not document whether the span includes its
+ends."""
 MISSES = 3
-"""How many rounds a prediction may be missing in the list. After that it is polled singly in every other round."""
+"""After this many rounds in which a prediction is missing in the list, it is polled singly in every other round."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
-    """A prediction that is waited for. ``created`` is the API's time, None until a response has it."""
+    """A prediction that a caller waits for. ``created`` is in the API's time, None until a response has it."""
 
     watch: Watch
     end: asyncio.Future[Prediction]
@@ -58,7 +58,7 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class Poller:
-    """Polls for all waiting callers. Sends no requests while nobody waits."""
+    """Polls for all waiting callers. Sends no requests while there are none."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -70,7 +70,7 @@ class Poller:
     async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
         """Wait for the prediction's end, however long it takes, and return it. ``last`` is its last known state.
 
-        Raises an APIError that is not worth a retry, and any other error that ended the rounds.
+        Raises an APIError that no retry can mend, and any other error that ended the rounds.
         """
         if last and last.is_terminal:
             return last
@@ -94,7 +94,7 @@ class Poller:
 
     async def _go_round(self) -> None:
         clock, failures = self._context.clock, 0
-        SUBJECT.set(None)  # the first caller started this task, but it serves all
+        SUBJECT.set(None)  # the first caller started this task, but the task serves all callers
         COUNTS.polled(self, now())
         try:
             while self._waiting:
@@ -110,7 +110,7 @@ class Poller:
             COUNTS.rests(self)
 
     async def _round(self) -> tuple[int, bool]:
-        """Poll every waiting prediction once. Return the number of requests, and whether a list could not be read."""
+        """Poll every waiting prediction one time. Return the number of requests, and whether reading a list failed."""
         listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
         listed.sort(key=_created, reverse=True)
         self._most = min(GROUP, self._most + 1)  # it was halved when a page was too large to be read
@@ -129,11 +129,11 @@ class Poller:
         if prediction:
             misses = min(one.misses, MISSES - 1)
             one.observed(prediction)
-            one.misses = misses  # the list may still lack it: single requests and list requests take turns
+            one.misses = misses  # the list may still lack it: its next poll reads the list
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
-        """Poll a group by list requests, newest first. Each one starts at the newest prediction still missing."""
+        """Poll a group by list requests, newest first. Each request starts at the newest prediction still missing."""
         cost = 0
         while len(group) > SINGLY:
             try:
@@ -167,7 +167,7 @@ class Poller:
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]
-        if len(left) == len(group):  # all of one moment, or a server without the filter: a next page would not help
+        if len(left) == len(group):  # one creation time for all, or a server without the filter: no page would help
             left = []
         for one in group[: len(group) - len(left)]:
             one.misses += one.watch.id not in shown
@@ -175,11 +175,14 @@ class Poller:
 
 
 def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
-    """Groups of up to ``most``, newest first. Predictions of one moment stay together, so a page shows a group."""
+    """Groups of up to ``most`` predictions, newest first.
+
+    If possible, all predictions in a group's time span fit on a page.
+    """
     ages = [-_created(one).timestamp() for one in listed]
     pad, start = PAD.total_seconds(), 0
     while start < len(listed):
-        first = bisect_left(ages, ages[start] - pad)  # an earlier group's predictions from here on are in the span too
+        first = bisect_left(ages, ages[start] - pad)  # predictions of earlier groups from here on are in the span too
         end = min(len(listed), start + most, max(start + 1, first + GROUP))
         while end > start + 1 and bisect_right(ages, ages[end - 1] + pad) - first > GROUP:
             end -= 1
@@ -188,5 +191,5 @@ def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
 
 
 def _created(one: _Waiting) -> datetime:
-    assert one.created  # noqa: S101 - it is known for all in a group
+    assert one.created  # noqa: S101 - every prediction in a group has it
     return one.created

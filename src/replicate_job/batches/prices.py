@@ -22,8 +22,8 @@ from replicate_job.pricing.table import read_prices
 def price_of(context: Context, batch: Batch, model: str, resolved: Resolved) -> Price | None:
     """The price that the user gave, else that of the tables. On the local server only a user's price counts.
 
-    ``model`` is the name that the batch uses. Raises JobError for a text that is no price, and for a user's price file
-    that cannot be read.
+    ``model`` is the name that the batch uses. Raises JobError for a text that is not a price, and for a user's price
+    file that cannot be read.
     """
     prices, said = read_prices(), batch.prices.get(model)
     if said is None and model == batch.job.model:
@@ -59,7 +59,7 @@ def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str,
 
 
 def check_said(batch: Batch) -> None:
-    """Raise JobError for a price of a model that the batch lacks, or without a model if the batch has several."""
+    """Raise JobError for the price of a model that the batch lacks, or for one without a model if it has several."""
     own, fallbacks = batch.job.model, [each.model for each in batch.job.fallback]
     names = [own, *batch.others, *fallbacks]
     for model in batch.prices:
@@ -75,7 +75,7 @@ def check_said(batch: Batch) -> None:
 def advise(context: Context, resolved: Resolved, *, called: str = "", several: bool = False) -> str:
     """Advice on how to give a price for a model without one.
 
-    ``several``: the batch has several models. ``called`` is the name that the user has for this one.
+    ``several``: the batch has several models. ``called`` is the user's name for this model.
     """
     if context.ephemeral:
         option = f"--price {called}=0.003/image" if called else "--price 0.003/image"
@@ -90,12 +90,15 @@ def advise(context: Context, resolved: Resolved, *, called: str = "", several: b
 
 
 def with_price(result: Result, price: Price | None) -> Result:
-    """The result with that price. None means no price, so that the tables are not searched again for each row."""
+    """The result with that price.
+
+    None means that the price is not known: the tables are not searched again for each row.
+    """
     return msgspec.structs.replace(result, price=price or "") if result.prediction_id and not result.steps else result
 
 
 def charge_of(entry: Entry, price: Price | None = None) -> Charge | None:
-    """The charge for a job of the journal, by this price or else by the tables; None if not known."""
+    """The charge for a job in the journal, by this price or else by the tables; None if not known."""
     if entry.prediction is None:
         return None
     result = result_of(entry.prediction, entry)

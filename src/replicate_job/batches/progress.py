@@ -6,7 +6,7 @@ import msgspec
 
 
 class Tally(msgspec.Struct):
-    """The numbers of a batch's progress, which the batch updates. May be read at any time.
+    """The numbers of a batch's progress. The batch updates them, and they may be read at any time.
 
     Rows: ``read`` counts those that were read, of ``total`` (None: not known). Each of them is ``waiting`` to be
     created, ``running`` until its prediction ends, ``saving`` its files, or over. A row that is over ``succeeded``,

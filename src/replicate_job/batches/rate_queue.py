@@ -1,4 +1,4 @@
-"""Rows that wait for a rate-limit slot."""
+"""A queue of rows that wait for a rate-limit slot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.flow.context import Context
 
 
 class RateQueue:
-    """The waiting rows. They can all be canceled together, since none has sent a request."""
+    """The waiting rows. All of them can be canceled together, since no waiting row has sent a request."""
 
     def __init__(self, context: Context, tally: Tally) -> None:
         self._client, self._tally, self._sleep = context.client, tally, context.clock.sleep
@@ -47,7 +47,7 @@ class RateQueue:
             self._tally.waiting -= 1
 
     def cancel(self) -> None:
-        """Cancel the waiting rows, and all that come later."""
+        """Cancel the waiting rows, and all rows that come later."""
         self._is_off = True
         for task in self._queued:
             task.cancel()

@@ -19,9 +19,9 @@ T = TypeVar("T")
 async def read_ahead(
     rows: Iterable[T] | AsyncIterable[T], size: Callable[[T], int] = lambda _: 0
 ) -> AsyncGenerator[list[T], None]:
-    """Yield the rows that are ready, some at a time. An error of the iterable is raised after the rows before it.
+    """Yield the rows that are ready, in lists. An error of the iterable is raised after the rows before it.
 
-    ``size`` estimates the bytes of a row. An iterable that may block is read in one thread of its own.
+    ``size`` estimates the bytes of a row. An iterable that may block is read in a thread of its own.
     """
     if isinstance(rows, AsyncIterable):
         async for row in rows:
@@ -91,7 +91,7 @@ class _Reader(Generic[T]):
         return len(self._chunk) < AHEAD and self._size < FULL
 
     def _notify(self) -> None:
-        with suppress(RuntimeError):  # the loop was closed: no more rows are taken
+        with suppress(RuntimeError):  # the loop was closed, so no more rows are wanted
             self._loop.call_soon_threadsafe(self._news.set)
 
 

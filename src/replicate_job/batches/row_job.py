@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 
 def _identify(value: Any) -> str:
-    return value.sha256 if isinstance(value, Content) else str(value)  # a content's name may differ in each run
+    return value.sha256 if isinstance(value, Content) else str(value)  # the name of the content may differ in each run
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
-"""Makes the function that reads a row as an input, from the model's schema. That function raises JobError."""
+"""Makes, from the model's schema, the function that reads a row as an input. The function raises JobError."""
 
 
 class RowJob(msgspec.Struct, frozen=True):
     """A row as a job. ``name`` is unique within the batch; empty if the row cannot be read, and ``problem`` says why.
 
-    ``secrets`` are the inputs that no result may show. ``model`` is empty for the batch's own, ``grid`` has the values
-    of the row's combination, and ``number`` identifies the row with its combination within this run.
+    ``secrets`` are the inputs that no result may show. ``model`` is empty for the batch's own model, ``grid`` has the
+    values of the row's combination, and ``number`` identifies the row with its combination within this run.
     ``repeats``: an earlier row has the same input, and they share a prediction.
     """
 
@@ -80,7 +80,7 @@ class RowJob(msgspec.Struct, frozen=True):
 
 
 class RowJobs:
-    """Merges rows over one job's input.
+    """Makes the rows' jobs: a job whose input is overridden by the row's values.
 
     A row's name is its line and a hash of its input; with an ``id_column``, it is that column's value. The name of the
     row's combination, one of ``combinations``, is added. A problem that all rows share (ColumnsError) is raised.
@@ -104,7 +104,7 @@ class RowJobs:
             raise
         except JobError as error:
             return self._wrong(row, str(error))
-        # The hash is of the unread row: the input that it is read as changes with the model's schema.
+        # The hash is of the unread row, since the row's input changes with the model's schema.
         name = name or f"{row.line}-{_hash(row.values)}"
         job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
         item = RowJob(row.line, name, job, secrets=self._secrets, number=row.line)
@@ -134,7 +134,7 @@ class RowJobs:
         if given is not None and not isinstance(given, dict | list):
             _check(
                 {self._id_column or "": given}, self._secrets
-            )  # checked first, because Python cannot convert a very long number to text
+            )  # checked first, because Python cannot convert a very long integer to text
         if given is None or isinstance(given, dict | list) or not str(given).strip():
             raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
         return str(given)
@@ -145,13 +145,13 @@ def _is_plain(value: Any) -> bool:
 
 
 class Names:
-    """The names of one file's rows, to find a duplicate name."""
+    """The names of one file's rows so far, to find duplicates."""
 
     def __init__(self) -> None:
         self._inputs: dict[int, int] = {}  # hashes of inputs by name: a batch may have a million rows
 
     def has_same(self, item: RowJob) -> bool | None:
-        """Whether an earlier row of that name has the same input; None if there is no such row."""
+        """Whether an earlier row with the same name has the same input; None if no earlier row has the name."""
         name, own = hash(item.name), hash(fingerprint(item.job))
         if name in self._inputs:
             return self._inputs[name] == own
@@ -171,7 +171,7 @@ def _check(values: dict[str, Any], secrets: tuple[str, ...]) -> None:
 def _hash(values: dict[str, Any]) -> str:
     try:
         encoded = _encoder.encode(values)
-    except (RecursionError, ValueError, OverflowError):  # a column that is ignored may hold any value
+    except (RecursionError, ValueError, OverflowError):  # an ignored column may hold any value
         encoded = _encoder.encode({name: value for name, value in values.items() if not flaws({name: value})})
     return hashlib.sha256(encoded).hexdigest()[:8]
 

@@ -1,4 +1,4 @@
-"""Retries of a batch's rows, with its own model and with its fallbacks."""
+"""Retries of a batch's rows, with the batch's own model and with its fallbacks."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ async def resolve_fallbacks(own: Context, fallbacks: Iterable[Fallback], strateg
 
 
 class Attempt(Protocol):
-    """Brings one prediction of a row to its end. ``entry`` is None for a new one."""
+    """Runs one prediction of a row to its end. ``entry`` is None for a new prediction."""
 
     def __call__(self, item: RowJob, key: str, entry: Entry | None, model: Model) -> Awaitable[Result]: ...
 
 
 class RowPolicy:
-    """``models`` are the batch's own and those of its ``fallbacks``. ``shares``: rows with the same input share jobs.
+    """``models`` are the batch's own model and those of its ``fallbacks``.
 
-    ``earlier`` has the attempts before the last one, by the names of the rows that were read last.
+    ``shares``: rows with the same input share jobs.
+
+    ``earlier`` has all attempts but the last, by the names of the rows that were read last.
     """
 
     def __init__(
@@ -86,10 +88,10 @@ class RowPolicy:
             return True
         return (
             self._shares and entry.job.model == job.model
-        )  # their names are equal, and only the paths of files may differ
+        )  # the rows' names are equal, so only the paths of files may differ
 
     def next_model(self, item: RowJob, entry: Entry) -> int | None:
-        """The index of the model for the attempt after this failed one; None if there is no further attempt."""
+        """The index of the model for the attempt after this failed attempt; None if there is no further attempt."""
         if not has_failed(entry) or not self.is_same(entry, item):
             return None
         return self.model_after(item, (*self.earlier.get(item.name, ()), entry))
@@ -97,7 +99,7 @@ class RowPolicy:
     def model_after(self, item: RowJob, entries: Sequence[Entry], *, is_retried: bool = False) -> int | None:
         """The index of the model for the attempt after these; None if there is no further attempt.
 
-        ``is_retried``: the user asks for another attempt, so that there always is one.
+        ``is_retried``: the user asks for another attempt, so there is always another.
         """
         due = self.policy.next_model(self.tries(item, entries))
         if due is None and is_retried:  # a new round begins with the batch's own model
@@ -150,7 +152,9 @@ class RowAttempts:
         spend: Callable[[Result], None],
         pause: Callable[[float], Awaitable[None]],
     ) -> Result:
-        """The result of the last attempt. Earlier results are appended to ``made``. ``spend`` gets every result.
+        """The result of the last attempt. Earlier results are appended to ``made``.
+
+        ``spend`` is called with every result.
 
         ``recall`` returns the result of an attempt in the journal. Errors of ``attempt`` are not caught: an attempt
         with an unknown outcome is the last.

@@ -1,1 +1,1 @@
-"""Chains: the jobs of a chain's steps, run for one input or for each row of a batch."""
+"""Chains: run the jobs of a chain's steps for one input or for each row of a batch."""

@@ -16,7 +16,7 @@ from replicate_job.journal.entry import Entry
 
 
 async def observe_chain(context: Context, key: str) -> Result | None:
-    """A chain as it is now, with the last job of each step. None if the journal has no chain of that key."""
+    """The current state of a chain, with the last job of each step. None if the journal has no chain with that key."""
     calls = await _attempts(context, key)
     outcomes = {call: await _observe(context, attempts) for call, attempts in calls.items()}
     if not outcomes:
@@ -26,7 +26,7 @@ async def observe_chain(context: Context, key: str) -> Result | None:
 
 
 async def cancel_steps(context: Context, key: str) -> Result | None:
-    """Cancel a chain's running predictions, and return the chain as it is then. None if no chain has that key."""
+    """Cancel a chain's running predictions, and return the chain's state after that. None if no chain has that key."""
     for entry in (await last_jobs(context, key)).values():
         if entry.step != "done":
             await cancel(context, entry.key)

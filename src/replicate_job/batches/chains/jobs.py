@@ -27,11 +27,11 @@ class ChainJobs:
         self._journal, self._plan, self._values = context.journal, plan, values
 
     def make(self, call: Call, outputs: Mapping[str, Any]) -> Job:
-        """The call's job with these outputs, by step. Raises JobError."""
+        """The call's job with these outputs of other steps, by step. Raises JobError."""
         return step_job(call.step, self._plan.chain.input_of(call, self._values, outputs))
 
     def of(self, call: Call, entry: Entry) -> Job | None:
-        """The call's job with its input in the form that the entry has; None if the entry is of another job."""
+        """The call's job with the entry's form of input (URLs or files); None if the entry is of another job."""
         for outputs in self._every_form(call.step):
             with suppress(JobError):
                 job = self.make(call, outputs)
@@ -47,18 +47,18 @@ class ChainJobs:
                 yield dict(zip(needs, forms, strict=True))
 
     def _forms(self, step: str) -> list[Any]:
-        """A step's output as URLs and as files. A placeholder stands for the content of object stores' files."""
+        """A step's output as URLs and as files. A placeholder stands for the content of a file in an object store."""
         stored = {address: Content(address, "", 0, address) for address in self.outputs.stored(step)}
         return [self.outputs.as_url(step), self.outputs.as_file(step, stored)]
 
 
 def _with_held(value: Any, made: Any) -> Any:
-    """The value, with each placeholder replaced by the content that the earlier job ``made`` has in its place."""
+    """The value, with each placeholder replaced by the content at its position in the earlier job's input, ``made``."""
     match value, made:
         case Content(), Content():
             return made
         case Content(), {"name": str(name), "media_type": str(kind), "size": int(size), "sha256": str(sha256)}:
-            return Content(name, kind, size, sha256)  # the form in which the journal has it once the job has ended
+            return Content(name, kind, size, sha256)  # the form of an ended job's file in the journal
         case dict(), dict():
             return {name: _with_held(item, made.get(name)) for name, item in value.items()}
         case list(), list() if len(value) == len(made):
@@ -67,9 +67,9 @@ def _with_held(value: Any, made: Any) -> Any:
 
 
 class KnownChain:
-    """What the journal has of a chain: the entries of its calls.
+    """The part of a chain that is in the journal: the entries of its calls.
 
-    ``is_same``: the entries are of this chain with this input. ``is_whole``: once they are over, no more calls follow.
+    ``is_same``: the entries are of this chain with this input. ``is_whole``: no more calls follow after these entries.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class KnownChain:
     def _read(self, step: Step, entries: Mapping[str, Entry]) -> None:
         outputs = self._jobs.outputs
         if not all(map(outputs.has, self._chain.needs(step.name))):
-            # The step before it failed, or its output is not in the journal any more.
+            # A step that this one needs failed, or that step's output is not in the journal any more.
             self.is_whole = self.is_whole and any(base_of(name) == step.name for name in entries)
             return
         calls = None
@@ -101,7 +101,7 @@ class KnownChain:
                 self.is_same = False
 
     def outcomes(self, results: Mapping[str, Result]) -> dict[str, Outcome]:
-        """The outcomes that a run would return, made from the results of the entries."""
+        """The same outcomes that a run would return, from the results of the entries."""
         outcomes = {**results, **self._callless}
         return {name: outcomes[name] for name in in_order(outcomes, [step.name for step in self._chain.steps])}
 

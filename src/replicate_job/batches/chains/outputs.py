@@ -1,4 +1,4 @@
-"""The outputs of a chain's steps so far, in the forms that a later step takes."""
+"""The outputs of a chain's ended steps, in the forms that a later step takes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from replicate_job.wire.data_url import read_head
 from replicate_job.wire.prediction import parse_time
 
 LIVES = 45 * 60.0
-"""Seconds for which a step may begin with the URL of an output: the API deletes it after an hour, and the step's model
-reads it only once it has started."""
+"""Seconds from an output's end in which a step may begin with the output's URL. The API deletes the output after an
+hour, and the step's model reads the URL only after it has started."""
 
 
 _NONE: Mapping[str, Content] = {}
@@ -39,12 +39,12 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Outputs:
-    """The outputs of one chain. ``ends`` has each call that ended with an output, by the call's name."""
+    """The outputs of one chain. ``ends`` has the end of each call with an output, by the call's name."""
 
     def __init__(self, context: Context, plan: ChainPlan) -> None:
         self.ends: dict[str, End] = {}
         self._context, self._plan = context, plan
-        self._calls: dict[str, list[Call] | JobError] = {}  # by step, once the list that the step runs for is known
+        self._calls: dict[str, list[Call] | JobError] = {}  # by step, if the step's list is known
 
     def recall(self, name: str, entry: Entry) -> None:
         """Add the output of a call from its entry in the journal."""
@@ -53,7 +53,10 @@ class Outputs:
             self.ends[name] = End(prediction.id, prediction.output, prediction.completed_at, entry.files)
 
     def calls(self, step: str) -> list[Call] | None:
-        """The step's calls; None until the list that it runs for is known. Raises JobError if that is no list."""
+        """The step's calls; None until the list that the step runs for is known.
+
+        Raises JobError for a value that is not a list.
+        """
         if step not in self._calls:
             chain = self._plan.chain
             source = chain.list_of(step)
@@ -88,33 +91,36 @@ class Outputs:
         end, client = self.ends[call.name], self._context.client
         if all(read_head(file.url) for file in self._files(call)):
             return True
-        if self._context.ephemeral:  # an earlier server has ended, with its files
+        if self._context.ephemeral:  # the server of an earlier run has ended, and its files are gone
             return is_new
         ended = parse_time(end.completed_at)
         now = client.api_time or self._context.clock.time()
         return now < ended.timestamp() + LIVES if ended else is_new
 
     def as_url(self, step: str) -> Any:
-        """The step's output as the API returned it, with streamed text joined. A list if the step has several calls."""
+        """The step's output as the API returned it, but with streamed text joined.
+
+        A list if the step has several calls.
+        """
         return self._gather(step, [self._as_url(call) for call in self.known_calls(step)])
 
     def as_file(self, step: str, held: Mapping[str, Content] = _NONE) -> Any:
-        """The output with its kept files in place of their URLs; None if these are not on this machine.
+        """The output with its kept files in place of their URLs; None if a kept file is not on this machine.
 
-        ``held`` are the files of object stores, by their URLs.
+        ``held`` has the contents of files in object stores, by their URLs.
         """
         forms = [self._as_file(call, held) for call in self.known_calls(step)]
         return None if any(form is None for form in forms) else self._gather(step, forms)
 
     def stored(self, step: str) -> list[str]:
-        """The URLs of the step's files that are kept in object stores."""
+        """The URLs of those of the step's files that are kept in object stores."""
         ends = [self.ends[call.name] for call in self.known_calls(step)]
         return [str(path) for end in ends for path in end.files if not isinstance(path, Path)]
 
     async def hold(self, step: str) -> dict[str, Content]:
-        """The step's files that are kept in object stores, by their addresses.
+        """The contents of the step's files that are kept in object stores, by their URLs.
 
-        Raises JobError for one that is gone, TransportError if a store cannot be read now.
+        Raises JobError for a file that is gone, TransportError if a store cannot be read now.
         """
         held: dict[str, Content] = {}
         for address in self.stored(step):
@@ -163,7 +169,7 @@ async def look_up_calls(
     found: dict[str, dict[str, Entry]] = {start: {} for start in starts}
     outputs = {start: Outputs(context, plan) for start in found}
     steps = plan.chain.steps
-    # A step that runs for each item of a list has as many jobs as that list, which another step has made.
+    # A step with ``for_each`` runs for each item of a list, the output of another step: look that step up first.
     for some in ([step for step in steps if step.for_each is None], *([step] for step in steps if step.for_each)):
         names: dict[str, tuple[str, str]] = {}
         for start, made in outputs.items():
@@ -182,7 +188,7 @@ async def look_up_calls(
 
 
 def _is_lost(plan: ChainPlan, steps: list[Step], begun: Mapping[str, Entry]) -> bool:
-    """Whether the list that the step has run for is not in the journal any more."""
+    """Whether the list that the step ran for is not in the journal any more."""
     source = plan.chain.list_of(steps[0].name)
     made = [entry for name, entry in begun.items() if base_of(name) == source]
     return any(

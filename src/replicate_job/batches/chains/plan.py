@@ -48,11 +48,11 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for the cached
 
     @property
     def by_model(self) -> dict[str, Resolved]:
-        """The resolved models, by the names that the steps use."""
+        """The resolved models, by the models' names in the steps."""
         return {step.model: self.models[step.name] for step in self.chain.steps}
 
     def cancel_after(self, model: str) -> str | None:
-        """The longest ``cancel_after`` of the steps with this model; None if one of them has none."""
+        """The longest ``cancel_after`` of this model's steps; None if one of the steps has no ``cancel_after``."""
         given = [step.cancel_after for step in self.chain.steps if step.model == model]
         return None if None in given else max((each for each in given if each), key=parse_cancel_after)
 
@@ -103,7 +103,7 @@ def check_chain(chain: Chain) -> None:
 
 
 async def plan_chain(context: Context, chain: Chain) -> ChainPlan:
-    """Resolve every step's model, and check the steps. Raises an InputError with every problem."""
+    """Resolve every step's model, and check the steps. Raises one InputError with all problems."""
     models = {step.name: await context.strategy.resolve(context, parse_target(step.model)) for step in chain.steps}
     for step in chain.steps:
         if models[step.name].schema is None:

@@ -20,11 +20,12 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
 
 RunCall = Callable[[Call, Job, Entry | None, Callable[[Prediction], None]], Awaitable[Result]]
-"""Runs a call's job, and calls back as soon as its prediction has ended. The entry is the job's in the journal."""
+"""Runs a call's job, and calls back as soon as its prediction has ended. The entry is the job's entry in the
+journal."""
 
 
 class ChainRun:
-    """One run of a chain. ``entries`` are the calls' entries in the journal, without those to be created again."""
+    """One run of a chain. ``entries`` are the calls' entries in the journal, without those of calls to be retried."""
 
     def __init__(
         self,
@@ -42,9 +43,9 @@ class ChainRun:
         self._news = asyncio.Event()
 
     async def run(self) -> dict[str, Outcome]:
-        """The outcome of each call that could begin, in the chain's order. If one fails, the others still run.
+        """The outcome of each call that could begin, in the chain's order. If a call fails, the others still run.
 
-        The outcome of a step without calls is under the step's name.
+        A step without calls has its outcome under the step's name.
         """
         try:
             while True:
@@ -112,9 +113,9 @@ class ChainRun:
         return result
 
     async def _job(self, call: Call, entry: Entry | None) -> tuple[Job, Entry | None]:
-        """The call's job, and its entry if the job goes on from there. Raises JobError.
+        """The call's job, and its entry if the job resumes from that. Raises JobError.
 
-        An output keeps the form (URL or file) that it had when the job was made. Another form would be another job.
+        An output keeps the form (URL or file) that it has in the entry, since another form would be another job.
         """
         step = call.step
         made = self._jobs.of(call, entry) if entry else None
@@ -135,7 +136,10 @@ class ChainRun:
         return {need: await self._form(need) for need in sorted(self._plan.chain.needs(step.name))}
 
     async def _form(self, step: str) -> Any:
-        """The output as its URL while that can be read, else as the kept file. Raises JobError if there is neither."""
+        """The output as its URL while the URL can be read, else as the kept file.
+
+        Raises JobError if there is no kept file.
+        """
         calls = self._outputs.known_calls(step)
         if all(self._outputs.lives(call, is_new=self._is_new(call.name)) for call in calls):
             return self._outputs.as_url(step)
@@ -149,7 +153,7 @@ class ChainRun:
         return form
 
     def _is_unsent(self, entry: Entry) -> bool:
-        """Whether the job can be made again if its URLs expired: nothing was sent, or the local server has ended."""
+        """Whether a job with expired URLs can be replaced: no request was sent, or its local server has ended."""
         return entry.step == "prepare" or (self._context.ephemeral and entry.step != "done")
 
     def _is_new(self, call: str) -> bool:
@@ -161,13 +165,13 @@ class ChainRun:
         return before.prediction_id != self._outputs.ends[call].prediction_id
 
     def _is_remade(self, step: str) -> bool:
-        """Whether the step was run again in this run: its local server had ended, and its files with it."""
+        """Whether this run repeated the step, because the step's files were lost with its local server."""
         before = {call.name: self._entries.get(call.name) for call in self._outputs.known_calls(step)}
         is_another = any(entry and self._is_another(name, entry) for name, entry in before.items())
         return self._context.ephemeral and is_another
 
     async def _free(self, entry: Entry) -> bool:
-        """Free the key of a job without a prediction, or whose prediction ended with its local server."""
+        """Free the key of a job that has no prediction, or whose prediction was lost with its local server."""
         context = self._context
         claim = await take(context, entry.key, entry.job, entry.save, within=None)
         async with held(context, claim):
@@ -188,9 +192,11 @@ def _outcome(task: asyncio.Task[Result]) -> Outcome:
 
 
 def merged(outcomes: Mapping[str, Outcome], key: str, failure: Callable[[str], Result]) -> Result:
-    """The chain's result: that of the first call that did not succeed, else of the last step. ``steps`` has all.
+    """The chain's result: the result of the first call that did not succeed, else of the last step.
 
-    ``failure`` makes the result of a call without one.
+    ``steps`` has all results.
+
+    ``failure`` makes the result of a call that ended in an error without a result.
     """
     steps: dict[str, Result] = {}
     for name, outcome in outcomes.items():

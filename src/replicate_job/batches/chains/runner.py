@@ -30,9 +30,10 @@ from replicate_job.wire.target import parse_target
 
 
 class _Row(Entry, frozen=True):
-    """The journal's entry of a row: that of the row's current call.
+    """The journal's entry of a row, which is the entry of the row's current call.
 
-    ``steps`` has the last attempt of each call, and ``earlier`` the attempts before it, both by the call's name.
+    ``steps`` has the last attempt of each call, and ``earlier`` has its attempts before that; both are by the call's
+    name.
     """
 
     steps: dict[str, Entry] = msgspec.field(default_factory=dict)
@@ -158,7 +159,7 @@ class ChainRunner(BatchRunner):
             model = self._plan.models[call.step.name]
             row = RowJob(item.line, f"{item.name}/{call.name}", job, secrets=model.secrets)
             if self.stopped and call.name not in known:
-                raise asyncio.CancelledError  # as for rows that wait for a slot: nothing more is created
+                raise asyncio.CancelledError  # as for rows that wait for a rate-limit slot
             own = RowStep(call.name, self._contexts[call.step.name], model, ended)
             result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
             last = known.get(call.name)

@@ -23,11 +23,13 @@ from replicate_job.wire.prediction import Prediction
 
 
 async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed: bool = False) -> Result:
-    """Bring a chain to its end. ``ask.job`` is ``chain_job`` with the input; the steps' keys begin with ``ask.key``.
+    """Run a chain to its end. ``ask.job`` is from ``chain_job``, with the input.
 
-    A chain whose key is in the journal goes on where it stopped. With ``retry_failed`` a step whose prediction failed
-    gets a new one. Raises InputError before anything is created, and otherwise the first error of a step, once all
-    steps that could run have ended.
+    The steps' keys begin with ``ask.key``.
+
+    A chain whose key is in the journal resumes where it stopped. With ``retry_failed``, a step whose prediction failed
+    gets a new prediction. Raises InputError before anything is created. Otherwise raises the first error of a step
+    after all steps that could run have ended.
     """
     values, key = ask.job.input_data, ask.key
     check_key(key)
@@ -54,7 +56,7 @@ async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed
 
 
 async def cancel_chain(context: Context, key: str) -> None:
-    """Cancel the running predictions of a chain after Ctrl-C, and report what became of them."""
+    """Cancel the running predictions of a chain after Ctrl-C, and report the outcomes."""
     for entry in (await last_jobs(context, key)).values():
         await cancel_interrupted(context, entry.key)
 

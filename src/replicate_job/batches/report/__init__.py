@@ -15,14 +15,14 @@ from replicate_job.errors import JobError, OutputError
 if TYPE_CHECKING:
     from replicate_job.batches.report.sheet import Sheet
 
-_HEAD = 16_384  # bytes of a page that hold its batch and title
+_HEAD = 16_384  # the first bytes of a page, which hold its batch and title
 
 
 def check_report(report: Path, *, title: str, batch: str) -> None:
-    """Raise JobError if the file exists and is not the report of this batch: a mistyped name must destroy no file.
+    """Raise JobError if the file exists and is not this batch's report, since a mistyped name must not destroy a file.
 
-    A report by an older release does not name its batch: one with the same title may be replaced. Raises OutputError
-    if the file cannot be read.
+    A report by an older release does not name its batch. It may be replaced if it has the same title. Raises
+    OutputError if the file cannot be read.
     """
     if not report.is_file():
         return
@@ -40,12 +40,12 @@ def check_report(report: Path, *, title: str, batch: str) -> None:
 def write_report(  # noqa: PLR0913 - what the page shows
     results: Path, report: Path, *, title: str, command: str = "", batch: str = "", sheet: Sheet | None = None
 ) -> None:
-    """Write a report about the results in a file. The new report replaces an old one when it is whole.
+    """Write a report about the results in the file ``results``. A whole report replaces an old one.
 
     The results are read line by line, in a fixed amount of memory. Small pictures are embedded; other files are linked
     to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. An empty ``sheet`` is filled and
-    shown. Raises JobError if the results
-    cannot be read, and for a file that is not the report of this batch; OutputError if it cannot be written.
+    shown. Raises JobError if the results cannot be read, or if ``report`` is a file that is not this batch's report.
+    Raises OutputError if the report cannot be written.
     """
     check_report(report, title=title, batch=batch)
     findings = Findings(sheet)

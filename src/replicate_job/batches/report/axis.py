@@ -21,7 +21,7 @@ _CLOCK = tuple(
     )
     for multiple in multiples
 )
-_TOP, _ACROSS = 4, 6  # the most steps of a vertical and a horizontal axis
+_TOP, _ACROSS = 4, 6  # the most steps of the vertical and of the horizontal axis
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ def number_ticks(most: float) -> list[Tick]:
 
 
 def duration_ticks(most: float) -> list[Tick]:
-    """As ``number_ticks``, for seconds: steps of more than a second are those of a clock."""
+    """As ``number_ticks``, for seconds. Steps of more than a second are a clock's: 5, 10, 15 s and so on."""
     clock = next((step for step in _CLOCK if step * _TOP >= most), _CLOCK[-1])
     step = clock if most > _TOP else _round(most / _TOP)
     return [Tick(value, duration(value) if value else "0") for value in _steps(step, most)]

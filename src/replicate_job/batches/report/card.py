@@ -1,4 +1,4 @@
-"""The single results that a report shows: a few, spread over the batch."""
+"""The few results that a report shows, spread over the batch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PROMPT = 240
 
 
 class Card(msgspec.Struct, frozen=True):
-    """A result that succeeded. ``urls`` are those of files that were not saved; ``latency`` is in seconds.
+    """A result that succeeded. ``urls`` are the URLs of files that were not saved; ``latency`` is in seconds.
 
-    ``stand_in`` is that of ``Result``, shortened. ``steps`` are the names of a chain's steps, each with its card.
+    ``stand_in`` is shortened from ``Result.stand_in``. ``steps`` are the names of a chain's steps, each with its card.
     """
 
     line: int
@@ -33,7 +33,7 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Cards:
-    """Chooses every n-th result that can be shown; n grows with the batch, so that memory does not."""
+    """Chooses every n-th result that can be shown. n grows with the batch, so memory does not grow."""
 
     def __init__(self) -> None:
         self._cards: list[Card] = []
@@ -43,13 +43,14 @@ class Cards:
         if result.status != "succeeded" or (not result.files and result.output in (None, "", [], {})):
             return
         card = read_card(result, latency)
-        if not (card.files or card.urls or card.text):  # an output of blanks
+        if not (card.files or card.urls or card.text):  # the output is only white space
             return
         if self._seen % self._stride == 0:
             self._cards.append(card)
         self._seen += 1
         if len(self._cards) > 2 * LIMIT:
-            # The cards stay evenly spread: every second one goes, and from now on results are taken half as often.
+            # The cards stay evenly spread: every second card is dropped, and from now on half as many results are
+            # taken.
             self._cards, self._stride = self._cards[::2], self._stride * 2
 
     def chosen(self) -> list[Card]:
@@ -68,7 +69,10 @@ def read_card(result: Result, latency: float | None) -> Card:
 
 
 def prompt_of(inputs: dict[str, Any]) -> str:
-    """The input ``prompt``, else the longest text that is no URL: a choice such as ``16:9`` tells nothing of a row."""
+    """The input ``prompt``, or else the longest text that is not a URL.
+
+    A short choice (``16:9``) does not identify a row.
+    """
     texts = {name: value for name, value in inputs.items() if isinstance(value, str) and value.strip()}
     told = {name: text for name, text in texts.items() if not (_is_web(text) or text.startswith("data:"))}
     return told.get("prompt") or max(told.values(), key=len, default="")

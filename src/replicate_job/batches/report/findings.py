@@ -19,9 +19,9 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 
 class Findings:
-    """Takes a fixed amount of memory. ``latency`` is that of predictions that succeeded, in seconds.
+    """The figures, in a fixed amount of memory. ``latency`` has the seconds of predictions that succeeded.
 
-    A ``sheet`` has the place of the cards.
+    If there is a ``sheet``, the report shows it in place of the cards.
     """
 
     def __init__(self, sheet: Sheet | None = None) -> None:
@@ -37,13 +37,13 @@ class Findings:
         if succeeded and latency is not None:
             self.latency.add(latency)
         ended = parse_time(result.completed_at)
-        if ended and _EARLIEST < ended < _LATEST:  # one broken clock would squeeze all others into one bin
+        if ended and _EARLIEST < ended < _LATEST:  # one wrong clock would squeeze all other results into one bin
             self.series.add(ended.timestamp(), latency, succeeded=succeeded)
         (self.sheet or self.cards).add(result, latency)
 
 
 def latency_of(result: Result) -> float | None:
-    """Seconds from the creation of the (first) prediction to the end, by the API's times; None if there are none."""
+    """Seconds from the creation of the (first) prediction to the end, by the API's times; None without these times."""
     created, completed = parse_time(result.predictions[0].created_at), parse_time(result.completed_at)
     if created and completed:
         return seconds((completed - created).total_seconds())

@@ -24,7 +24,7 @@ _CALLS = 24  # the most steps of a chain that are shown
 
 
 def gallery(cards: list[Card], folder: Path, succeeded: int) -> Iterator[str]:
-    """A section, card by card; nothing without cards. ``folder`` is the page's."""
+    """Yield a section card by card, or nothing if there are no cards. ``folder`` is the page's folder."""
     if not cards:
         return
     pictures = Pictures(folder)
@@ -64,7 +64,7 @@ def render_output(card: Card, folder: Path, pictures: Pictures) -> str:
 
 
 def _file(path: Kept, card: Card, folder: Path, pictures: Pictures) -> str:
-    """A picture in a link to it, a player above a link, or a link alone; of an object in a store, its URL."""
+    """The HTML of a file: a picture as a link, a player above a link, or a link. An object in a store is its URL."""
     if not isinstance(path, Path):
         return f'<div class="text file">{escape(path)}</div>'
     kind, name = media_type(path.name).partition("/")[0], escape(path.name)
@@ -107,13 +107,13 @@ def _caption(card: Card) -> str:
 
 
 class Pictures:
-    """Gives the sources of ``<img>`` elements, and counts what they embed."""
+    """Makes the sources of ``<img>`` elements, and counts the embedded characters."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._room = folder, TOTAL
 
     def source(self, path: Path) -> str:
-        """A data URL of a small picture as long as there is room, else its address."""
+        """A data URL if the picture is small and there is room, else its address."""
         try:
             if path.stat().st_size <= LARGEST:
                 url = data_url.encode(media_type(path.name), path.read_bytes())
@@ -126,15 +126,18 @@ class Pictures:
 
 
 def address(path: Path, folder: Path) -> str:
-    """A path relative to the page's folder, so that both can be moved; ``./`` keeps it from being read as a URL."""
+    """A path relative to the page's folder, so that both can be moved.
+
+    Its ``./`` keeps a browser from reading it as a URL.
+    """
     try:
         relative = os.path.relpath(path, folder)
-    except ValueError:  # it is on another drive of Windows
+    except ValueError:  # the file is on another drive of Windows
         return path.absolute().as_uri()
     return "./" + quote(os.fsencode(Path(relative).as_posix()))
 
 
 def may_open(path: Path) -> bool:
-    """Whether a link is safe: scripts in HTML or SVG that a model wrote could read the user's files."""
+    """Whether a link to the file is safe. Scripts in HTML or SVG that a model wrote could read the user's files."""
     kind = media_type(path.name)
     return "html" not in kind and "xml" not in kind

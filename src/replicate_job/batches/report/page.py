@@ -1,4 +1,4 @@
-"""The page of a report: HTML whose only style is its own, and whose only script is that of a contact sheet."""
+"""The page of a report: HTML with its own style, and no script but that of a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from replicate_job.batches.results.summary import Summary, count_status
 from replicate_job.quantity import count, duration, money, one_line, per, rounded, size
 
 _CLASSES = {"succeeded": "good", "failed": "bad", NO_PREDICTION: "wrong"}
-_CAUSE = 300  # characters of an error
+_CAUSE = 300  # the most characters of an error
 _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled", NO_PREDICTION: "Errors"}
 
 
 def render(findings: Findings, folder: Path, *, title: str, command: str, batch: str = "") -> Iterator[str]:
-    """The page, part by part. ``folder`` is the page's; ``batch`` is the id by which its report is recognised."""
+    """Yield the page part by part. ``folder`` is the page's folder. The report is recognised by the id ``batch``."""
     summary = findings.summary
     yield _head(title, batch, with_sheet=findings.sheet is not None)
     yield from _header(summary, title, command)
@@ -60,7 +60,7 @@ def title_tag(title: str) -> str:
 
 
 def _head(title: str, batch: str, *, with_sheet: bool = False) -> str:
-    # The policy allows this one style, the sheet's script and local files: markup that slips through can load or run
+    # The policy allows only this style, the sheet's script and local files. Markup that a model wrote can load and run
     # nothing.
     page_style, scripts = _style(), ""
     if with_sheet:
@@ -179,8 +179,8 @@ def _number(name: str, value: str, note: str = "", kind: str = "") -> str:
 
 
 def _plots(findings: Findings) -> Iterator[str]:
-    """The plots over time; nothing if all ended at one moment."""
-    if len(findings.series.span) < 2:  # noqa: PLR2004 - one bin is one moment
+    """The plots over time; none if all predictions ended at one moment."""
+    if len(findings.series.span) < 2:  # noqa: PLR2004 - a plot needs two bins
         return
     latency = plot_latency(findings.series)
     yield '<section class="plots" aria-label="Over time">\n'

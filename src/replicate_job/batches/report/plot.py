@@ -19,7 +19,7 @@ from replicate_job.quantity import duration, per, rounded
 
 _SIDE = 1000
 _LAST = 0.95
-"""The part of the width after which the label of a time would run out of the plot."""
+"""The part of the width beyond which a time's label would not fit into the plot."""
 
 _Point = tuple[float, float]
 
@@ -34,7 +34,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class _Scale:
-    """Turns the numbers of bins and the values into coordinates of the plot, whose y points down."""
+    """Converts numbers of bins and values to coordinates of the plot, whose y axis points down."""
 
     def __init__(self, series: Series, top: float) -> None:
         self._start, self._bins, self._top = series.span.start, len(series.span), top
@@ -46,7 +46,7 @@ class _Scale:
         return (1 - min(value / self._top, 1)) * _SIDE
 
     def level(self, run: Sequence[int], values: Sequence[float]) -> list[_Point]:
-        """Points in the middle of each bin; a single bin becomes a line of its width."""
+        """A point in the middle of each bin; for a single bin, a line of the bin's width."""
         if len(run) == 1:
             return [(self.x(run[0]), self.y(values[0])), (self.x(run[0] + 1), self.y(values[0]))]
         return [(self.x(number + 0.5), self.y(value)) for number, value in zip(run, values, strict=True)]
@@ -62,7 +62,7 @@ class _Scale:
 
 
 def plot_latency(series: Series) -> Plot | None:
-    """The median as a line, in a band from the fastest to the 95th percentile. None if no latency is known."""
+    """The median latency as a line, in a band from the fastest to the 95th percentile. None if no latency is known."""
     known = {number: item.latency for number, item in sorted(series.bins.items()) if item.latency.number}
     if not known:
         return None
@@ -70,7 +70,7 @@ def plot_latency(series: Series) -> Plot | None:
     ticks = duration_ticks(max(high.values()))
     scale = _Scale(series, ticks[-1].value)
     curves = []
-    # A gap in the bins is a gap in the curve: a line across it would show latencies that were not measured.
+    # A gap in the bins is a gap in the curve. A line across the gap would show latencies that were not measured.
     for run in _runs(list(known)):
         upper = scale.level(run, [high[number] for number in run])
         lower = scale.level(run, [known[number].least for number in run])
@@ -83,10 +83,10 @@ def plot_latency(series: Series) -> Plot | None:
 
 
 def plot_throughput(series: Series) -> Plot:
-    """The predictions that ended in each unit of time: those that succeeded, and the others above them."""
+    """The number of predictions that ended in each unit of time: those that succeeded, and above them the others."""
     most = max(item.succeeded + item.other for item in series.bins.values()) / series.width
     seconds, unit = float(per(most)[0]), per(most)[1]
-    if seconds > series.width:  # a bin shows no rate over a longer time: one prediction in 8 s is not 7.5 a minute
+    if seconds > series.width:  # the unit is longer than a bin: one prediction in 8 s must not become 7.5 a minute
         seconds, unit = series.width, f"in {duration(series.width)}"
     factor = seconds / series.width
     ticks = number_ticks(most * seconds)
@@ -96,7 +96,7 @@ def plot_throughput(series: Series) -> Plot:
     good = [item.succeeded * factor for item in bins]
     every = [(item.succeeded + item.other) * factor for item in bins]
     layers = [("good", "succeeded", good, [0.0] * len(bins)), ("bad", "failed or canceled", every, good)]
-    # A layer of no height would still have a place in the legend.
+    # A layer without a height would still be in the legend.
     layers = [layer for layer in layers if layer[2] != layer[3]]
     curves = [
         f'<path class="{name}" d="{_path([*scale.steps(upper), *reversed(scale.steps(lower))])}Z"/>'
@@ -113,7 +113,7 @@ def plot_throughput(series: Series) -> Plot:
 
 
 def _runs(numbers: list[int]) -> Iterator[list[int]]:
-    """Runs of bins without a gap."""
+    """The numbers of the bins, in runs without a gap."""
     run = numbers[:1]
     for before, number in pairwise(numbers):
         if number != before + 1:
@@ -130,7 +130,7 @@ def _path(points: Sequence[_Point]) -> str:
 def _frame(
     label: str, series: Series, ticks: Sequence[Tick], curves: Sequence[str], describe: Callable[[Bin], str | None]
 ) -> str:
-    """Grid, curves, and for every bin an area whose tooltip describes it."""
+    """The grid, the curves, and for every bin an area whose tooltip describes the bin."""
     stretched = f'viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none"'
     return "\n".join(
         [

@@ -8,15 +8,15 @@ from collections import Counter
 LIMIT = 200
 """The most bins; a longer batch gets wider ones."""
 
-_NARROWEST = 0.125  # seconds of a bin, before any are joined
-_PER_BIN = 4  # predictions a bin on average: with fewer, the curve would show chance
-_FEWEST = 12  # the fewest bins of a short batch
+_NARROWEST = 0.125  # seconds of a bin before neighbours are joined
+_PER_BIN = 4  # the least average of predictions a bin: a curve of fewer would show chance
+_FEWEST = 12  # a short batch keeps at least this many bins
 _GROWTH = math.log(1.02)
 _SMALLEST = 1e-3
 
 
 class Distribution:
-    """Counts values from 0 up in buckets, each 2 % wider than the one before: a quantile is right to 1 %."""
+    """Counts values from 0 up in buckets, each 2 % wider than the bucket before, so that a quantile is right to 1 %."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -44,7 +44,7 @@ class Distribution:
 
 
 class Bin:
-    """Predictions that ended in a span of time. ``latency`` is that of those that succeeded, in seconds."""
+    """The predictions that ended in a span of time. ``latency`` has the seconds of those that succeeded."""
 
     def __init__(self) -> None:
         self.succeeded = self.other = 0
@@ -57,7 +57,7 @@ class Bin:
 
 
 class Series:
-    """``bins`` by number, without empty ones. Bin ``n`` is from ``n * width`` to ``(n + 1) * width``, in Unix time."""
+    """``bins`` by number, without empty ones. Bin ``n`` is from ``n * width`` to ``(n + 1) * width`` in Unix time."""
 
     def __init__(self) -> None:
         self.width = _NARROWEST
@@ -65,7 +65,7 @@ class Series:
         self._total = self._first = self._last = 0
 
     def add(self, time: float, latency: float | None, *, succeeded: bool) -> None:
-        """``time`` is when the prediction ended; ``latency`` is None if it is not known."""
+        """Add a prediction that ended at ``time``. Its ``latency`` is None if not known."""
         self._total += 1
         number = math.floor(time / self.width)
         self._first, self._last = (min(self._first, number), max(self._last, number)) if self.bins else (number, number)
@@ -97,6 +97,6 @@ class Series:
                     wider[number // 2].merge(narrow)
                 else:
                     wider[number // 2] = narrow
-            # Two neighbours become one, so that no count is ever divided.
+            # Two neighbours are joined, so that no count is ever divided.
             self.bins, self.width = wider, self.width * 2
             self._first, self._last = self._first // 2, self._last // 2

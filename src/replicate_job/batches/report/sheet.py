@@ -21,7 +21,7 @@ _WIDE = 12  # the most columns of a sheet with one row
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One result. ``card`` is None if there is nothing to show, and ``error`` may say why."""
+    """One result. ``card`` is None if there is nothing to show, and ``error`` may give the reason."""
 
     result: Result
     latency: float | None
@@ -30,7 +30,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Cells side by side, None if there is no result yet. ``labels`` has a name for each."""
+    """Cells side by side; a cell without a result yet is None. ``labels`` has the name of each cell."""
 
     heading: str
     cells: list[Cell | None]
@@ -71,20 +71,23 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        """The headings of the columns, the same for all groups; empty if each cell has a label of its own."""
+        """The headings of the columns, the same for all groups; empty if the cells have labels instead."""
         if self.lines > 1:
             return [self._label(point, self._names) for point in self._points]
         trailing, width = self._trailing()
         return [self._label(point, trailing) for point in self._points[:width]] if self._has_rows(width) else []
 
     def groups(self) -> Iterator[Group]:
-        """One group for each row. With a single row, one for each combination of the names that head no column."""
+        """A group for each row.
+
+        With a single row, a group for each combination of the names that are not in column headings.
+        """
         trailing, width = self._trailing()
         leading = [name for name in self._names if name not in trailing]
         for line, cells in sorted(self._rows.items()):
             for start in [0] if self.lines > 1 else range(0, len(self._points), width):
                 points = self._points if self.lines > 1 else self._points[start : start + width]
-                # A prompt that differs between the cells cannot head the group.
+                # Only a prompt that all cells share can head the group.
                 prompts = {cell.card.prompt for cell in cells.values() if cell.card}
                 shared = prompts.pop() if len(prompts) == 1 else ""
                 first = f"Line {line:,}" if self.lines > 1 else self._label(points[0], leading)
@@ -94,11 +97,11 @@ class Sheet:
 
     @property
     def _names(self) -> list[str]:
-        """The grid's names. The model, if there are several, comes first, since it changes last."""
+        """The grid's names. With several models, the model's name (empty) is first, since the model changes last."""
         return [*([""] if self._grid.models else []), *self._grid.dimensions]
 
     def _trailing(self) -> tuple[list[str], int]:
-        """The names that head the columns of a sheet with one row, and their number of combinations."""
+        """The names in the column headings of a sheet with one row, and the number of their combinations."""
         sizes: Mapping[str, int] = {"": 1 + len(self._grid.models)} if self._grid.models else {}
         sizes = {**sizes, **{name: len(values) for name, values in self._grid.dimensions.items()}}
         chosen = [self._names[-1]]
@@ -131,5 +134,5 @@ def _slug(model: str) -> str:
 
 
 def _brief(result: Result) -> Result:
-    """The result that a saved choice contains, without fields that may be large."""
+    """The result for a saved choice, without fields that may be large."""
     return msgspec.structs.replace(result, input={}, output=None, logs="", urls={}, metrics={}, sent={})

@@ -31,7 +31,7 @@ def style() -> str:
 
 
 def render_sheet(sheet: Sheet, folder: Path) -> Iterator[str]:
-    """The section, cell by cell; nothing without results. ``folder`` is the page's."""
+    """Yield the section cell by cell, or nothing if there are no results. ``folder`` is the page's folder."""
     if not sheet.lines:
         return
     pictures, columns = Pictures(folder), sheet.columns
@@ -103,7 +103,7 @@ def _cell(cell: Cell | None, label: str, folder: Path, pictures: Pictures, capti
 
 
 def _facts(cell: Cell) -> str:
-    """The facts below a picture."""
+    """The line of details below a picture."""
     facts = [duration(cell.latency)] if cell.latency is not None else []
     return f'<p class="note">{escape(" · ".join(facts))}</p>'
 
@@ -111,5 +111,5 @@ def _facts(cell: Cell) -> str:
 def _relative(path: Path, folder: Path) -> str:
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # it is on another drive of Windows
+    except ValueError:  # the file is on another drive of Windows
         return str(path)

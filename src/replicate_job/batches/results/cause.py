@@ -1,4 +1,4 @@
-"""Why rows failed: errors that differ only in details, such as ids and numbers, have one cause."""
+"""The causes of failed rows. Errors that differ only in details, such as ids and numbers, have one cause."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from replicate_job.job import Result
 from replicate_job.quantity import one_line
 
 DISTINCT = 50
-"""Causes that are counted apart; all later ones are counted together."""
+"""The most causes that are counted apart. All later causes are counted together."""
 
-_COMPARED = 600  # characters of an error that are compared with others
+_COMPARED = 600  # characters of an error that are compared with other errors
 _LENGTH = 2000  # characters of an error that are stored: a server may send a whole page
 _LINES = 5
-_LOGS = 2000  # characters of the first row's logs
+_LOGS = 2000  # the last characters of the first row's logs
 
-# An HTTP status is the error itself. Particulars are an address, a quotation, a path, and each word that has a digit
-# (an id, a number, the name of a file) or only hex digits.
+# Details of an error: an address, a quotation, a path, and each word that has a digit (an id, a number, a file's name)
+# or only hex digits. An HTTP status is not a detail.
 _PARTICULARS = re.compile(
     r"(HTTP \d{3}\b)"
     r"|(?:https?|data|file):\S+"
@@ -36,7 +36,7 @@ class Cause(msgspec.Struct):
     """``text`` is the first error of its kind; ``lines`` are the first few of ``count`` rows.
 
     ``logs`` is the end of the logs of the first of these rows that has any; ``logged`` is that row's line.
-    ``is_shared``: all rows have the same error. Otherwise the text has the details of the first row's error.
+    ``is_shared``: all rows have exactly this text. Otherwise ``text`` has the details of the first row's error.
     """
 
     text: str
@@ -48,19 +48,19 @@ class Cause(msgspec.Struct):
 
     @property
     def place(self) -> str:
-        """Where the text is from: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
+        """The text's line: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
         return f"line {self.lines[0]}" if self.is_shared else f"as in line {self.lines[0]}"
 
 
 class Causes:
-    """Counts errors in a fixed amount of memory. Iterating starts with the most frequent cause."""
+    """Counts errors in a fixed amount of memory. Iterating yields the most frequent cause first."""
 
     def __init__(self) -> None:
         self._causes: dict[str, Cause] = {}
         self._other = Cause("other errors")
 
     def add(self, result: Result) -> None:
-        """Count the row's error; a row without one changes nothing."""
+        """Count the row's error, if it has one."""
         text = error_of(result)
         if not text:
             return
@@ -85,7 +85,7 @@ class Causes:
 
 
 def error_of(result: Result) -> str:
-    """What went wrong with the row; empty if nothing did, or where it was canceled without an error."""
+    """The row's error; empty if the row succeeded, or was canceled without an error."""
     error: Any = result.problem or result.error
     if error:
         return error if isinstance(error, str) else msgspec.json.encode(error, enc_hook=str).decode()
@@ -93,5 +93,5 @@ def error_of(result: Result) -> str:
 
 
 def pattern(error: str) -> str:
-    """The error without its details: equal for two errors of one cause."""
+    """The error without its details, which is equal for two errors of one cause."""
     return " ".join(_PARTICULARS.sub(lambda match: match[1] or "#", error[:_COMPARED]).split())

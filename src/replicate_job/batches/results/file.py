@@ -19,18 +19,18 @@ from replicate_job.wire.bounds import LARGEST
 
 STDOUT = "-"
 
-_BEGINNING = b'{"line":'  # the beginning of every line that is written here
-_BLOCK = 1024 * 1024  # bytes of one read
+_BEGINNING = b'{"line":'  # the beginning of every line in a results file
+_BLOCK = 1024 * 1024  # bytes of a read
 
 
 class ResultsFile:
     """JSON Lines, a record on each line, appended to the file. A context manager; every method blocks.
 
     A missing file is made, with its folder. ``-`` is stdout. Any other path that is neither a file nor a folder (a
-    pipe, a device) is written as stdout is: without a lock, and ``rewriting`` cannot replace what was written.
+    pipe, a device) is written like stdout: without a lock, and ``rewriting`` cannot replace earlier lines.
 
-    Entering raises JobError if the path cannot be written, holds something other than results, or is being written
-    by another process. Writing raises OutputError.
+    Entering raises JobError if the path cannot be written, does not hold results, or is being written by another
+    process. Writing raises OutputError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class ResultsFile:
 
     @property
     def folder(self) -> Path:
-        """The folder that paths in the records are relative to."""
+        """The folder to which paths in the records are relative."""
         return self.path.parent
 
     def __enter__(self) -> Self:
@@ -76,7 +76,7 @@ class ResultsFile:
         _mend(self._file)
 
     def _check(self) -> None:
-        """A mistyped name must not add results to a picture, or to the file of rows."""
+        """Raise JobError for another kind of file: a mistyped name must not add results to a picture or to the rows."""
         with self.path.open("rb") as lines:
             first = lines.readline(LARGEST)
         if first and not first.startswith(_BEGINNING) and not is_record(first):
@@ -95,14 +95,14 @@ class ResultsFile:
             self._lock.release()
 
     def write(self, records: Iterable[dict[str, Any]]) -> None:
-        """Append the records in one system call, whole or not at all.
+        """Append all the records in one system call, or none of them.
 
-        The operating system has them when this returns: they stay even if the process is killed.
+        After that the operating system has them, so that they stay even if the process is killed.
         """
         lines = encode(records)
         with _translated(OutputError, self._name):
             if self._is_stream and self._is_terminal():
-                lines = plain(lines.decode()).encode()  # without control characters that a model may have written
+                lines = plain(lines.decode()).encode()  # a model may have written control characters
             if self._is_stdout:
                 _print(lines)
             else:
@@ -118,14 +118,14 @@ class ResultsFile:
         except OSError:
             if end is not None:
                 with suppress(OSError):
-                    self._file.truncate(end)  # no torn line stays in the file
+                    self._file.truncate(end)  # no part of a line stays in the file
             raise
 
     @contextmanager
     def rewriting(self) -> Iterator[Callable[[Iterable[dict[str, Any]]], object]]:
-        """Replace the whole file by the records that the yielded function gets; later writes are appended.
+        """Replace the whole file with the records passed to the yielded function. Later writes are appended.
 
-        The old file stays until the end, and after an error. Records may be read from it meanwhile.
+        The old file stays until the end, or for good after an error. Until then its records may be read.
         """
         if self._is_stream:
             yield self.write
@@ -159,7 +159,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _mend(file: FileIO) -> None:
-    """Complete a last line that lacks only its line end; remove one that was torn when its writer was killed."""
+    """Complete a last line that lacks only its line end. Remove an incomplete last line, whose writer was killed."""
     end = start = file.seek(0, os.SEEK_END)
     tail = b""
     while start and b"\n" not in tail:
@@ -179,12 +179,12 @@ def _print(lines: bytes) -> None:
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # `head` has read enough and closed the pipe. The batch goes on, and Python must not complain at its exit.
+        # The reader (`head`) has closed the pipe. The batch goes on, and Python must not report an error at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
-    """One system call writes it all, unless the disk fills up, it is a pipe, or there are more than 2 GB."""
+    """One system call writes all data, except to a full disk or a pipe, or of more than 2 GB."""
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
@@ -197,7 +197,7 @@ def _translated(
     action: str = "written",
     advice: str = "make room for it, and give the same command again",
 ) -> Iterator[None]:
-    """Raise an error of this ``kind``, whose message is one line, in place of an OSError."""
+    """Raise an error of the class ``kind``, with a message of one line, in place of an OSError."""
     try:
         yield
     except OSError as error:

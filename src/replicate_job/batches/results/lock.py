@@ -17,8 +17,8 @@ class FileLock:
     """Held by one process at a time; the operating system releases it when that process dies.
 
     It is a hidden file beside ``path``, since ``path`` itself is replaced while it is locked. The hidden file holds the
-    process id of the holder, and is removed on release. Windows has no lock, nor have file systems without ``flock``.
-    ``name`` is what a message calls ``path``.
+    process id of the holder, and is removed on release. Nothing is locked on Windows or on a file system without
+    ``flock``. ``name`` is the name of ``path`` in messages.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -26,7 +26,7 @@ class FileLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Raises JobError if another process holds the lock, OSError if its file cannot be made."""
+        """Raises JobError if another process holds the lock, OSError if the hidden file cannot be made."""
         while self._handle is None and sys.platform != "win32":
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
@@ -36,7 +36,7 @@ class FileLock:
                     os.close(handle)
 
     def _try(self, handle: int) -> None:
-        """Lock the open file, and keep it if ``path`` still leads to it: only then do others open the same one."""
+        """Lock the open file, and keep the lock if the hidden file's path still leads to the open file."""
         if sys.platform == "win32":
             return
         try:
@@ -44,8 +44,8 @@ class FileLock:
         except BlockingIOError:
             raise self._refusal(handle) from None
         except OSError:
-            pass  # a network file system without locks: the results are written without one
-        with suppress(FileNotFoundError):  # its last holder has just removed it: acquire tries again
+            pass  # a network file system without locks: write the results without a lock
+        with suppress(FileNotFoundError):  # the last holder has just removed the file: ``acquire`` tries again
             if os.path.samestat(os.fstat(handle), self._path.stat()):
                 os.ftruncate(handle, 0)
                 os.write(handle, str(os.getpid()).encode())
@@ -59,7 +59,7 @@ class FileLock:
     def release(self) -> None:
         if self._handle is None:
             return
-        with suppress(OSError):  # removed before it is released: after that it may be the next holder's
+        with suppress(OSError):  # removed before the release: after that, the file may belong to the next holder
             self._path.unlink()
         os.close(self._handle)
         self._handle = None

@@ -22,14 +22,14 @@ from replicate_job.pricing.price import CURRENCY
 NO_PREDICTION = "error"
 """The status in the record of a row without a known prediction."""
 LOGS = 16_000
-"""How many of the last characters of a row's logs are stored. The error comes last, and a million rows may fail."""
+"""This many of the last characters of a row's logs are stored. The error is at the end, and a million rows may fail."""
 
 
 _ATTEMPT = ("status", "prediction_id", "model", "error", "created_at", "completed_at", "metrics")
 
 
 class _Earlier(msgspec.Struct):
-    """An earlier attempt of the row. Its fields mean the same as the line's."""
+    """An earlier attempt of the row. Its fields mean the same as the fields of the line."""
 
     status: str
     prediction_id: str | None = None
@@ -94,7 +94,7 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     if result.grid:
         record["grid"] = result.grid
     record |= result.to_dict()
-    record.pop("problem", None)  # it comes last, and only if there is one
+    record.pop("problem", None)  # the problem comes last, and only if there is one
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}
@@ -125,7 +125,7 @@ def _cost(result: Result) -> dict[str, Any]:
 
 
 def tail(text: str, most: int) -> str:
-    """The last ``most`` characters of the text, without the line that the cut divides."""
+    """The last ``most`` characters of the text, without a first line that was cut."""
     if len(text) <= most:
         return text
     end = text[-most:]
@@ -160,8 +160,8 @@ def _plain(value: Any) -> Any:
 def read_records(path: Path) -> Iterator[Result]:
     """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths, or URLs.
 
-    A line that is not a record is skipped: its writer may have been killed. Raises JobError if the file cannot be
-    read.
+    A line that is not a record is skipped: the process that wrote it may have been killed. Raises JobError if the file
+    cannot be read.
     """
     folder = Path(os.path.realpath(path)).parent
     try:

@@ -1,4 +1,4 @@
-"""When predictions of a batch were running: spans of time, and the pauses between them."""
+"""The spans of time in which a batch's predictions ran, and the pauses between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LIMIT = 1000  # the most spans
 
 
 class Spans:
-    """The spans of a batch, in a fixed amount of memory: beyond 1,000 pauses, the shortest ones count as work."""
+    """The spans of a batch, in a fixed amount of memory. Beyond 1,000 spans, the shortest pauses count as work."""
 
     def __init__(self) -> None:
         self._starts: list[float] = []
@@ -24,12 +24,12 @@ class Spans:
 
     @property
     def pauses(self) -> float:
-        """Seconds between them."""
+        """Seconds between the spans."""
         return self._ends[-1] - self._starts[0] - self.work if self._starts else 0.0
 
     def add(self, start: float, end: float) -> None:
-        """Add the time of a prediction. They come in any order; ``end`` is not before ``start``."""
-        # The spans from first up to last are too near to the new one for a pause between: all of them are joined.
+        """Add the time of a prediction. Predictions may come in any order; ``end`` is not before ``start``."""
+        # No pause separates the spans from ``first`` up to ``last`` from the new span: all of them are joined.
         first = bisect_left(self._ends, start - self._pause)
         last = bisect_right(self._starts, end + self._pause)
         if first < last:
@@ -39,7 +39,7 @@ class Spans:
             self._widen()
 
     def _widen(self) -> None:
-        """Double the length up to which a pause counts as work, and join the spans around such pauses."""
+        """Double the length up to which a pause counts as work, and join the spans around the shorter pauses."""
         self._pause *= 2
         pairs = list(zip(self._starts, self._ends, strict=True))
         self._starts, self._ends = [], []

@@ -18,7 +18,7 @@ from replicate_job.wire.prediction import parse_time
 _STATUS = 100  # the most characters of a status
 _ERROR = 40  # the fewest characters of an error, on the narrowest terminal
 _WORDS = {NO_PREDICTION: ("error", "errors")}
-_KINDS = 20  # statuses that are counted apart: Replicate has a handful, a broken API may invent any number
+_KINDS = 20  # the most statuses that are counted apart: Replicate has a few, but a broken API may have any number
 
 
 class StandIns:
@@ -39,9 +39,9 @@ class StandIns:
                 self.left_out, self.line = left_out, result.line
 
     def lines(self, columns: int | None = None) -> list[str]:
-        """Lines for the end of a command; none if no stand-in answered.
+        """Lines that a command prints at its end; none if no stand-in answered.
 
-        The ignored inputs take at most three lines of a terminal that is ``columns`` wide; None for all of them.
+        The ignored inputs take at most three lines of a terminal that is ``columns`` wide. With None all are in full.
         """
         if not self.rows:
             return []
@@ -128,7 +128,7 @@ class Summary:
             self.excludes = self.excludes or charge.excludes
 
     def cost_line(self) -> str:
-        """``about $1.20``, with the number of rows unless it is all; empty if no price is known."""
+        """``about $1.20``, with the number of priced rows unless all are; empty if no price is known."""
         if not self.priced:
             return ""
         some = "" if self.priced == self.rows else f" for {self.priced:,} of them"
@@ -136,7 +136,7 @@ class Summary:
         return f"about {money(self.cost)}{some}{more}"
 
     def lines(self, columns: int | None = None) -> list[str]:
-        """Lines for the end of a command: the counts, then each cause with its number of rows, an example and its line.
+        """Lines that a command prints at its end: the counts, then each cause with its number of rows and an example.
 
         ``columns`` is the width of a terminal, at which errors are cut; None for whole errors.
         """
