@@ -32,7 +32,7 @@ __all__ = [
 def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None) -> Rows:
     """The rows of a file, or of stdin (``-``).
 
-    Stdin is JSON Lines by default, as is a pipe whose name ends in no known suffix. Raises JobError for a file that
+    Stdin is JSON Lines by default, and so is a pipe whose name has no known suffix. Raises JobError for a file that
     cannot be read at all: a missing file, a directory, an unknown suffix, a CSV without a header, a damaged Parquet
     file, or a Parquet file without pyarrow to read it.
     """

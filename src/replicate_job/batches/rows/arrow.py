@@ -45,7 +45,7 @@ class ArrowRows(Rows):
             line = 0
             for batch in batches:
                 rows = [({}, batch)] if isinstance(batch, str) else read_batch(batch)
-                for line, (values, problem) in enumerate(rows, line + 1):  # noqa: B020 - it counts on through the batches
+                for line, (values, problem) in enumerate(rows, line + 1):  # noqa: B020 - counted across all batches
                     yield Row(line, values, problem)
 
     def count(self, limit: int | None = None) -> int | None:
@@ -61,8 +61,8 @@ class ArrowRows(Rows):
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | str]]]:
-        """The schema, and the rows in batches; if reading has to stop, the last item is the problem."""
-        from pyarrow import ipc  # noqa: PLC0415 - record_batches has reported it where it is not installed
+        """The schema, and an iterator over batches of rows. If reading has to stop, its last item is the problem."""
+        from pyarrow import ipc  # noqa: PLC0415 - record_batches has reported a missing pyarrow
 
         with reading(self._file, BINARY) as file:
             try:
@@ -77,7 +77,7 @@ def _batches(opened: ipc.RecordBatchStreamReader) -> Iterator[pa.RecordBatch | s
     while True:
         try:
             batch = opened.read_next_batch()
-            # Without it, a wrong offset makes pyarrow read memory beyond the end of a text or a dictionary.
+            # Without this check, a wrong offset makes pyarrow read memory beyond the end of a text or a dictionary.
             batch.validate(full=True)
         except StopIteration:
             return

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import io
 
 LARGEST_BATCH = 3 * LARGEST // 2
-"""Bytes of a batch of rows, decompressed, and of all dictionaries, each of which is in memory three times."""
+"""The most bytes of a decompressed batch of rows together with all dictionaries, each of which counts three times."""
 _MAGIC = b"ARROW1\0\0"  # the beginning of a file; a stream starts with its first message
-_CONTINUATION = b"\xff\xff\xff\xff"  # begins a message, except in files from before 2019
+_CONTINUATION = b"\xff\xff\xff\xff"  # the beginning of a message, except in files from before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
 _BUFFER = 16  # bytes of the struct that gives the offset and length of a buffer
-_NOT_COMPRESSED = -1  # in place of a length: this one buffer of a compressed batch is not compressed
+_NOT_COMPRESSED = -1  # instead of a length: this buffer of a compressed batch is not compressed
 
 
 class BatchTooLargeError(ValueError):
-    """A batch has more bytes than ``LARGEST_BATCH``, decompressed."""
+    """A decompressed batch has more bytes than ``LARGEST_BATCH``."""
 
 
 class ArrowMessages:
-    """A file for pyarrow to read a stream from. Raises ValueError for a broken message, and BatchTooLargeError."""
+    """The file from which pyarrow reads a stream. Raises ValueError for a broken message, and BatchTooLargeError."""
 
     closed = False
 
@@ -41,7 +41,7 @@ class ArrowMessages:
             file.read(len(_MAGIC))
 
     def close(self) -> None:
-        """Do nothing: the file is closed where it was opened."""
+        """Do nothing: the caller that opened the file closes it."""
 
     def read(self, count: int) -> bytes:
         """The next bytes. pyarrow reads the length of a message, and then each of its parts with one call."""
@@ -88,7 +88,7 @@ class ArrowMessages:
         size = _decompressed_size(table.table(1) if is_dictionary else table, body)
         if is_dictionary:
             number = table.number(0, "<q")
-            is_delta = bool(table.number(2, "<B"))  # it adds to a dictionary instead of replacing it
+            is_delta = bool(table.number(2, "<B"))  # the message adds to a dictionary instead of replacing it
             self._dictionaries[number] = size + (self._dictionaries.get(number, 0) if is_delta else 0)
             size = 0
         if size + 3 * sum(self._dictionaries.values()) > LARGEST_BATCH:

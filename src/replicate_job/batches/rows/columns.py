@@ -38,7 +38,7 @@ class ColumnOptions(msgspec.Struct, frozen=True):
 
     @property
     def feeding(self) -> frozenset[str]:
-        """The names that templates use."""
+        """The names of the columns that templates use."""
         return frozenset(name for template in self.templates.values() for name in template.names)
 
     def is_given(self, name: str) -> bool:
@@ -47,7 +47,7 @@ class ColumnOptions(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """A text that differs for options that make another input of the same row; empty for the defaults."""
+        """A text that is different for options that make a different input of the same row; empty for the defaults."""
         parts = (sorted(self.rename.items()), sorted(self.ignore), sorted(self.constants))
         made = (sorted((name, str(template)) for name, template in self.templates.items()), sorted(self.grid))
         return repr(parts + made if any(made) else parts) if any(parts + made) else ""
@@ -110,7 +110,7 @@ class ColumnMap:
         self._column_of: dict[str, str] = {}
         self._main_input: str | None = None
         self.duplicates: dict[str, str] = {}
-        """Columns whose input another column gives already, with that input."""
+        """Columns with an input that another column gives already, and that input."""
 
     def read_header(self, header: Header) -> None:
         """Find the inputs of all columns. Raises one ColumnsError that names every column without an input."""
@@ -120,13 +120,13 @@ class ColumnMap:
         # Renamed columns get their inputs first, then columns with an input's exact name, then similar ones.
         for name in sorted(names, key=lambda name: (name not in self._options.rename, name not in self._inputs)):
             self._input_of[name] = self._assign(name)
-        # Only now is it known which inputs have no column, and so whether an ignored column may be a misspelt one.
+        # Only now is it known which inputs have no column. An ignored column may be such an input, misspelt.
         self._input_of |= {name: self._drop_ignored(name) for name in names}
         if refused := [name for name in names if self._is_refused(name)]:
             raise ColumnsError(self._refusal(header, refused))
 
     def input_of(self, name: str) -> str | None:
-        """The column's input; the column's own name if the model has no such input, None if it is left out."""
+        """The column's input; the column's own name if the model has no such input, None if the column is left out."""
         if name not in self._input_of:
             self._input_of[name] = self._assign(name)
             self._input_of[name] = self._drop_ignored(name)
@@ -136,7 +136,7 @@ class ColumnMap:
         input_name = self._find(name)
         if input_name is None:
             return None
-        if self._options.is_given(input_name):  # one of the two values would be ignored silently
+        if self._options.is_given(input_name):  # otherwise one of the two values would be ignored silently
             raise ColumnsError(
                 f"{_quote(name)} is a column, and {input_name}=... is given for all rows: leave one of them out"
                 f" (--ignore-columns {shlex.quote(name)})"
@@ -165,7 +165,7 @@ class ColumnMap:
         return alike[0] if len(alike) == 1 else name
 
     def _drop_ignored(self, name: str) -> str | None:
-        """With ``*``, leave out a column that is not an input, unless its name looks like a misspelt one."""
+        """With ``*``, leave out a column that is not an input, unless its name looks like a misspelt input."""
         input_name = self._input_of[name]
         if input_name is None or input_name in self._inputs or OTHERS not in self._options.ignore:
             return input_name
@@ -175,7 +175,7 @@ class ColumnMap:
         input_name = self._input_of[name]
         if input_name is None or not self._is_known or (input_name in self._inputs and name not in self.duplicates):
             return False
-        # A likely mistake is refused even if unknown inputs are allowed: it would be paid for.
+        # A likely mistake is refused even if unknown inputs are allowed, since its prediction would be paid for.
         return not self._allow_unknown or name in self.duplicates or bool(self._similar(input_name))
 
     def _find_main_input(self, header: Header) -> str | None:
@@ -209,7 +209,7 @@ class ColumnMap:
             raise ColumnsError(f"--rename: two columns are to be the input {repeated}; leave one out")
 
     def _similar(self, name: str) -> str:
-        """An input with a similar name that has no column yet; empty if there is none."""
+        """An input with a similar name and without a column; empty if there is none."""
         free = [known for known in self._inputs if known not in self._column_of and not self._options.is_given(known)]
         return next(iter(get_close_matches(name.strip().lower(), free, n=1)), "")
 

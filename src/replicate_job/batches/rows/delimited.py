@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST = 16 * 1024**2
 """The most characters of a row."""
-_LINE = 64  # bytes of memory that a line takes besides its characters
+_LINE = 64  # bytes of memory for a line besides its characters
 _EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line that names the separator for Excel
 
 
@@ -34,7 +34,7 @@ class _TooLongError(Exception):
 
 
 class _TableRow(msgspec.Struct, frozen=True, gc=False):
-    """The cells of the row that starts in ``line``, or the problem with them."""
+    """The cells of the row that starts in ``line``, or the row's problem."""
 
     line: int
     cells: list[str]
@@ -60,8 +60,8 @@ class _TableHeader(msgspec.Struct, frozen=True):
 class DelimitedRows(Rows):
     """Rows of a table. ``usual`` is the separator if none is given or detected; ``regular`` is False for a pipe.
 
-    A column without a name is named by its number, from ``1``, and a row has it only if its cell has text. Raises
-    JobError for a header that cannot be read, or with two columns of one name.
+    A column without a name is named by its number, from ``1``. A row has this column only if the row's cell has text.
+    Raises JobError for a header that cannot be read, or with two columns of one name.
     """
 
     typed = False
@@ -123,7 +123,7 @@ class DelimitedRows(Rows):
                 reader = _TableReader(lines, dialect, self._doubts)
                 table = iter(reader)
                 header, first_rows = self._read_header(table)
-                # Only now does the reader know how many cells a row has.
+                # The number of cells in a row is known now.
                 reader.width, reader.least = len(header.names), header.least
                 yield header, chain(first_rows, table), dialect
 
@@ -132,11 +132,11 @@ class DelimitedRows(Rows):
             return Dialect(self._separator, quotes=self._options.quotes)
         if named := _EXCEL.match(sample):
             return Dialect(named[1], quotes=self._options.quotes)
-        whole_lines = sample[: sample.rfind("\n") + 1] or sample  # the sample may end within a line
+        whole_lines = sample[: sample.rfind("\n") + 1] or sample  # the sample may end inside a line
         return Dialect(recognise(whole_lines, self._usual), quotes=self._options.quotes)
 
     def _read_header(self, table: Iterator[_TableRow]) -> tuple[_TableHeader, list[_TableRow]]:
-        """The header. For a file without one, also the first row, which was read to count the columns."""
+        """The header, and for a file without a header the first row too, which was read to count the columns."""
         if isinstance(self._options.header, tuple):
             return msgspec.structs.replace(_named(self._file, self._options.header), drops_nameless=True), []
         first = next(table, None)
@@ -169,8 +169,8 @@ def _uneven(cells: Sequence[str], width: int, dialect: Dialect) -> str:
 class _QuoteDoubts:
     """Counts the rows whose quotes may have been misread.
 
-    In ``literal`` rows a quote was read as text, in ``long`` rows a quoted cell spans several lines. Each is a number
-    of rows and the line of the first.
+    ``literal`` counts rows in which a quote was read as text, ``long`` rows in which a quoted cell spans several lines.
+    A counter has the number of rows and the first row's line.
     """
 
     def __init__(self) -> None:
@@ -195,9 +195,9 @@ class _QuoteDoubts:
 
 
 class _Lines:
-    """The physical lines of a text. ``csv.reader`` takes those of a row, which can then be read again.
+    """The physical lines of a text. After ``csv.reader`` has taken the lines of a row, they can be read again.
 
-    ``number`` is that of the last line read, from 1. ``row`` holds the lines of the current row, and ``fault`` is
+    ``number`` is the number of the last line read, from 1. ``row`` has the lines of the current row, and ``fault`` is
     the problem of their characters.
     """
 
@@ -239,7 +239,7 @@ class _Lines:
         return line
 
     def _read(self) -> str:
-        """The next line. Of a line that is too long, only the beginning."""
+        """The next line, or only the beginning of a line that is too long."""
         line = rest = self._text.readline(LONGEST + 1)
         while len(rest) > LONGEST:
             rest = self._text.readline(LONGEST + 1)
@@ -258,23 +258,23 @@ def _fault_of(line: str) -> str:
 def _is_utf8(line: str) -> bool:
     try:
         line.encode()
-    except UnicodeEncodeError:  # a byte that is not UTF-8 became a lone surrogate by surrogateescape
+    except UnicodeEncodeError:  # surrogateescape turned a byte that is not UTF-8 into a lone surrogate
         return False
     return True
 
 
 class _TableReader:
-    """Reads every row that has text. A broken row is returned with its ``problem``, and reading goes on after it.
+    """Reads every row that has text. A broken row is returned with its ``problem``, and the rows after it are read.
 
-    ``width`` is the number of cells of a row, None until the header is read; ``least`` is the number without the
-    nameless columns at the end. A cell with a wrong quote ends with its first line, and its other lines are read again.
+    ``width`` is the number of cells of a row, None until the header is read; ``least`` is that number without the
+    nameless columns at the end. A cell with a wrong quote ends with its first line, and the other lines are read again.
     """
 
     def __init__(self, lines: _Lines, dialect: Dialect, doubts: _QuoteDoubts) -> None:
         self._lines, self._dialect, self._doubts = lines, dialect, doubts
         self.width: int | None = None
         self.least = 0
-        # The csv module's limit on a cell is global: it is raised here, and ``_Lines`` enforces our own.
+        # The csv module's limit on a cell is global. Raise that limit here; ``_Lines`` enforces our own.
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
 
     def __iter__(self) -> Iterator[_TableRow]:
@@ -297,11 +297,11 @@ class _TableReader:
                     yield self._whole(start, cells)
 
     def _whole(self, start: int, cells: list[str]) -> _TableRow:
-        """The row that the csv module read. Only its first line, if an unclosed quote seems to join several rows."""
+        """The row that the csv module read, or only its first line if an unclosed quote seems to join several rows."""
         lines, width = self._lines, self.width
         if width is None:
             return _TableRow(start, cells, lines.fault)
-        # Spreadsheets add blank cells to some rows, and leave blank cells at the end out of others.
+        # Spreadsheets add blank cells at the end of some rows, and leave them out of other rows.
         if len(cells) > width and not any(map(str.strip, cells[width:])):
             cells = cells[:width]
         elif self.least <= len(cells) < width:
@@ -311,17 +311,17 @@ class _TableReader:
                 hint = f" (a quoted cell goes on to line {lines.number}; the lines in between are read as rows)"
                 return self._broken(start, _uneven(cells, width, self._dialect) + hint)
             if width > 1 and all(len(self._dialect.split(line)) == width for line in lines.row):
-                # Each line is a row by itself. If quotes are seldom used, that is the likelier reading.
+                # Each line could be a row. If quotes are seldom used, that is likelier than a cell of several lines.
                 if self._dialect.is_seldom_quoted:
                     return self._broken(start, "")
                 self._doubts.add(self._doubts.long, start)
         return _TableRow(start, cells, lines.fault)
 
     def _broken(self, start: int, problem: str) -> _TableRow:
-        """The first line of the current row; the others are read again.
+        """The row's first line, as a broken row; the other lines are read again.
 
-        The line is a row after all if it has the right number of cells with its quotes as text, and either quotes are
-        seldom used or the quote is closed in this line.
+        The line is a good row if, with quotes as text, it has the right number of cells. Besides, quotes must be seldom
+        used, or the quote must be closed in this line.
         """
         lines = self._lines
         ran_over, ended = lines.number > start, lines.ended

@@ -11,10 +11,10 @@ from replicate_job.errors import JobError
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
 """The separators that are detected, and their names in messages."""
 NONE = "\x1f"
-"""A separator that occurs in no text. A table of one column has it, so that its commas are text."""
+"""The separator of a table with one column, whose commas are text. It occurs in no text."""
 _SELDOM_QUOTED = {"\t", "|"}
 _WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
-_LINES = 200  # the first lines, in which the separator is detected
+_LINES = 200  # the number of first lines in which the separator is detected
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
     @property
     def is_seldom_quoted(self) -> bool:
-        """Whether most tables with this separator have no quotes, since text seldom contains it."""
+        """Whether most tables with this separator have no quotes, since text seldom contains the separator."""
         return self.separator in _SELDOM_QUOTED
 
     def split(self, line: str) -> list[str]:
@@ -47,14 +47,14 @@ def parse_separator(text: str) -> str:
 
 
 def recognise(sample: str, usual: str) -> str:
-    """Detect the separator: the one that gives all lines equally many cells, else the most frequent in the first line.
+    """Detect the separator that gives all lines equally many cells, else the most frequent separator in the first line.
 
-    ``sample`` is the beginning of the file; ``usual`` is the separator that its suffix stands for.
+    ``sample`` is the beginning of the file; ``usual`` is the usual separator for the file's suffix.
     """
     lines = [line for line in sample.splitlines(keepends=True)[:_LINES] if line.strip()]
     if not lines:
         return usual
-    # The usual separator is tried first, then the others by how often they are in the first line.
+    # Try the usual separator first, then the others by their number in the first line.
     order = sorted(SEPARATORS, key=lambda separator: (separator != usual, -lines[0].count(separator)))
     for separator in order:
         if separator in lines[0] and _is_even(lines, separator):
@@ -66,12 +66,12 @@ def recognise(sample: str, usual: str) -> str:
 
 
 def _is_even(lines: list[str], separator: str) -> bool:
-    """Whether every row has as many cells as the first: with quotes, or else without."""
+    """Whether every row has as many cells as the first row, if quotes are read as quotes or else as text."""
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         try:
             widths = {len(cells) for cells in csv.reader(lines, delimiter=separator, quoting=quoting) if cells}
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:  # with a separator that occurs nowhere, every line has one cell
+        if len(widths) == 1 and widths != {1}:  # a separator that occurs nowhere gives every line one cell
             return True
     return False

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 LARGEST = 1024**3
-"""The most bytes of a document, which is in memory as a whole."""
-# A small compressed file must not describe a large document. A row takes some 80 bytes of memory before it is read.
+"""The most bytes of a document, since a document is in memory as a whole."""
+# A small compressed file must not become a large document. Each row takes some 80 bytes of memory before it is read.
 _DECOMPRESSED = 64 * 1024**2  # the most bytes of a document that was compressed
 _COMMAS = 1024**2  # the most commas of a document that was compressed
 
@@ -29,9 +29,9 @@ _LIST, _OBJECT = decoder(list[msgspec.Raw]), decoder(dict[str, msgspec.Raw])
 
 
 class JSONRows(Rows):
-    """Rows of a JSON document or of JSON Lines, by the beginning of the file. ``regular`` is False for a pipe.
+    """Rows of a JSON document or of JSON Lines, told by the beginning of the file. ``regular`` is False for a pipe.
 
-    With ``lines``, a whole object on the only line is a row of JSON Lines, not a document.
+    With ``lines``, a file of one line with a whole object is JSON Lines, not a document.
     """
 
     typed = True
@@ -61,18 +61,18 @@ class JSONRows(Rows):
             return sum(1 for _ in islice(read_lines(file, json_row), limit))
 
     def _largest(self) -> int:
-        """The most bytes of a document that was not compressed. As UTF-8 its text may be longer than the file."""
+        """The most bytes of a document that was not compressed. Its text in UTF-8 may be longer than the file."""
         return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST
 
 
 def is_document(file: io.BufferedReader, *, lines: bool) -> bool:
-    """Whether the file is a document rather than JSON Lines. The file's position stays."""
+    """Whether the file is a document rather than JSON Lines. The file's position does not move."""
     text = file.peek(SAMPLE).lstrip()
     first, _, rest = (part.strip() for part in text.partition(b"\n"))
     if rest and _is_json(first):
         return False
     if lines and not text.startswith(b"["):
-        return first == b"{" and rest.startswith(b'"')  # an object over several lines
+        return first == b"{" and rest.startswith(b'"')  # an object on several lines
     return bool(text)
 
 
@@ -87,7 +87,7 @@ def _is_json(line: bytes) -> bool:
 def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence[msgspec.Raw]:
     """The rows, each as undecoded JSON. Raises JobError for a document that is too large, or has several lists.
 
-    A document of more than ``largest`` bytes was compressed; the limits for such documents hold for it.
+    A document of more than ``largest`` bytes was compressed, and must keep to the limits for compressed documents.
     """
     text = file.read(max(largest, _DECOMPRESSED) + 1)
     if len(text) > max(largest, _DECOMPRESSED) or (len(text) > largest and text.count(b",") > _COMMAS):
@@ -102,10 +102,10 @@ def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence
             problem = f"several JSON values one after the other; {_jq('.', name)} reads them"
         raise JobError(f"{name} is not a JSON document: {problem}") from None
     lists = {key: raw for key, raw in members.items() if bytes(raw).startswith(b"[")}
-    # Lists of objects go first: an object with rows often has lists of names or numbers beside them.
+    # Lists of objects are preferred: an object with rows often has lists of names or numbers too.
     tables = {key: raw for key, raw in lists.items() if bytes(raw)[1:].lstrip().startswith(b"{")} or lists
     if not tables:
-        return [msgspec.Raw(text)]  # one object without lists is one row
+        return [msgspec.Raw(text)]  # an object without lists is a row
     if len(tables) > 1:
         first = next(iter(tables))
         raise JobError(

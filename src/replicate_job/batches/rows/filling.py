@@ -1,4 +1,4 @@
-"""Inputs that do not come from a column of their own: templates that columns fill, and the values of a grid."""
+"""Inputs that have no column of their own: templates, which columns fill, and the values of a grid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse_templates(words: Iterable[str]) -> dict[str, Template]:
 
 
 def read_templates(templates: Mapping[str, str]) -> dict[str, Template]:
-    """The templates that a Python program gives. Raises JobError."""
+    """Parse the templates of a Python program. Raises JobError."""
     return {name: _read(f"set[{name!r}]: ", text) for name, text in templates.items()}
 
 
@@ -51,7 +51,7 @@ class Filler:
     """Makes the inputs of a row that come from templates and from its combination of the grid.
 
     ``inputs`` are the model's, None if they are not known. Values of a grid from the command line and filled templates
-    get the type that the schema gives their input, like a ``KEY=VALUE`` word. A name of a grid that is no input is for
+    get the type that the schema gives their input, like a ``KEY=VALUE`` word. A grid's name that is not an input is for
     templates only. Raises ColumnsError for a name that is neither.
     """
 
@@ -78,7 +78,7 @@ class Filler:
     def fill(self, row: Row) -> dict[str, Any]:
         """The inputs for this row. Raises JobError for a column that is missing in it."""
         point, values = row.point, dict[str, Any]()
-        if self._grid and point is None:  # the row would run with defaults, and be paid for
+        if self._grid and point is None:  # the row would run with defaults, and its prediction be paid for
             raise ColumnsError("this way to run a batch knows no grid: leave --grid out")
         for name, template in self._templates.items():
             texts = {column: _text(row.values.get(column), name, column) for column in self._needed[name]}

@@ -17,13 +17,13 @@ from replicate_job.errors import JobError
 _ITEM = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"(?=,|\Z)|(?P<plain>[^,]*)')
 _RANGE = re.compile(r"(-?\d{1,15})\.\.(-?\d{1,15})", re.ASCII)
 _MOST_COMBINATIONS = 10**15
-_MOST = 1_000_000  # the most values of one name in a list; a range alone is not expanded, and has no limit
+_MOST = 1_000_000  # the most values of a name in a list; a range by itself is not expanded, and has no limit
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """A grid. ``dimensions`` has the values of each name; the last name changes first. ``models`` are further models.
+    """A grid. ``dimensions`` has the values of each name; the last name changes fastest. ``models`` are further models.
 
-    Iterating yields the combinations one by one, without holding them in memory.
+    Iterating yields one combination at a time, without holding all in memory.
     """
 
     dimensions: Mapping[str, Sequence[Any]] = {}
@@ -64,7 +64,7 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 class OneRow(Rows):
-    """One row without values, for a grid without a file."""
+    """A single row without values, for a grid without a file."""
 
     typed = True
 
@@ -74,12 +74,12 @@ class OneRow(Rows):
     def __iter__(self) -> Iterator[Row]:
         return iter([Row(1, {})])
 
-    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one row row row row
+    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one row
         return 1
 
 
 def parse_grid(words: Iterable[str], models: Iterable[str], own: str) -> Grid | None:
-    """Read the values of ``--grid`` and ``--models``; None if there are none. ``own`` is the job's model.
+    """Parse the values of ``--grid`` and ``--models``; None if there are none. ``own`` is the job's model.
 
     Raises JobError with the place of the mistake.
     """
@@ -96,7 +96,7 @@ def parse_grid(words: Iterable[str], models: Iterable[str], own: str) -> Grid | 
 
 
 def read_grid(grid: Mapping[str, Iterable[Any]], models: Iterable[str], own: str) -> Grid | None:
-    """The grid that a Python program gives. Raises JobError."""
+    """The grid from a Python program's values; None if there are none. Raises JobError."""
     dimensions = {
         name: values if isinstance(values, range) else _checked(f"grid[{name!r}]", list(values))
         for name, values in grid.items()
@@ -136,7 +136,7 @@ def _values(word: str, name: str, text: str) -> Sequence[Any]:
 
 
 def _items(word: str, start: int, text: str) -> Iterator[str | range]:
-    """The items of a list with commas, quoted as in CSV. A quoted range is a text."""
+    """The items of a list that is separated by commas and quoted as in CSV. A quoted range is a text."""
     position = 0
     while position <= len(text):
         found = _ITEM.match(text, position)
@@ -158,7 +158,7 @@ def _items(word: str, start: int, text: str) -> Iterator[str | range]:
 
 
 def _checked(where: str, values: list[Any]) -> Sequence[Any]:
-    """The values. Raises JobError for two equal ones, whose rows would be the same."""
+    """The values. Raises JobError for two equal values, whose rows would be the same."""
     texts: set[str] = set()
     for value in values:
         text = as_text(value)

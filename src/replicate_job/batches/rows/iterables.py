@@ -29,14 +29,14 @@ class DataFrame(Protocol):
 
 
 def header_of(rows: Iterable[Any] | DataFrame) -> Header:
-    """The columns of a DataFrame; for other rows, the first row gives them."""
+    """The columns of a DataFrame. For other iterables, the first row gives the columns later."""
     if isinstance(rows, DataFrame):
         return Header("rows", [str(name) for name in rows.columns], is_whole=True)
     return Header("rows")
 
 
 def number_rows(rows: Iterable[Mapping[str, Any]] | DataFrame) -> Iterator[Row]:
-    """The rows with their numbers, from 1. An index of a DataFrame is not a column."""
+    """The rows, numbered from 1. The index of a DataFrame is not a column."""
     return map(_row, count(1), _frame_rows(rows) if isinstance(rows, DataFrame) else rows)
 
 
@@ -53,14 +53,14 @@ def _frame_rows(frame: DataFrame) -> Iterator[Mapping[str, Any]]:
     if hasattr(whole, "iter_rows"):  # polars
         yield from cast("Iterable[Mapping[str, Any]]", whole.iter_rows(named=True))
         return
-    # In chunks, as a copy of the whole DataFrame as dictionaries may not fit into memory.
+    # In chunks, since dictionaries of the whole DataFrame may not fit into memory.
     for start in range(0, len(whole), _CHUNK):
         yield from whole.iloc[start : start + _CHUNK].to_dict("records")
 
 
 def _row(line: int, values: Any) -> Row:
     if not isinstance(values, Mapping):
-        if not hasattr(values, "to_dict"):  # a pandas Series, which is one row of a DataFrame, has it
+        if not hasattr(values, "to_dict"):  # a pandas Series, a row of a DataFrame, has ``to_dict``
             return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
         values = values.to_dict()
     try:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 TOO_LONG = f"the line is longer than {ROW // 1024**2} MB; give what is large as a file or a URL"
 HEAVY = f"its values take more than {ROW_HEAVIEST // 1024**2} MB of memory; give what is large as a file or a URL"
-_TEXT_COLUMN = "1"  # a text file's only column has no name but its number
+_TEXT_COLUMN = "1"  # the only column of a text file is named by its number
 _DECODER = decoder(dict[str, Any])
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _MALFORMED = "JSON is malformed: "
 
 
 class TextRows(Rows):
-    """Rows of a text file, whose lines are texts for the model's main input. ``regular`` is False for a pipe."""
+    """Rows of a text file. Each line is a text for the model's main input. ``regular`` is False for a pipe."""
 
     typed = False
 
@@ -46,7 +46,10 @@ class TextRows(Rows):
 
 
 def read_lines(file: BinaryIO, read: Callable[[int, bytes], Row]) -> Iterator[Row]:
-    """A row for each line that is not blank; ``read`` takes the line's number, from 1, and its bytes."""
+    """Yield a row for each line that is not blank.
+
+    ``read`` makes the row from the line's number (from 1) and its bytes.
+    """
     for number, line in enumerate(iter(partial(file.readline, ROW + 1), b""), 1):
         if len(line) > ROW:
             _skip_rest(file, line)
@@ -56,7 +59,7 @@ def read_lines(file: BinaryIO, read: Callable[[int, bytes], Row]) -> Iterator[Ro
 
 
 def _skip_rest(file: BinaryIO, line: bytes) -> None:
-    """Read to the end of a line that starts with ``line``, one block at a time: it may not fit into memory."""
+    """Read to the end of the line that begins with ``line``, block by block, since the line may not fit into memory."""
     while line and not line.endswith(b"\n"):
         line = file.readline(BLOCK)
 
@@ -66,7 +69,7 @@ def count_lines(file: BinaryIO) -> int:
     count, is_blank = 0, True
     for block in iter(partial(file.read, BLOCK), b""):
         first, *others = block.split(b"\n")
-        # The first piece continues a line of the block before, and counts only if that line was blank so far.
+        # The first piece continues the last line of the block before. It counts only if that line was blank so far.
         begins = is_blank and bool(first.strip())
         count += begins + sum(map(bool, map(bytes.strip, others)))
         is_blank = not others[-1].strip() if others else is_blank and not begins
@@ -74,7 +77,7 @@ def count_lines(file: BinaryIO) -> int:
 
 
 def json_row(number: int, text: bytes) -> Row:
-    """The row that a JSON object of at most ``ROW`` bytes describes."""
+    """The row from a JSON object of at most ``ROW`` bytes."""
     if is_heavy(text, ROW_HEAVIEST):
         return Row(number, {}, HEAVY)
     try:
@@ -91,7 +94,7 @@ def _text_row(number: int, line: bytes) -> Row:
 
 
 def problem_of(text: bytes, error: Exception) -> str:
-    """Why the text is not a JSON object, with the column if it is known."""
+    """The reason why the text is not a JSON object, with the column if it is known."""
     try:
         text.decode()
     except UnicodeDecodeError as fault:
@@ -107,14 +110,14 @@ def problem_of(text: bytes, error: Exception) -> str:
     if byte is None or not text[int(byte[1]) :].strip():
         return "broken JSON: " + ("half of a \\u pair" if _is_whole(text) else "the line ends before its closing }")
     message, position = message[: byte.start()].removeprefix(_MALFORMED), int(byte[1])
-    # msgspec 0.20 gives the byte after the first of the trailing characters.
+    # msgspec 0.20 reports the byte after the first trailing character.
     return f"broken JSON: {message} at column {_column(text, position - message.startswith('trailing'))}"
 
 
 def _is_whole(text: bytes) -> bool:
     """Whether the JSON ends properly.
 
-    Then half of a surrogate pair is the fault, which msgspec reports as truncated too.
+    If so, the fault is half of a surrogate pair, which msgspec also reports as truncated.
     """
     try:
         json.loads(text)
@@ -124,5 +127,5 @@ def _is_whole(text: bytes) -> bool:
 
 
 def _column(text: bytes, position: int) -> int:
-    """The number of the character at that byte, from 1."""
+    """The number (from 1) of the character at that byte."""
     return len(text[:position].decode(errors="replace")) + 1

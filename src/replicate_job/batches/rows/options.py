@@ -1,4 +1,4 @@
-"""How to read a file of rows: its format, and the user's options."""
+"""The format of a file of rows, and the user's options for reading it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ADVICE = {
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
-    """The user's options for a file of rows. None: the reader detects it.
+    """The user's options for a file of rows. If an option is None, the reader detects it.
 
     ``header`` is False for a file whose first line is a row, or holds the names of the columns. ``quotes`` is False
     if quotes are text.
@@ -47,7 +47,7 @@ class ReadOptions(msgspec.Struct, frozen=True):
 
 
 def format_of(file: str, options: ReadOptions, *, regular: bool) -> str:
-    """The format of the file. Raises JobError if it is unknown, and for options that the format lacks."""
+    """The format of the file. Raises JobError if the format is unknown, and for options that the format lacks."""
     name = options.format or _format_by_suffix(file, regular=regular)
     if name not in FORMATS:
         raise JobError(f"there is no format {name!r}: {', '.join(FORMATS)}")
@@ -62,7 +62,7 @@ def format_of(file: str, options: ReadOptions, *, regular: bool) -> str:
 
 def _check_encoding(encoding: str) -> None:
     try:
-        "".encode(encoding)  # raises for a codec that is not for text, unlike codecs.lookup
+        "".encode(encoding)  # unlike codecs.lookup, this raises for a codec that is not for text
     except (LookupError, ValueError):
         raise JobError(f"there is no encoding {encoding!r}; give utf-8, utf-16, cp1252, latin-1 …") from None
 

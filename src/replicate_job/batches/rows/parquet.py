@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-_DECODED = 16 * 1024**2  # bytes that are decoded together; a row may hold a picture
-_PAGE = LARGEST  # bytes of a page, decompressed
-_SHARED_PAGE = _PAGE // 2  # bytes of a page whose bytes rows share: pyarrow copies it once more
-_CATEGORY_PAGE = _PAGE // 8  # bytes of a page that is read as a dictionary: pyarrow takes eight times as many
+_DECODED = 16 * 1024**2  # bytes that are decoded at a time; a row may hold a picture
+_PAGE = LARGEST  # the most bytes of a decompressed page
+_SHARED_PAGE = _PAGE // 2  # the same if rows share the page's bytes, which pyarrow copies one more time
+_CATEGORY_PAGE = _PAGE // 8  # the same if the page is read as a dictionary, for which pyarrow takes eight times as many
 
 
 class ParquetRows(Rows):
-    """``regular`` must be True: a Parquet file describes itself at its end, which a pipe gives last.
+    """``regular`` must be True: a Parquet file describes itself at its end, which comes last from a pipe.
 
     For values see ``plain_values``. Raises JobError for a damaged file, or one with two columns of one name.
     """
@@ -56,7 +56,7 @@ class ParquetRows(Rows):
         with self._opened() as (file, opened, counts):
             first = 1
             for group, count in enumerate(counts):
-                # A damaged group still has its number of rows, so that those after it keep their lines.
+                # A damaged group keeps its number of rows, so that the rows after the group keep their lines.
                 rows = chain(_read_group(file, opened, group), repeat(({}, "the file is damaged here")))
                 for line, (values, problem) in enumerate(islice(rows, count), first):
                     yield Row(line, values, problem)
@@ -69,7 +69,7 @@ class ParquetRows(Rows):
     @contextmanager
     def _opened(self) -> Iterator[tuple[io.BufferedReader, parquet.ParquetFile, list[int]]]:
         """The file as bytes and as Parquet, and the number of rows of each row group."""
-        from pyarrow import parquet  # noqa: PLC0415 - record_batches has reported it where it is not installed
+        from pyarrow import parquet  # noqa: PLC0415 - record_batches has reported a missing pyarrow
 
         with reading(self._file, BINARY) as file:
             try:
@@ -90,14 +90,14 @@ class ParquetRows(Rows):
 def _read_group(
     file: io.BufferedReader, opened: parquet.ParquetFile, group: int
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """The values of each row of a row group, and its problem; ends early where the file is damaged."""
+    """The values and the problem of each row of a row group. Ends early if the file is damaged."""
     metadata = opened.metadata.row_group(group)
     columns = [metadata.column(index) for index in range(metadata.num_columns)]
     values = max((column.num_values for column in columns), default=0)
     try:
         shared, problem = _check_pages(file, columns, _categories(opened.schema_arrow))
     except READ_ERRORS:
-        return  # the caller fills up with rows that say so
+        return  # the caller adds rows with this problem
     if problem := _oversize(metadata.num_rows, columns, values) or problem:
         yield from repeat(({}, problem), metadata.num_rows)
         return
@@ -126,7 +126,7 @@ def _oversize(rows: int, columns: list[Any], values: int) -> str:
 def _text_lists(opened: parquet.ParquetFile) -> list[str]:
     """Columns of lists of texts.
 
-    They are read as dictionaries, so that a list that repeats a long text holds it only once in memory.
+    They are read as dictionaries, so that a long text that a list repeats is in memory one time.
     """
     columns = [opened.schema.column(index) for index in range(len(opened.schema))]
     return [column.path for column in columns if column.max_repetition_level and column.physical_type == "BYTE_ARRAY"]
@@ -138,9 +138,9 @@ def _categories(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _check_pages(file: io.BufferedReader, columns: list[Any], categories: tuple[str, ...]) -> tuple[int, str]:
-    """The bytes that a row may take of pages whose bytes rows share, and the problem of a page that is too large.
+    """The bytes that a row may take from pages whose bytes rows share, and the problem of a page that is too large.
 
-    It reads the headers of all pages: the file's metadata about a column may be wrong.
+    The headers of all pages are read, since the file's metadata about a column may be wrong.
     """
     shared = 0
     for column in columns:

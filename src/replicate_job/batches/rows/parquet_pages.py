@@ -1,7 +1,7 @@
-"""The headers of a Parquet file's pages: the size of a page is known before it is decompressed.
+"""The headers of a Parquet file's pages, which tell the size of a page before it is decompressed.
 
-The format is that of ``parquet.thrift`` in Thrift's compact protocol. A header that cannot be true of its page raises a
-ValueError.
+The format is that of ``parquet.thrift`` in Thrift's compact protocol. Reading a header that cannot be true of its page
+raises a ValueError.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _ThriftType(IntEnum):
-    """The types of Thrift's compact protocol. The first two are also the value of a field of that type."""
+    """The types of Thrift's compact protocol. The first two are also the values of a boolean field."""
 
     TRUE = 1
     FALSE = 2
@@ -35,24 +35,25 @@ class _ThriftType(IntEnum):
 
 
 _WIDTHS = {_ThriftType.TRUE: 1, _ThriftType.FALSE: 1, _ThriftType.I8: 1, _ThriftType.DOUBLE: 8, _ThriftType.UUID: 16}
-_DEEPEST = 16  # levels of structs and lists; the headers of today have three
-_LONG = 15  # in place of a list's length, which then follows
-_VARINT = 10  # bytes of the longest number
-_LIMIT = 2**31  # the limit of sizes and of numbers of values
+_DEEPEST = 16  # the most levels of structs and lists; today's headers have three
+_LONG = 15  # in place of a list's length: the length follows
+_VARINT = 10  # the most bytes of a number
+_LIMIT = 2**31  # the limit of sizes and of counts of values
 
 _DICTIONARY = 2
 _DATA = {0: (5, 2), 3: (8, 4)}
-"""The types of pages with values: the number of the field that describes them, and in it that of their encoding."""
-_DELTA_BYTE_ARRAY = 7  # an encoding in which a value repeats the beginning of the value before it
+"""By type of page with values: the number of the field that describes the page, and the encoding's number in that
+field."""
+_DELTA_BYTE_ARRAY = 7  # an encoding in which a value shares the beginning of the value before it
 
 Fields = dict[tuple[int, int], Any]
-"""By number and type: in Thrift, a field with an unexpected type counts as missing."""
+"""Values by the field's number and type. In Thrift, a field with an unexpected type counts as missing."""
 
 
 class ParquetPage(msgspec.Struct, frozen=True):
     """Sizes are in bytes: of the ``header``, and of the page without it. ``values`` is 0 for a dictionary.
 
-    ``is_shared``: rows may share bytes of the page, so that together they may take more memory than it.
+    ``is_shared``: rows may share bytes of the page, so that all rows together may take more memory than the page.
     """
 
     is_shared: bool
@@ -63,17 +64,17 @@ class ParquetPage(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """The most that a reader has in memory of one form."""
+        """The size of the larger form of the page, compressed or decompressed."""
         return max(self.compressed, self.decompressed)
 
 
 def pages_of(file: io.BufferedReader, column: Any) -> Iterator[ParquetPage]:
-    """The pages of a column of a row group, in the order of reading. ``column`` is pyarrow's metadata of it.
+    """The pages of a column of a row group, in the order of reading. ``column`` is pyarrow's metadata of the column.
 
     The file's position moves. Raises ValueError for a header that cannot be read.
     """
     start = column.data_page_offset
-    if column.dictionary_page_offset:  # some writers put 0 if there is none
+    if column.dictionary_page_offset:  # some writers put 0 if there is no dictionary
         start = min(start, column.dictionary_page_offset)
     end, values = start + column.total_compressed_size, 0
     while values < column.num_values and start < end:
@@ -100,7 +101,7 @@ def _page(fields: Fields, file: io.BufferedReader, start: int) -> ParquetPage:
 
 
 class _ThriftReader:
-    """Reads values from the file's position on."""
+    """Reads values, beginning at the file's position."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
@@ -152,7 +153,7 @@ class _ThriftReader:
         for index in range(_VARINT):
             byte = self._byte()
             value |= (byte & 127) << (7 * index)
-            if byte < 128:  # noqa: PLR2004 - the high bit is set where more bytes follow
+            if byte < 128:  # noqa: PLR2004 - the high bit is set if more bytes follow
                 return value
         raise ValueError("the header of a page has a number without an end")
 

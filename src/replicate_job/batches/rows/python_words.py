@@ -1,4 +1,4 @@
-"""Translates messages about rows from options of the command line (``--encoding cp1252``) to Python's arguments."""
+"""Replaces command-line options (``--encoding cp1252``) in messages about rows with Python's arguments."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def python_words() -> Iterator[None]:
 
 
 def _renamed(error: JobError) -> JobError:
-    """The error with Python's arguments in its message, if it is about a file of rows."""
+    """The error, with Python's arguments in its message if the message is about a file of rows."""
     return type(error)(in_python(str(error))) if type(error) in {JobError, ColumnsError} else error
 
 
@@ -64,7 +64,7 @@ def read_in_python(make: Callable[[dict[str, Any] | None], Read]) -> Callable[[d
             read = make(schema)
 
         def read_row(row: Row) -> dict[str, Any]:
-            try:  # a million rows would feel a context manager
+            try:  # a context manager would slow down a million rows
                 return read(row)
             except JobError as error:
                 raise _renamed(error) from None

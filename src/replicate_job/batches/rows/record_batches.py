@@ -1,4 +1,4 @@
-"""Rows of Arrow's record batches as JSON values: what Parquet, Arrow and Feather have in common."""
+"""Rows of Arrow's record batches as JSON values, for Parquet, Arrow and Feather."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 64
 """Rows that are decoded together."""
-# What pyarrow raises for a damaged file; LookupError is for an unknown time zone.
+# The errors that pyarrow raises for a damaged file. LookupError is for an unknown time zone.
 READ_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
 _OBJECT, _LIST, _TEXT, _VALUE = (WEIGHTS[ord(sign)] for sign in '{[",')
 MOST_VALUES = ROW_HEAVIEST // _VALUE
-"""Values of a cell."""
+"""The most values of a cell."""
 _OFFSETS = {
     pa.string(): pa.int32(),
     pa.binary(): pa.int32(),
@@ -36,15 +36,15 @@ _OFFSETS = {
 
 
 def read_batch(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
-    """The values of each row, and its problem; see ``plain_values``."""
+    """The values and the problem of each row; see ``plain_values``."""
     kinds = [_readable(field.type) for field in batch.schema]
-    if kinds != batch.schema.types:  # a cast copies dictionary-encoded columns even if no type changes
+    if kinds != batch.schema.types:  # even if no type changes, a cast copies dictionary-encoded columns
         fields = [field.with_type(kind) for field, kind in zip(batch.schema, kinds, strict=True)]
         batch = batch.cast(pa.schema(fields), safe=False)
     if batch.nbytes <= BLOCK and sum(map(weight, filter(_is_deep, batch.columns))) <= ROW_HEAVIEST:
         yield from map(_read_row, _to_python(batch))
         return
-    # Together the rows are too large: one after another they may fit, and one that does not is found.
+    # All rows together are too large. Read one by one, most may fit, and the row that does not is found.
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
         problem = _oversize(row)
@@ -70,9 +70,9 @@ def _oversize(row: pa.RecordBatch) -> str:
 
 
 def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
-    """About how many bytes Python takes for the values; nothing is decompressed for it.
+    """About how many bytes Python takes for the values. Nothing is decompressed to find out.
 
-    A value that several rows share counts for each of them.
+    A value that several rows share counts for each row.
     """
     kind, count = array.type, len(array)
     if pa.types.is_dictionary(kind):
@@ -83,7 +83,7 @@ def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
     if pa.types.is_struct(kind):
         return _OBJECT * count + sum(map(weight, array.flatten()))
     if pa.types.is_nested(kind):
-        # A kind without ``flatten`` does not show its lists: each value counts as if it had all bytes.
+        # An array without ``flatten`` does not show its lists, so each value counts as if it had all bytes.
         return _LIST * count + weight(array.flatten()) if hasattr(array, "flatten") else count * (_LIST + array.nbytes)
     if kind in _OFFSETS or pa.types.is_fixed_size_binary(kind):
         return _TEXT * count + int(pc.sum(pc.binary_length(array)).as_py() or 0)
@@ -118,7 +118,7 @@ def _read_row(row: dict[str, Any] | str) -> tuple[dict[str, Any], str]:
 
 
 def _readable(kind: pa.DataType) -> pa.DataType:
-    """The type, or the nearest one that Python has values for: its times end at microseconds."""
+    """The type, or the nearest type that Python has values for, since Python's times have microseconds at most."""
     if pa.types.is_float16(kind):
         return pa.float32()
     if getattr(kind, "unit", "") != "ns":
@@ -129,11 +129,11 @@ def _readable(kind: pa.DataType) -> pa.DataType:
 
 
 def _to_python(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
-    """The values of each row, or why Python cannot have them."""
+    """The values of each row, or the reason why Python cannot represent them."""
     try:
         return list(batch.to_pylist())
     except READ_ERRORS as error:
         if batch.num_rows == 1:
             return [first_line(error)]
-        # One value spoils the whole batch: row by row, only its row is lost.
+        # One value makes the whole batch fail. Row by row, only the row with that value fails.
         return [row for index in range(batch.num_rows) for row in _to_python(batch.slice(index, 1))]
