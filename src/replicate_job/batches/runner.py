@@ -1,4 +1,4 @@
-"""Runs a job for each row, and creates each once, even if an earlier run of the batch was killed."""
+"""Runs a job for each row. Each prediction is created once, even if an earlier run of the batch was killed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ RowSource = Iterable[Row] | AsyncIterable[Row]
 
 
 class RowStep(msgspec.Struct, frozen=True):
-    """The step of a chain that a row's job is, and the model that it runs. ``ended`` is as in ``Ask``."""
+    """The chain's step of a row's job, and the model that the step runs. ``ended`` is as in ``Ask``."""
 
     name: str
     context: Context
@@ -67,17 +67,17 @@ class RowStep(msgspec.Struct, frozen=True):
 
 NO_TRAINING = "destination: a batch runs a model, and trains none"
 UNTAKEN = 1000
-"""The most results that wait to be taken. Beyond it the batch begins no more rows."""
+"""The most results that wait for the caller. Above this number the batch begins no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
-"""The retry policy of a batch: it waits up to five minutes for a network, and without end for the rate limit."""
+"""The retry policy of a batch, which waits up to five minutes for a network, and without limit for the rate limit."""
 WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None, "fallback": ()}
-"""Each row's job waits to its end."""
+"""Each row's job waits for the end of its prediction."""
 TICK = 0.2
-"""Seconds between two updates of the numbers that change with time: the rate limit, and the room for more rows."""
+"""Seconds between two updates of the numbers that change over time: the rate limit, and the room for more rows."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The ``key`` of a row's first job in this run, or the ``problem`` of a row that gets none.
+    """The ``key`` of a row's first job in this run, or the ``problem`` of a row that gets no job.
 
     ``reused``: the row uses the job of an earlier row or of another batch. ``is_unsent``: the job has no prediction so
     far.
@@ -100,12 +100,12 @@ class _Model(msgspec.Struct, frozen=True):
 
 
 class BatchRunner:
-    """One run of a batch: ``replay`` yields the rows that were over before, ``run`` the others as they end.
+    """One run of a batch: ``replay`` yields the results of rows that were over before, ``run`` those of the others.
 
-    ``target`` is by default the model that the batch's job names.
-    ``tally`` is the progress. ``estimates`` has the costs of each model that a check estimated, and ``advice`` says
-    which price is missing. ``stopped`` is the reason why the batch begins no more rows. ``detached`` counts what became
-    of the predictions that were running when the batch was closed early (see ``detach``).
+    ``target`` is by default the model that the batch's job names. ``tally`` is the progress. ``estimates`` has the
+    costs of each model that a check estimated, and ``advice`` says which price is missing. ``stopped`` is the reason
+    why the batch begins no more rows. ``detached`` counts the outcomes of the predictions that were running when the
+    batch was closed early (see ``detach``).
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class BatchRunner:
             raise JobError(f"a limit of cost needs a price: {advice}")
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Check every row and create nothing: yield the failures.
+        """Check every row and yield the failures. No prediction is created.
 
         ``tally`` counts as ``waiting`` the predictions that a run would make: rows of one name and input share one.
         Rows whose prediction is under way are ``running``, those that have one already ``stored``.
@@ -189,7 +189,7 @@ class BatchRunner:
                 if problem := self._find_problem(item, entries.get(item.name)):
                     failures.append(item.failure(problem))
                 elif (entry := entries.get(item.name)) and self._is_made(item, entry):
-                    self.tally.stored += 1  # a run creates nothing for it, and at most downloads missing files
+                    self.tally.stored += 1  # a run creates no prediction for it, and at most downloads missing files
                 elif item.repeats or item.name in self._reusable:
                     self.tally.stored += not item.repeats
                 elif entry and self._runs(entry):
@@ -208,7 +208,7 @@ class BatchRunner:
             estimate.add(item.job.input_data)
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
-        """The reason why the row would get no prediction of its own; empty if it would."""
+        """The reason why the row may not get a prediction of its own; empty if it may."""
         if entry is None:
             return self._check(item)
         if self._is_same(entry, item) or self._is_retried(entry):
@@ -216,7 +216,7 @@ class BatchRunner:
         return another_input(item.name)
 
     def _check(self, item: RowJob) -> str:
-        """The problems of the row's input, for each model that may get it; empty if it fits."""
+        """The problems of the row's input, for each model that may get the input; empty if the input fits."""
         return self._models[item.model].items.check(item) or (self._policy.check(item) if self._policy else "")
 
     def _is_same(self, entry: Entry, item: RowJob) -> bool:
@@ -229,7 +229,7 @@ class BatchRunner:
     async def starts(
         self, rows: RowSource, *, is_new: bool, prepare: Callable[[RowJob], Awaitable[RowJob]]
     ) -> AsyncGenerator[list[Start], None]:
-        """Yield some rows at a time, each with its first job in this run. Nothing is created.
+        """Yield some rows at a time, each with its first job in this run. No prediction is created.
 
         ``is_new``: the journal has no jobs of this batch. Each row passes through ``prepare`` before it is checked.
         """
@@ -253,7 +253,7 @@ class BatchRunner:
         return self._first_key(item, entry)
 
     def _first_key(self, item: RowJob, entry: Entry | None) -> str:
-        """The key of the job that the row begins or goes on with."""
+        """The key of the job that the row begins or resumes."""
         if entry and not self._is_retried(entry):
             return entry.key
         return attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1 if entry else 1)
@@ -280,7 +280,7 @@ class BatchRunner:
     async def _pass(
         self, rows: RowSource, *, is_new: bool = False
     ) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
-        """Yield some rows at a time: the results of those that are over, the others, and the journal's entries of all.
+        """Yield some rows at a time: the results of rows that are over, the other rows, and all journal entries.
 
         ``is_new``: the journal has no jobs of this batch.
         """
@@ -304,7 +304,7 @@ class BatchRunner:
         is_new: bool = False,
         prepare: Callable[[RowJob], Awaitable[RowJob]] | None = None,
     ) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
-        """Yield some rows at a time as they come, with their entries in the journal, by name."""
+        """Yield some rows at a time as they are read, with their entries in the journal, by name."""
         left = self._batch.limit
         await self.open_policy()
         names = self._open_names()
@@ -318,7 +318,7 @@ class BatchRunner:
                     entries = {} if is_new else await self._look_up(items)
                     if not (is_new or entries or self._is_named):
                         await check_naming(self._context, self._batch, (item.name for item in items))
-                    self._is_named = True  # the first rows tell
+                    self._is_named = True  # checked with the first rows
                     await self._look_back(items, entries)
                     yield items, entries
                 left = None if left is None else left - len(taken)
@@ -366,10 +366,11 @@ class BatchRunner:
         return SharedNames(self._context)
 
     async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Yield results as they come, those that are ready together. Rows with a wrong input have results too.
+        """Yield results in lists as they are ready. Rows with a wrong input have results too.
 
-        Raises the error that stopped the batch, once everything under way has ended. An error of one row is in that
-        row's result. If it is closed early, it detaches: predictions go on, and the journal has their ids.
+        Raises the error that stopped the batch after all running predictions have ended. An error of one row is in that
+        row's result. If the generator is closed early, the batch detaches: predictions go on, and the journal has their
+        ids.
         """
         batch = self._batch
         if batch.save:
@@ -391,7 +392,7 @@ class BatchRunner:
             await self._detach()
 
     def stop(self, reason: str) -> None:
-        """Create nothing more. Running predictions go on to their end."""
+        """Create no more predictions. Running predictions go on to their end."""
         self.stopped = self.stopped or reason
         if self._reading:
             self._reading.cancel()
@@ -400,7 +401,7 @@ class BatchRunner:
 
     @property
     def limited(self) -> str:
-        """The option of the limit that stopped it; empty for another reason, or none."""
+        """The option of the limit that stopped the batch; empty if no limit stopped it."""
         return self._budget.reached.option if self._budget.reached else ""
 
     async def _begin_estimates(self) -> None:
@@ -433,12 +434,12 @@ class BatchRunner:
             self._context.reporter.tell(cost.state(self.bound(cost, together)))
 
     def bound(self, cost: Cost, together: int) -> str:
-        """A message: how far the limit may be exceeded while ``together`` rows run."""
+        """A message that says by how much the limit may be exceeded while ``together`` rows run."""
         values = self._batch.job.input_data
         return bound([cost.asks(values, model) for model in self._paid_models], together)
 
     async def open_cost(self) -> Cost | None:
-        """The cost limit, before anything is spent; None without one."""
+        """The cost limit, with nothing spent yet; None if the batch has no cost limit."""
         most = self._batch.max_cost
         if most is None:
             return None
@@ -449,7 +450,7 @@ class BatchRunner:
 
     @property
     def _paid_models(self) -> dict[str, Resolved]:
-        """The models that predictions are made with, by their names."""
+        """The models that make the predictions, by their names."""
         own = self._models[""]
         return {own.name: own.resolved, **self.models}
 
@@ -478,7 +479,7 @@ class BatchRunner:
         batch, telemetry = self._batch, self._context.telemetry
         with about(batch), telemetry.batch(batch.job.model, batch.id, self.tally) as scope:
             self._reading = asyncio.create_task(self._read(rows))
-            self._budget.check()  # earlier runs may have reached the limit
+            self._budget.check()  # earlier runs may have reached a limit
             await asyncio.wait([self._reading])
             if not self._reading.cancelled():
                 self._fault = self._fault or self._reading.exception()
@@ -517,7 +518,7 @@ class BatchRunner:
         return await latest(self._context, self._batch.id, {item.name for item in items if item.name})
 
     async def _begin(self, item: RowJob, entry: Entry | None) -> None:
-        """Start the row's job when there is room. If the row is over, queue its result at once."""
+        """Start the row's job as soon as there is room. If the row is over, queue its result immediately."""
         if entry and self._is_over(item, entry):
             if item.number not in self._replayed:
                 result = self._stored(item, entry)
@@ -551,9 +552,9 @@ class BatchRunner:
             self._fail(error)
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
-        """Whether the row needs nothing more.
+        """Whether all predictions and files of the row are there.
 
-        A row whose name belongs to another input is not over: its claim is refused.
+        A row whose name belongs to another input is not over; claiming its job raises an error.
         """
         return self._is_made(item, entry) and not self._lacks_files(entry)
 
@@ -561,7 +562,7 @@ class BatchRunner:
         return lacks_files(entry, self._batch.save)
 
     def _runs(self, entry: Entry) -> bool:
-        """Whether the row's prediction runs and is its last, so that nothing more is created for it."""
+        """Whether the row's last prediction runs, so that no more predictions are created for the row."""
         return entry.prediction_id is not None and entry.step != "done"
 
     def _is_made(self, item: RowJob, entry: Entry) -> bool:
@@ -573,7 +574,10 @@ class BatchRunner:
         return self._is_same(entry, item)
 
     def _is_retried(self, entry: Entry) -> bool:
-        """Whether ``retry_failed`` or ``retry_uncertain`` gives the row a new attempt: only after an earlier run."""
+        """Whether ``retry_failed`` or ``retry_uncertain`` gives the row a new attempt.
+
+        Only attempts of earlier runs count.
+        """
         wanted = self._batch.retry_uncertain if entry.state == "uncertain" else self._batch.retry_failed
         is_due = entry.state == "uncertain" or has_failed(entry)
         return wanted and is_due and entry.claimed_at < self._began
@@ -604,7 +608,7 @@ class BatchRunner:
         earlier: tuple[Entry, ...],
         same: asyncio.Task[None] | None,
     ) -> None:
-        """Run the row's job. If an earlier line has the same name, wait for its job, and use its result."""
+        """Run the row's job. If an earlier row has the same name, wait for that row's job and use its result."""
         made: list[Result] = []
         if entry and self._is_made(item, entry):
             self.tally.fetched += 1
@@ -657,12 +661,12 @@ class BatchRunner:
         *,
         step: RowStep | None = None,
     ) -> Result:
-        """One prediction of the row, of the batch's model or of another."""
+        """Run one prediction of the row, with the batch's model or another model."""
         other = step or model
         context, resolved = (other.context, other.resolved) if other else self._own(item)
         request, slot = None, None
         if entry and self._batch.dedupe and not context.journal.is_same(entry, item.job):
-            item = msgspec.structs.replace(item, job=entry.job)  # the same files with other paths
+            item = msgspec.structs.replace(item, job=entry.job)  # the same files under other paths
         if entry is None and not has_files(item.job.input_data):
             request = write_request(item.job, resolved, item.job.input_data)
         await self._budget.enter(key, item.job, creates=entry is None or entry.prediction_id is None)

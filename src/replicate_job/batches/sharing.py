@@ -1,4 +1,4 @@
-"""Rows without a prediction of their own: equal rows share one, or reuse an earlier success."""
+"""Names for rows with equal inputs, which share a prediction or reuse an earlier success."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from replicate_job.inputs.upload import by_content, has_files
 from replicate_job.job import Job
 
 _DIGITS = 32
-"""Hex digits of a name: enough that a million rows do not collide by chance."""
+"""The number of hex digits in a name, enough that a million rows do not collide by chance."""
 
 
 class SharedNames:
-    """Names rows by hashes of their inputs and of their files' contents. One instance for each pass over the rows."""
+    """Names rows by hashes of their inputs and of their files' contents. Each pass over the rows has its own."""
 
     def __init__(self, context: Context) -> None:
         self._journal = context.journal
         self._print: Callable[[Job], str] | None = None
         self._known: dict[tuple[str, int, int], Content] = {}
-        self._seen: set[int] = set()  # hashes alone, as there may be a million
+        self._seen: set[int] = set()  # hashes instead of names, since there may be a million
 
     async def rename(self, items: Sequence[RowJob]) -> list[RowJob]:
-        """The rows with their new names. A row that cannot be read, or whose file cannot, keeps its name."""
+        """The rows with their new names.
+
+        A row that cannot be read keeps its name, and so does a row with an unreadable file.
+        """
         self._print = self._print or await self._journal.printer()
         return [await self._renamed(item, self._print) for item in items]
 

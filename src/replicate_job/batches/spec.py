@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from replicate_job.flow.plan import Plan
 
 CONCURRENCY = 1000
-"""The default for predictions that run at the same time: at 600 a minute, those of a minute and a half."""
+"""The default number of predictions that run at the same time. At 600 a minute these take 100 seconds to create."""
 LOCAL_CONCURRENCY = 8
-"""The default with ``--local``: more would only queue for this machine's processors."""
+"""The default with ``--local``. More predictions would only queue for this machine's processors."""
 NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
 """Options that need a single process, and so are not for fleets."""
 
 
 class OtherModel(msgspec.Struct, frozen=True):
-    """A further model of the batch: its job, and the function that reads a row as its input."""
+    """A further model of the batch: its job, and the function that reads a row as the model's input."""
 
     job: Job
     read: ReadRow
@@ -40,15 +40,15 @@ class OtherModel(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """What to run, and how.
 
-    ``id`` names the batch in the journal. ``save`` is where outputs go (see ``outputs.place``), None to keep none.
-    ``limit`` is how many rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose
-    last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast`` creates nothing more
-    once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the whole batch has spent that much.
-    ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``). If the batch is left while
-    predictions run, they are canceled if ``cancels()``. ``source`` and ``command`` are for people who look for it in
-    the journal. Every row runs with every combination of ``grid``; ``others`` are the models besides the job's, by
-    name. ``plan`` has the retries and the reuse of rows, with the fallbacks of ``job``. With ``dedupe``, rows with the
-    same input share one prediction.
+    ``id`` names the batch in the journal. ``save`` is the place for outputs (see ``outputs.place``), None to keep none.
+    ``limit`` is the number of rows to run, counted from the first. ``retry_failed`` makes a new prediction for each row
+    whose last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast`` stops creating
+    predictions once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the whole batch has spent
+    that much. ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``). If the batch is
+    closed early while predictions run, they are canceled if ``cancels()`` is true. ``source`` and ``command`` describe
+    the batch to people who read the journal. Every row runs with every combination of ``grid``; ``others`` are the
+    models besides the job's, by name. ``plan`` has the retries and the reuse of rows, with the fallbacks of ``job``.
+    With ``dedupe``, rows with the same input share one prediction.
     """
 
     id: str
@@ -76,12 +76,12 @@ class Batch(msgspec.Struct, frozen=True):
         return Known(batch=self.id, model=self.job.model).facts()
 
     def place(self, line: int) -> str | None:
-        """Where the outputs of the row in that line go."""
+        """The place for the outputs of the row in that line."""
         return of_row(self.save, line) if self.save else None
 
 
 def batch_id(api: str, job: Job, source: Path, columns: str = "") -> str:
-    """The id of the batch of this job and this file. It is the same on another day, and from another working directory.
+    """The id of the batch of this job and this file. It depends neither on the day nor on the working directory.
 
     ``columns`` identifies the column options that change the rows' inputs.
     """

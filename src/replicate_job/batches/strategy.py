@@ -1,4 +1,4 @@
-"""How a row's job waits, looks up and downloads: all rows share the requests, the downloads and the model's schema."""
+"""How a row's job waits, looks up and downloads. All rows share requests, download slots and the model's schema."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shared(NamedTuple):
 class RowStrategy:
     """The ``Strategy`` of a batch's rows, for as long as the batch runs.
 
-    ``batch`` is its id, ``target`` the model as the job names it. ``shared`` comes from the strategy of another model.
+    ``batch`` is the batch's id, ``target`` the model as the job names it. ``shared`` is from another model's strategy.
     """
 
     def __init__(  # noqa: PLR0913 - the batch, its model, and the shared parts
@@ -50,13 +50,13 @@ class RowStrategy:
         self.shared = shared or Shared(Poller(context), SharedList(context.client), DownloadQueue(tally))
 
     def beside(self, target: Target, resolved: Resolved) -> RowStrategy:
-        """The strategy for another model of the batch, which shares all other parts. It need not be closed."""
+        """The strategy for another model of the batch, with all other parts shared. It need not be closed."""
         other = copy(self)
         other._target, other._resolved = target, resolved  # noqa: SLF001 - its own class
         return other
 
     def known(self, request: CreateRequest) -> Resolved | None:
-        """The batch's model, if the request was made for that version. The name may mean a newer version now."""
+        """The batch's model if the request is for its version: the model's name may mean a newer version now."""
         return self._resolved if self._resolved.makes(request.path, request.version) else None
 
     def recall(self, context: Context, target: Target) -> Resolved | None:  # noqa: ARG002 - a batch has one context
@@ -87,10 +87,10 @@ class RowStrategy:
         return await self.shared.poller.wait(prediction_id, last or stored, age=age)
 
     async def check_place(self, context: Context, save: str) -> None:
-        """Do nothing: the batch has checked the place once for all rows."""
+        """Do nothing: the batch has checked the place for all rows."""
 
     def keeps(self, context: Context, prediction: Prediction) -> bool:
-        """Whether the output has files to keep. A text is in the row's record already."""
+        """Whether the output has files to keep. Text is in the row's record already."""
         if prediction.output is None:
             return False
         return bool(find_files(prediction.output, self._resolved.schema, origin=context.client.base_url))

@@ -1,4 +1,4 @@
-"""A row of a batch's input, and the protocol of all formats of rows."""
+"""A row of a batch's input, and the protocol that every format of rows implements."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from replicate_job.batches.rows.point import Point
 
 SAMPLE_ROWS = 100
-"""How many rows are read to find the columns of a file without a header."""
+"""The number of rows that are read to find the columns of a file without a header."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row, unconverted.
+    """A row as it is in the file, unconverted.
 
-    ``line`` is where the row starts, from 1; blank lines and the header of a CSV count. In Parquet, Arrow and a JSON
-    array, ``line`` is the row's number. ``values`` are text in a CSV, else JSON values. ``problem`` says in one line
-    why the row cannot be read; ``values`` is empty then. ``point`` is the row's combination of a grid.
+    ``line`` is the line in which the row starts, from 1; blank lines and the header of a CSV count. In Parquet, Arrow
+    and a JSON array, ``line`` is the row's number. ``values`` are text in a CSV, else JSON values. ``problem`` is the
+    reason, in one line, why the row cannot be read; ``values`` is empty then. ``point`` is the row's combination of a
+    grid.
     """
 
     line: int
@@ -30,11 +31,11 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The columns, as far as they are known before the first row is read.
+    """The columns that are known before the first row is read.
 
     ``names`` is None if the first row gives the names. ``is_whole``: no row has a column that is not in ``names``.
-    ``is_named`` is False if names are the numbers of columns, from ``1``. ``separator`` is the separator's name in
-    messages; empty if there is none.
+    ``is_named`` is False if the names are the columns' numbers, from ``1``. ``separator`` is the separator's name in
+    messages; empty if the format has no separator.
     """
 
     source: str
@@ -45,7 +46,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Rows(Protocol):
-    """The rows of a file. ``typed`` is False if values are text that gets its type from the model's schema."""
+    """The rows of a file. ``typed`` is False if values are text, whose types come from the model's schema."""
 
     typed: bool
 
@@ -53,13 +54,13 @@ class Rows(Protocol):
         """The columns. Raises JobError if reading fails, and for a header that does not name its columns."""
 
     def __iter__(self) -> Iterator[Row]:
-        """Every row, read again from the file; a pipe can be read only once.
+        """Read every row from the beginning of the file. A pipe can be read only one time.
 
-        A row that cannot be read has its ``problem``, and the others follow. Raises JobError if reading fails.
+        A row that cannot be read has a ``problem``, and the rows after it follow. Raises JobError if reading fails.
         """
 
     def count(self, limit: int | None = None) -> int | None:
-        """The number of rows that an iteration gives, counted up to ``limit``; None for a pipe.
+        """The number of rows that an iteration yields, counted up to ``limit``; None for a pipe.
 
         Raises JobError if reading fails.
         """
@@ -70,9 +71,9 @@ class Rows(Protocol):
 
 
 def names_of(rows: Iterator[Row]) -> list[str]:
-    """The names in the first row, and those that at least two of the other rows have.
+    """The names in the first row, and the names that at least two other rows have.
 
-    A name that only one later row has is taken for a mistake in that row, not for a column.
+    A name in only one later row counts as a mistake in that row, not as a column.
     """
     counts: dict[str, int] = {}
     first: set[str] = set()

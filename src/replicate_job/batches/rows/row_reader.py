@@ -1,4 +1,4 @@
-"""Converts a row to an input of a model: finds the input of each column, and the input's value."""
+"""Converts a row to a model's input: finds the input for each column, and the value for the input."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
     _InputReader = tuple[
         str, Callable[[Any], Any], type | None
-    ]  # an input, and what ``ValueReader.reader`` returns for it
+    ]  # an input, and the result of ``ValueReader.reader`` for the input
 
 
 class RowReader:
-    """Reads rows as inputs of one model. ``document`` is its OpenAPI document, None if it is not known.
+    """Reads rows as inputs of one model. ``document`` is the model's OpenAPI document, None if not known.
 
-    The columns are checked once: those in ``header``, else those of the first row. ``typed`` is False if values are
-    text; see ``ValueReader``. ``@path`` and ``@@`` are read as ``AtPaths`` does, which gets ``within`` and ``observe``;
-    without ``within`` they are plain text. A stranger may have made the file of rows, so the caller names the folders
-    from which its ``@path`` may read text. Raises ColumnsError for columns that are not inputs.
+    The columns in ``header``, or else those of the first row, are checked one time. ``typed`` is False if values are
+    text; see ``ValueReader``. ``AtPaths`` reads ``@path`` and ``@@``, and gets ``within`` and ``observe``; without
+    ``within`` they are plain text. A stranger may have made the file of rows, so the caller names the folders from
+    which an ``@path`` may read text. Raises ColumnsError for columns that are not inputs.
     """
 
     def __init__(  # noqa: PLR0913 - the model, the columns, and how to read an @
@@ -100,7 +100,7 @@ class RowReader:
             value = cell if type(cell) is plain else read(cell)
             if value is not MISSING:
                 values[name] = value
-                # Most rows have no @. This cheap test saves them a walk through the schema.
+                # Most rows have no @. This quick test saves a walk through the schema for them.
                 has_at = has_at or type(value) is list or (type(value) is str and value[:1] == "@")
         if self._filler:
             values |= self._filler.fill(row)
@@ -112,7 +112,7 @@ class RowReader:
         return values
 
     def _begin(self, row: Row) -> None:
-        """Read the columns' names from the first row, if the header does not give them."""
+        """Read the columns' names from the first row if the header does not have them."""
         self._is_begun = True
         if self._header.names is not None:
             self._check_no_header(row)
@@ -124,7 +124,7 @@ class RowReader:
             raise ColumnsError(str(error).replace(": ", f": line {row.line}: ", 1)) from None
 
     def _check_no_header(self, row: Row) -> None:
-        """Raise ColumnsError if the first row of a file without a header is a header."""
+        """Raise ColumnsError if the first row of a file read without a header is a header."""
         for column, cell in row.values.items() if not self._header.is_named else ():
             name = self._columns.input_of(column)
             if name and isinstance(cell, str) and cell.strip().casefold() == name.casefold():
@@ -140,9 +140,9 @@ class RowReader:
         return self._readers[column]
 
     def _check_inputs(self, row: Row, values: Mapping[str, Any]) -> None:
-        """Raise JobError for an input that is given twice, and for a row that gives none.
+        """Raise JobError for an input that is given twice, and for a row without any input.
 
-        The model would run such a row on its defaults alone, and that prediction is paid for like any other.
+        The model would run a row without any input with its defaults alone, and that prediction would be paid for.
         """
         for column, name in self._columns.duplicates.items():
             if column in row.values and name in values:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 1024**2
-"""How many bytes are read in one step if lines do not matter."""
+"""The number of bytes in one read if lines do not matter."""
 SAMPLE = 64 * 1024
 """The most bytes that ``peek`` shows. A pipe shows only those that have arrived."""
 
@@ -30,12 +30,12 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @contextmanager
 def reading(file: str, encoding: str | None = None) -> Iterator[io.BufferedReader]:
-    """The content of the file, or of stdin for ``-``; decompressed if gzip has compressed it.
+    """The content of the file, or of stdin for ``-``. Content that is compressed by gzip is decompressed.
 
-    ``encoding`` is that of the text in the file, None to take it from a byte order mark or else UTF-8. The text becomes
-    UTF-8; with ``BINARY`` the bytes stay as they are. A byte that is invalid in the encoding becomes one that is
-    invalid in UTF-8. Raises JobError for every OSError until it is closed, for text that is not in the encoding at all,
-    and for a damaged gzip file.
+    ``encoding`` is the encoding of the text in the file; None means that of the byte order mark, or else UTF-8. The
+    text becomes UTF-8; with ``BINARY`` the bytes stay as they are. A byte that is invalid in the encoding becomes a
+    byte that is invalid in UTF-8. Within the block, every OSError becomes a JobError. Raises JobError also for text
+    that is not in the encoding at all, and for a damaged gzip file.
     """
     try:
         with _opened(file) as opened:
@@ -85,7 +85,8 @@ class _Recoder(io.RawIOBase):
     """Converts text in another encoding to UTF-8."""
 
     def __init__(self, source: io.BufferedReader, encoding: str) -> None:
-        # In an encoding of one byte a character, one bad byte spoils one row. In the others it shifts all that follow.
+        # If every character is one byte, one bad byte spoils one row. In other encodings it shifts all characters after
+        # it.
         errors = "strict" if encoding.lower().startswith(("utf", "u16", "u32")) else "surrogateescape"
         self._source, self._decoder = source, codecs.getincrementaldecoder(encoding)(errors)
         self._ready, self._ended, self._mark = b"", False, "\ufeff"
@@ -99,7 +100,7 @@ class _Recoder(io.RawIOBase):
             self._ended = not block
             text = self._decoder.decode(block, final=self._ended)
             self._ready = text.removeprefix(self._mark).encode(errors="surrogateescape")
-            self._mark = "" if text else self._mark  # a byte order mark is one only at the start of the text
+            self._mark = "" if text else self._mark  # only the start of the text can be a byte order mark
         piece, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)

@@ -1,4 +1,4 @@
-"""The value that an input takes from a cell of text, or from a JSON value."""
+"""Converts a cell of text, or a JSON value, to the value of an input."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 _PYTHON_TYPES = {"integer": int, "number": int, "boolean": bool}
 MISSING: Final = object()
-"""Stands for an input that the row does not give."""
+"""The value of an input that the row does not give."""
 
 
 class ValueReader:
     """Makes the functions that read the values of inputs. ``document`` is the model's OpenAPI document.
 
-    - If ``typed`` is False, a value is the text of a cell. The text is stripped, and gets the type that the schema
-      gives its input, like a ``KEY=VALUE`` word. An empty cell does not give the input.
-    - Else it is a JSON value. A null does not give the input. A text is read like a cell if the schema takes no text.
-      A number becomes text if the schema takes only certain texts.
+    - If ``typed`` is False, a value is the text of a cell. The text is stripped, and gets the input's type in the
+    schema, like a ``KEY=VALUE`` word. An empty cell does not give the input.
+    - Otherwise a value is a JSON value. A null does not give the input. A text is read like a cell if the schema takes
+    no text. A number becomes text if the schema takes only certain texts.
 
-    A value that cannot be read as its type stays as it is, and the check reports it. An ``@`` has no meaning here.
+    A value that cannot be read as its type is not changed, and the check reports it. An ``@`` is not interpreted.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, typed: bool) -> None:
@@ -35,7 +35,7 @@ class ValueReader:
         self._inputs = input_schemas(self._document)
 
     def reader(self, name: str) -> tuple[Callable[[Any], Any], type | None]:
-        """The function for this input, and the type whose values need no conversion; None if all need it."""
+        """The function for this input, and the type whose values need no conversion; None if all values need it."""
         try:
             schemas = list(alternatives(self._document, self._inputs.get(name)))
         except RecursionError:  # a schema that contains itself gives no type
@@ -87,14 +87,17 @@ def _typed_plain(value: Any) -> Any:
 
 
 def _typed_choice(value: Any) -> Any:
-    """Read a JSON value for an input that takes certain texts. A number becomes text: libraries read ``"4"`` as 4."""
+    """Read a JSON value for an input that takes certain texts.
+
+    A number becomes text, since libraries read ``"4"`` as 4.
+    """
     value = _typed_plain(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return msgspec.json.encode(_whole(value)).decode() if is_number else value
 
 
 def _typed_number(value: Any, kinds: set[str]) -> Any:
-    """Read a number for an input that takes more than text: the same number, in the input's type."""
+    """Read a number for an input that takes more than text. The number gets the input's type."""
     if _typed_plain(value) is MISSING:
         return MISSING
     if isinstance(value, bool) or not isinstance(value, int | float):
