@@ -8,7 +8,7 @@ from replicate_job.job import Result
 
 
 class ResultQueue:
-    """At most ``most`` results. They are taken together, since a call for each row would cost as much as the row."""
+    """At most ``most`` results. All are taken together, since a call for each row would cost as much as the row."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -26,12 +26,12 @@ class ResultQueue:
             self._ready.set()
 
     def end(self) -> None:
-        """Note that no result follows."""
+        """Mark the end: no more results follow."""
         self._is_ended = True
         self._ready.set()
 
     async def take(self) -> list[Result]:
-        """All results that are ready, at least one; an empty list at the end."""
+        """Wait for at least one result, and return all that are ready. An empty list is the end."""
         while not self._results and not self._is_ended:
             self._ready.clear()
             await self._ready.wait()

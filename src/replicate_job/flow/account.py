@@ -14,10 +14,10 @@ GRACE = 1.0
 
 
 class AccountNote:
-    """Asks the API once which account the token belongs to, and writes it into the journal.
+    """Asks the API one time which account the token belongs to, and writes the account into the journal.
 
-    It asks while the first create request is sent: later the token may be revoked, and then it gets no answer.
-    ``is_needed`` is False for an API without accounts, such as the local server.
+    The account request is sent together with the first create request, since a token that is revoked later gets no
+    answer. ``is_needed`` is False for an API without accounts, such as the local server.
     """
 
     def __init__(self, api: str, client: Client, journal: Journal, *, is_needed: bool) -> None:
@@ -31,7 +31,7 @@ class AccountNote:
             self._work = asyncio.create_task(self.find())
 
     async def find(self) -> str | None:
-        """Return the account's name from the journal, or else from the API. None if neither knows it."""
+        """Return the account's name from the journal, or else from the API. None if neither has the name."""
         with suppress(ReplicateJobError):
             if known := await self._journal.account(self._api):
                 return known

@@ -1,4 +1,4 @@
-"""Adds a prediction to the journal that was made elsewhere, or whose create request got no answer."""
+"""Adds to the journal a prediction that was made elsewhere, or whose create request got no answer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ async def adopt(
 ) -> Entry:
     """The journal's entry for a prediction. A prediction made elsewhere is added to the journal first.
 
-    ``prediction`` is the API's current answer about it; without it the API is asked. With ``key``, it becomes the
-    prediction of that job, which must not have one yet. Raises JobError, NotFoundError.
+    ``prediction`` is its current state; if None, the API is asked. With ``key``, it becomes the prediction of the job
+    with that key, which must not have a prediction yet. Raises JobError, NotFoundError.
     """
     known = await context.journal.find(prediction_id, context.api)
     if known and key in {None, known.key}:
@@ -28,7 +28,7 @@ async def adopt(
     context = of_job(context, waiting.job) if waiting else context
     if prediction is None:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
-    # The job gets no input: the input comes from the API's answer, and must never be sent as a job's.
+    # The job has no input: an input from the API's answer must never be sent again.
     job = waiting.job if waiting else Job(_model(prediction))
     save = waiting.save if waiting else save
     claim = await take(

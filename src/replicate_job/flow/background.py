@@ -1,4 +1,4 @@
-"""Background tasks whose failure reaches everything that waits for their work."""
+"""Background tasks, whose errors reach all waiters for their work."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Background:
-    """The background tasks of one owner. ``fail`` is called with the error of a task that ends early.
+    """The background tasks of one owner. ``fail`` is called with the error that ended a task early.
 
-    Waiters hold futures or queues that a task fills, and not the task itself. So ``fail`` has to fail all of these.
+    Waiters have futures or queues that a task fills, and not the task itself. So ``fail`` must pass the error to these.
     """
 
     def __init__(self, fail: Callable[[BaseException], object]) -> None:
@@ -34,7 +34,7 @@ class Background:
             self._fail(error)
 
     async def close(self) -> None:
-        """Cancel the tasks that still run, and return when all of them have ended."""
+        """Cancel the running tasks, and wait until all of them have ended."""
         self._is_closing = True
         for task in self._tasks:
             task.cancel()

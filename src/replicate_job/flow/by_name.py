@@ -35,9 +35,9 @@ async def find(context: Context, name: str) -> Entry | None:
 
 
 async def observe(context: Context, name: str) -> Result:
-    """A job as it is now. Data that the API has deleted come from the journal.
+    """The current state of a job. Data that the API has deleted are from the journal.
 
-    Raises UnknownJobError if it is unknown or has no prediction, and UncertainError if it may have one.
+    Raises UnknownJobError if the job is unknown or has no prediction, and UncertainError if it may have a prediction.
     """
     try:
         entry = await _find_here(context, name)
@@ -59,7 +59,7 @@ def _prediction_id(entry: Entry) -> str:
 
 
 async def observe_prediction(context: Context, prediction_id: str, entry: Entry | None) -> Prediction:
-    """A prediction as it is now, completed with the journal's data. Raises UnknownJobError."""
+    """The current state of a prediction, completed with the journal's data. Raises UnknownJobError."""
     known = entry.prediction if entry else None
     try:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
@@ -71,7 +71,9 @@ async def observe_prediction(context: Context, prediction_id: str, entry: Entry 
 
 
 async def cancel(context: Context, name: str) -> Result | None:
-    """Cancel a job. One that has ended is not changed. None if it certainly has no prediction: then its key is free.
+    """Cancel a job. A job that has ended is not changed.
+
+    None if the job certainly has no prediction: its key is free then.
 
     Raises UnknownJobError, UncertainError.
     """
@@ -100,10 +102,10 @@ async def find_or_adopt(  # noqa: PLR0913 - the name, the key and place to use, 
     timeout: float | None = None,  # noqa: ASYNC109 - `asyncio.timeout` could not say what the call leaves behind
     called: float = 0.0,
 ) -> Entry:
-    """The journal's entry of this key or prediction. A prediction made elsewhere is added to the journal first.
+    """The journal's entry for this key or prediction. A prediction made elsewhere is added to the journal first.
 
-    With ``key`` it becomes the prediction of that job, which must not have one yet. ``timeout`` is in seconds from
-    ``called``, the clock's ``now`` at the call. Raises JobError, JobTimeoutError.
+    With ``key``, it becomes the prediction of the job with that key, which must not have a prediction yet. ``timeout``
+    is in seconds from ``called``, the clock's ``now`` at the call. Raises JobError, JobTimeoutError.
     """
     try:
         async with deadline(context.clock, math.inf if timeout is None else called + timeout):
@@ -127,7 +129,7 @@ async def _find_or_adopt(context: Context, name: str, *, key: str | None, save: 
 
 
 async def unknown(context: Context, name: str) -> JobError:
-    """The error for a name at this API. It says where the journal has a job of that key, or that a chain has it."""
+    """The error for a name that is unknown at this API. It says if the key is a chain's or another API's job's."""
     advice = "`replicate-job list` has those of this machine"
     if (entry := await context.journal.get(name)) and entry.api != context.api:
         if entry.api == LOCAL:
@@ -142,7 +144,7 @@ async def unknown(context: Context, name: str) -> JobError:
 
 
 async def _find_here(context: Context, name: str) -> Entry | None:
-    """``find``, which raises UnknownJobError for the key of a job at another API: this one is not asked for it."""
+    """Like ``find``, but raises UnknownJobError for the key of a job at another API, without asking this API."""
     entry = await find(context, name)
     if entry is None and await context.journal.get(name):
         raise await unknown(context, name)

@@ -1,4 +1,4 @@
-"""Cancel a job, also while its create request is not answered yet."""
+"""Cancels a job, even while its create request has no answer yet."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from replicate_job.journal.entry import Claim, CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction
 
 SEARCHED = 10.0
-"""Seconds that Ctrl-C searches the account's list for a prediction whose create request got no answer."""
+"""Seconds for which Ctrl-C searches the account's list for a prediction whose create request got no answer."""
 HELD = 60.0
-"""Seconds that a cancel waits for the claim of a job that another process runs."""
+"""Seconds for which a cancellation waits for the claim of a job that another process runs."""
 CONFIRM = 10.0
 """Seconds to wait until a canceled prediction has a terminal status."""
 
@@ -31,8 +31,8 @@ CONFIRM = 10.0
 async def cancel_job(context: Context, entry: Entry, *, within: float | None = None) -> Prediction | None:
     """Cancel the prediction of this job. If the create request got no answer, search the list for the prediction first.
 
-    Returns None if there is no prediction: the job's key is then free again. Raises UncertainError if that cannot be
-    found out, or not ``within`` that many seconds. Raises the API's errors.
+    Returns None if there is no prediction: the job's key is free then. Raises UncertainError if the list does not tell
+    whether there is a prediction, or not within ``within`` seconds. Raises the API's errors.
     """
     context = of_job(context, entry.job)
     claim = await take(context, entry.key, entry.job, entry.save, within=HELD if within is None else within)
@@ -55,7 +55,7 @@ async def cancel_known(context: Context, prediction_id: str) -> Prediction:
     """Cancel a prediction, and update the journal if it has a job with this prediction."""
     prediction = await cancel_prediction(context, prediction_id)
     if entry := await context.journal.find(prediction_id, context.api):
-        # A process that holds the job's claim polls the prediction, and records the end itself.
+        # Another process with the job's claim polls the prediction, and records the end itself.
         with suppress(JobHeldError):
             claim = await context.journal.claim(entry.key, context.api, entry.job, entry.save)
             async with held(context, claim):
@@ -69,7 +69,7 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
         return
     known = claim.entry.prediction
     if known and known.is_terminal:
-        prediction = known  # the API may have removed its data since
+        prediction = known  # the API may have removed the prediction's data since
     else:
         await context.journal.ended(claim, prediction.with_logs(known.logs if known else None))
     if prediction.status != "succeeded" and prediction.output is None:
@@ -77,7 +77,7 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
 
 
 async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:
-    """Cancel at the API and wait up to ``CONFIRM`` seconds for the end. The prediction may have succeeded before that.
+    """Cancel at the API, and wait up to ``CONFIRM`` seconds for the end. The prediction may have succeeded earlier.
 
     ``young``: the prediction may be so new that the API answers 404 for it.
     """
@@ -94,17 +94,17 @@ async def run_or_cancel(
     *,
     leave: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """``run_job``, but a cancelled task (Ctrl-C) cancels the prediction at the API before it ends.
+    """Like ``run_job``, but a cancelled task (Ctrl-C) cancels the prediction at the API before the task ends.
 
-    If ``leave()`` is true at that moment, the prediction is left running. Raises CancelledError either way. A second
-    cancellation ends at once.
+    If ``leave()`` is true at that moment, the prediction is left running. Raises CancelledError in both cases. A second
+    cancellation ends the task immediately.
     """
     try:
         return await run_job(context, ask, request, slot)
     except asyncio.CancelledError:
         if leave():
             line = context.line("resume")
-            if await context.journal.get(ask.key):  # None while its files are uploaded before the claim
+            if await context.journal.get(ask.key):  # None if its files are still being uploaded, before the claim
                 with about(ask):
                     context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:

@@ -16,7 +16,7 @@ from replicate_job.journal.news import News
 from replicate_job.wire.prediction import Prediction
 
 ASKED, TRUSTED = 0.5, 2.0
-"""Seconds between two attempts to claim a job that another process holds: without journal news, and with them."""
+"""Seconds between two attempts to claim a job that another process holds: without and with news from the journal."""
 SOON = 0.05
 """The shortest pause between two attempts to claim, in seconds."""
 
@@ -32,9 +32,9 @@ async def take(  # noqa: PLR0913 - it passes on the parameters of the journal's 
     request: CreateRequest | None = None,
     chain_step: str | None = None,
 ) -> Claim:
-    """Claim the job. While another process holds the claim, wait for it.
+    """Claim the job. While another process holds the claim, wait for the claim.
 
-    Raises JobHeldError if that takes longer than ``within`` seconds. None means no limit.
+    Raises JobHeldError if the wait is longer than ``within`` seconds; None means no limit.
     """
     clock, until = context.clock, math.inf if within is None else context.clock.now() + within
     has_warned = False
@@ -60,7 +60,7 @@ async def take(  # noqa: PLR0913 - it passes on the parameters of the journal's 
                 if not has_warned:
                     has_warned = True
                     context.reporter.warn(f"{error}: waiting for it")
-                    if context.strategy.batch is None:  # the journal has no news of a batch's rows
+                    if context.strategy.batch is None:  # the journal sends no news of a batch's rows
                         news = stack.enter_context(context.journal.news(key))
                         continue  # the claim may have been released before the news began
             if news and news.is_live:
@@ -70,14 +70,14 @@ async def take(  # noqa: PLR0913 - it passes on the parameters of the journal's 
 
 
 async def release(context: Context, claim: Claim, made: Prediction | None = None) -> None:
-    """Release the claim, even while this task is being cancelled. ``made`` is a prediction that the journal lacks."""
+    """Release the claim, even if this task is cancelled. ``made`` is a prediction that the journal lacks."""
     with suppress(JournalError):
         await asyncio.shield(context.journal.release(claim, made))
 
 
 @asynccontextmanager
 async def held(context: Context, claim: Claim) -> AsyncIterator[None]:
-    """Release the claim after the block."""
+    """A context manager that releases the claim at its end."""
     try:
         yield
     finally:

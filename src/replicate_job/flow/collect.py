@@ -25,12 +25,15 @@ from replicate_job.wire.stand_in import stand_in
 
 RECORD = "result.json"
 LOCAL = "local"
-"""The name in the journal of the API on this machine."""
+"""The journal's name for the API of the local server."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[Kept, ...] = ()) -> Result:
-    """Make a Result from the prediction. The journal's entry fills in what the API has deleted or does not send."""
+    """Make a Result from the prediction.
+
+    Values that the API has deleted or does not send come from the journal's entry.
+    """
     request = entry.request if entry else None
     return Result(
         prediction_id=prediction.id,
@@ -66,9 +69,9 @@ def _priced_by(prediction: Prediction, entry: Entry | None) -> str:
 
 
 def lacks_files(entry: Entry, save: str | None) -> bool:
-    """Whether a finished job lacks files that are wanted now: none were kept, or some are gone from the disk.
+    """Whether a finished job lacks files that are wanted now: no files were kept, or some are gone from the disk.
 
-    Files in an object store are not looked for: a finished job sends no request.
+    Files in an object store count as present, since a finished job sends no request.
     """
     if not save or entry.problem or entry.prediction is None:
         return False
@@ -81,7 +84,8 @@ def facts(entry: Entry, prediction: Prediction) -> Facts:
     """The values that a file name template can use. They are the same at every call and on every machine."""
     model = (entry.request.target.slug if entry.request else "") or prediction.model or entry.job.model
     batch = entry.batch or ""
-    # A row's key is "<batch>/<name>", or "<batch>~<attempt>/<name>" for a further attempt. The facts hold the name.
+    # A row's key is "<batch>/<name>", or "<batch>~<attempt>/<name>" for a further attempt. A template's key is the
+    # name.
     key = entry.key[len(batch) :].partition("/")[2] if batch and entry.key.startswith(batch) else entry.key
     return Facts(model, key, entry.claimed_at, folder_name(prediction.id), batch)
 
@@ -99,7 +103,7 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
     except OutputError as error:
         error.result = _with_files(result, error.kept)
         if error.kept:
-            with suppress(OSError):  # the disk may be full: the OutputError says that already
+            with suppress(OSError):  # the disk may be full, which the OutputError says already
                 await place.write(RECORD, record(error.result, place, error.kept))
         raise
     result = _with_files(result, saved)
@@ -116,7 +120,7 @@ def _with_files(result: Result, saved: Sequence[SavedFile]) -> Result:
 
 
 def folder_name(prediction_id: str) -> str:
-    """The id as a folder name. An unusual id is hashed, so that an API response never chooses a folder elsewhere."""
+    """The id as a folder name. An unusual id is hashed, so that no API response can choose a folder elsewhere."""
     if _SAFE_ID.fullmatch(prediction_id):
         return prediction_id
     return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]
@@ -125,8 +129,8 @@ def folder_name(prediction_id: str) -> str:
 def record(result: Result, place: Place, saved: Sequence[SavedFile]) -> bytes:
     """Encode the result as ``result.json``. Paths in ``files`` are relative to its folder, so the folder can be moved.
 
-    A file that was sent inside the request is named in ``input``, and its content is left out. ``sha256`` maps each
-    file to its hash (hex); it is there only if there are files. ``logs`` is there only if the model wrote some.
+    A file that was sent inside the request is named in ``input``, without its content. ``sha256`` maps each file to its
+    hash (hex); it is left out if there are no files. ``logs`` is left out if the model wrote no logs.
     """
     values = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:

@@ -1,4 +1,4 @@
-"""What a job needs from outside: the API client, the journal, a clock, a reporter, and a strategy."""
+"""The parts that a job uses: the API client, the journal, a clock, a reporter, and a strategy."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from replicate_job.wire.target import Target
 
 
 class Strategy(Protocol):
-    """The parts of a job that differ between a single job and a row of a batch. Rows share requests with each other."""
+    """The operations that differ between a single job and a row of a batch. The rows of a batch share requests."""
 
     @property
     def batch(self) -> str | None:
         """The id of the batch, for the journal. None for a single job."""
 
     def known(self, request: CreateRequest) -> Resolved | None:
-        """The model that this create request is for, if it was resolved before."""
+        """The model of this create request, if the model was resolved before."""
 
     def recall(self, context: Context, target: Target) -> Resolved | None:
         """The result of ``resolve`` if it is known without a request."""
@@ -43,7 +43,7 @@ class Strategy(Protocol):
     async def resolve(self, context: Context, target: Target) -> Resolved: ...
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing: ...
     def recorded(self, prediction_id: str) -> None:
-        """Note that the journal has this prediction now. Look-ups of other jobs may leave it out."""
+        """Tell the strategy that the journal has this prediction now. Look-ups of other jobs may skip it."""
 
     async def wait(  # noqa: PLR0913 - the prediction, and how to wait for it
         self,
@@ -59,7 +59,7 @@ class Strategy(Protocol):
     ) -> Prediction:
         """Wait for the end as ``flow.wait.wait`` does.
 
-        ``stored`` is the prediction as the journal has it. ``age`` is in seconds since it was created.
+        ``stored`` is the prediction from the journal. ``age`` is the prediction's age in seconds.
         """
 
     async def check_place(self, context: Context, save: str) -> None:
@@ -82,8 +82,8 @@ class Reporter(Protocol):
     """Receives messages and predictions of a job.
 
     ``error`` lines are about money: a quiet reporter shows only these. ``warn`` lines may need action. ``tell`` lines
-    are for everyone, and ``note`` lines give details. ``observed`` is called with every prediction that the API
-    returned.
+    are information for every user, and ``note`` lines are details. ``observed`` is called with every prediction that
+    the API returned.
     """
 
     def error(self, line: str) -> None: ...
@@ -96,11 +96,12 @@ class Reporter(Protocol):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often, or for how many seconds, each step is tried again.
 
-    ``settle`` is how long the account's list may take to show a prediction whose create request got no answer.
-    ``overtaken`` is the shorter limit once the list shows a prediction that is newer by that many seconds. ``listing``
-    is how long a failing list is read again. ``throttle`` is how long to wait, in all, for 429s before a create
-    request. ``connects`` is the number of tries to connect. ``sends`` is the number of create requests, each sent only
-    after the one before certainly made nothing. ``appear`` is how long the API may answer 404 for a new prediction.
+    In seconds: ``settle`` is how long the account's list may take to show a prediction whose create request got no
+    answer. ``overtaken`` is the shorter limit if the list shows a prediction that is newer by at least this time.
+    ``listing`` is how long a failing list is read again. ``throttle`` is the total wait for 429 answers before a create
+    request. ``appear`` is how long the API may answer 404 for a new prediction. ``connects`` is the number of tries to
+    connect. ``sends`` is the number of create requests; another is sent only if the one before certainly created
+    nothing.
     """
 
     settle: float = 60
@@ -113,7 +114,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def command_line(*words: str) -> str:
-    """A ``replicate-job`` command for a hint, quoted for a shell."""
+    """A ``replicate-job`` command for a hint, with shell quoting."""
     import shlex  # noqa: PLC0415 - for hints only
 
     return f"`{shlex.join(['replicate-job', *words])}`"
@@ -127,7 +128,7 @@ class UploadLocks:
 
     def of(self, sha256: str) -> asyncio.Lock:
         lock = self._locks.get(sha256) or asyncio.Lock()
-        self._locks[sha256] = lock  # a weak reference: it lasts while a task holds the lock or waits for it
+        self._locks[sha256] = lock  # a weak reference: the lock lasts while a task holds it or waits for it
         return lock
 
 
@@ -158,11 +159,11 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def of_job(context: Context, job: Job) -> Context:
-    """The context with the client for this job: trainings have API endpoints of their own."""
+    """The context with this job's client, since trainings have API endpoints of their own."""
     return msgspec.structs.replace(context, client=context.client.trainings) if job.destination else context
 
 
 def moment(context: Context) -> Moment:
-    """The current time by every clock. The wall time is the journal's, because another machine may read it."""
+    """The current time by every clock. The wall time is the journal's, since other machines may read the moment."""
     clock = context.clock
     return Moment(context.journal.time(), clock.boot, clock.now(), context.client.api_time)

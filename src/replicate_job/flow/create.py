@@ -1,7 +1,7 @@
-"""Create a prediction once.
+"""Creates exactly one prediction for a job.
 
 The intent is recorded before the request is sent. If a create request gets no answer, the account's list is read before
-another one is sent.
+another create request is sent.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 ANSWER = 1.0
-"""A create request that is kept open is to be answered this many seconds before the deadline."""
+"""The blocking wait of a create request is cut so that the answer comes this many seconds before the deadline."""
 _REFUSED_VERSION = "Invalid version"
-"""The API's error title begins like this when it refuses a version."""
+"""The beginning of the API's error title if it refuses a version."""
 
 
 class Created(msgspec.Struct, frozen=True):
-    """``prediction`` is the answer to the create request. It is None if the id was found in the account's list.
+    """``prediction`` is the answer to the create request; None if the id was found in the account's list.
 
-    ``sent_at`` is the clock's ``now`` from which the budget counts. ``waited`` is how many seconds before that an
-    earlier process sent the request. ``age`` is for how many seconds the prediction has existed at least. ``fault`` is
-    the error that kept the id out of the journal.
+    ``sent_at`` is the clock's ``now`` from which the budget counts. An earlier process sent the request ``waited``
+    seconds before that. ``age`` is the least age of the prediction in seconds. ``fault`` is the error that kept the id
+    out of the journal.
     """
 
     id: str
@@ -106,9 +106,9 @@ async def create(  # noqa: PLR0913 - the request, and callbacks for its outcome
 
 
 async def _intend(context: Context, tries: _Tries, claim: Claim, request: CreateRequest) -> Claim:
-    """Record the intent, unless the claim recorded it. Between the intent and the request nothing is waited for.
+    """Record the intent, unless the claim recorded it. There must be no wait between the intent and the request.
 
-    The wait for a free place may have made the claim's intent too old. Then the intent is recorded again.
+    The wait for a rate-limit slot may have made the claim's intent too old. Then the intent is recorded again.
     """
     if claim.intends:
         if _age(context, claim) < UNSENT / 2:
@@ -144,10 +144,10 @@ def _age(context: Context, claim: Claim) -> float:
 
 
 def _check_lease(context: Context, claim: Claim) -> None:
-    """Raise NotSentError if another process may have taken over the job, as after this process was stopped for long.
+    """Raise NotSentError if another process may have taken over the job, for example while this process was stopped.
 
-    If the process is stopped after this check, both processes may create a prediction. That shows when the second one
-    is recorded: it is canceled and reported.
+    If the process is stopped after this check, both processes may create a prediction. The second prediction is noticed
+    when it is recorded, and then canceled and reported.
     """
     if not claim.lease.may_send:
         raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
@@ -161,7 +161,8 @@ def _advised(
 ) -> ReplicateJobError:
     """Turn a 404 for a create request into ModelNotFoundError, and add advice to a refused version.
 
-    An official model is created by its name. It may refuse every version, even the one that the API shows.
+    A prediction of an official model is created by the model's name. Such a model may refuse every version, even the
+    version that the API shows.
     """
     target = request.target
     is_versioned = target.kind == "version" and bool(target.slug)
@@ -183,10 +184,10 @@ async def _record(  # noqa: PLR0913 - what to record, and what to call with it
     *,
     collected: bool,
 ) -> Created | None:
-    """Record the id. If another process took over this job and created a prediction too, cancel this one.
+    """Record the id. If another process took over this job and created a prediction too, cancel this prediction.
 
-    Returns None if a job with an equal request has adopted this prediction. This job may then adopt the prediction
-    that the other job made, if there is one.
+    Returns None if a job with an equal request has adopted this prediction. This job may then adopt the other job's
+    prediction, if there is one.
     """
     unwritten(prediction)
     try:
@@ -218,7 +219,7 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
 
 
 class _Tries:
-    """Counts failed create requests that made nothing, and gives up when the retry policy is exhausted."""
+    """Counts create requests that created no prediction for the job, and gives up after those of the retry policy."""
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context, self._claim = context, claim
@@ -227,7 +228,7 @@ class _Tries:
         self._foreign: set[str] = set()
 
     def end_with(self, created: Created, *, blocking: bool) -> Created:
-        """Report a created prediction to the telemetry. ``blocking``: its create request was kept open."""
+        """Report a created prediction to the telemetry. ``blocking``: its create request had a blocking wait."""
         context = self._context
         context.telemetry.created(created.id, context.clock.now() - created.sent_at, blocking=blocking)
         self._note(made=1)
@@ -238,7 +239,7 @@ class _Tries:
         self._context.telemetry.tried(failures + made, self._throttles)
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
-        """Wait after a create request that certainly created nothing."""
+        """Wait after a create request that certainly created no prediction."""
         retry_policy = self._context.retry_policy
         if isinstance(error, RateLimitError):
             delay = max(backoff(self._throttles), error.retry_after or 0)
@@ -256,16 +257,16 @@ class _Tries:
                 await self.give_up(error, f"{error}; nothing was created")
             if self._unsent >= retry_policy.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
-        # Another process that cancels or resumes the job during the pause need not look for a prediction.
+        # So another process that cancels or resumes the job during the pause need not look for a prediction.
         await self._context.journal.unsent(self._claim)
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)
 
     async def count(self, broken: ReplicateJobError | None, foreign: str) -> None:
-        """Count a create request that made nothing for this job.
+        """Count a create request that created no prediction for this job.
 
-        ``foreign`` is the id in the answer if another job has adopted that prediction. Jobs with equal requests may
-        adopt each other's predictions, but no job gets the same foreign id twice from a correct API.
+        ``foreign`` is the id in the answer if another job has adopted the prediction. Jobs with equal requests may
+        adopt each other's predictions, but a correct API never returns the same id to a job twice.
         """
         self._sends += 1
         self._note()
@@ -286,6 +287,6 @@ class _Tries:
             await self._context.journal.refused(self._claim, str(error))
         except ClaimLostError:
             raise
-        except JournalError as fault:  # the row still says that a request was sent: the next run looks it up
+        except JournalError as fault:  # the journal still has a sent request, which the next run looks up
             self._context.reporter.error(str(fault))
         raise error

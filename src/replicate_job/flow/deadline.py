@@ -24,11 +24,11 @@ from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 AGAIN = 10.0
-"""Seconds between two looks at the clock: it counts time in which the machine sleeps, and the event loop does not."""
+"""Seconds between two readings of the clock, which counts the machine's sleep. The event loop does not count that."""
 
 
 class ExpiredError(Exception):
-    """The deadline has passed. It is not a TimeoutError, because the work may raise one of those itself."""
+    """The deadline has passed. This is not a TimeoutError, because the work itself may raise a TimeoutError."""
 
 
 @asynccontextmanager
@@ -65,9 +65,8 @@ async def deadline(clock: Clock, until: float) -> AsyncIterator[None]:
 async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], Awaitable[Result]]) -> Result:
     """Run ``work`` within the ask's timeout.
 
-    ``work`` gets copies of the context and of the ask, and uses these. The copied context notes the last known state of
-    the job, and the copied ask has the deadline.
-    Raises JobTimeoutError with the last known state of the job.
+    ``work`` gets copies of the context and of the ask. The copied context keeps the last known state of the job, and
+    the copied ask has the deadline. Raises JobTimeoutError with the last known state of the job.
     """
     assert ask.timeout is not None  # noqa: S101 - for the type checker: callers pass an ask with a timeout
     if ask.called is None:
@@ -82,12 +81,12 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
         except JournalError as fault:
             raise timed_out(context, ask, seen=seen.prediction, fault=fault) from None
     if entry and entry.prediction and entry.step == "done" and not entry.problem and not lacks_files(entry, ask.save):
-        return result_of(entry.prediction, entry, entry.files)  # the job finished just as the deadline passed
+        return result_of(entry.prediction, entry, entry.files)  # the job finished just before the deadline
     raise timed_out(context, ask, entry, seen.prediction)
 
 
 class _LastSeen:
-    """A reporter that passes everything on and keeps the last prediction: polls are not written into the journal."""
+    """A reporter that passes everything on and keeps the last prediction, since the journal does not have polls."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.error, self.warn, self.tell, self.note = reporter.error, reporter.warn, reporter.tell, reporter.note
@@ -102,7 +101,7 @@ class _LastSeen:
 async def _entry(context: Context, ask: Ask) -> Entry | None:
     """The journal's entry of this job. None if the key belongs to another job.
 
-    That happens if the call ended before it could check the key.
+    The key may belong to another job if the call ended before it could check the key.
     """
     entry = await context.journal.get(ask.key)
     return entry if entry and entry.api == context.api and context.journal.is_same(entry, ask.job) else None
@@ -131,7 +130,7 @@ def timed_out(
 
 
 def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
-    """The latest known state of the prediction, from the journal or from this call. None if none is known."""
+    """The latest known state of the prediction, from the journal or from this call. None if no prediction is known."""
     if entry is None or entry.prediction_id is None:
         return seen
     if entry.prediction and entry.prediction.is_terminal:

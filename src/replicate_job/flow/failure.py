@@ -1,12 +1,13 @@
-"""Why a prediction has no usable result: a table of error texts of public models. No I/O.
+"""The reasons why predictions have no usable result, by a table of error texts of public models. No I/O.
 
 Sources: Replicate's list of error codes, https://replicate.com/docs/reference/error-codes (E1000 to E9825); the errors
 E001 to E005, with which other companies' models on Replicate end; the platform's error for a prediction whose machine
 was taken away, ``Prediction interrupted; please retry (code: PA)``, as in
 https://github.com/replicate/cog-whisper/issues/1; Cog's error for a model process that died, as in
 https://github.com/replicate/cog/issues/960; the errors of image models about unsafe pictures, as in
-https://github.com/replicate/cog-stable-diffusion/pull/24. ``Director: unexpected error handling prediction (E9828)``
-has a code that no list explains: programs in public repositories send such inputs again, and most succeed.
+https://github.com/replicate/cog-stable-diffusion/pull/24. The code of ``Director: unexpected error handling prediction
+(E9828)`` is in no list; programs in public repositories send the same input again, and most of these predictions
+succeed.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Failure = Literal["", "failed", "interrupted", "empty", "refused", "wrong input", "canceled"]
-"""Why a prediction has no result. Empty if it has one, or if its end is not known.
+"""The reason why a prediction has no result; empty if it has a result, or if its end is not known.
 
 ``interrupted``: the platform ended it, or it never started. ``empty``: it succeeded with null, or without a file that
-its schema promises. ``refused``: its content was not allowed. ``wrong input``: the caller's mistake. ``canceled``: by a
-user, or by its deadline. ``failed``: any other error of the model.
+is promised by its schema. ``refused``: its content was not allowed. ``wrong input``: the caller's mistake.
+``canceled``: by a user, or by its deadline. ``failed``: any other error of the model.
 """
 RETRIED: tuple[Failure, ...] = ("failed", "interrupted", "empty")
-"""Failures of the model or the platform: another attempt, or another model, may succeed."""
+"""Failures of the model or of the platform. Another attempt, or another model, may succeed."""
 
 _TABLE: tuple[tuple[str, Failure], ...] = (
-    # Content rules come first, because such an error may also say "try again" (with another prompt).
+    # Content rules come first: an error about content may also say "try again" (with another prompt).
     (r"\(E005\)|flagged as sensitive", "refused"),
     (r"\bnsfw\b|not safe for work", "refused"),
     (r"(content|safety|usage|moderation) (policy|policies|filter|system|checker|guidelines)", "refused"),
     (r"\bmoderat(ed|ion)\b|(unsafe|sensitive|prohibited|inappropriate|explicit) (content|words?|images?)", "refused"),
-    # Errors that another attempt cannot mend, by the list of codes. Llama's E1001 differs from the platform's E1001.
+    # Errors, by the list of codes, that another attempt cannot mend. Llama's E1001 is not the platform's E1001.
     (r"\bE4875\b", "wrong input"),
     (r"\bE1\d{3} (PromptRequired|BadPromptTemplate|PromptTemplateError|InvalidArgument\w*)", "wrong input"),
     (r"\bE1002 PromptTooLong", "failed"),
     (r"\bE1001\b|out of memory\. tried to allocate|cuda out of memory", "failed"),
-    # The platform, and the services behind official models.
+    # Errors of the platform, and of the services behind official models.
     (r"\(code: PA\)|prediction interrupted", "interrupted"),
     (r"director: unexpected error", "interrupted"),
     (r"\bE(1000|6716|8367|8765|9243|9825|9828)\b", "interrupted"),
@@ -55,7 +56,7 @@ _TABLE: tuple[tuple[str, Failure], ...] = (
 )
 _RULES = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), failure) for pattern, failure in _TABLE)
 _READ = 4000
-"""How many characters at the beginning and at the end of an error are read."""
+"""The number of characters that are read at the beginning and at the end of an error."""
 
 
 def why(
@@ -66,7 +67,7 @@ def why(
     *,
     is_removed: bool = False,
 ) -> Failure:
-    """Why a prediction with this end has no result. ``is_removed``: the API has deleted the prediction's data."""
+    """The reason why a prediction with this end has no result. ``is_removed``: the API has deleted its data."""
     match status:
         case "succeeded":
             is_empty = not is_removed and (output is None or bool(broken_promise(output, schema)))

@@ -1,4 +1,4 @@
-"""Stream a prediction's text over server-sent events, and then wait for its terminal status."""
+"""Streams a prediction's text over server-sent events, and then waits for its terminal status."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from replicate_job.wire.sse import Event
 IDLE = 45.0
 """Seconds without an event after which a stream counts as broken: Replicate closes idle streams after about 30."""
 EVENT = 100
-"""Bytes counted for each event besides its text and id. A whole stream may be as large as one response."""
+"""Bytes that are counted for each event besides its text and id. The size limit of a stream is that of a response."""
 BARREN = 3
-"""Connections in a row without a new event after which polling replaces the stream."""
+"""After this many connections in a row without a new event, polling replaces the stream."""
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, [""])
 
@@ -38,10 +38,10 @@ async def follow(  # noqa: PLR0913 - the prediction, the callback, and how to wa
     until: float,
     interval: float | None,
 ) -> Prediction:
-    """Call ``emit`` once with each piece of the output text, until the end or until the clock reaches ``until``.
+    """Call ``emit`` one time with each piece of the output text, until the end or until the clock reaches ``until``.
 
-    If the stream breaks for good, or the API offers none, the prediction is polled. The rest of the text then comes in
-    one piece at the end. A warning says so if the output has no text. Returns the last observed prediction, like
+    If the stream breaks for good, or the API offers no stream, the prediction is polled. The remaining text then comes
+    in one piece at the end. If the output has no text, a warning says so. Returns the last observed prediction, like
     ``wait``.
     """
     told = ""
@@ -85,7 +85,7 @@ def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, 
 
 
 def _as_events(output: Any) -> str:
-    """Join a list's items as a stream of them does: items that are no text are written as JSON."""
+    """Join a list's items as in a stream of the list, in which items that are not text are JSON."""
     if not isinstance(output, list):
         return ""
     return "".join(
@@ -94,7 +94,7 @@ def _as_events(output: Any) -> str:
 
 
 def may_be_text(schema: dict[str, Any] | None) -> bool:
-    """Whether the output can be text: a list of pieces, or a string that is not a file. An unknown schema counts."""
+    """Whether the output can be text: a list of pieces, or a string that is not a file. True without a schema."""
     output = definition(schema, "Output")
     if output is None or is_text(schema):
         return True
@@ -102,7 +102,7 @@ def may_be_text(schema: dict[str, Any] | None) -> bool:
 
 
 class _Stream:
-    """Reads one stream, and connects again when it breaks."""
+    """Reads one stream, and connects again if the connection breaks."""
 
     def __init__(self, context: Context, url: str, tell: Emit, until: float) -> None:
         self._context, self._url, self._tell, self._until = context, url, tell, until
@@ -112,7 +112,7 @@ class _Stream:
         self._size = 0
 
     async def run(self) -> None:
-        """Read until ``done``, until ``until``, or until another connection would lose or repeat text."""
+        """Read until the event ``done`` or the time ``until``, or until a new connection would lose or repeat text."""
         barren = 0
         while barren < BARREN and self._context.clock.now() < self._until:
             before = len(self._seen)
@@ -133,7 +133,7 @@ class _Stream:
         self._context.reporter.note("the stream cannot be followed to its end: polling instead")
 
     async def _connection(self) -> bool:
-        """Read one connection. Whether the stream sent ``done``, or the time is over."""
+        """Read one connection. Returns whether the stream sent ``done``, or the time is over."""
         async with aclosing(self._context.client.stream_events(self._url, self._last_id)) as stream:
             while (left := self._until - self._context.clock.now()) > 0:
                 try:
@@ -148,7 +148,7 @@ class _Stream:
         return True
 
     def _take(self, event: Event) -> bool:
-        """Handle an event. Whether it ends the stream; the prediction itself may still run."""
+        """Handle an event. Returns whether it ends the stream; the prediction itself may still run."""
         if event.type in {"done", "error"}:
             return True
         self._size += len(event.data) + len(event.id) + EVENT

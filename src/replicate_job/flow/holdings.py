@@ -1,4 +1,4 @@
-"""Models, trainings and deployments that an account can see. Requests that fail for a moment are sent again."""
+"""Models, trainings and deployments that an account can see. Requests with a transient failure are sent again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ async def search(context: Context, query: str, *, limit: int) -> list[ModelInfo]
 
 
 async def models_of(context: Context, owner: str) -> AsyncGenerator[ModelInfo, None]:
-    """The public models of an owner, each once.
+    """The public models of an owner, each one time.
 
-    The API cannot list by owner. So this searches the public models for the owner's name. Raises JobError.
+    The API cannot list models by owner. So this function searches the public models for the owner's name. Raises
+    JobError.
     """
     owner, shown = read_owner(owner), set[str]()
     async for page in holdings.list_models(context.client, owner, partial(read, context)):
@@ -69,7 +70,7 @@ async def trainings(context: Context) -> AsyncGenerator[TrainingInfo, None]:
 
 
 async def training(context: Context, name: str) -> TrainingInfo:
-    """A training by its id or URL, as it is now. Raises UnknownJobError."""
+    """The current state of a training, by its id or URL. Raises UnknownJobError."""
     training_id = read_training_id(name)
     try:
         return await read(context, lambda: holdings.get_training(context.client, training_id))
@@ -94,7 +95,10 @@ async def deployments(context: Context) -> AsyncGenerator[DeploymentInfo, None]:
 
 
 async def deployment(context: Context, name: str) -> DeploymentInfo:
-    """A deployment by ``owner/name``, as it is now. Raises ModelNotFoundError, or JobError for a malformed name."""
+    """The current state of a deployment, by ``owner/name``.
+
+    Raises ModelNotFoundError, or JobError for a malformed name.
+    """
     target = parse_target(name)
     if target.kind == "version":
         raise JobError(f"{name!r} names no deployment: write owner/name")

@@ -1,4 +1,4 @@
-"""The state of a job while this process runs it: the journal's entry, and facts that only this process knows."""
+"""The state of a job while this process runs it: the journal's entry, and data that only this process has."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
 LONGEST_BLOCKING_WAIT = 60
-"""The longest time in seconds that the API keeps a create request open (``Prefer: wait=60``)."""
+"""The longest blocking wait of the API, in seconds (``Prefer: wait=60``)."""
 WATCHED_BLOCKING_WAIT = 2
-"""Seconds of blocking wait if progress is displayed: after that, the status and a progress bar can be updated."""
+"""Seconds of blocking wait if progress is displayed. After that, polls update the status and the progress bar."""
 
 
 def new_key(kind: str = "job") -> str:
@@ -44,14 +44,13 @@ def check_key(key: str) -> None:
 class Ask(msgspec.Struct, frozen=True):
     """A job, and how to run it.
 
-    ``save`` is where outputs go (see ``outputs.place``), None to keep none. ``emit`` is called with the output text as
-    it comes. ``blocking_wait`` is the longest time in seconds that the create request is kept open: a shorter one shows
-    progress sooner and the end later.
-    ``timeout`` limits the call in seconds; None for no limit. It counts from ``called``, the clock's ``now`` at the
-    call, or from the start of ``run_job`` if that is None. ``is_checked``: ``check_job`` has passed the job already.
-    ``is_new``: the key was made for this call, so no other process uses it.
-    ``chain_step`` is the name of the job's step in a chain. ``ended`` is called with the prediction once it has ended,
-    before its outputs are kept.
+    ``save`` is the place for outputs (see ``outputs.place``), None to keep none. ``emit`` is called with the output
+    text as it comes. ``blocking_wait`` is the longest blocking wait of the create request, in seconds: a shorter wait
+    shows progress sooner, and the end later. ``timeout`` limits the call in seconds; None for no limit. It counts from
+    ``called``, the clock's ``now`` at the call, or from the start of ``run_job`` if ``called`` is None. ``is_checked``:
+    ``check_job`` has passed the job already. ``is_new``: the key was made for this call, so no other process uses it.
+    ``chain_step`` is the name of the job's step in a chain. ``ended`` is called with the ended prediction, before its
+    outputs are kept.
     """
 
     job: Job
@@ -81,13 +80,13 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class JobRun:
-    """One claim on a job, and the progress of the job under it.
+    """One claim on a job, and the job's progress under this claim.
 
-    ``entry`` is the journal's row with all updates of this process. ``resolved`` and ``schema`` are what is known of
-    the model. ``created`` is the outcome of a create request or a look-up, until the end of the prediction is reached.
-    ``slot`` is the rate-limit slot of a claim that records the intent. ``fault`` is the error that kept the latest
-    facts out of the journal. ``unwritten`` is a prediction that the journal lacks; ``leave`` writes it.
-    ``result`` is set when the job needs nothing more.
+    ``entry`` is the journal's row with all updates of this process. ``resolved`` and ``schema`` are of the model, None
+    if not known. ``created`` is the outcome of a create request or a look-up, until the prediction has ended. ``slot``
+    is the rate-limit slot of a claim that records the intent. ``fault`` is the error that kept the latest changes out
+    of the journal. ``unwritten`` is a prediction that the journal lacks; ``leave`` writes it. ``result`` is set after
+    the job's last step.
     """
 
     def __init__(self, context: Context, claim: Claim, ask: Ask, slot: Slot | None = None) -> None:
@@ -116,12 +115,12 @@ class JobRun:
 
     @property
     def has_claim(self) -> bool:
-        """Whether ``leave`` has to release the claim: writing ``collected`` releases it too."""
+        """Whether ``leave`` has to release the claim, which writing ``collected`` releases too."""
         return self.entry.state != "collected" or self.fault is not None
 
     @property
     def blocking_wait(self) -> int:
-        """Seconds; 0 if the text is streamed, if the job is a training, or if its end is not waited for."""
+        """Seconds of blocking wait; 0 for a stream, for a training, or if the call does not wait for the end."""
         if self.ask.emit or self.ask.job.destination or not self.ask.job.wait_for_completion:
             return 0
         budget = self.ask.budget
@@ -129,13 +128,13 @@ class JobRun:
         return longest if budget is None else int(min(longest, budget))
 
     def advance(self, **facts: Any) -> None:
-        """Update the entry with these facts."""
+        """Update these fields of the entry."""
         self.entry = msgspec.structs.replace(self.entry, **facts)
 
     async def write(self, fact: Awaitable[None]) -> None:
-        """Write a fact about an existing prediction. If the journal fails, note the error and keep the result.
+        """Await a write of a prediction's state into the journal. If the write fails, keep the error for ``finish``.
 
-        Each fact includes the earlier ones, so the next successful write makes up for the failed ones.
+        Each write includes the earlier states, so the next successful write makes up for failed writes.
         """
         try:
             await fact
@@ -150,12 +149,12 @@ class JobRun:
         self.unwritten = prediction
 
     async def leave(self) -> None:
-        """Release the claim. Write the prediction that the journal lacks: without its id the next run is in doubt."""
+        """Release the claim. Write a prediction that the journal lacks, or the next run would have to look for it."""
         if self.has_claim:
             await release(self.context, self.claim, self.unwritten)
 
     def finish(self) -> Result:
-        """Return the result. If the journal lacks a fact, raise the JournalError, which carries the result."""
+        """Return the result. If a write to the journal failed, raise the JournalError, which has the result."""
         assert self.result  # noqa: S101 - for the type checker: every last step sets it
         if self.fault:
             self.fault.result = self.result
@@ -163,7 +162,7 @@ class JobRun:
         return self.result
 
     async def find_schema(self, prediction: Prediction) -> dict[str, Any] | None:
-        """The model's schema, which tells files from text. A resumed job resolves the model again for it."""
+        """The model's schema, which tells files from text. For a resumed job, the model is resolved again."""
         self.schema = self.schema or self.stored_schema(prediction)
         if self.schema is None and self.resolved is None:
             # Resolve the target of the request: the model's name may mean a newer version by now.
@@ -183,11 +182,11 @@ class JobRun:
 
     def keeps(self, prediction: Prediction) -> bool:
         """Whether this prediction has outputs to save."""
-        is_training = bool(self.entry.job.destination)  # its weights need the token, and stay at the API
+        is_training = bool(self.entry.job.destination)  # its weights stay at the API: a download needs the token
         return self.ask.save is not None and not is_training and self.context.strategy.keeps(self.context, prediction)
 
     def find_problem(self, prediction: Prediction) -> str:
-        """Describe an output that the schema promises and the prediction lacks; empty if there is none."""
+        """Describe an output that the schema promises but the prediction lacks; empty if no output is missing."""
         if prediction.status != "succeeded" or prediction.data_removed or self.entry.job.destination:
             return ""
         if self.resolved and not self.resolved.makes_files:
@@ -196,6 +195,6 @@ class JobRun:
         return broken_promise(prediction.output, self.schema if is_known else self.stored_schema(prediction))
 
     def is_all(self, prediction: Prediction) -> bool:
-        """Whether the prediction leaves nothing to wait for, to show or to keep."""
+        """Whether there is nothing left to wait for, to show or to keep."""
         is_over = prediction.is_terminal and not prediction.data_removed
         return is_over and self.ask.emit is None and not self.keeps(prediction) and not self.find_problem(prediction)

@@ -1,7 +1,7 @@
-"""A job is a state machine: its states, the facts that each state implies, and the next step. No I/O.
+"""The states of a job, the values that each state implies, and the next step. No I/O.
 
-The flow uses it to decide what to do with a job. Every store uses it to refuse a state without the facts that the state
-implies, whatever failed before. It imports nothing of the flow, so that the stores can import it.
+The flow uses this module to decide the next step of a job. Every store uses it to refuse a state without the values
+that the state implies. The module imports nothing of the flow, so that stores can import it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Literal
 from replicate_job.wire.prediction import TERMINAL
 
 State = Literal["claimed", "intended", "uncertain", "created", "ended", "collected", "refused"]
-"""How far a job came.
+"""The progress of a job.
 
-``claimed``: a process has claimed it, and nothing was sent. ``intended``: a create request was sent or is about to be,
-and its outcome is not known. ``uncertain``: its outcome could not be found out. ``created``: the prediction's id is
-known. ``ended``: the prediction has a terminal status. ``collected``: its outputs are kept, or were not wanted.
+``claimed``: a process has claimed it, and no request was sent. ``intended``: a create request was sent or is about to
+be sent, and its outcome is not known. ``uncertain``: the outcome could not be found out. ``created``: the prediction's
+id is known. ``ended``: the prediction has a terminal status. ``collected``: its outputs are kept, or were not wanted.
 ``refused``: certainly never created.
 """
 UNFINISHED: tuple[State, ...] = ("claimed", "intended", "uncertain", "created", "ended")
@@ -25,17 +25,17 @@ OVER: tuple[State, ...] = ("ended", "collected")
 """States in which the prediction has a terminal status."""
 
 Step = Literal["prepare", "look up", "wait", "collect", "done"]
-"""What a job needs next.
+"""The next step of a job.
 
-``prepare``: make the request and send it, because nothing was sent yet. ``look up``: find out whether there is a
-prediction. ``wait``: wait for the end of the prediction. ``collect``: keep its outputs. ``done``: nothing.
+``prepare``: make the request and send it, since no request was sent yet. ``look up``: find out whether there is a
+prediction. ``wait``: wait for the end of the prediction. ``collect``: keep its outputs. ``done``: no further step.
 """
 
 
 def lacking(state: State, prediction_id: str | None, status: str | None) -> str:
-    """Name the fact that ``state`` implies and that is missing; empty if none is missing.
+    """The name of a missing value that ``state`` implies; empty if none is missing.
 
-    ``status`` is the prediction's.
+    ``status`` is the prediction's status.
     """
     if state in WITH_ID and not prediction_id:
         return "the prediction's id"
@@ -45,10 +45,10 @@ def lacking(state: State, prediction_id: str | None, status: str | None) -> str:
 
 
 def next_step(state: State, prediction_id: str | None, status: str | None) -> Step:
-    """What to do next. The facts decide, and not a state that claims more than the facts show.
+    """The next step. The id and the status decide if the state implies more than they show.
 
-    A row that lacks a fact may still have a prediction. So only ``claimed`` and ``refused`` lead to a create request
-    without a look at the account's list.
+    A job that lacks such a value may still have a prediction. So only ``claimed`` and ``refused`` lead to a create
+    request without a look at the account's list.
     """
     if prediction_id:
         if status not in TERMINAL:
@@ -58,7 +58,7 @@ def next_step(state: State, prediction_id: str | None, status: str | None) -> St
 
 
 def state_of(status: str, *, collected: bool = False) -> State:
-    """The state of a job, from its prediction's status. ``collected``: there is nothing left to do."""
+    """The state of a job, from its prediction's status. ``collected``: its outputs are kept, or were not wanted."""
     if status not in TERMINAL:
         return "created"
     return "collected" if collected else "ended"

@@ -11,8 +11,8 @@ import msgspec
 from replicate_job.wire.prediction import Prediction, parse_time
 
 OLD = 100
-"""A server that ignores the time filter lists everything. Reading stops after the page on which this many predictions
-in a row, newest first, are older than the span."""
+"""Reading stops after a page on which this many predictions in a row, newest first, are older than the span. A server
+that ignores the time filter would list everything."""
 
 
 class Pages(Protocol):
@@ -20,9 +20,9 @@ class Pages(Protocol):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The predictions of one reading, without their outputs and logs.
+    """The predictions from one reading of the list, without their outputs and logs.
 
-    ``newest`` is the creation time of the newest prediction in the span, known ones included.
+    ``newest`` is the creation time of the newest prediction in the span, including known predictions.
     """
 
     predictions: list[Prediction]
@@ -30,9 +30,9 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 async def read_list(client: Pages, *, after: datetime, before: datetime, known: Container[str] = ()) -> Listing:
-    """Every prediction in the span except the ``known`` ones. Raises as ``list_predictions`` does.
+    """Every prediction in the span except those in ``known``. Raises the same errors as ``list_predictions``.
 
-    The order is not relied on: a page may end with an old prediction, and the next may begin with newer ones.
+    The order is not relied on: a page may end with an old prediction, and the next page begin with newer predictions.
     """
     found: list[Prediction] = []
     newest: datetime | None = None
@@ -48,5 +48,5 @@ async def read_list(client: Pages, *, after: datetime, before: datetime, known: 
             last = created
         if old >= OLD:
             break
-        del page  # frees its memory before the next one is read
+        del page  # free its memory before the next page is read
     return Listing(found, newest)

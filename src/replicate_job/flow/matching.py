@@ -1,4 +1,4 @@
-"""Decides whether a given create request made a prediction that the API lists."""
+"""Decides whether a listed prediction was made by a given create request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from replicate_job.journal.fingerprints import content_print
 from replicate_job.wire.prediction import Prediction
 
 Verdict = Literal["same", "almost", "other"]
-"""``same``: everything that can be compared is equal. ``almost``: equal except for added inputs, or a part could not be
-compared. ``other``: another request made it."""
+"""``same``: all comparable parts are equal. ``almost``: equal except for added inputs, or a part could not be compared.
+``other``: another request made the prediction."""
 
 ReadContent = Callable[[str, int], Awaitable[str | None]]
-"""Returns the SHA-256 (hex) of the content at a URL, which is read up to a number of bytes. Empty if it is longer, None
-if it cannot be read."""
+"""Returns the SHA-256 (hex) of the content at a URL. Empty if the content is longer than the given number of bytes,
+None if it cannot be read."""
 
 
 async def judge(prediction: Prediction, request: CreateRequest, read: ReadContent) -> Verdict:
@@ -40,7 +40,7 @@ async def judge(prediction: Prediction, request: CreateRequest, read: ReadConten
 
 
 def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
-    """Compare owner, model and version. Names are case-insensitive. A name that is not listed leaves it open."""
+    """Compare owner, model and version. Names are case-insensitive. Without a listed name: ``almost``."""
     slug, wanted = (prediction.model or "").lower(), request.target.slug.lower()
     deployment = (prediction.deployment or "").lower()
     if request.target.kind == "deployment":
@@ -56,7 +56,9 @@ def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
 
 
 class _Comparison:
-    """Compares a sent input with a listed one. ``files`` pairs the data URLs with the URLs that the API lists instead.
+    """Compares a sent input with a listed input.
+
+    ``files`` pairs the data URLs with the URLs that the API lists instead.
 
     ``is_blurred``: a part could not be compared.
     """

@@ -1,7 +1,7 @@
-"""A job with further attempts: after a failure another prediction is made, by the same model or by a fallback.
+"""A job with further attempts: after a failure, the same model or a fallback makes another prediction.
 
 Each attempt is a job of its own in the journal: ``<key>``, ``<key>~2``, ... So a later call with the same key continues
-with the attempt where an earlier call stopped, and pays for no attempt twice.
+with the attempt where an earlier call stopped. No attempt is paid for twice.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Run = Callable[[Ask], Awaitable[Result]]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What may happen besides a job's first attempt.
+    """The alternatives and additions to a job's first attempt.
 
-    ``reuse``: an earlier success up to this age in seconds is taken instead of a new prediction. None: never.
+    ``reuse``: an earlier success up to this age in seconds replaces a new prediction. None: never.
     """
 
     policy: Policy
@@ -38,7 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(job: Job, *, retries: int = 0, retry_on: object = None, reuse: float | None = None) -> Plan:
-    """Make the plan of a job, whose fallbacks are in the job itself. Raises JobError."""
+    """Make the plan of a job. The fallbacks are in the job itself. Raises JobError."""
     if job.destination:
         raise JobError("a training has no retries, fallback or reuse: it is started once")
     if not job.wait_for_completion:
@@ -50,7 +50,7 @@ def make_plan(job: Job, *, retries: int = 0, retry_on: object = None, reuse: flo
 
 
 def read_reasons(words: Any) -> frozenset[Failure]:
-    """The failures that lead to another attempt, from a list or a comma-separated text. Raises JobError."""
+    """Read the failures that lead to another attempt, from a list or a comma-separated text. Raises JobError."""
     given = [word.strip() for word in words.split(",")] if isinstance(words, str) else list(words)
     reasons = frozenset(failure for failure in RETRIED if failure in given)
     if wrong := [word for word in given if word not in reasons]:
@@ -61,7 +61,7 @@ def read_reasons(words: Any) -> frozenset[Failure]:
 
 
 def jobs_of(job: Job) -> list[Job]:
-    """The job for each model: its own first, then each fallback."""
+    """The job for each model: first the job's own model, then each fallback."""
     own = msgspec.structs.replace(job, fallback=()) if job.fallback else job
     return [own, *(fallback_job(own, fallback) for fallback in job.fallback)]
 
@@ -84,10 +84,10 @@ def attempt_key(key: str, number: int) -> str:
 
 
 async def run_plan(context: Context, ask: Ask, plan: Plan, run: Run) -> Result:
-    """The result of the last attempt. Its ``earlier`` holds the results of the attempts before.
+    """The result of the last attempt. Its ``earlier`` has the results of earlier attempts.
 
-    Raises what ``run`` raises: an attempt whose outcome is unknown is the last one. Raises InputError, before the first
-    attempt, for a fallback that does not accept the input.
+    Raises the errors of ``run``: no attempt follows an attempt with an unknown outcome. Raises InputError, before the
+    first attempt, for a fallback that does not accept the input.
     """
     if ask.called is None:
         ask = msgspec.structs.replace(ask, called=context.clock.now())
@@ -109,7 +109,10 @@ async def _check(context: Context, ask: Ask) -> None:
 
 
 async def _reused(context: Context, ask: Ask, job: Job, age: float) -> Result | None:
-    """An earlier result to use instead of a new prediction; its ``key`` is the earlier job's. None if there is none."""
+    """An earlier result that replaces a new prediction, with the earlier job's ``key``.
+
+    None if there is no such result.
+    """
     from replicate_job.flow.reuse import Reuse  # noqa: PLC0415 - imported only if reuse is asked for
 
     try:
@@ -163,7 +166,10 @@ class _Attempts:
         return msgspec.structs.replace(result, earlier=tuple(self._earlier)) if self._earlier else result
 
     async def _begun(self, model: int) -> int | None:
-        """The model of the next attempt if the journal has that attempt: an earlier call may have had other options."""
+        """The model's number of the next attempt if the journal has that attempt.
+
+        An earlier call may have had other options.
+        """
         if self._ask.is_new:
             return None
         journal = self._context.journal
@@ -181,7 +187,7 @@ class _Attempts:
         return why(result.status, result.error, result.output, schema)
 
     async def _next(self, result: Result) -> int | None:
-        """Wait for the pause before the next attempt and return its model's number. None if there is no next one."""
+        """Wait until the next attempt may start, and return its model's number. None if there is no next attempt."""
         model = self._policy.next_model(self._tries)
         if model is None:
             return None

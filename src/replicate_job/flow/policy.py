@@ -1,4 +1,4 @@
-"""Whether a failed job gets another attempt, with which model, and after which pause. No I/O."""
+"""Decides whether a failed job gets another attempt, with which model, and after which pause. No I/O."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 from replicate_job.flow.failure import RETRIED, Failure
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-"""Seconds before a model's second attempt, and the limit for the pauses before later ones."""
+"""Seconds before a model's second attempt, and the longest pause before later attempts."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How often a job is tried again, and after which failures.
+    """How many further attempts a job gets, and after which failures.
 
     Each model gets ``1 + retries`` attempts. ``models`` is the number of models, tried in order: the job's own, then
     its fallbacks. A failure that is not in ``retry_on`` gets no second attempt with the same model.
@@ -25,10 +25,10 @@ class Policy(msgspec.Struct, frozen=True):
     models: int = 1
 
     def next_model(self, tries: Sequence[tuple[int, Failure]]) -> int | None:
-        """The number of the model for the next attempt; None if there is to be none.
+        """The number of the model for the next attempt; None if there is no next attempt.
 
         ``tries`` holds, for each attempt so far, the number of its model and its failure. A job that was refused for
-        its content, had a wrong input or was canceled is never tried again, with any model.
+        its content, had a wrong input or was canceled gets no further attempt with any model.
         """
         model, failure = tries[-1]
         if failure not in RETRIED:
@@ -39,7 +39,10 @@ class Policy(msgspec.Struct, frozen=True):
         return model + 1 if model + 1 < self.models else None
 
     def pause(self, tries: Sequence[tuple[int, Failure]], model: int) -> float:
-        """Seconds before the next attempt, with this model. They double each time; a model's first attempt has none."""
+        """Seconds of pause before the next attempt, with this model. Pauses double.
+
+        A model's first attempt has no pause.
+        """
         made = sum(number == model for number, _ in tries)
         if not made:
             return 0.0

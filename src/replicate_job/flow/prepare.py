@@ -27,7 +27,7 @@ from replicate_job.wire.target import Target, parse_target
 
 
 def check_job(job: Job) -> Target:
-    """Check everything that needs no request. Raises JobError."""
+    """Check the parts of the job that can be checked without a request. Raises JobError."""
     if isinstance(job.webhook, str) and not job.webhook.startswith(("http://", "https://")):
         raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     _check_waiting(job)
@@ -51,7 +51,7 @@ def check_job(job: Job) -> Target:
 
 
 def _check_waiting(job: Job) -> None:
-    """Check the numbers, which a Job does not: msgspec takes a Decimal for a float, and the journal would have text."""
+    """Check the numbers, as a Job does not: msgspec takes a Decimal as a float, and the journal would store text."""
     if job.poll_interval is not None and not is_seconds(job.poll_interval):
         raise JobError(f"poll_interval is {shown(job.poll_interval)}: give a number of seconds above 0")
     if job.max_poll_attempts is not None and not is_count(job.max_poll_attempts):
@@ -90,7 +90,7 @@ async def resolve_job(context: Context, job: Job) -> Resolved:
 
 
 ReadContent = Callable[[Content], Coroutine[Any, Any, bytes | None]]
-"""Returns the bytes of a ``Content`` that does not hold them itself; None if they are lost."""
+"""Returns the bytes of a ``Content`` that does not have them itself; None if they are lost."""
 
 
 async def _lost(content: Content) -> None:
@@ -106,9 +106,9 @@ async def prepare(context: Context, job: Job, resolved: Resolved, read_content: 
 
 
 def prepare_known(context: Context, job: Job) -> CreateRequest | None:
-    """The create request of a job that can be sent at once: its model is cached, and its input is valid without files.
+    """The create request of a job that can be sent immediately: the model is cached, the input is valid without files.
 
-    None for any other job. Such a job is claimed first, so that the journal has it while it is prepared or refused.
+    None for any other job: that job is claimed first, so that it is in the journal while it is prepared or refused.
     """
     resolved = None if has_files(job.input_data) else context.strategy.recall(context, parse_target(job.model))
     if resolved is None or resolved.checker.check(job.input_data, allow_unknown=job.allow_unknown):
@@ -117,10 +117,10 @@ def prepare_known(context: Context, job: Job) -> CreateRequest | None:
 
 
 async def prepare_contents(context: Context, job: Job, key: str, save: str | None) -> CreateRequest | None:
-    """The create request of a new job with files whose bytes only this process has.
+    """The create request of a new job with files whose bytes are only in this process.
 
-    The claim records the request with the job. Then any process can send the job, and the files are stored nowhere
-    else. None for any other job, and for one that the journal has already.
+    The claim records the request with the job, so that any process can send the job. The files are not stored
+    elsewhere. None for any other job, and for a job that is in the journal already.
     """
     if not any(contents(job.input_data)):
         return None
@@ -134,7 +134,7 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
 
 
 def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job:
-    """A job from the journal, with the bytes of its files: from the caller again, or from an earlier create request."""
+    """A job from the journal, with the bytes of its files from the caller or from an earlier create request."""
     if all(content.data is not None for content in contents(job.input_data)):
         return job
     known = [*contents(asked.input_data), *carried(request.input if request else {})]
@@ -189,7 +189,7 @@ class _Uploads:
         self._context.reporter.note(f"uploading {name}")
         with self._context.telemetry.step("upload"):
             send = partial(self._context.client.upload_file, source, name=name, media_type=media_type)
-            sent = await read(self._context, send)  # a second upload costs nothing
+            sent = await read(self._context, send)  # the same content may be uploaded twice, which costs nothing
         if not (address := sent.urls.get("get")):
             raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)

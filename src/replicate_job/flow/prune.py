@@ -11,7 +11,7 @@ from replicate_job.journal.protocol import Journal
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """How many jobs, remembered uploads and cached schemas were deleted. With ``dry_run``, how many would be."""
+    """The numbers of deleted jobs, remembered uploads and cached schemas. With ``dry_run``, of those to be deleted."""
 
     jobs: int
     uploads: int

@@ -1,4 +1,4 @@
-"""Keeps the outputs of predictions that were made elsewhere, once each, while the API still has them."""
+"""Keeps the outputs of predictions that were made elsewhere, while the API still has the outputs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target, read_prediction_id
 
 SINCE = timedelta(hours=2)
-"""The default age limit of pulled predictions: a run of half an hour, and the hour for which the API keeps outputs."""
+"""The default age limit of pulled predictions. The API keeps outputs for an hour after a prediction's end."""
 
 Fate = Literal["kept", "known", "running", "empty", "expired", "failed"]
-"""``kept``: kept now. ``known``: kept before. ``running``: it has not ended. ``empty``: it ended without an output.
-``expired``: the API has deleted its output. ``failed``: it does not exist, or could not be kept for another reason."""
+"""The outcome for a prediction. ``kept``: kept now. ``known``: kept before. ``running``: not ended. ``empty``: ended
+without an output. ``expired``: the API has deleted the output. ``failed``: not found, or not kept for another
+reason."""
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """The outcome for one prediction. If ``fate`` is ``expired`` or ``failed``, it has an ``error``."""
+    """The outcome for one prediction. If ``fate`` is ``expired`` or ``failed``, ``error`` is the reason."""
 
     fate: Fate
     result: Result
@@ -39,14 +40,14 @@ class Pulled(msgspec.Struct, frozen=True):
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Keeps outputs in ``save``, or in the place that their own job names. With ``moves``, always in ``save``."""
+    """Keeps outputs in the place that their job names, or else in ``save``. With ``moves``, always in ``save``."""
 
     context: Context
     save: str
     moves: bool
 
     async def named(self, names: Sequence[str]) -> AsyncGenerator[Pulled, None]:
-        """Pull these predictions, by their ids or URLs. A prediction that was kept before costs no request."""
+        """Pull these predictions, named by their ids or URLs. A prediction that was kept before costs no request."""
         items = [await self._judge(prediction_id) for prediction_id in dict.fromkeys(map(read_prediction_id, names))]
         async with aclosing(self._take(items)) as pulled:
             async for each in pulled:
@@ -75,7 +76,7 @@ class Pull(msgspec.Struct, frozen=True):
                     yield _failure(outcome, ask.key, ask.job.model)
 
     async def _judge(self, prediction_id: str, prediction: Prediction | None = None) -> Pulled | Ask:
-        """The outcome if it is known already, or else the job to run. ``prediction`` comes from the account's list."""
+        """The outcome if it is known already, or else the job to run. ``prediction`` is from the account's list."""
         try:
             entry = await self.context.journal.find(prediction_id, self.context.api)
             if known := self._known(entry):
@@ -98,10 +99,10 @@ class Pull(msgspec.Struct, frozen=True):
         return Ask(job, entry.key, self._place(entry))
 
     def _known(self, entry: Entry | None) -> Pulled | None:
-        """The outcome of an earlier run, if there is nothing left to do."""
+        """The outcome of an earlier run; None if the outputs are still to be kept."""
         if entry is None or entry.step != "done" or lacks_files(entry, self._place(entry)):
             return None
-        if entry.prediction is None:  # its data were pruned, which happens only to jobs that are over
+        if entry.prediction is None:  # its data were pruned, and only jobs that are over are pruned
             result = Result(str(entry.prediction_id), str(entry.status), entry.job.model, {}, key=entry.key)
             return Pulled("known", result)
         result = result_of(entry.prediction, entry, entry.files)

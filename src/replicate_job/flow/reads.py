@@ -1,4 +1,4 @@
-"""Requests that are safe to repeat: they change nothing, or a repeat changes nothing more."""
+"""Requests that are safe to repeat: they change nothing, or a second request changes nothing more."""
 
 from __future__ import annotations
 

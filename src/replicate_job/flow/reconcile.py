@@ -1,4 +1,4 @@
-"""Finds out, from the account's list, whether a create request without an answer made a prediction."""
+"""Finds out from the account's list whether a create request without an answer created a prediction."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from replicate_job.wire.prediction import Prediction, parse_time
 UNSENT = 15.0
 """The longest time in seconds between recording an intent and connecting. An older intent is not sent."""
 LONGEST_REQUEST = UNSENT + 95
-"""Seconds after an intent by which its create request has ended, whichever process sent it: 15 until it connects, 5 to
-connect, 60 of blocking wait, 30 for the answer."""
+"""The most seconds from an intent to the end of its create request, in any process: 15 until it connects, 5 to connect,
+60 of blocking wait, 30 for the answer."""
 FUTURE = 10.0
-"""How many seconds a listed prediction may be ahead of the API's ``Date``: a response may be delivered late."""
+"""A listed prediction may be this many seconds ahead of the API's ``Date``, since a response may be delivered late."""
 
 
 async def reconcile(
     context: Context, claim: Claim, *, ended: float | None = None, within: float | None = None
 ) -> str | None:
-    """The id of the prediction that this job's create requests made, or None if they certainly made none.
+    """The id of the prediction that this job's create requests made, or None if they certainly made no prediction.
 
     ``ended`` is the clock's ``now`` at the end of the last request; None if another process sent it. The list is read
-    until it shows the prediction, or until it must have shown it. Raises UncertainError if that cannot be told. If it
-    is not known ``within`` that many seconds, it raises UncertainError too, and the job's state is not changed. Raises
-    ClaimLostError.
+    until it shows the prediction, or until it must have shown it. Raises UncertainError if the list does not tell
+    whether there is a prediction. Also raises UncertainError if the outcome is not known within ``within`` seconds,
+    without changing the job's state. Raises ClaimLostError.
     """
     entry = claim.entry
     if entry.request is None or entry.first_sent is None or entry.last_sent is None:
@@ -94,10 +94,10 @@ class _LookUp:
         return span_of(entry.first_sent, entry.last_sent, self._context.clock, self._context.client.api_time)
 
     async def _look(self, span: Span) -> tuple[str | None, bool]:
-        """Read the list once. Returns the id that was found, and whether the look-up is over."""
+        """Read the list one time. Returns the id that was found, and whether the look-up is over."""
         started = self._context.clock.now()
         listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
-        span = self._span()  # again, because this response may have told the API's time
+        span = self._span()  # computed again, since the response may have the API's time
         adoption = await self._adopt(listing, span)
         if adoption.prediction_id:
             return adoption.prediction_id, True
@@ -110,10 +110,10 @@ class _LookUp:
         return await self._look_beside(span)
 
     async def _look_beside(self, span: Span) -> tuple[str | None, bool]:
-        """Look in a wider span, where the prediction is listed if a clock was minutes off.
+        """Look in a wider span, in which the prediction is listed if a clock was wrong by minutes.
 
-        A prediction out there is never certain to be this job's: an equal or almost equal one makes the job uncertain.
-        If this reading fails, only this reading is repeated.
+        A prediction outside the span is never certain to be this job's. An equal or almost equal prediction makes the
+        job uncertain. If this reading fails, only this reading is repeated.
         """
         after, before = span.wider
         listing = await self._context.strategy.read_list(self._context, after=after, before=before)
@@ -133,8 +133,8 @@ class _LookUp:
         for prediction in listing.predictions:
             created = parse_time(prediction.created_at)
             is_inside = span.covers(created)
-            # The list hides secrets, so requests that differ only in a secret look the same. Then a match is certain
-            # only at the time that the API's own clock gives for the request.
+            # The list hides secrets, so requests that differ only in a secret look the same. With secrets, a match is
+            # certain only within the request's time by the API's own clock.
             is_exact = not self._request.secrets or span.is_exact(created)
             if not (is_inside or (beside and span.may_cover(created))):
                 continue
@@ -154,20 +154,21 @@ class _LookUp:
         return adoption
 
     async def _cancel(self, surplus: str, own: str) -> None:
-        """Cancel a second prediction: a process stopped after its lease check sends its request when it wakes up."""
+        """Cancel a second prediction of a process that was stopped after its lease check and then sent its request."""
         key = self._claim.key
         self._context.reporter.warn(f"the job {key!r} was created twice: {own} is its prediction, canceling {surplus}")
         await cancel_surplus(self._context, surplus)
 
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
-        """Whether the list must have shown the prediction: it shows a later one, or it had enough time."""
+        """Whether the list must have shown the prediction: it shows a later prediction, or it had enough time."""
         context, since = self._context, max([self._ended, *map(self._reckon, adoption.rivals_unanswered)])
         if started >= since + context.retry_policy.settle:
             return True
         api_time = context.client.api_time
         if api_time is None or listing.newest is None:
             return False
-        # A prediction from the future shows how far the Date is behind. If it is far, no time can be compared with it.
+        # A prediction from the future shows how far the Date is behind. If it is too far, times cannot be compared with
+        # it.
         self._behind = max(self._behind, listing.newest.timestamp() - api_time)
         if self._behind > FUTURE:
             return False
@@ -175,12 +176,12 @@ class _LookUp:
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
 
     def _reckon(self, moment: Moment) -> float:
-        """The moment as this clock's ``now``. One of another machine counts as the time when it was first read."""
+        """The moment as this clock's ``now``. A moment of another machine counts as the time when it was first read."""
         now, age = self._context.clock.now(), moment.age(self._context.clock)
         return self._seen.setdefault(moment, now) if age is None else now - age
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
-        """Whether each of these belongs to another job, or may have been made by another job's open create request."""
+        """Whether each prediction belongs to another job, or may be from another job's open create request."""
         candidates = [prediction for prediction in listing.predictions if prediction.id in unclear]
         entries = await self._under_way() if candidates else []
         for prediction in candidates:
@@ -196,7 +197,7 @@ class _LookUp:
         return bool(candidates)
 
     async def _under_way(self) -> list[Entry]:
-        """Other jobs whose create request may be open still, or whose prediction the list may not show yet."""
+        """Other jobs whose create request may still be open, or whose prediction the list may not show yet."""
         context, longest = self._context, LONGEST_REQUEST + self._context.retry_policy.settle
         return [
             entry
@@ -206,7 +207,7 @@ class _LookUp:
         ]
 
     async def _check_sure(self, span: Span, listing: Listing, adoption: Adoption) -> None:
-        """Raise UncertainError if an empty result does not prove that there is no prediction."""
+        """Raise UncertainError if finding no prediction does not prove that there is none."""
         if adoption.unclear:
             several = "several predictions could be it" if len(adoption.unclear) > 1 else "a prediction could be it"
             await self._give_up(several, adoption.unclear)
@@ -217,8 +218,7 @@ class _LookUp:
     async def _check_account(self, *, must_be_known: bool) -> None:
         """Raise UncertainError if the request was sent for another account, whose list cannot be read.
 
-        ``must_be_known``: also if the account is not known. It may become known during the look-up, when another
-        process records it.
+        ``must_be_known``: also if the account is not known. Another process may record the account during the look-up.
         """
         is_same = await is_same_account(self._context, self._claim.entry)
         if is_same is False:
@@ -250,7 +250,7 @@ class _LookUp:
 
 
 async def is_same_account(context: Context, entry: Entry) -> bool | None:
-    """Whether the account that sent the entry's create request is the one whose list is read. None: not known."""
+    """Whether the account that sent the entry's create request is the account whose list is read. None: not known."""
     if context.ephemeral or context.journal.uses_token(entry):
         return True
     if entry.token is None:
@@ -261,8 +261,8 @@ async def is_same_account(context: Context, entry: Entry) -> bool | None:
 
 
 async def explain_missing(context: Context, entry: Entry, error: NotFoundError) -> None:
-    """Add a hint to the 404 if the prediction may belong to another account: the API answers 404 for these too."""
-    if entry.token is None:  # the prediction was made elsewhere, or the journal's row is older than this column
+    """Add a hint to the 404 if the prediction may belong to another account, for which the API answers 404 too."""
+    if entry.token is None:  # the prediction was made elsewhere, or the entry is older than this field
         return
     with suppress(JournalError):
         is_same = await is_same_account(context, entry)
@@ -279,7 +279,7 @@ def _not_yet(context: Context) -> str:
 
 
 async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
-    """Record that the outcome cannot be known, and raise UncertainError with advice."""
+    """Record that the outcome is uncertain, and raise UncertainError with advice."""
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)

@@ -1,4 +1,4 @@
-"""Lists the account's predictions, wherever they were made."""
+"""Lists all predictions of the account, also those made elsewhere."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction, parse_time
 
 AHEAD = timedelta(days=1)
-"""The list is read up to one day from now, because this machine's clock may be behind."""
+"""The list is read up to one day in the future, since this machine's clock may be behind."""
 _FIRST = datetime(2019, 1, 1, tzinfo=UTC)
 """A date before the API existed."""
 
 
 async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGenerator[list[Prediction], None]:
-    """Pages of the account's predictions, newest first, each prediction once. Transient failures are retried.
+    """Pages of the account's predictions, newest first, without repetitions. Transient failures are retried.
 
     ``since`` is the greatest age of a prediction; None for all that the API lists.
     """
     now = datetime.fromtimestamp(context.clock.time(), UTC)
-    after = _FIRST if since is None or since > now - _FIRST else now - since  # a longer age may have no date
+    after = _FIRST if since is None or since > now - _FIRST else now - since  # no date may exist for a greater age
     shown = set[str]()
     listed = context.client.list_predictions(after=after, before=now + AHEAD, ask=partial(read, context))
     async for page in listed:
@@ -39,7 +39,7 @@ async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGen
 async def listed(
     context: Context, *, since: timedelta | None = None
 ) -> AsyncGenerator[tuple[Prediction, Entry | None], None]:
-    """The same predictions one by one, each with the journal's entry, or None if the journal has none."""
+    """The same predictions one by one, each with the journal's entry, or None without an entry."""
     async with aclosing(pages(context, since=since)) as found:
         async for page in found:
             for prediction in page:

@@ -1,4 +1,4 @@
-"""Finds the create request's path, and the input's schema, for the model name in a job."""
+"""Finds the path of the create request and the schema of the input for a job's model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from replicate_job.wire.target import Target, parse_target
 async def resolve(context: Context, target: Target) -> Resolved:
     """Find out how to create a prediction of ``target``. Raises ModelNotFoundError, which lists what was tried.
 
-    An official model is created by its name, and a community model by its newest version. A version or deployment is
-    created as it is named. Raises the API's errors.
+    Predictions of an official model are created by the model's name, those of a community model by its newest version.
+    A named version or deployment is used as it is. Raises the API's errors.
     """
     match target.kind:
         case "model":
@@ -51,7 +51,7 @@ async def _model(context: Context, target: Target) -> Resolved:
     latest = model.latest_version
     schema = _keep(context, latest)
     tried = (f"GET {asked}",)
-    if model.owner and model.name:  # with the capitals that the API uses in its list
+    if model.owner and model.name:  # with the same capitals as in the API's list
         target = msgspec.structs.replace(target, owner=model.owner, name=model.name)
         asked = f"/models/{target.slug}"
     is_private = model.visibility == "private"
@@ -82,7 +82,7 @@ async def _check_hidden(
 ) -> tuple[tuple[str, ...], dict[str, Any] | None]:
     """Handle a 404 for a version: an official model answers 404 for all of its versions, other models for missing ones.
 
-    An official model's page still shows its newest version. If that is this version, its schema is returned too.
+    The API still shows an official model's newest version. If that is this version, its schema is returned too.
     """
     tried += (f"GET /models/{target.slug}",)
     try:
@@ -100,7 +100,7 @@ async def _deployment(context: Context, target: Target) -> Resolved:
     path, schema, hardware, newest = f"{asked}/predictions", None, "", ""
     try:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
-        if deployment.owner and deployment.name:  # with the capitals that the API uses
+        if deployment.owner and deployment.name:  # with the API's capitals
             target = msgspec.structs.replace(target, owner=deployment.owner, name=deployment.name)
             path = f"/deployments/{target.slug}/predictions"
         release = deployment.current_release

@@ -1,4 +1,4 @@
-"""A resolved model: where its create request goes, and its schema."""
+"""A resolved model: the path of its create request, and its schema."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from replicate_job.wire.target import Target
 
 
 class Resolved(msgspec.Struct, frozen=True, dict=True):  # `dict` is for the cached properties
-    """``path`` is where the create request goes. ``version`` is the version in its body, empty for none.
+    """``path`` is the path of the create request. ``version`` is the version in the request's body, empty for none.
 
     ``schema`` is the version's OpenAPI document, None if the API does not show it. ``tried`` lists the look-ups.
-    ``makes_files`` is False if the schema allows no file in the output. ``hardware`` is a deployment's. ``is_private``:
-    the model is private, so the idle time of its instances is billed. ``newest`` is the version that an official
-    model's or deployment's name stands for, if the API shows it.
+    ``makes_files`` is False if the schema allows no file in the output. ``hardware`` is a deployment's hardware.
+    ``is_private``: the model is private, so the idle time of its instances is billed. ``newest`` is the current version
+    of an official model or a deployment, if the API shows that version.
     """
 
     target: Target
@@ -51,5 +51,5 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # `dict` is for the cac
         return Resolved(target, path, "", training_schema(self.schema), self.tried, makes_files=False)
 
     def makes(self, path: str, version: str) -> bool:
-        """Whether a create request to this path, with this version, is one for this model."""
+        """Whether a create request to this path and with this version is for this model."""
         return (self.path, self.version) == (path, version)

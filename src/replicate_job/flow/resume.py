@@ -13,11 +13,11 @@ from replicate_job.flow.run import run_job
 from replicate_job.job import Outcome
 
 TOGETHER = 32
-"""How many jobs are finished at the same time. Each polls its own prediction."""
+"""The number of jobs that are finished at the same time. Each job polls its own prediction."""
 
 
 async def resume(context: Context, asks: Sequence[Ask]) -> AsyncGenerator[tuple[Ask, Outcome], None]:
-    """Run these jobs, ``TOGETHER`` at a time. Yields each with its result or error, in the order in which they end."""
+    """Run these jobs, ``TOGETHER`` at a time. Yields each ask with its result or error, in the order of the ends."""
 
     async def finish(ask: Ask) -> tuple[Ask, Outcome]:
         try:

@@ -1,4 +1,4 @@
-"""Finds a stored success that can replace a new prediction: of the same version, with the same input."""
+"""Finds a stored success of the same version with the same input, which can replace a new prediction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.outputs.discover import find_files
 
 _UNSHOWN = {None, "", "hidden"}
-"""Values in place of a version id: an official model hides its version, and has only one at a time."""
+"""Values instead of a version id. An official model hides its version, and has only one version at a time."""
 
 
 class Reuse:
@@ -32,10 +32,10 @@ class Reuse:
         self._known: dict[tuple[str, int, int], Content] = {}
 
     async def find(self, jobs: Sequence[Job], resolved: Resolved) -> list[Result | None]:
-        """For each job of this model: a result that can replace its prediction, or None. Sends no request.
+        """For each job of this model, a result that can replace the job's prediction, or None. Sends no request.
 
-        None also for a job with a webhook, because the webhook would not be called. A result is not used if its files
-        are missing, or are in an object store, which is not asked.
+        None also for a job with a webhook, since the webhook would not be called. A result is not used if its files are
+        missing, or are in an object store, since no store is asked.
         """
         requests = [await self._request(job, resolved) for job in jobs]
         asked = [request for request in requests if request]
@@ -44,12 +44,15 @@ class Reuse:
         return [self._choose(next(found), resolved) if request else None for request in requests]
 
     async def _request(self, job: Job, resolved: Resolved) -> CreateRequest | None:
-        """The create request of a job, for the comparison only. None if no stored result can replace the job."""
+        """The create request of a job, only for the comparison.
+
+        None if no stored result can replace the job's prediction.
+        """
         if job.webhook:
             return None
         if not has_files(job.input_data):
             return write_request(job, resolved, job.input_data)
-        # Secrets are compared only as part of the whole request, with its file URLs. Those are not known yet.
+        # Secrets are compared only as part of the whole request with its file URLs, which are not known yet.
         if any(name in job.input_data for name in resolved.secrets):
             return None
         try:
@@ -78,7 +81,7 @@ class Reuse:
 
 
 def _is_of_version(made: str | None, resolved: Resolved) -> bool:
-    """Whether a prediction is of the version that the model's name stands for now."""
+    """Whether a prediction is of the model's current version."""
     if resolved.version:
         return True  # the compared requests name the version
     if resolved.target.kind != "deployment" and made in _UNSHOWN:
@@ -87,7 +90,7 @@ def _is_of_version(made: str | None, resolved: Resolved) -> bool:
 
 
 def _addressed(value: Any, files: dict[str, str]) -> Any:
-    """The input with each file replaced by its SHA-256. ``files`` is filled with these hashes, as if they were URLs."""
+    """The input with each file replaced by its SHA-256. The hashes are added to ``files`` as if they were URLs."""
     match value:
         case Content():
             files[value.sha256] = value.sha256

@@ -1,4 +1,4 @@
-"""Runs one job to its result from any state in the journal: new, interrupted, or finished."""
+"""Runs one job to its result, from any state of the job in the journal: new, interrupted, or finished."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
     """Run a job to its end, or until its budget is over. Returns the prediction as last observed.
 
     If the journal has a job with this ``key``, that job is continued. A finished job costs no request. ``request`` is
-    the create request of a job that was checked and is not in the journal yet; ``slot`` is its rate-limit slot.
-    Raises the errors of every step (see ``errors``). Once a prediction exists, an OutputError or JournalError carries
-    its ``result``. Raises JobTimeoutError when the ask's ``timeout`` is over: the job is left as after any other
+    the create request of a job that was checked and is not in the journal yet; ``slot`` is its rate-limit slot. Raises
+    the errors of every step (see ``errors``). If a prediction exists, an OutputError or JournalError has its
+    ``result``. Raises JobTimeoutError when the ask's ``timeout`` is over, and leaves the job as after any other
     cancellation.
     """
     context = of_job(context, ask.job)
@@ -51,7 +51,7 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
 
 
 async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:
-    # With a request, the claim records the intent too. After that nothing may wait, so the slot is taken first.
+    # With a request, the claim records the intent too, after which there may be no wait. So take the slot first.
     if request is None and ask.is_new and ask.save is None and (known := prepare_known(context, ask.job)):
         slot = context.client.take_slot_now()
         request = known if slot else None
@@ -74,7 +74,7 @@ async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: 
 
 
 async def _advance(run: JobRun) -> Result | None:
-    """Run step after step. None if the ephemeral server has ended, so that the job has to start again."""
+    """Run step after step. None if the ephemeral server has ended, so that the job has to start from the beginning."""
     entry, ephemeral = run.entry, run.context.ephemeral
     if entry.step == "done" and entry.prediction and not lacks_files(entry, run.ask.save):
         return _stored(run)

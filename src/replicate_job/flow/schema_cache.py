@@ -1,7 +1,7 @@
-"""A disk cache for the schemas of model versions. A version never changes, so its schema is requested once.
+"""A disk cache for the schemas of model versions. A version never changes, so its schema is requested one time.
 
-Nothing is cached from an API on this machine: it may serve a stand-in's schema under a real version's id. Each API has
-its own part of the cache.
+Schemas from an API on this machine are not cached: it may serve a stand-in's schema under a real version's id. Each API
+has its own part of the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def load_schema(context: Context, version: str) -> dict[str, Any] | None:
 
 
 def keep_schema(context: Context, version: str, schema: dict[str, Any]) -> None:
-    """Cache the schema. If the folder cannot be written, the schema is requested again next time."""
+    """Cache the schema. If the folder cannot be written, the next call requests the schema again."""
     path = _path(context, version)
     if path is None:
         return

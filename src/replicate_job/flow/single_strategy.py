@@ -1,4 +1,4 @@
-"""The strategy of a job that runs without a batch: it sends its own requests and reports to its own user."""
+"""The strategy of a job without a batch, which sends its own requests and reports to its own user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REMEMBERED = 300.0
 
 
 class SingleStrategy:
-    """The ``Strategy`` of single jobs, and of a session's questions about models."""
+    """The ``Strategy`` of single jobs, and of a session's requests about models."""
 
     batch = None
 
@@ -52,7 +52,7 @@ class SingleStrategy:
         return await read_list(context.client, after=after, before=before)
 
     def recorded(self, prediction_id: str) -> None:
-        """Do nothing: no other job shares this job's reading of the list."""
+        """Do nothing: no other job shares the list that this job reads."""
 
     async def wait(  # noqa: PLR0913 - the Strategy protocol sets the parameters
         self,
@@ -60,7 +60,7 @@ class SingleStrategy:
         prediction_id: str,
         last: Prediction | None,
         *,
-        stored: Prediction | None,  # noqa: ARG002 - it polls the API, and needs no stored prediction
+        stored: Prediction | None,  # noqa: ARG002 - it polls the API instead
         age: float,
         until: float,
         interval: float | None,
@@ -86,7 +86,7 @@ class SingleStrategy:
 
     def advise_uncertain(self, context: Context, key: str) -> str:
         looks = f"nothing is sent again by itself: {context.line('resume')} looks again"
-        if context.ephemeral:  # an ephemeral API's predictions end with it, so `wait ID --key` would find none
+        if context.ephemeral:  # an ephemeral API's predictions end with it: `wait ID --key` would not find them
             return looks
         return f"{looks}, {context.line('wait', 'ID', '--key', key)} takes that prediction for this job"
 

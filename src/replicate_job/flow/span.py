@@ -1,4 +1,4 @@
-"""The span of time, by the API's clock, in which a create request can have made its prediction."""
+"""The span of time by the API's clock in which a create request can have created its prediction."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import msgspec
 from replicate_job.clock import Clock, Moment
 
 SLACK = 5.0
-"""How many seconds two clocks may differ after the correction by the ``Date`` header."""
+"""Two clocks may differ by this many seconds after the correction by the ``Date`` header."""
 LATEST = 300.0
-"""Seconds after the last send within which a create request is expected to act, if it ever does. Later predictions are
-not looked for; the API gives no guarantee."""
+"""A create request is expected to create its prediction within this many seconds after it was last sent, or never.
+Later predictions are not looked for; the API gives no guarantee."""
 ASIDE = 600.0
-"""How many seconds the creation times of predictions may differ from the API's ``Date``."""
+"""The creation times of predictions may differ from the API's ``Date`` by this many seconds."""
 UNKNOWN = 26 * 3600.0
-"""Seconds searched on either side if the API's time is not known: a day, plus the error of a wrong time zone."""
+"""Seconds that are searched on both sides if the API's time is not known: a day plus the error of a wrong time zone."""
 
 Window = tuple[datetime, datetime]
 
 
 class Span(msgspec.Struct, frozen=True):
-    """``windows`` are the times in which the prediction is looked for. ``is_trusted``: they use the API's clock.
+    """``windows`` are the times in which the prediction is looked for. ``is_trusted``: the windows use the API's clock.
 
-    A window that is not trusted is wide, and finding nothing in it proves nothing. ``exact`` are the windows that use
-    the API's clock only, and not this machine's.
+    A window that is not trusted is wide, and finding no prediction in it proves nothing. ``exact`` are the windows that
+    use only the API's clock, and not this machine's clock.
     """
 
     windows: tuple[Window, ...]
@@ -42,11 +42,11 @@ class Span(msgspec.Struct, frozen=True):
 
     @property
     def wider(self) -> Window:
-        """The whole span, extended on both sides for clocks that are minutes off."""
+        """The whole span, extended on both sides for clocks that are wrong by minutes."""
         return _shift(self.after, -ASIDE), _shift(self.before, ASIDE)
 
     def covers(self, created: datetime | None) -> bool:
-        """Whether the time is in a window. An unreadable time counts."""
+        """Whether the time is in a window. True for an unreadable time."""
         return created is None or _is_in(self.windows, created)
 
     def may_cover(self, created: datetime | None) -> bool:
@@ -54,14 +54,14 @@ class Span(msgspec.Struct, frozen=True):
         return created is None or _is_in((self.wider,), created)
 
     def is_exact(self, created: datetime | None) -> bool:
-        """Whether the prediction was made while the request was sent, by the API's own clock."""
+        """Whether the prediction was created, by the API's own clock, while the request was open."""
         return self.is_trusted and (created is None or _is_in(self.exact, created))
 
 
 def span_of(first: Moment, last: Moment, clock: Clock, api_time: float | None) -> Span:
     """The span of a job's create requests, from the first to the last. ``api_time`` is the API's clock now.
 
-    The API's time at the first request is known from an earlier response. It can also be computed from a later one, if
+    The API's time at the first request is known from an earlier response, or can be computed from a later response if
     this machine was not restarted in between. A gateway may send a wrong ``Date`` while the predictions' times are
     right, so this machine's own clock gives a window too.
     """

@@ -26,14 +26,15 @@ from replicate_job.wire.prediction import Prediction
 
 
 async def create_step(run: JobRun) -> None:
-    """From ``claimed`` to ``created``, or further if the answer to the create request shows the end already."""
+    """From ``claimed`` to ``created``, or further if the create request's answer already has the prediction's end."""
     await _send(run, run.entry.request if run.entry.request and run.claim.intends else await _prepare(run))
 
 
 async def look_up_step(run: JobRun) -> None:
-    """From ``intended`` or ``uncertain`` to ``created``: with the prediction that is found, or else with a new one."""
+    """From ``intended`` or ``uncertain`` to ``created``: with the found prediction, or else a new prediction."""
     if found := await reconcile(run.context, run.claim):
-        # Its creation time is not known: another job's request may have just made it. So its age counts from now.
+        # The creation time is not known, since another job's request may just have created it. So the age counts from
+        # now.
         run.created = Created(found, run.context.clock.now())
         return
     await _check_place(run)
@@ -50,7 +51,7 @@ async def _prepare(run: JobRun) -> CreateRequest:
             request = await prepare(context, job, resolved)
     except ReplicateJobError as error:
         await context.journal.refused(run.claim, str(error))
-        if run.ask.is_new:  # no later call can know this generated key, and nothing was sent
+        if run.ask.is_new:  # no later call can know this generated key, and no request was sent
             await context.journal.forget(run.ask.key)
         raise
     run.resolved, run.schema = resolved, resolved.schema
@@ -89,7 +90,7 @@ async def _send(run: JobRun, request: CreateRequest) -> None:
 
 
 async def wait_step(run: JobRun) -> None:
-    """From ``created`` to ``ended``. If the job's budget is over before the prediction ends, the run stops here."""
+    """From ``created`` to ``ended``. If the job's budget is over before the prediction ends, this is the last step."""
     context, entry = run.context, run.entry
     created = run.created or _resumed(run)
     try:
@@ -123,7 +124,8 @@ def _note_end(run: JobRun, created: Created, end: Prediction) -> None:
 def _resumed(run: JobRun) -> Created:
     entry, clock = run.entry, run.context.clock
     waited = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
-    # A request can act long after it was sent. A prediction from the list can be a rival's, which was just made.
+    # A request can create its prediction long after it was sent. A prediction from the list may have been created just
+    # now, by another job's request.
     age = 0.0 if entry.unanswered else max(0.0, waited - LATEST)
     return Created(str(entry.prediction_id), clock.now(), waited=waited, age=age)
 
@@ -169,7 +171,7 @@ async def collect_step(run: JobRun) -> None:
             await _note_loss(run, end, error)
             return
     if end.status == "succeeded" and not (end.output or run.resolved):
-        await run.find_schema(end)  # a resumed job has no schema yet, which tells whether an output is missing
+        await run.find_schema(end)  # for a resumed job: the schema tells whether an output is missing
     problem = context.strategy.settle_problem(context, end, run.find_problem(end))
     await run.write(context.journal.collected(run.claim, end, result.files, problem, save=run.ask.save))
     run.advance(state="collected")
@@ -184,7 +186,7 @@ async def _save(run: JobRun, end: Prediction, result: Result) -> Result:
 
 
 async def _note_loss(run: JobRun, end: Prediction, error: OutputError) -> None:
-    """Raise the error with advice. If the prediction itself failed, only warn: that failure is the result."""
+    """Raise the error with advice. If the prediction itself failed, only warn: the failed prediction is the result."""
     context = run.context
     is_disks = isinstance(error.__cause__, OSError) or isinstance(getattr(error.__cause__, "__cause__", None), OSError)
     if is_disks:

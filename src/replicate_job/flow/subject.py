@@ -1,4 +1,4 @@
-"""The job, batch or prediction that the current task works for, so that log lines can name it."""
+"""The job, batch or prediction that the current task works for. Log lines name it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 Facts = dict[str, str]
-"""``key``, ``prediction``, ``model`` and ``batch``, as far as they are known. Unknown ones are left out."""
+"""The known values of ``key``, ``prediction``, ``model`` and ``batch``. Unknown values are left out."""
 
 
 class Subject(Protocol):
@@ -18,7 +18,7 @@ class Subject(Protocol):
 
 
 class Known:
-    """A subject with fixed facts. Empty ones are left out."""
+    """A subject with fixed values. Empty values are left out."""
 
     def __init__(self, **facts: str) -> None:
         self._facts = {name: value for name, value in facts.items() if value}

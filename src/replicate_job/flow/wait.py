@@ -12,21 +12,23 @@ from replicate_job.journal.news import News, Seen
 from replicate_job.wire.prediction import KNOWN, Prediction
 
 SOON = (0.1, 0.2, 0.4, 0.8)
-"""The first pauses, in seconds, if the end may be near: the blocking wait ended early, or its connection broke."""
+"""The first pauses, in seconds, if the end may be near because the blocking wait ended early or its connection
+broke."""
 SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
-"""Without an ``interval``, a pause is this share of the time waited so far, limited to these seconds."""
+"""Without an ``interval``, a pause is ``SHARE`` of the time waited so far, but from ``SHORTEST`` to ``LONGEST``
+seconds."""
 LOOK = 2.0
-"""Seconds that the journal has to answer whether the prediction has ended."""
+"""Seconds in which the journal has to answer whether the prediction has ended."""
 WATCHED = 15.0
 """Seconds of a pause while another process watches the prediction, and the journal sends news of its end."""
 TROUBLED = 30.0
-"""Seconds of failing requests after which a warning is shown: a wait without a limit may go on like that."""
+"""Seconds of failing requests after which a warning is shown, since a wait without a limit would go on failing."""
 
 
 class Watch:
-    """Polls a prediction. A failed poll is noted and repeated: it does not fail the job.
+    """Polls a prediction. A failed poll is reported and repeated, and does not fail the job.
 
-    ``age`` is for how many seconds the prediction has existed at least. ``news`` are the journal's news of its end.
+    ``age`` is the least age of the prediction in seconds. ``news`` are the journal's notifications of its end.
     """
 
     def __init__(self, context: Context, prediction_id: str, *, age: float = 0, news: News | None = None) -> None:
@@ -67,7 +69,7 @@ class Watch:
     async def pause(self, seconds: float, *, watched: float) -> Prediction | None:
         """Wait for ``seconds``, or until another process records the end in the journal. Returns that end, or None.
 
-        While a fleet's watcher polls this prediction, the pause takes ``watched`` seconds.
+        While a fleet's watcher polls this prediction, the pause is ``watched`` seconds.
         """
         news = self._news
         if news is None or not news.is_live:
@@ -85,7 +87,7 @@ class Watch:
         return None
 
     async def _look_in_journal(self) -> Seen:
-        """Ask the journal for the end. A journal that fails or is slow counts as one without news."""
+        """Ask the journal for the end. If the journal fails or is slow, no end is known."""
         try:
             async with asyncio.timeout(LOOK):
                 return await self._context.journal.seen(self.id, self._context.api)
@@ -93,7 +95,7 @@ class Watch:
             return Seen(is_watched=False)
 
     def observed(self, prediction: Prediction) -> Prediction:
-        """Report an observed prediction. Returns it with the logs seen so far, which the API may have deleted."""
+        """Report an observed prediction. Returns it with all observed logs, which the API may have deleted."""
         self.trouble = None
         whole = prediction.with_logs(self._logs)
         self._logs = whole.logs
@@ -118,10 +120,10 @@ async def wait(
 ) -> Prediction:
     """Poll every ``interval`` seconds until the end, or until the clock's ``now`` reaches ``until``.
 
-    Without an ``interval`` the pauses grow with the wait. ``last`` is the prediction as the create request's answer
-    showed it, None for none: then it is polled once, even after ``until``. ``soon``: the end may be near. Returns the
+    Without an ``interval`` the pauses grow with the wait. ``last`` is the prediction in the create request's answer. If
+    None, the prediction is polled at least one time, even after ``until``. ``soon``: the end may be near. Returns the
     prediction as last observed, which has not ended if the time is over. Raises the last poll's error if no poll
-    succeeded. Raises at once an APIError that a repeat cannot mend, such as 401.
+    succeeded. Raises immediately an APIError that a repeat cannot mend, such as 401.
     """
     if last is None:
         last = await watch.look()
