@@ -20,7 +20,7 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 _FILE, _CONTENT = _MARKS = ("replicate-job:file", "replicate-job:content")
-_MARK = b"replicate-job:"  # the common beginning of these marks
+_MARK = b"replicate-job:"  # the common beginning of the marks for files and contents
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
@@ -28,7 +28,7 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
     """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
     ``secrets`` are the names of inputs that the API never returns. ``files`` maps the URLs of uploads to the SHA-256 of
-    their contents. ``hardware`` is a deployment's at that time, which the price depends on.
+    their contents. ``hardware`` is the deployment's hardware at that time, on which the price depends.
     """
 
     target: Target
@@ -60,15 +60,15 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A job's row. ``claimed_at`` is Unix time. ``api`` is the base URL of the job's API.
+    """A job's row in the journal. ``claimed_at`` is Unix time. ``api`` is the base URL of the job's API.
 
     ``save`` is the place for outputs (see ``outputs.place``), None if they are not saved. ``files`` are the saved
-    files. ``batch`` is the id of the batch that the job is a row of. ``sends`` counts the create requests that were
-    sent or were about to be; ``first_sent`` and ``last_sent`` are the times of the first and the last of them.
-    ``unanswered`` is a moment by which the last of them had ended without an answer, None if it got one.
+    files. ``batch`` is the id of the batch to which the job belongs. ``sends`` counts the create requests that were
+    sent or about to be sent; ``first_sent`` and ``last_sent`` are the times of the first and the last request.
+    ``unanswered`` is a moment by which the last request had ended without an answer, None if it got an answer.
     ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
     is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. ``chain_step`` is the name of
-    the job's step in a chain: then ``key`` is the chain's key and ``/<step>``.
+    the job's step in a chain, whose key is then followed by ``/<step>`` in ``key``.
     """
 
     key: str
@@ -94,7 +94,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def step(self) -> Step:
-        """What the job needs next."""
+        """The next step of the job."""
         return next_step(self.state, self.prediction_id, self.status)
 
 
@@ -113,9 +113,9 @@ class BatchEntry(msgspec.Struct, frozen=True):
 
 
 class JobCount(msgspec.Struct, frozen=True):
-    """How many jobs of a batch are in a state. ``batch`` is None for jobs without a batch.
+    """The number of a batch's jobs in one state. ``batch`` is None for jobs without a batch.
 
-    ``status`` is their predictions' status, empty before the end.
+    ``status`` is the status of the jobs' predictions, empty before the end.
     """
 
     batch: str | None
@@ -125,16 +125,16 @@ class JobCount(msgspec.Struct, frozen=True):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """How many jobs and remembered uploads were deleted from the journal."""
+    """The numbers of jobs and of remembered uploads that were deleted from the journal."""
 
     jobs: int
     uploads: int
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to act for a job. ``fence`` grows with every claim; a fact with an older fence is refused.
+    """The right to act for a job. ``fence`` grows with every claim. A write with an older fence is refused.
 
-    ``intends``: the create request is recorded and is to be sent now, as long as ``lease.may_send``.
+    ``intends``: the create request is recorded and is to be sent now, if ``lease.may_send`` is true.
     """
 
     entry: Entry
@@ -148,12 +148,12 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Adoption(msgspec.Struct, frozen=True):
-    """The result of comparing the account's list with the journal: one id, none, or several ``unclear`` ones.
+    """The result of comparing the account's list with the journal: one id, no id, or several ``unclear`` ids.
 
     A rival is another job whose request looks the same in the list. A rival may have adopted the prediction of this
     job. Then this job may adopt the rival's prediction, which the list may show later. ``rivals_unanswered`` are the
-    moments by which the requests of such rivals had ended: only after the list had time to show their predictions too
-    is it certain that this job has none. ``surplus`` are further predictions of this job.
+    moments by which the requests of such rivals had ended. That this job has no prediction is certain only after the
+    list had time to show the rivals' predictions too. ``surplus`` are further predictions of this job.
     """
 
     prediction_id: str | None = None
@@ -171,7 +171,7 @@ def check_entry(entry: Entry) -> Entry:
         if not 0 <= time < _LATEST:
             raise ValueError(f"one of its times is {time:g}")
     if entry.request:
-        entry.request.input  # noqa: B018 - it raises if the body cannot be decoded
+        entry.request.input  # noqa: B018 - raises if the body cannot be decoded
     for text in (
         entry.key,
         entry.api,
@@ -200,7 +200,7 @@ def encode_job(job: Job) -> bytes:
     """Encode a Job as JSON. A local file (``pathlib.Path``) becomes ``{"replicate-job:file": "/its/path"}``.
 
     A ``Content`` becomes ``{"replicate-job:content": …}`` with all its fields but its bytes. An object in the input
-    that looks like one of these gets one more ``!`` in its name.
+    that looks like such a mark gets one more ``!`` in its name.
     """
     text = _stored.encode(job)
     if _MARK in text:
@@ -215,7 +215,7 @@ def decode_job(text: str | bytes) -> Job:
 
 
 def fingerprint(job: Job) -> str:
-    """A hash that is equal for two jobs that ask for the same prediction. Options about waiting do not count."""
+    """A hash that is equal for two jobs that ask for the same prediction, whatever their options for waiting."""
     return hashlib.sha256(encode_values(asked(job))).hexdigest()
 
 
@@ -225,7 +225,10 @@ def asked(job: Job) -> list[Any]:
 
 
 def encode_values(values: Any) -> bytes:
-    """Encode values of a job as JSON with sorted names. A ``Content`` is its SHA-256 only: its name may be random."""
+    """Encode values of a job as JSON with sorted names.
+
+    A ``Content`` becomes its SHA-256, since its name may be random.
+    """
     text = _sorted.encode(values)
     return _sorted.encode(_with_marks(values)) if _MARK in text else text
 
@@ -250,7 +253,7 @@ _sorted = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 
 def _is_marked(value: dict[str, Any]) -> bool:
-    """Whether it is a mark of a file, or an object of the input that looks like one, with any number of ``!``."""
+    """Whether the object is a mark of a file, or an input that looks like a mark, with any number of ``!``."""
     return len(value) == 1 and str(next(iter(value))).rstrip("!") in _MARKS
 
 

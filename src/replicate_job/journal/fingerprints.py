@@ -1,6 +1,6 @@
-"""Keyed fingerprints: equal ones show that two jobs are the same, without storing their inputs.
+"""Keyed fingerprints. Equal fingerprints show that two jobs are the same, without storing their inputs.
 
-The key is random for each journal. Without it, no one can test which secret or picture a fingerprint belongs to.
+Each journal has a random key. Without the key, a guess of the secret or picture in a job cannot be tested.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def print_text(key: bytes, text: bytes) -> str:
 
 
 def print_job(key: bytes, job: Job) -> str:
-    """A fingerprint that is equal for two jobs that ask for the same prediction. Options about waiting do not count."""
+    """A fingerprint that is equal for two jobs that ask for the same prediction, whatever their options for waiting."""
     return print_text(key, _canonical(asked(job)))
 
 
 def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
-    """Two fingerprints: of the request as it is sent, and of the part that the API's list shows.
+    """Two fingerprints: of the whole request as it is sent, and of the part that the API's list shows.
 
-    The list never shows secrets. A file counts by its content in the second one, even if it was uploaded. The list of
-    trainings does not show the destination.
+    The list never shows secrets. In the second fingerprint, a file counts by its content, even if it was uploaded. The
+    list of trainings does not show the destination.
     """
     place = request.path.lower().encode() + b"\0"
     body = request.values
@@ -82,7 +82,7 @@ def _by_content(value: Any, files: dict[str, str]) -> Any:
 
 def content_print(url: str) -> str | None:
     """The SHA-256 of a data URL's content, in hex. None if it cannot be decoded."""
-    import hashlib  # noqa: PLC0415 - it loads OpenSSL, and most jobs send no files
+    import hashlib  # noqa: PLC0415 - the import loads OpenSSL, and most jobs send no files
 
     digest = hashlib.sha256()
     try:

@@ -1,4 +1,4 @@
-"""Group commit: writes of many tasks share a transaction. Writes that come during a transaction share the next one."""
+"""Group commit: many tasks' writes share a transaction. Writes during a transaction share the next transaction."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Write(Generic[Item, Outcome]):
 class GroupCommit(Generic[Item, Outcome]):
     """``write`` writes any number of items in one transaction, and returns an outcome for each, in their order.
 
-    A single write starts at once. Many writes at the same time cost only a few transactions.
+    A single write starts immediately. Many writes at the same time cost only a few transactions.
     """
 
     def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]]) -> None:
@@ -43,10 +43,10 @@ class GroupCommit(Generic[Item, Outcome]):
         self._work: asyncio.Task[None] | None = None
 
     async def add(self, item: Item, undo: Undo | None = None) -> Outcome:
-        """Write the item, and return its outcome. Raises what ``write`` raises.
+        """Write the item, and return its outcome. Raises the errors of ``write``.
 
         If this task is cancelled before the transaction begins, the item is not written. If it is cancelled later,
-        ``undo`` is called after the write: it must undo a write even without knowing its outcome.
+        ``undo`` is called after the write. It must undo a write without knowing the write's outcome.
         """
         write = _Write[Item, Outcome](item)
         self._waiting.append(write)

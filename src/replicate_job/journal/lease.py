@@ -1,4 +1,4 @@
-"""The lease of a process: its claims last while it renews the lease. Also detects that another process has died."""
+"""The lease of a process, whose claims last while it renews the lease. Also detects that another process has died."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Term(NamedTuple):
 
 
 class Lease:
-    """The lease of this process. It is valid from the first term committed to the journal until a term has passed.
+    """The lease of this process. It is valid from the first committed term until the end of the last committed term.
 
-    A lapsed lease is never renewed, because other processes may have taken over its jobs.
+    A lapsed lease is never renewed, since other processes may have taken over its jobs.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -33,11 +33,11 @@ class Lease:
         self._term: Term | None = None
 
     def next_term(self) -> Term:
-        """The term to write to the journal now. It holds once it is passed to ``renew``."""
+        """The term to write to the journal now. It is valid after it was passed to ``renew``."""
         return Term(self._clock.now() + self._seconds, self._clock.time() + self._seconds)
 
     def renew(self, term: Term) -> bool:
-        """Take over a term that was committed to the journal. False if the lease has lapsed meanwhile."""
+        """Use a term that was committed to the journal. False if the lease has lapsed meanwhile."""
         if self._term and self.left <= 0:
             return False
         self._term = term
@@ -45,7 +45,10 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """Seconds until it ends, by the clock that advanced more: the other one may have stopped or been set back."""
+        """Seconds until the lease ends, by the clock that advanced more.
+
+        The other clock may have stopped or been set back.
+        """
         if self._term is None:
             return 0.0
         return min(self._term.until - self._clock.now(), self._term.until_wall - self._clock.time())
@@ -88,8 +91,8 @@ class Process(msgspec.Struct, frozen=True):
     def is_dead(self, other: Process) -> bool:
         """Whether the other process has certainly ended.
 
-        A process id is valid only in its namespace and until the machine restarts. Elsewhere, as in another container
-        with the same folder and host name, only the lease decides.
+        A process id is valid only in its namespace and until the machine restarts. For other processes, such as those
+        of another container with the same folder and host name, only the lease decides.
         """
         if not self.boot or not self.namespace:
             return False
@@ -99,7 +102,7 @@ class Process(msgspec.Struct, frozen=True):
 
 
 def _started(pid: int) -> str:
-    """The start time of a process, in ticks since the machine's start. Empty if it does not exist or is dead."""
+    """The start time of a process, in ticks since the machine's start. Empty if there is no such live process."""
     if sys.platform != "linux":
         return ""
     try:

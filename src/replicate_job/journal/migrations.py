@@ -55,7 +55,7 @@ MIGRATIONS = (
         PRIMARY KEY (api, sha256)
     ) STRICT, WITHOUT ROWID;
     """,
-    # 2: no state without its facts; times of sends as moments; fingerprints to compare requests whose data are deleted
+    # 2: checks of the values that a state implies; times of requests as moments; fingerprints for deleted requests
     """
     CREATE TABLE facts (
         name  TEXT PRIMARY KEY,
@@ -150,7 +150,7 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN chain_step TEXT
     """,
     # 7: the moment by which the last create request had ended without an answer. It is NULL for a job that got its
-    # prediction from an answer. Earlier rows lack this fact: those with a prediction get the time of the request.
+    # prediction from an answer. Earlier rows have no such moment: rows with a prediction get the time of the request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered TEXT;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL
@@ -159,7 +159,7 @@ MIGRATIONS = (
 
 
 def migrate(database: sqlite3.Connection, path: str) -> None:
-    """Bring the tables up to date. Raises JournalError for a newer release's journal, or for another program's file."""
+    """Migrate the tables. Raises JournalError for a newer release's journal, or for another program's file."""
     version = _version(database)
     if version > len(MIGRATIONS):
         raise JournalError(f"the journal {path} was written by a newer release of replicate-job: update this one")
@@ -168,7 +168,7 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
     database.create_function("print_job", 2, _print_job, deterministic=True)
     database.execute("BEGIN IMMEDIATE")
     with database:
-        # Another process may have migrated while this one waited for the lock.
+        # Another process may have migrated the tables while this process waited for the lock.
         if not _version(database) and database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise JournalError(
                 f"{path} is a database of something else: name another file with --journal (in Python journal=)"

@@ -1,4 +1,4 @@
-"""News of other processes' writes, so that a waiting process need not poll the journal."""
+"""Notifications of other processes' writes, so that a waiting process need not poll the journal."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from replicate_job.wire.prediction import Prediction
 
 
 class News(Protocol):
-    """News of one name: a job's key, when its claim is released, or a prediction's id, when it has ended.
+    """Notifications about one name. A job's key is notified when its claim is released, a prediction's id at its end.
 
-    ``is_live``: news arrive now. While it is False, a waiting process has to poll.
+    ``is_live``: notifications arrive now. While it is False, a waiting process has to poll.
     """
 
     @property
     def is_live(self) -> bool: ...
 
     async def wait(self) -> None:
-        """Wait for news. News are only a reason to look: there may be nothing new."""
+        """Wait for a notification. It is only a reason to read the journal, which may not have changed."""
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A prediction in the journal. ``is_watched``: a fleet's watcher polls it. ``end`` is its end, if it has ended."""
+    """A prediction in the journal. ``is_watched``: a fleet's watcher polls it. ``end`` is None before its end."""
 
     is_watched: bool
     end: Prediction | None = None

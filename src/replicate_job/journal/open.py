@@ -18,9 +18,9 @@ def open_journal(
     clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     token: str | None = None,
 ) -> SQLJournal:
-    """The journal there; use it as an async context manager. Raises JournalError if an extra is not installed."""
+    """The journal in ``place``, an async context manager. Raises JournalError if an extra is not installed."""
     if isinstance(place, Path):
-        from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - the one that is used
+        from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - only the database that is used
 
         return SQLiteJournal(place, clock=clock, token=token)
     check_installed()

@@ -28,13 +28,13 @@ from replicate_job.wire.prediction import Prediction
 
 NOW = "extract(epoch FROM clock_timestamp())::float8"
 WATCHER = "watcher"
-"""The role of the process that polls all predictions of a fleet."""
+"""The name of the role of the process that polls all predictions of a fleet."""
 FORGOTTEN = 24 * 3600.0
-"""Seconds after the end of its lease at which a holder's row is deleted."""
+"""A holder's row is deleted this many seconds after its lease has ended."""
 CANCELED, CANCELED_ROW = "canceled", "canceled before it was created"
-"""The reason in a canceled batch's row, and the problem of its rows that were not created."""
+"""The ``stopped`` reason of a canceled batch, and the problem of its rows that were not created."""
 BETWEEN = "attempt %s did not succeed, and the row was canceled before attempt %s"
-"""The same for a row that was canceled before a further attempt."""
+"""The problem of a row that was canceled before a further attempt."""
 
 
 def canceled_row(batch: str, key: str) -> str:
@@ -64,13 +64,13 @@ T = TypeVar("T")
 
 
 class PostgresJournal(SQLJournal):
-    """A ``Journal`` in a database. Only the lease tells whether a holder is alive, by the database's clock.
+    """A ``Journal`` in a database. Only a lease, by the database's clock, tells whether its holder is alive.
 
-    Entering it raises JournalError for a database that does not answer within 3 s, or is unsuitable for a journal.
-    Later, every method waits up to ``patience`` seconds while the database cannot be reached.
+    Entering the context raises JournalError if the database does not answer within 3 s or is unsuitable for a journal.
+    Later, every method waits up to ``patience`` seconds for a database that cannot be reached.
     """
 
-    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # a fleet's batches, which may not have started a row yet
+    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # batches of a fleet, even if no row has a job yet
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class PostgresJournal(SQLJournal):
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
-            if self.url.folder is not None:  # the server is started by us, and migrated as a file would be
+            if self.url.folder is not None:  # we start this server, so we migrate it too, like a file
                 migrate(connection, str(self.url))
             check_version(connection, str(self.url))
             self._read_key(connection)
@@ -139,7 +139,7 @@ class PostgresJournal(SQLJournal):
         return Seen(row["is_watched"], end if end and end.is_terminal else None)
 
     def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:
-        notify(db, [job.key for job in jobs if job.batch is None])  # no process waits for a single row of a batch
+        notify(db, [job.key for job in jobs if job.batch is None])  # no process waits for a batch's row
 
     def _check_batch(self, db: Database, batch: str | None, key: str) -> None:
         if batch and _canceled(db, [batch]):
@@ -151,7 +151,7 @@ class PostgresJournal(SQLJournal):
 
     @property
     def store(self) -> PostgresStore:
-        """The store, which holds the fleet's tables too."""
+        """The store, which has the fleet's tables too."""
         return self._database
 
     @property
@@ -170,7 +170,7 @@ class PostgresJournal(SQLJournal):
 
         def work(db: Database) -> list[Claim | None]:
             if _canceled(db, sorted({new.batch for new in jobs if new.batch})):
-                return [None] * len(jobs)  # each then claims alone, and finds out about its own batch
+                return [None] * len(jobs)  # then each job is claimed alone, with a check of its batch
             inserted = {row["claim"] for row in db.execute(_INSERT_ALL, columns)}
             lease = self._hold(db)
             return [
@@ -190,7 +190,10 @@ class PostgresJournal(SQLJournal):
         return None if found.strips else self._made.add(found)
 
     async def _write_all(self, found: Sequence[Made]) -> list[bool]:
-        """Write the predictions of jobs that have none. Of two with the same id, only the first is written here."""
+        """Write the predictions of jobs that have no prediction.
+
+        Of two with the same id, only the first is written here.
+        """
         first = {each.prediction.id: each for each in reversed(found)}
         rows = [
             (
@@ -227,7 +230,10 @@ class PostgresJournal(SQLJournal):
         return [None] * len(claims)
 
     async def _run_shared(self, work: Work[T], otherwise: T) -> T:
-        """Run work for many jobs. Returns ``otherwise`` if the database refuses it: one value may be the cause."""
+        """Run work for many jobs.
+
+        Returns ``otherwise`` if the database refuses the work, since one bad value may be the cause.
+        """
         try:
             return await self._database.run(work)
         except JournalError as error:
@@ -235,7 +241,7 @@ class PostgresJournal(SQLJournal):
                 return otherwise
             raise
 
-    def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - the database's clock ends it, a little later
+    def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - the database's clock is used instead
         db.execute(
             f"INSERT INTO holders (holder, lease_until, process) VALUES (?, {NOW} + ?, ?) ON CONFLICT (holder)"  # noqa: S608 - our own clock
             " DO UPDATE SET lease_until = excluded.lease_until, process = excluded.process",
@@ -254,8 +260,8 @@ class PostgresJournal(SQLJournal):
 def _canceled(db: Database, batches: Sequence[str]) -> bool:
     """Whether one of these batches of a fleet is canceled.
 
-    The others cannot be canceled before the transaction ends. A process that cancels a batch waits for that end, and
-    then sees the jobs that were claimed.
+    The other batches cannot be canceled before the transaction ends. A process that cancels a batch waits for that end,
+    and then finds the jobs that were claimed.
     """
     if not batches:
         return False
@@ -264,7 +270,7 @@ def _canceled(db: Database, batches: Sequence[str]) -> bool:
 
 
 async def migrate_database(url: DatabaseURL) -> tuple[int, int]:
-    """Bring the tables up to date, and return their versions before and after. Raises JournalError."""
+    """Migrate the tables, and return their versions before and after. Raises JournalError."""
     store = PostgresStore(
         url, SystemClock(), lambda _: None, every=60, closing=lambda _: None, committed=lambda _: None
     )

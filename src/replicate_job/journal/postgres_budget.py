@@ -1,7 +1,8 @@
 """The budgets of a fleet's batches: one account for each batch in the database, which all workers update.
 
-An account is updated by compare-and-set in one statement. So no lock is held while a worker decides. A worker that dies
-between two statements leaves a consistent account: the amounts that it has set aside are stored by the jobs' keys.
+An account is updated by compare-and-set in one statement, so no lock is held while a worker decides. A worker that dies
+between two statements leaves a consistent account, since the amounts that it has set aside are stored by the jobs'
+keys.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Hold(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """A hold with the ``state`` of its job, which is None until the job is claimed.
 
-    ``has_ended``: its prediction has ended. ``is_wrong``: its row has a problem, so it gets no prediction.
+    ``has_ended``: the job's prediction has ended. ``is_wrong``: the job's row has a problem, so it gets no prediction.
     """
 
     hold: Hold
@@ -46,7 +47,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class NewAccount(msgspec.Struct, frozen=True):
-    """The account that a batch gets at its submission. ``seen`` is the version that it replaces; None if it is new."""
+    """The account that a batch gets at its submission. ``seen`` is the replaced version; None for a new batch."""
 
     spent: Decimal
     holds: tuple[Hold, ...]
@@ -81,13 +82,13 @@ class BudgetTables:
     async def change(
         self, batch: str, account: Account, spent: Decimal, *, released: Sequence[str], holds: Sequence[Hold]
     ) -> bool:
-        """Write the cost and the holds. False if another worker has changed the account since it was read."""
+        """Write the cost and the holds. False if another worker has changed the account since ``account`` was read."""
         values: tuple[Any, ...] = (str(spent), batch, account.seen, list(released), *_columns(holds))
         return await self._store.run(lambda db: db.execute(_CHANGE, values).fetchone()["n"] > 0)
 
 
 def open_account(db: Database, batch: str, account: NewAccount) -> None:
-    """Write the account of the batch with this id anew. Raises AccountChangedError."""
+    """Replace the account of the batch with this id. Raises AccountChangedError."""
     query = (
         "INSERT INTO budgets AS b VALUES (?, ?, 1) ON CONFLICT (batch) DO UPDATE SET spent = excluded.spent,"
         " trips = b.trips + 1 WHERE b.trips = ?"

@@ -1,6 +1,6 @@
 """A fleet's data in the journal besides its jobs: batches with their rows, roles, workers, and tasks in the queue.
 
-The queue's tables are in the same schema, so rows and ends are written in one transaction with the tasks they need.
+The queue's tables are in the same schema, so rows and ends are written in one transaction with their tasks.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from replicate_job.journal.strip import needs_strip
 from replicate_job.wire.prediction import Prediction
 
 ALIVE = 15.0
-"""Seconds after its last heartbeat for which a worker counts as alive."""
+"""A worker counts as alive for this many seconds after its last heartbeat."""
 STALLED = 9.0
-"""Seconds without a heartbeat of the queue's worker after which its tasks are given to other workers."""
+"""After this many seconds without a heartbeat of a queue's worker, its tasks are given to other workers."""
 ABANDONED = 7 * 86_400.0
 """Seconds after which the input files of an unfinished submission are deleted."""
 RETRIED = 3600.0
@@ -50,7 +50,8 @@ _STEP_OF_ROW = (
     "j.key > b.id || '/' || r.name || '/' AND j.key < b.id || '/' || r.name || '0'"  # '0' comes after '/'
     " AND j.chain_step IS NOT NULL AND j.key = b.id || '/' || r.name || '/' || j.chain_step"
 )
-"""The condition that a job is the first attempt of a step in the row's chain. The row may not have its key yet."""
+"""The condition that a job is the first attempt of a step in the row's chain. The row may not have the job's key
+yet."""
 _PENDING = "t.status IN ('todo', 'doing')"
 
 
@@ -76,9 +77,9 @@ class FleetBatch(msgspec.Struct, frozen=True):
     """A batch whose rows are in the journal. ``started_at`` is the time of its last submission (Unix time).
 
     ``rate`` is in create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
-    ``stopped`` says why no more rows are created; empty while they are. ``depot`` is the place of the rows' input
-    files, None if they have none. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which
-    jobs follow a row's first one; it is empty for most batches.
+    ``stopped`` is the reason why no more rows are created; empty while rows are created. ``depot`` is the place of the
+    rows' input files, None without input files. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan``
+    says which jobs follow a row's first job; it is empty for most batches.
     """
 
     number: int
@@ -96,10 +97,10 @@ class FleetBatch(msgspec.Struct, frozen=True):
 
 
 class FleetRow(msgspec.Struct, frozen=True):
-    """A row, and its job in the journal if there is one. ``job`` is None once the journal's job has it.
+    """A row, and its job in the journal if there is a job. ``job`` is None after the journal has the row's job.
 
-    ``number`` identifies the row in its batch, and ``line`` is its position in the source. ``due_in`` is how many
-    seconds its job must still wait. The other fields are as in ``NewRow``.
+    ``number`` identifies the row in its batch, and ``line`` is its position in the source. ``due_in`` is the number of
+    seconds that its job must still wait. The other fields are as in ``NewRow``.
     """
 
     number: int
@@ -116,9 +117,9 @@ class FleetRow(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A prediction whose end is waited for. ``strips``: its request holds data that are deleted at the end.
+    """A prediction that the watcher polls. ``strips``: its request has data that are deleted at the end.
 
-    ``path`` and ``version`` are its request's. They are empty without a request.
+    ``path`` and ``version`` are those of its create request, empty without a request.
     """
 
     key: str
@@ -141,7 +142,10 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """The number of a batch's rows in one state. ``failed``: with a problem, or a prediction that did not succeed."""
+    """The number of a batch's rows in one state.
+
+    ``failed``: the rows have a problem, or their predictions did not succeed.
+    """
 
     state: str | None
     status: str | None
@@ -151,7 +155,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """A worker as it was ``age`` seconds ago, at its last heartbeat."""
+    """The state of a worker at its last heartbeat, ``age`` seconds ago."""
 
     host: str
     pid: int
@@ -161,7 +165,7 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class FleetTables:
-    """The statements of a fleet. Each may be repeated if its connection broke at the commit."""
+    """The statements of a fleet. Each statement may be repeated, if its connection broke at the commit."""
 
     def __init__(self, journal: PostgresJournal) -> None:
         self._journal, self._store = journal, journal.store
@@ -172,7 +176,7 @@ class FleetTables:
         return await self._store.run(lambda db: db.execute(query, values).rowcount)
 
     async def join(self, api: str, account: str) -> None:
-        """Make this account the fleet's at that API. Raises JobError while another has unfinished batches."""
+        """Make this account the fleet's account at the API. Raises JobError if another has unfinished batches."""
 
         def work(db: Database) -> str | None:
             done = db.execute(
@@ -236,7 +240,7 @@ class FleetTables:
         return await self._with_entries(found)
 
     async def over_rows(self, number: int, after: int, limit: int, skip: Sequence[int] = ()) -> list[FleetRow]:
-        """The next rows after that line that are over, without the lines in ``skip``."""
+        """The next rows after line ``after`` that are over, without the lines in ``skip``."""
         query = (
             f"SELECT {_ROW} FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER}"
             " AND NOT r.line = ANY(?::integer[]) ORDER BY r.line LIMIT ?"
@@ -245,7 +249,7 @@ class FleetTables:
         return await self._with_entries(await self._store.read(lambda db: db.execute(query, values).fetchall()))
 
     async def first_open(self, number: int, after: int) -> int | None:
-        """The first line after ``after`` whose row is not over. None if there is none."""
+        """The first line after ``after`` whose row is not over. None if all rows are over."""
         query = f"SELECT min(r.line) AS line FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER} IS NOT TRUE"
         row = await self._store.read(lambda db: db.execute(query, (number, after)).fetchone())
         line: int | None = row["line"]
@@ -256,7 +260,7 @@ class FleetTables:
         return [_row(row, entries.get(row["key"])) for row in found]
 
     async def note_problem(self, number: int, key: str, problem: str) -> None:
-        """Record why the job with this key has no prediction. The rows that have this job are then over."""
+        """Record why the job with this key has no prediction. The rows with this job are over then."""
         query = "UPDATE batch_rows SET problem = ?, is_open = false WHERE batch = ? AND key = ?"
         await self._write(query, problem, number, key)
 
@@ -264,14 +268,14 @@ class FleetTables:
         """Record in all batches that a job's outputs could not be kept, or that its prediction does not exist."""
         query = (
             "UPDATE batch_rows AS r SET problem = ?, is_open = false, key = ? FROM batches AS b"
-            " WHERE b.number = r.batch AND b.job IS NOT NULL"  # without drafts, which are still being submitted
+            " WHERE b.number = r.batch AND b.job IS NOT NULL"  # leaves out drafts, which are still being submitted
             " AND (r.key = ? OR r.is_open AND r.name = ? AND r.batch = (SELECT number FROM batches WHERE id = ?))"
         )
         batch, name = _place(job.batch, job.key, job.chain_step)
         await self._write(query, problem, job.key, job.key, name, batch)
 
     async def move(self, number: int, moves: Sequence[Move]) -> None:
-        """Give these open rows their next jobs. A row that another worker has moved is not changed."""
+        """Set the next jobs of these open rows. A row that another worker has moved is not changed."""
         query = (
             f"UPDATE batch_rows AS r SET key = v.key, due_at = {NOW} + v.pause"
             " FROM unnest(?::text[], ?::text[], ?::text[], ?::float8[]) AS v (name, before, key, pause)"
@@ -290,19 +294,19 @@ class FleetTables:
         await self._write(query, *_columns(stands), number)
 
     async def close(self, number: int, names: Sequence[str]) -> None:
-        """Record that no further jobs follow the jobs of these rows."""
+        """Record that these rows get no further jobs."""
         query = (
             "UPDATE batch_rows SET is_open = false, job = NULL WHERE batch = ? AND name = ANY(?::text[]) AND is_open"
         )
         await self._write(query, number, list(names))
 
     async def defer_next(self, api: str, entries: Sequence[Entry]) -> None:
-        """Put tasks for the open rows of these ended jobs into the queue."""
+        """Add tasks for the open rows of these ended jobs to the queue."""
         places = [_place(entry.batch, entry.key, entry.chain_step) for entry in entries]
         await self._store.run(lambda db: defer_next(db, api, places))
 
     async def settle(self, batch: FleetBatch, first: int, last: int) -> None:
-        """Finish a task: delete the inputs that jobs have now, and add tasks for outputs that can be collected."""
+        """Finish a task: delete inputs that the jobs table has now, and add tasks for outputs that can be collected."""
 
         def work(db: Database) -> None:
             db.execute(
@@ -327,7 +331,7 @@ class FleetTables:
         await self._store.run(lambda db: defer_collect(db, api, seqs, delay=delay))
 
     async def defer_ended(self, api: str, keys: Sequence[str]) -> None:
-        """Add tasks that collect the outputs of those of these jobs that have ended already."""
+        """Add tasks that collect the outputs of these jobs, except for jobs that have not ended yet."""
 
         def work(db: Database) -> None:
             query = "SELECT seq FROM jobs WHERE key = ANY(?::text[]) AND state = 'ended'"
@@ -342,7 +346,7 @@ class FleetTables:
         )
 
     async def watched(self, api: str, known: set[str]) -> tuple[list[Watched], set[str]]:
-        """Predictions without an end that are not ``known``, and the ids of all predictions without an end.
+        """Unfinished predictions that are not in ``known``, and the ids of all unfinished predictions.
 
         These are the predictions of batches, and of jobs without a batch for which a process waits.
         """
@@ -367,7 +371,7 @@ class FleetTables:
         return await self._store.read(work)
 
     async def end(self, api: str, ends: Sequence[End]) -> None:
-        """Write ends and the tasks that collect outputs, in one transaction. An end needs no fence.
+        """Write ends, and the tasks that collect their outputs, in one transaction. An end needs no fence.
 
         A process that waits for a job without a batch is notified, and keeps its outputs itself.
         """
@@ -407,11 +411,11 @@ class FleetTables:
         await self._store.run(work)
 
     async def elect(self, role: str, api: str, seconds: float) -> bool:
-        """Take or keep a role for this many seconds. False while another process has it."""
+        """Take or keep a role for this many seconds. False if another process has the role."""
         return await self._take(role, api, seconds, keeps=True)
 
     async def is_due(self, work: str, api: str, seconds: float) -> bool:
-        """Whether this process must do the work now. Every ``seconds``, one process of the fleet does it."""
+        """Whether this process must do the work now. Every ``seconds``, one process of the fleet does the work."""
         return await self._take(work, api, seconds, keeps=False)
 
     async def _take(self, role: str, api: str, seconds: float, *, keeps: bool) -> bool:
@@ -459,7 +463,7 @@ class FleetTables:
     async def give_again(self, api: str) -> int:
         """Put tasks of workers without a heartbeat back into the queue, and return their number.
 
-        A task is deleted instead if another task for the same rows waits already.
+        A task is deleted instead if another task for the same rows is waiting.
         """
         stalled = (
             "SELECT t.id FROM procrastinate_jobs AS t LEFT JOIN procrastinate_workers AS w ON w.id = t.worker_id"
@@ -484,10 +488,10 @@ class FleetTables:
         return await self._store.run(work)
 
     async def defer_lost(self, api: str) -> int:
-        """Add tasks for work that the journal shows and that no task does. Also record which batches are over."""
+        """Add tasks for open work in the journal that has no task. Also record which batches are over."""
 
         def work(db: Database) -> int:
-            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # the process that canceled may have died meanwhile
+            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # the canceling process may have died before
             lost = db.execute(
                 "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
                 f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
@@ -523,14 +527,14 @@ class FleetTables:
         return await self._store.run(work)
 
     async def add_depot(self, api: str, address: str) -> None:
-        """Record a depot before it gets files. It is deleted after ``ABANDONED`` unless a batch comes to use it."""
+        """Record a depot before it gets files. It is deleted after ``ABANDONED`` seconds unless a batch uses it."""
         query = f"INSERT INTO depots VALUES (?, ?, {NOW} + ?) ON CONFLICT DO NOTHING"
         await self._write(query, address, api, ABANDONED)
 
     async def due_depots(self, api: str) -> list[str]:
-        """Depots that no batch needs any more. This process may delete them within ``RETRIED`` seconds.
+        """Depots that no batch needs any more. For ``RETRIED`` seconds only this process may delete them.
 
-        A batch that is submitted again gets a new depot, so the deleted files are never missed.
+        A batch that is submitted again gets a new depot, so no batch needs the deleted files.
         """
         query = (
             f"UPDATE depots AS d SET due_at = {NOW} + ? WHERE d.api = ? AND d.due_at <= {NOW}"
@@ -553,22 +557,22 @@ class FleetTables:
         return row["rate"] if row["batches"] else default
 
     async def stop(self, number: int, reason: str) -> None:
-        """Create no more rows of the batch. An earlier reason stays."""
+        """Stop creating rows of the batch. An earlier reason is not changed."""
         query = "UPDATE batches SET stopped = ? WHERE number = ? AND stopped = ''"
         await self._write(query, reason, number)
 
     async def cancel(self, number: int) -> int:
         """Stop the batch, and return the number of rows that were canceled before they were created.
 
-        The journal records no intent for a canceled batch, and stopping it waits for claims that are being written. So
-        the second transaction sees all claims.
+        The journal records no intent for a canceled batch, and stopping the batch waits for claims that are being
+        written. So the second transaction finds all claims.
         """
         query = "UPDATE batches SET stopped = ? WHERE number = ?"
         await self._write(query, CANCELED, number)
         return await self._store.run(lambda db: _note_canceled(db, "number = ?", number))
 
     async def under_way(self, number: int) -> list[Entry]:
-        """The batch's jobs that have or may have a prediction without an end."""
+        """The batch's jobs that have, or may have, an unfinished prediction."""
         query = (
             "SELECT j.* FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE b.number = ?"
             " AND j.state IN ('claimed', 'intended', 'created') ORDER BY j.seq"
@@ -595,7 +599,7 @@ class FleetTables:
         )
 
     async def oldest(self, number: int) -> float | None:
-        """How many seconds ago the oldest unfinished row was claimed. None if there is none."""
+        """The number of seconds since the oldest unfinished row was claimed. None if no row is unfinished."""
         query = (
             f"SELECT {NOW} - min(j.claimed_at) AS age FROM {_ROWS} WHERE r.batch = ?"
             f" AND j.state IN ('claimed', 'intended', 'created', 'ended') AND NOT {_OVER}"
@@ -613,7 +617,7 @@ class FleetTables:
         return int(row["made"])
 
     async def under_watch(self, api: str) -> int:
-        """The number of batches' predictions that run, or whose outputs are not kept yet."""
+        """The number of predictions of batches that run, or whose outputs are not kept yet."""
         query = (
             "SELECT count(*) AS number FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE j.state IN ('created',"
             " 'ended') AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
@@ -629,7 +633,7 @@ class FleetTables:
 
 
 def _columns(items: Sequence[Move] | Sequence[Stand]) -> list[list[Any]]:
-    """Turn items into columns: a list of values for each field."""
+    """Convert items to columns: a list of values for each field."""
     return [list(column) for column in zip(*map(msgspec.structs.astuple, items), strict=True)]
 
 
@@ -638,13 +642,13 @@ def _texts(encoded: str) -> tuple[str, ...]:
 
 
 def _note_canceled(db: Database, where: str, value: Any) -> int:
-    """Mark the rows of canceled batches that have no job as not created, and return their number.
+    """Mark rows without a job in canceled batches as not created, and return their number.
 
-    A concurrent new submission of a batch waits for this, or has made the batch uncanceled before.
+    A concurrent new submission of a batch waits for this transaction, or has cleared the cancellation before.
     """
     query = (
         f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number"
-        " FOR NO KEY UPDATE"  # and not FOR SHARE, because the caller may update these batches too
+        " FOR NO KEY UPDATE"  # not FOR SHARE, since the caller may update these batches too
     )
     numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
     number = "split_part(substr(r.key, length(b.id) + 2), '/', 1)"  # of the attempt: see `canceled_row`
@@ -660,7 +664,7 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
 
 
 def _place(batch: str | None, key: str, step: str | None) -> tuple[str, str]:
-    """The batch's id and the row's name for a job's key, which may be that of a step in the row's chain."""
+    """The batch's id and the row's name for a job's key, which may be the key of a step in the row's chain."""
     name = key.removeprefix(batch or "").partition("/")[2]
     return batch or "", name.removesuffix(f"/{step}") if step else name
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server from a Python wheel, for one machine. It runs while a process uses it."""
+"""A PostgreSQL server from a Python wheel, for one machine. It runs while any process uses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 
 class _Heard(logging.Handler):
-    """Catches the error of a PostgreSQL program. The wheel only logs it, and raises just the exit code."""
+    """Catches the error of a PostgreSQL program, which the wheel logs. The wheel's exception has only the exit code."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -39,14 +39,14 @@ class _Heard(logging.Handler):
 
 
 class LocalServer:
-    """The server for a folder. Any number of processes may use it, and the last one to close it stops it."""
+    """The server for a folder. Any number of processes may use it. The last process to close it stops it."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._server: PostgresServer | None = None
 
     def open(self) -> None:
-        """Start the server if it does not run. Raises JournalError if the wheel is missing or the start fails."""
+        """Start the server unless it runs. Raises JournalError if the wheel is missing or the start fails."""
         with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel warns of a missing XDG_RUNTIME_DIR
             try:
@@ -78,10 +78,10 @@ class LocalServer:
                     server.__exit__(None, None, None)
 
     def _forget_dead(self, server: PostgresServer) -> None:
-        """Remove killed processes from the wheel's list of users, as these would keep the server running."""
+        """Remove killed processes from the wheel's list of users, which would keep the server running."""
         import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - a dependency of the wheel
 
-        with server._lock:  # noqa: SLF001 - the wheel has no public name for it
+        with server._lock:  # noqa: SLF001 - the wheel has no public name for the lock
             pids = server.global_process_id_list
             for pid in pids.get_and_remove(0):  # there is no process 0, so this only returns the list
                 if not psutil.pid_exists(pid):

@@ -1,4 +1,4 @@
-"""News by LISTEN and NOTIFY. Each process has one connection for it, opened at the first wait."""
+"""Notifications by LISTEN and NOTIFY. Each process has one connection for them, opened at the first wait."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 CHANNEL = "replicate_job"
 AGAIN = 5.0
-"""Seconds after which a lost connection is opened again."""
+"""Seconds after which a broken connection is reopened."""
 DEAF = 300.0
-"""Seconds until another try if notifications do not arrive, as behind a transaction pool."""
+"""Seconds until another try if notifications do not arrive, for example behind a transaction pool."""
 PROBED = 2.0
 """Seconds that a test notification may take to arrive."""
 TOGETHER = 400
-"""How many names a notification has. Its payload is limited to 8,000 bytes."""
+"""The number of names in a notification, whose payload is limited to 8,000 bytes."""
 
 
 def notify(db: Database, names: Iterable[str]) -> None:
@@ -90,7 +90,7 @@ class Listener:
     async def close(self) -> None:
         self._is_over.set()
         if self._thread:
-            self._wakes.close()  # this wakes the thread's `select`
+            self._wakes.close()  # wakes the thread's `select`
             await asyncio.to_thread(self._thread.join, FAREWELL)
 
     def _serve(self) -> None:
@@ -145,6 +145,6 @@ class Listener:
                 ear.event.set()
 
     def _set_live(self, is_live: bool) -> None:  # noqa: FBT001 - `call_soon_threadsafe` passes it by position
-        """Wake every waiter once: news may have been missed before, and without live news the waiters have to poll."""
+        """Wake every waiter once: notifications may have been missed, and without them the waiters have to poll."""
         self.is_live = is_live
         self._deliver(list(self._ears))

@@ -1,4 +1,4 @@
-"""Puts tasks into the queue, in the same transaction as the rows and ends that need them."""
+"""Adds tasks to the queue, in the same transaction as the tasks' rows and ends."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 from replicate_job.journal.store import Database
 
 CHUNK = 20
-"""How many rows a task has."""
+"""The number of rows in a task."""
 FEW = 5
-"""The same for a batch whose rows have several jobs: a row that waits for a dead worker's lease delays its task."""
+"""The same for a batch whose rows have several jobs, since a row that waits for a dead worker's lease delays its
+task."""
 COLLECTED = 10
-"""How many jobs a task has whose outputs are to be kept."""
+"""The number of jobs in a task that collects outputs."""
 
 
 def queue_of(api: str) -> str:
-    """The name of an API's queue. It is hashed, because PostgreSQL limits names of channels to 63 bytes."""
+    """The name of an API's queue, a hash, since PostgreSQL limits the names of channels to 63 bytes."""
     return f"replicate-{blake2b(api.encode(), digest_size=6).hexdigest()}"
 
 
@@ -34,7 +35,9 @@ def defer_rows(  # noqa: PLR0913 - the fields of a task
     delay: float = 0.0,
     priority: int = 0,
 ) -> None:
-    """Put tasks for rows into the queue. A task that waits there already is extended to these lines.
+    """Add tasks for rows to the queue.
+
+    A task for the same chunk that is waiting in the queue is extended to these lines.
 
     A row's chunk is its task's first line. In a batch with a plan, two tasks with the same chunk never run together.
     """
@@ -56,7 +59,7 @@ def defer_rows(  # noqa: PLR0913 - the fields of a task
 
 
 def defer_next(db: Database, api: str, places: Sequence[tuple[str, str]]) -> None:
-    """Put the tasks of these open rows into the queue, before new rows. ``places``: batch ids and row names."""
+    """Add the tasks of these open rows to the queue, ahead of new rows. ``places`` are batch ids and row names."""
     if not places:
         return
     found = db.execute(

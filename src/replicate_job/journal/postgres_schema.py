@@ -1,7 +1,7 @@
 """PostgreSQL's tables as numbered migrations. A released migration is never edited.
 
-A migration only adds what the previous release can work with, because both run side by side while a fleet is updated.
-Columns that are not read any more are removed one release later.
+The previous release must work with the tables of a migration, since both releases run while a fleet is updated.
+Columns that no release reads any more are removed one release later.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import psycopg
 
 SCHEMA = "replicate_job"
-"""The schema of all our tables, because the database may have other programs' tables too."""
+"""The schema of all our tables, since the database may have other programs' tables too."""
 _LOCK = 7_202_610_411
 """The number of the advisory lock for migrations."""
 
 
 class QueueStep(msgspec.Struct, frozen=True):
-    """Migrations of the queue engine's own tables: its files after ``after``, up to ``until``."""
+    """Migrations of the queue engine's own tables: the engine's files after ``after``, up to ``until``."""
 
     after: str
     until: str
@@ -44,7 +44,7 @@ class QueueStep(msgspec.Struct, frozen=True):
 
 
 MIGRATIONS: tuple[str | QueueStep, ...] = (
-    # 1. COLLATE "C" sorts by character code, which a search by a key's beginning needs.
+    # 1. COLLATE "C" sorts by character code, as a search for keys with the same beginning requires.
     """
     CREATE TABLE facts (
         name  text PRIMARY KEY,
@@ -168,7 +168,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     ALTER TABLE jobs ADD COLUMN chain_step text
     """,
     # 5. A batch's depot of input files, and its submitter's trace. A depot is deleted when it is due and no batch needs
-    # it any more: see ``FleetTables.due_depots``.
+    # it any more (see ``FleetTables.due_depots``).
     """
     ALTER TABLE batches ADD COLUMN depot text, ADD COLUMN trace text NOT NULL DEFAULT '';
     CREATE TABLE depots (
@@ -181,10 +181,11 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     """
     CREATE INDEX jobs_alone_to_watch ON jobs (api) WHERE state = 'created' AND batch IS NULL
     """,
-    # 7. Batches of a fleet with several predictions for each row. batches.plan says which follow, and their models.
-    # batch_rows.line counts combinations if rows have several; combination says which one it is. An open row may get
-    # another job; name is part of all its jobs' keys; due_at is when the next one may be created.
-    # budgets has the USD that batches with a cost limit have spent; holds has the amounts set aside for jobs.
+    # 7. Batches of a fleet with several predictions for each row. batches.plan has the predictions that follow, and
+    # their models. batch_rows.line counts combinations if rows have several; combination is the row's combination. An
+    # open row may get another job; name is part of all its jobs' keys; due_at is the time from which the next job may
+    # be created. budgets has the USD that batches with a cost limit have spent; holds has the amounts set aside for
+    # jobs.
     """
     ALTER TABLE batches ADD COLUMN plan text;
     ALTER TABLE batch_rows
@@ -208,7 +209,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     CREATE INDEX tasks_by_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing')
     """,
     # 8. The moment by which a job's last create request had ended without an answer. It is NULL for a job that got its
-    # prediction from an answer. Earlier rows lack this fact: those with a prediction get the time of the request.
+    # prediction from an answer. Earlier rows have no such moment: rows with a prediction get the time of the request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered text;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL
@@ -227,7 +228,7 @@ def check_version(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def migrate(connection: psycopg.Connection[Any], name: str) -> tuple[int, int]:
-    """Bring the tables up to date, and return the versions before and after. Raises JournalError for newer tables."""
+    """Migrate the tables, and return the versions before and after. Raises JournalError for newer tables."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         version = _version(connection)
