@@ -1,4 +1,4 @@
-"""Runs transactions in PostgreSQL: a few threads with a connection each, and retries when a connection breaks."""
+"""Runs transactions in PostgreSQL, in a few threads with a connection each. A broken connection causes a retry."""
 
 from __future__ import annotations
 
@@ -25,41 +25,42 @@ from replicate_job.journal.postgres_schema import SCHEMA
 from replicate_job.journal.store import Rows, Sync, Undo, Work
 
 THREADS = 8
-"""The most connections of a journal, besides the heartbeat's. They are opened when needed."""
+"""The most connections of a journal, without that of the heartbeat. They are opened when needed."""
 FIRST_CONNECT = 3
-"""Seconds for the first connection. It is short, because the address may be wrong."""
+"""Seconds for the first connection. The limit is short, since the address may be wrong."""
 CONNECT = 5
-"""Seconds for any later connection."""
+"""Seconds for each later connection."""
 PATIENCE = 60.0
 """Seconds for which a transaction is retried while PostgreSQL cannot be reached, or other transactions conflict."""
 HURRY = 3.0
-"""The same once the process is about to end."""
+"""The same if the process is about to end."""
 ANSWER = 2.0
-"""Further seconds for a server that accepts data and does not answer."""
+"""Additional seconds for a server that accepts data but does not answer."""
 FAREWELL = 1.0
 """Seconds for the last writes of a closing journal."""
 OLDEST = 14
 """The oldest supported major version of PostgreSQL."""
 _LONGEST_PAUSE = 1.0
 _IN_THE_WAY = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation)
-"""Conflicts with another transaction. Of two equal inserts, one gets UniqueViolation, and sees the row on its retry."""
+"""Conflicts with another transaction. Of two equal inserts, one gets UniqueViolation, and finds the row on its
+retry."""
 _OF_VALUES = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.ProgrammingError,
     psycopg.errors.ProgramLimitExceeded,
 )
-"""Errors about one value. Other values in the same transaction must not fail for them."""
+"""Errors about one value, which must not make other values in the same transaction fail."""
 _ESCAPE = "␀"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
-"""A transaction sees one state, and fails if another has written its row since. A unique index guards the rules over
-several rows (one prediction, one job). SERIALIZABLE made a third of all transactions fail, only because they touched
-the same index page."""
+"""A transaction sees one state, and fails if another transaction has written the same row since. A unique index guards
+the rules over several rows (one prediction, one job). With SERIALIZABLE, a third of all transactions failed only
+because they touched the same index page."""
 _SAME = 20
-"""How often UniqueViolation is retried. After that it is a faulty statement, and not a race."""
+"""The number of retries after UniqueViolation. After that the cause is a faulty statement, and not a race."""
 _SESSION = (
     f"SET search_path = {SCHEMA}",
-    "SET idle_in_transaction_session_timeout = '5s'",  # a stopped process must not hold locks that others wait for
+    "SET idle_in_transaction_session_timeout = '5s'",  # a stopped process must not keep locks for which others wait
     "SET default_transaction_isolation = 'read committed'",
     # Commits must be on the disk, even if the server's default is off.
     "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
@@ -70,9 +71,9 @@ _REFUSALS = (
     ("role .* does not exist", "is the user right?"),
     ("database .* does not exist", "is its name right, and was it created?"),
 )
-"""Patterns of a server's messages, and the advice for each. libpq has no error codes for failed connections."""
+"""Patterns of server messages, and the advice for each, since libpq has no error codes for failed connections."""
 _POOL_PROBES = 10
-"""How often two connections are compared behind a pool. A transaction pool soon mixes their sessions."""
+"""The number of times that two connections are compared behind a pool. A transaction pool soon mixes their sessions."""
 _FACTS = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
        current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
@@ -111,7 +112,7 @@ def _translate(sql: str) -> bytes:
 
 
 def _storable(value: Any) -> Any:
-    """Escape U+0000, which PostgreSQL's text cannot hold. Ids come from API responses, which may have any character."""
+    """Escape U+0000, which PostgreSQL's text cannot hold. Ids are from API responses, which may have any character."""
     if isinstance(value, str) and ("\0" in value or _ESCAPE in value):
         return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
     return [_storable(item) for item in value] if isinstance(value, list) else value
@@ -150,10 +151,10 @@ class _Task:
 
 
 class PostgresStore:
-    """Runs work in transactions. They are retried until no other transaction conflicts and PostgreSQL is reachable.
+    """Runs work in transactions, which are retried after conflicts and while PostgreSQL cannot be reached.
 
-    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own. ``closing`` is called
-    as the last work. ``committed`` is called with a committed transaction's note, from any thread.
+    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own. ``closing`` is the
+    last work. ``committed`` is called with a committed transaction's note, from any thread.
     """
 
     def __init__(  # noqa: PLR0913 - the database, and the callbacks of the journal
@@ -179,7 +180,7 @@ class PostgresStore:
         self._is_over, self._is_closed = threading.Event(), False
         self._open: set[_Task] = set()  # the tasks that have no outcome yet
         self._deadline = math.inf
-        self._is_silent = False  # the server accepts data, but has not answered since
+        self._is_silent = False  # the server accepts data but does not answer
         self._owner = Owner()
 
     @property
@@ -219,7 +220,7 @@ class PostgresStore:
             self._check_pool(connection, check_server(connection, str(self._url)))
             return opened(connection)
 
-        allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # the host's look-up may take long too
+        allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # looking up the host may be slow too
         try:
             async with asyncio.timeout(allowed):
                 result = await self._submit(lambda: self._explained(first))
@@ -234,20 +235,20 @@ class PostgresStore:
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience)), undo)
 
     async def read(self, work: Work[T]) -> T:
-        """Run work without a transaction: each statement sees what is committed, and conflicts with none."""
+        """Run work without a transaction. Each statement sees all commits before it, and has no conflicts."""
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience, reads=True)))
 
     async def vacuum(self) -> None:
         """Do nothing: PostgreSQL vacuums by itself."""
 
     def hurry(self, seconds: float = HURRY) -> None:
-        """From now on wait at most this long, in all, for an unreachable database: the process is about to end."""
+        """The process is about to end: from now on, wait only this many seconds in all for an unreachable database."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
         for task in self._open:
             self._bound(task)
 
     def _bound(self, task: _Task) -> None:
-        """Fail the task without an answer in time, or at once if an earlier one got none: its thread may be stuck."""
+        """Fail a task without an answer in time, or immediately after an earlier such task: its thread may be stuck."""
         seconds = 0.0 if self._is_silent else max(0.0, self._deadline - time.monotonic()) + ANSWER
         task.loop.call_later(seconds, self._give_up, task)
 
@@ -263,7 +264,7 @@ class PostgresStore:
             with suppress(JournalError):
                 farewell = lambda: self._explained(lambda: self._insist(self._closing, FAREWELL))  # noqa: E731
                 await self._submit(farewell)
-        self._is_closed = True  # earlier tasks are still done
+        self._is_closed = True  # earlier tasks are still run
         for _ in self._threads:
             self._tasks.put(None)
         threads = [*self._threads, *([self._heart] if self._heart else [])]
@@ -309,7 +310,7 @@ class PostgresStore:
             value, error = None, None
             try:
                 value = task.run()
-            except Exception as failure:  # noqa: BLE001 - the waiting task gets any error
+            except Exception as failure:  # noqa: BLE001 - the waiting task gets every error
                 error = failure
             with suppress(RuntimeError):  # the loop was closed, so no task waits any more
                 task.loop.call_soon_threadsafe(task.settle, value, error)
@@ -329,7 +330,7 @@ class PostgresStore:
             raise explain(error, self._url) from None
 
     def _check_pool(self, connection: Connection, session: int) -> None:
-        """Raise JournalError behind a transaction pool: it changes sessions, and with them our settings are lost."""
+        """Raise JournalError behind a transaction pool, which changes sessions, so that our settings would be lost."""
         if connection.info.backend_pid == session:
             return  # connected without a pool
         other = connect(self.address(), self._url, FIRST_CONNECT)
@@ -344,7 +345,7 @@ class PostgresStore:
             )
 
     def _insist(self, work: Work[T], patience: float, *, reads: bool = False) -> T:
-        """Retry until the work is committed. Raises psycopg's error if a retry cannot help, or the time is over."""
+        """Retry until the work is committed. Raises psycopg's error if no retry can help, or the time is over."""
         until, tries = time.monotonic() + patience, 0
         self._own.may_be_done = False
         while True:
@@ -361,7 +362,7 @@ class PostgresStore:
                 if not (is_broken or is_in_the_way) or time.monotonic() >= latest:
                     raise
                 pause = min(0.002 * 2 ** min(tries, 10), 0.1 if is_in_the_way else _LONGEST_PAUSE)
-                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - random so that transactions do not meet again
+                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - random against further conflicts
             except BaseException:
                 self._roll_back()
                 raise
@@ -388,7 +389,7 @@ class PostgresStore:
         return value
 
     def _is_broken(self, error: psycopg.Error) -> bool:
-        """Whether the connection is useless: it is closed, or its server has become a replica."""
+        """Whether the connection is unusable: closed, or to a server that has become a replica."""
         connection: Connection | None = getattr(self._own, "connection", None)
         is_replica = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
         return connection is None or connection.closed or is_replica
@@ -430,7 +431,7 @@ def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
     """Connect within that many seconds, and set the session up. Raises psycopg's errors, and JournalError."""
     try:
         found = psycopg.conninfo.conninfo_to_dict(address)
-    except psycopg.ProgrammingError:  # its message would show the address with the password
+    except psycopg.ProgrammingError:  # the error's message would show the address with the password
         raise JournalError(f"the journal's URL {url} cannot be read: it has an option that PostgreSQL lacks") from None
     usual = {"tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
     options: dict[str, Any] = {"application_name": "replicate-job", **usual, **found, "connect_timeout": seconds}
@@ -451,7 +452,7 @@ def _session(connection: Connection) -> int:
 
 
 def check_server(connection: Connection, name: str) -> int:
-    """Raise JournalError for a server that cannot keep the journal's promises. Returns the session's process id."""
+    """Raise JournalError for a server that is unsuitable for a journal. Returns the session's process id."""
     facts = connection.execute(_FACTS).fetchone() or {}
     if facts["version"] < OLDEST * 10_000:
         raise JournalError(f"the journal {name} is on PostgreSQL {facts['release']}: it takes {OLDEST} or later")

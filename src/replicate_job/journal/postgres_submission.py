@@ -1,7 +1,7 @@
-"""Submits a batch to the journal. Its rows are written in many transactions, and the last one turns them into a batch.
+"""Submits a batch to the journal. The rows are written in many transactions, and the last makes a batch of them.
 
-Until then they belong to a draft: a batch without an API, which no worker sees. If the submitting process dies, its
-draft stays, and a later submission deletes it.
+Until then the rows belong to a draft, a batch without an API, which no worker sees. If the submitting process dies, its
+draft stays, and a later submission deletes the draft.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from replicate_job.journal.postgres_queue import CHUNK, defer_rows
 from replicate_job.journal.postgres_store import PostgresStore
 
 MANY = 5000
-"""From this many rows on, PostgreSQL's statistics are updated after the submission."""
+"""After a submission of at least this many rows, PostgreSQL's statistics are updated."""
 HELD, HELD_BYTES = 5000, 4 * 1024**2
-"""The most rows, and bytes of their jobs, in one transaction. Twice as many are in memory at most."""
+"""The most rows, and bytes of their jobs, in one transaction. At most twice as many are in memory."""
 LEFT = 24 * 3600.0
-"""A draft without a new row for this many seconds was left by a process that died."""
+"""A draft without a new row for this many seconds belongs to a process that died."""
 
 
 class Combination(msgspec.Struct, frozen=True):
@@ -37,10 +37,10 @@ class Combination(msgspec.Struct, frozen=True):
 
 
 class NewRow(msgspec.Struct, frozen=True):
-    """A row to submit. ``line`` is the row's number; in a batch with a grid, the number of the combination.
+    """A row to submit. ``line`` is the row's number, or the combination's number in a batch with a grid.
 
-    ``job`` is the encoded job. ``problem`` says why it is not created. ``reused``: the row uses the job of another row,
-    or an earlier result. ``is_open``: further jobs may follow, and all of them have ``name`` in their keys.
+    ``job`` is the encoded job. ``problem`` is the reason why the job is not created. ``reused``: the row uses the job
+    of another row, or an earlier result. ``is_open``: the row may get further jobs, whose keys all contain ``name``.
     """
 
     line: int
@@ -54,11 +54,11 @@ class NewRow(msgspec.Struct, frozen=True):
 
 
 class BatchFacts(msgspec.Struct, frozen=True):
-    """The stored facts of a batch, without its rows. ``model`` and ``plan`` are for the workers.
+    """The stored values of a batch, without its rows. ``model`` and ``plan`` are for the workers.
 
-    ``rate`` is in create requests a second, None for no limit. ``depot`` is the place of the rows' input files, None if
-    they have none. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which jobs follow a
-    row's first one; it is empty for most batches.
+    ``rate`` is in create requests a second, None for no limit. ``depot`` is the place of the rows' input files, None
+    without input files. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which jobs follow
+    a row's first job; it is empty for most batches.
     """
 
     entry: BatchEntry
@@ -73,7 +73,7 @@ class BatchFacts(msgspec.Struct, frozen=True):
 
 
 class Submission:
-    """Takes the rows of one batch, in the order of their lines. Without ``finish`` there is no batch.
+    """Takes the rows of one batch, in the order of their lines. ``finish`` makes the batch.
 
     ``size`` is the number of rows in a task.
     """
@@ -115,7 +115,7 @@ class Submission:
                 await asyncio.shield(self._store.run(lambda db: db.execute(query, (self._draft,)).rowcount))
 
     async def add(self, rows: Sequence[NewRow]) -> None:
-        """Take these rows. They are written in the background, and a failed write raises at a later call."""
+        """Take these rows. They are written in the background. A later call raises the error of a failed write."""
         for row in rows:
             self._held.append(self._line(row))
             self._bytes += len(row.job)
@@ -166,7 +166,7 @@ class Submission:
         await self._store.run(work)
 
     def _touch(self, db: Any) -> None:
-        """Update the draft's time, so that it does not look like one of a dead process."""
+        """Update the draft's time, so that the draft does not look like that of a dead process."""
         query = f"UPDATE batches SET started_at = {NOW} WHERE number = ? AND api = ''"
         if not db.execute(query, (self._draft,)).rowcount:
             raise JournalError("the rows that were written so far have been pruned meanwhile: submit them again")
@@ -176,17 +176,17 @@ class Submission:
         return db.execute(query, (self._draft,)).fetchone() is not None
 
     async def finish(self, facts: BatchFacts, account: NewAccount | None = None) -> int:
-        """Turn the rows into a batch, with its tasks and its account, and return its number.
+        """Make a batch of the rows, with its tasks and its account, and return the batch's number.
 
-        If a batch with this id exists, its rows are replaced, and its finished jobs stay. Raises AccountChangedError;
-        then it may be called again.
+        If a batch with this id exists, its rows are replaced, and its finished jobs stay. Raises AccountChangedError,
+        after which ``finish`` may be called again.
         """
         if self._held:
             await self._flush()
         await self._written()
         number = await self._store.run(lambda db: self._finish(db, facts, account))
         self._draft = 0
-        if self.rows >= MANY:  # autovacuum comes too late: until then, upkeep would read all tasks for each row
+        if self.rows >= MANY:  # autovacuum is too late: until then, upkeep would read all tasks for each row
             await self._store.run(lambda db: db.execute("ANALYZE batch_rows, procrastinate_jobs").rowcount)
         return number
 

@@ -16,10 +16,11 @@ from replicate_job.wire.prediction import Prediction
 
 
 class Journal(Protocol):
-    """Records what happened to every job.
+    """Records the progress of every job.
 
-    A fact (``intend``, ``created``, ...) that was awaited survives the death of the process. Writing one raises
-    ClaimLostError if another process has taken over the job. Every method raises JournalError if the store fails.
+    A record (of ``intend``, ``created``, ...) whose write was awaited survives the death of the process. Writing a
+    record raises ClaimLostError if another process has taken over the job. Every method raises JournalError if the
+    store fails.
     """
 
     @property
@@ -28,13 +29,13 @@ class Journal(Protocol):
 
     @property
     def damaged(self) -> dict[str, str]:
-        """A line about each damaged row that lists have left out so far, by the job's key.
+        """A message about each damaged row that was left out of a list so far, by the job's key.
 
-        Reading or claiming such a job raises DamagedError: nothing is created for it.
+        Reading or claiming the job of a damaged row raises DamagedError, so no prediction is created for it.
         """
 
     def time(self) -> float:
-        """Unix time by the clock that all users of this journal share: the database's, if it has one."""
+        """Unix time by the clock that all users of this journal share: the database's clock, if it has a clock."""
 
     async def claim(  # noqa: PLR0913 - the first facts of a job's row
         self,
@@ -49,52 +50,57 @@ class Journal(Protocol):
         batch: str | None = None,
         chain_step: str | None = None,
     ) -> Claim:
-        """Claim a job: a new one, an unfinished one, or a finished one to read its result.
+        """Claim a new or unfinished job, or a finished job to read its result.
 
-        An existing ``prediction`` becomes the job's, unless the job has another, or another job has this one.
-        With ``request``, the create request of a new job is recorded at once, as ``intend`` does, and the claim
-        ``intends``. ``sent`` defaults to the journal's time.
-        ``chain_step`` is the name of the job's step in a chain; the key ends with it.
-        Raises JobHeldError while another live process holds the claim, and KeyInUseError if ``key`` belongs to a
-        different job. With ``request``, raises BatchCanceledError if ``batch`` is a fleet's and canceled.
+        An existing ``prediction`` becomes the job's prediction, unless the job has another prediction, or another job
+        has this prediction. With ``request``, the create request of a new job is recorded in the same write, as by
+        ``intend``, and the claim ``intends``. ``sent`` defaults to the journal's time. ``chain_step`` is the name of
+        the job's step in a chain; the key ends with it. Raises JobHeldError while another live process holds the claim,
+        and KeyInUseError if ``key`` belongs to a different job. With ``request``, raises BatchCanceledError if
+        ``batch`` is a fleet's and canceled.
         """
 
     def hurry(self) -> None:
-        """From now on wait some seconds at most, in all, for an unreachable database: the process is about to end."""
+        """The process is about to end: from now on, wait only some seconds in all for an unreachable database."""
 
     def news(self, name: str) -> AbstractContextManager[News | None]:
-        """News of a job's key or a prediction's id, during the block. None if this journal has no news: then poll."""
+        """Notifications about a job's key or a prediction's id, within the block.
+
+        None if the journal sends none: then poll.
+        """
 
     async def seen(self, prediction_id: str, api: str) -> Seen:
-        """What a fleet's processes have recorded about a prediction whose end this process waits for."""
+        """The records of a fleet's processes about a prediction for whose end this process waits."""
 
     async def renew(self) -> None:
-        """Renew the lease of this process. The journal also does this by itself while the process lives."""
+        """Renew the lease of this process. The journal also renews the lease by itself while the process lives."""
 
     async def release(self, claim: Claim, made: Prediction | None = None) -> None:
-        """End the claim, so that another process can claim the job at once.
+        """End the claim, so that another process can claim the job immediately.
 
-        ``made`` is a prediction of the job that ``created`` could not write: it is recorded too.
+        ``made`` is a prediction of the job that ``created`` could not write. It is recorded too.
         """
 
     async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         """Record that this create request is about to be sent, and check the claim in the same transaction.
 
-        The record is on the disk when this returns, safe from a power cut. The returned claim ``intends``, unless the
-        job has got a prediction meanwhile: then nothing may be sent. Raises BatchCanceledError as ``claim`` does.
+        When this method returns, the record is on the disk, safe from a power cut. The returned claim ``intends``,
+        unless the job has got a prediction meanwhile: then no request may be sent. Raises BatchCanceledError like
+        ``claim``.
         """
 
     async def unsent(self, claim: Claim) -> None:
-        """Record that neither the intended create request nor any before it made a prediction."""
+        """Record that neither the intended create request nor an earlier request made a prediction."""
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
-        """Record the prediction, and return the job's prediction id: the id that was recorded first stays.
+        """Record the prediction, and return the job's prediction id. The id that was recorded first stays.
 
-        The state becomes ``ended`` for a terminal prediction, and ``collected`` if nothing of it is to be saved. The
-        record is on the disk when this returns. That of a terminal prediction reaches the disk soon after.
+        The state becomes ``ended`` for a terminal prediction, and ``collected`` if the prediction has no outputs to
+        save. When this method returns, the record is on the disk. That of a terminal prediction reaches the disk soon
+        after.
 
-        A lost claim may record too, unless the key was freed and given to a new job (ClaimLostError). The result is
-        empty if another job of this journal has that id.
+        A lost claim may record a prediction too, unless the key was freed and given to a new job (ClaimLostError). The
+        result is empty if another job of this journal has the prediction's id.
         """
 
     async def adopt(
@@ -106,9 +112,9 @@ class Journal(Protocol):
         is_own_list: bool = True,
         unanswered: Moment | None = None,
     ) -> Adoption:
-        """Adopt one of these predictions for this job. ``same``, oldest first, match its request.
+        """Adopt one of these predictions for this job. Those in ``same``, oldest first, match the job's request.
 
-        ``unanswered`` is a moment by which the request had ended. The first one is stored, for rivals to see.
+        ``unanswered`` is a moment by which the request had ended. The first such moment is stored for rivals.
 
         Predictions of other jobs are skipped. The rest is unclear in four cases: there are more predictions than jobs
         with an equal request and no prediction; one of these jobs differs in a part that the list does not show; there
@@ -128,16 +134,19 @@ class Journal(Protocol):
         *,
         save: str | None = None,
     ) -> None:
-        """Record the saved files and their place. ``problem`` says why other files can never be saved.
+        """Record the saved files and their place. ``problem`` is the reason why other files can never be saved.
 
-        ``prediction`` is terminal. It is written again, because earlier facts may have failed to write it.
+        ``prediction`` is terminal. It is written again, since an earlier write of it may have failed.
         """
 
     async def refused(self, claim: Claim, problem: str) -> None:
-        """Record that the job certainly has no prediction, which frees its key. Raises ClaimLostError if it has one."""
+        """Record that the job certainly has no prediction, which frees its key.
+
+        Raises ClaimLostError if it has a prediction.
+        """
 
     async def uncertain(self, claim: Claim, problem: str) -> None:
-        """Record that the job may have a prediction or not. Raises ClaimLostError if one is known."""
+        """Record that the job may have a prediction or not. Raises ClaimLostError if the journal has its prediction."""
 
     async def restart(self, claim: Claim, problem: str) -> None:
         """Free the key of a job whose prediction was lost with its local server. The prediction cost nothing."""
@@ -146,17 +155,20 @@ class Journal(Protocol):
         """Whether the entry's job asks for the same prediction."""
 
     async def printer(self) -> Callable[[Job], str]:
-        """The function that makes a job's keyed fingerprint. Jobs that ask for the same prediction have equal ones."""
+        """The function that makes a job's keyed fingerprint, equal for jobs that ask for the same prediction."""
 
     async def successes(self, api: str, requests: Sequence[CreateRequest], since: float) -> list[list[Entry]]:
         """For each request: jobs with an equal request that have succeeded and whose results are stored.
 
-        A few of each, newest first, none of them sent before ``since`` (Unix time). Input files are compared by their
-        contents (``CreateRequest.files``), and the webhook counts.
+        Each list has a few jobs, newest first, none sent before ``since`` (Unix time). Input files are compared by
+        their contents (``CreateRequest.files``). The webhook is compared too.
         """
 
     async def account(self, api: str, token: str | None = None) -> str | None:
-        """The account of this journal's token, or that with this keyed hash (``Entry.token``). None: not known."""
+        """The account of this journal's token, or of the token with this keyed hash (``Entry.token``).
+
+        None if not known.
+        """
 
     async def note_account(self, api: str, account: str) -> None:
         """Record the account of the token that this journal was opened with."""
@@ -170,7 +182,7 @@ class Journal(Protocol):
         """The jobs with these keys."""
 
     async def steps_of(self, key: str) -> list[Entry]:
-        """The steps of the chain with this key, oldest first, each by its first job."""
+        """The first job of each step of the chain with this key, oldest first."""
 
     async def api_of(self, start: str) -> str | None:
         """The API of any job whose key begins with ``start``. None if there is no such job."""
@@ -190,7 +202,7 @@ class Journal(Protocol):
         """Jobs claimed since that Unix time, or all rows of a batch, in portions."""
 
     async def past(self, api: str, model: str, limit: int) -> list[Entry]:
-        """Ended jobs of that model (without a version), including rows of batches, newest first.
+        """Ended jobs of this model (named without a version), including rows of batches, newest first.
 
         Only the newest ``SCANNED`` jobs of the journal are searched.
         """
@@ -204,26 +216,26 @@ class Journal(Protocol):
         """
 
     async def begin_batch(self, batch: BatchEntry) -> None:
-        """Record that a batch was started, and the command that continues it. It is not canceled any more."""
+        """Record that a batch was started, and the command that continues it. Clears a cancellation of the batch."""
 
     async def batches(self) -> list[BatchEntry]:
         """All batches, newest first."""
 
     async def counts(self) -> list[JobCount]:
-        """How many jobs there are in each state. Reads the rows in portions, so that others can write in between."""
+        """The number of jobs in each state. Reads the rows in portions, so that other processes can write."""
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         """Delete the data of jobs that are over and were claimed before that Unix time, and shrink the file.
 
-        A job that ran keeps its key, its prediction's id and its status, so that the key is never paid for again. With
-        ``forget`` the whole row is deleted, and the key is free. ``dry_run`` only counts.
+        A job that ran keeps its key, its prediction's id and its status, so that its key creates no second prediction.
+        With ``forget`` the whole row is deleted, and the key is free. ``dry_run`` only counts.
         """
 
     async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
-        """Write the state of a rate limit of this journal's token at this API, if it is still as it was ``seen``.
+        """Write the state of a rate limit of this journal's token at this API, if the stored state is still ``seen``.
 
-        Returns None if it was written, else the state that another process has written (empty if there is none). It is
-        not synced, so a power cut may undo it.
+        Returns None if the state was written, else the state that another process has written (empty if there is none).
+        The write is not synced, so a power cut may undo it.
         """
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:

@@ -1,4 +1,4 @@
-"""Releases that the database has not taken. Without them a job would be held by a process that does not run it."""
+"""Releases that the database has not taken. Without them a process would hold jobs that it does not run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Releases:
         self._is_closed = False
 
     async def do(self, release: Work[object], sync: Sync | None = None) -> None:
-        """Release now. Raises JournalError if that fails; the release is then repeated."""
+        """Release now. Raises JournalError if the release fails, and then repeats it in the background."""
         try:
             await self._store.run(release, sync=sync)
         except JournalError:
@@ -48,13 +48,13 @@ class Releases:
                     await self._store.run(self._failed[0], sync="now")
                     self._failed.popleft()
                 except JournalError:
-                    self._failed.rotate(-1)  # the others must not wait for one that the database refuses
+                    self._failed.rotate(-1)  # the other releases must not wait for a release that the database refuses
                     await asyncio.sleep(REPEATED)
         finally:
             self._repeating = None
 
     async def close(self) -> None:
-        """Repeat nothing more: the claims end with this process's lease."""
+        """Stop repeating: the claims end with this process's lease."""
         self._is_closed = True
         if self._repeating:
             self._repeating.cancel()

@@ -53,18 +53,20 @@ from replicate_job.wire.prediction import Prediction
 LEASE = 15.0
 """Seconds that a claim lasts without renewal."""
 RIVAL_SPAN = 120.0
-"""Seconds. Create requests sent further apart than this can be told apart by the times in the account's list."""
+"""Create requests that are sent further apart than this many seconds can be told apart by the times in the account's
+list."""
 _RIVALS = 100
-"""The most rivals whose unanswered requests are looked at: those whose requests ended last."""
+"""The most rivals whose unanswered requests are read, beginning with those whose requests ended last."""
 
 _ALL = 2**62
 LOOKED_UP = 500
-"""How many keys a statement has. SQLite before 3.32 allows 999 values."""
+"""The most keys in a statement. SQLite before 3.32 allows 999 values."""
 SCANNED = 100_000
-"""How many of the newest jobs are searched for a model's past ones."""
+"""The number of newest jobs that are searched for a model's past jobs."""
 
 COUNTED = 10_000
-"""How many rows a statement counts. It takes some ten milliseconds, in which SQLite lets no other process write."""
+"""The number of rows that a statement counts, in some ten milliseconds. Meanwhile SQLite lets no other process
+write."""
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM jobs"
 _COUNT = (
     "SELECT batch, state, status, count(*) AS number FROM jobs WHERE seq > ? AND seq <= ? GROUP BY batch, state, status"
@@ -90,7 +92,7 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A prediction that was made for a claimed job. ``collected``: nothing of it is to be saved."""
+    """A prediction that was made for a claimed job. ``collected``: it has no outputs to save."""
 
     claim: Claim
     prediction: Prediction
@@ -119,8 +121,8 @@ _INSERT = f"INSERT INTO jobs ({COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHIN
 class SQLJournal(ABC):
     """A ``Journal`` in SQL tables, shared by any number of processes. Use it as an async context manager.
 
-    ``token`` is the API's. The journal stores only a keyed hash of it, to know later whose list of predictions to read.
-    Each database has its own store, and its own way to tell whether a lease has ended.
+    ``token`` is the API's token. The journal stores only its keyed hash, to know later whose list of predictions to
+    read. Each database has its own store, and its own way to tell whether a lease has ended.
     """
 
     kept_batches = "1 = 0"
@@ -156,11 +158,11 @@ class SQLJournal(ABC):
 
     @abstractmethod
     def _forget_holders(self, db: Database) -> None:
-        """Delete the rows of holders whose leases have ended, however their processes ended."""
+        """Delete the rows of holders whose leases have ended."""
 
     @abstractmethod
     def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
-        """The seconds until a holder's lease ends unless it is renewed, and its process. None for no lease."""
+        """The seconds until a holder's lease ends unless it is renewed, and its process. None without a lease."""
 
     async def claim(  # noqa: PLR0913 - the first facts of a job's row
         self,
@@ -185,7 +187,7 @@ class SQLJournal(ABC):
             claim = (shared and await shared) or await self._claim_alone(new, prediction)
         except (JobHeldError, DamagedError, TooLargeError):
             raise
-        except JournalError:  # it may have been committed, and only the answer was lost
+        except JournalError:  # the claim may have been committed, with only the answer lost
             self._releases.repeat(partial(self._let_lie, new=new))
             raise
         if claim.entry.state != "collected":  # a finished job needs no claim
@@ -193,7 +195,7 @@ class SQLJournal(ABC):
         return claim
 
     def _claim_new(self, new: NewJob) -> Awaitable[Claim | None] | None:  # noqa: ARG002 - a subclass uses it
-        """Claim a job that has no row yet, and intend its request, in a transaction that many claims share.
+        """Claim a job without a row, and record the intent of its request, in a transaction that many claims share.
 
         None if the database has no such transactions. The awaited value is None if the job has a row.
         """
@@ -214,7 +216,7 @@ class SQLJournal(ABC):
         await self._releases.do(partial(self._let_lie, new=new))
 
     def _let_lie(self, db: Database, new: NewJob) -> None:
-        """Release a claim that no task got: its own was cancelled, or the claim failed. Nothing was sent for it."""
+        """Release a claim that no task got, since its task was cancelled or the claim failed. No request was sent."""
         intended = "claim = ? AND state = 'intended'"
         free = f"holder = NULL, sends = sends - CASE WHEN {intended} THEN 1 ELSE 0 END"
         query = f"UPDATE jobs SET {free}, state = CASE WHEN {intended} THEN 'claimed' ELSE state END"  # noqa: S608 - our own columns
@@ -227,11 +229,11 @@ class SQLJournal(ABC):
             self._check_goes_on(db, new)
             return Claim(entry, 1, self._hold(db), intends=new.request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
-        if row["claim"] in {new.mark, mark_of_row(new.mark)}:  # an earlier try was committed, but its answer was lost
+        if row["claim"] in {new.mark, mark_of_row(new.mark)}:  # an earlier try was committed, but the answer was lost
             intends = row["claim"] == mark_of_row(new.mark) and row["state"] == "intended"
             return Claim(read_entry(row), row["fence"], self._hold(db), intends=intends)
         if row["state"] == "refused":
-            # The job certainly never ran. So its key is free again, even for a different job.
+            # The job certainly never ran, so its key is free, even for a different job.
             db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
             self._check_goes_on(db, new)
             entry = self._insert(db, new, fence=row["fence"] + 1)
@@ -256,7 +258,7 @@ class SQLJournal(ABC):
     def _check_batch(self, db: Database, batch: str | None, key: str) -> None:  # noqa: B027 - only PostgreSQL has fleets
         """Raise BatchCanceledError if the batch is canceled.
 
-        Otherwise it cannot be canceled before the transaction ends.
+        Otherwise the batch cannot be canceled before the transaction ends.
         """
 
     def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
@@ -340,7 +342,7 @@ class SQLJournal(ABC):
         raise JobHeldError(running, until=self._clock.time() + left)
 
     def _hold(self, db: Database) -> Lease:
-        """The lease of this process. If less than half of it is left, it is renewed with this transaction's commit."""
+        """The lease of this process. If less than half of the lease is left, this transaction's commit renews it."""
         if self._store.note is None:
             held = self._held
             if held and not held.is_short:
@@ -364,7 +366,7 @@ class SQLJournal(ABC):
         self._held = lease if lease.renew(term) else None
 
     def _leave(self, db: Database) -> None:
-        """Delete this holder's row, unless a claim was never released: that claim lasts until the lease ends."""
+        """Delete this holder's row, unless a claim was not released. Such a claim lasts until the lease ends."""
         if self._held and not self._claims:
             db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
 
@@ -410,7 +412,7 @@ class SQLJournal(ABC):
                 return Claim(entry, claim.fence, lease, intends=True)
             self._check_batch(db, entry.batch, entry.key)
             whole, shown = print_request(self._key, request)
-            is_first = entry.sends == 0  # earlier requests, if any, were never sent, and can have made no prediction
+            is_first = entry.sends == 0  # earlier requests, if any, were never sent
             db.execute(
                 "UPDATE jobs SET state='intended', request=?, request_hash=?, shown_hash=?, sends=sends+1,"
                 " first_sent=CASE WHEN ? THEN ? ELSE first_sent END, last_sent=?, sent_at=?, token=?,"
@@ -445,8 +447,9 @@ class SQLJournal(ABC):
     def _created_plainly(self, found: Made) -> Awaitable[bool] | None:  # noqa: ARG002 - a subclass uses it
         """Write the prediction in a transaction that many writes share.
 
-        None if the database has no such transactions, or if more has to be written. The awaited value is False if
-        nothing was written: the job has a prediction, or its claim was lost. The caller then uses ``_created_alone``.
+        None if the database has no such transactions, or if other values have to be written too. The awaited value is
+        False if nothing was written because the job has a prediction or its claim was lost. The caller then uses
+        ``_created_alone``.
         """
         return None
 
@@ -454,7 +457,7 @@ class SQLJournal(ABC):
         claim, prediction = found.claim, found.prediction
 
         def work(db: Database) -> str:
-            # Usually nothing has changed since the claim, and this statement is enough.
+            # Usually the row has not changed since the claim, and this statement is enough.
             if _write_created(db, claim, prediction, found.encoded, collected=found.collected):
                 if found.strips:
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
@@ -469,11 +472,11 @@ class SQLJournal(ABC):
                 return str(row["prediction_id"])
             if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
-            # Another process holds the claim now, and does not know this prediction yet.
+            # Another process holds the claim now, without this prediction.
             _write_created(db, claim, prediction, found.encoded, fenced=False)
             return prediction.id
 
-        # If a power cut loses the id of an ended prediction, a look-up finds it. So this write need not be synced.
+        # A power cut may lose the id of an ended prediction: a look-up finds it. So this write need not be synced.
         return await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
 
     async def adopt(
@@ -494,7 +497,7 @@ class SQLJournal(ABC):
                 return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
             free, rivals = _not_owned(db, entry.api, same), _rivals(db, entry, shown)
-            if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent its request
+            if entry.prediction_id is not None:  # a process that was stopped before it sent its request has recorded it
                 return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
                 unclear = _not_owned(db, entry.api, almost)
@@ -527,7 +530,7 @@ class SQLJournal(ABC):
     async def _finish(
         self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
     ) -> None:
-        """Write a fact about the end, with the prediction and its id, as an earlier write of these may have failed."""
+        """Write values about the end, with the prediction and its id, since an earlier write may have failed."""
         if missing := lacking("ended", prediction.id, prediction.status):
             raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
         encoded = msgspec.json.encode(prediction).decode()
@@ -570,7 +573,7 @@ class SQLJournal(ABC):
             if self._store.may_be_done and entry.state == state:
                 return
             query = "UPDATE jobs SET state = ?, problem = ?, sends = sends - ? WHERE key = ?"
-            is_unsent = state == "claimed" and entry.state != "claimed"  # the same request is subtracted only once
+            is_unsent = state == "claimed" and entry.state != "claimed"  # a request is subtracted only one time
             db.execute(query, (state, problem, int(is_unsent), claim.key))
             if state == "refused":
                 _strip(db, entry)
@@ -721,7 +724,7 @@ class SQLJournal(ABC):
         return await self._store.read(lambda db: [read_entry(row) for row in db.execute(query, values)])
 
     async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
-        """Read entries. Damaged rows are left out, and noted in ``damaged``."""
+        """Read entries. Damaged rows are left out, and added to ``damaged``."""
         return await self._store.read(lambda db: self._sound(db.execute(query, values)))
 
     def _sound(self, rows: Iterable[Any]) -> list[Entry]:
@@ -788,7 +791,7 @@ def _get(db: Database, key: str) -> Entry:
 
 
 def _needed_for(entry: Entry) -> str:
-    """Why a job cannot be forgotten; empty if it can."""
+    """The reason why a job cannot be forgotten; empty if it can."""
     if entry.batch is not None:
         return f"{entry.key!r} is a row of the batch {entry.batch}, which needs it to do nothing twice"
     if entry.state in UNFINISHED:
@@ -805,7 +808,10 @@ def _write_created(  # noqa: PLR0913 - the values, and the conditions for the wr
     collected: bool = False,
     fenced: bool = True,
 ) -> bool:
-    """Write the prediction if the job has none, no other job has this one, and the claim is valid. False otherwise."""
+    """Write the prediction if the job has none, no other job has the prediction, and the claim is valid.
+
+    Else return False.
+    """
     state = state_of(prediction.status, collected=collected)
     changed = db.execute(
         "UPDATE jobs SET state=?, prediction_id=?, status=?, prediction=?, problem='',"
@@ -833,12 +839,12 @@ def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
 
 
 def mark_of_row(mark: str) -> str:
-    """The mark that a claim leaves in the row if it also inserted the row, so that nothing was sent before."""
+    """The claim's mark in a row that the claim itself has inserted: no request was sent before."""
     return f"{mark} new"
 
 
 def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Insert a row, or replace the one with the same key. Columns are named, as later releases may add some."""
+    """Insert a row, or replace the row with the same key. Columns are named, since later releases may add columns."""
     names, marks = ", ".join(values), ",".join("?" * len(values))
     changes = ", ".join(f"{name} = excluded.{name}" for name in values if name not in place)
     conflict = f"ON CONFLICT ({', '.join(place)}) DO UPDATE SET {changes}"
@@ -846,7 +852,7 @@ def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, An
 
 
 def _over(db: Database, before: float, *, forget: bool) -> dict[str, str | None]:
-    """The finished jobs claimed before that time: each key with the job text to keep, or None to delete the row."""
+    """The finished jobs that were claimed before that time: the job text to keep, or None to delete the row, by key."""
     query = "SELECT key FROM jobs WHERE state = 'refused' AND claimed_at < ?"
     over: dict[str, str | None] = {row["key"]: None for row in db.execute(query, (before,))}
     query = "SELECT key, job FROM jobs WHERE state = 'collected' AND claimed_at < ?"
@@ -876,7 +882,7 @@ class _Reduced(msgspec.Struct):
 
 
 def _reduced(job: str) -> str:
-    """A stored job reduced to its model. Empty for a damaged one, which is not pruned."""
+    """A stored job reduced to its model. Empty for a damaged job, which is not pruned."""
     try:
         return msgspec.json.encode(decode(job, _Reduced)).decode()
     except ValueError:
@@ -884,13 +890,13 @@ def _reduced(job: str) -> str:
 
 
 def _reduce(db: Database, key: str, reduced: str) -> None:
-    """Delete a finished job's data. Its fingerprint, id and status stay, so that its key is never paid for again."""
+    """Delete a finished job's data. Fingerprint, id and status stay, so that its key creates no second prediction."""
     rest = "request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
     db.execute(f"UPDATE jobs SET job=?, {rest} WHERE key = ?", (reduced, key))  # noqa: S608 - our own columns
 
 
 def _strip(db: Database, entry: Entry) -> None:
-    """Delete secrets and file contents. The job is over or certainly never ran, so no request needs them any more."""
+    """Delete secrets and file contents of a job that is over or certainly never ran: no request needs them any more."""
     request = entry.request
     if request is None or not needs_strip(request):
         return
@@ -919,8 +925,9 @@ def _not_owned(db: Database, api: str, ids: Sequence[str]) -> tuple[str, ...]:
 def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
     """Other jobs whose predictions look the same in the account's list as this job's.
 
-    Maps the fingerprint of each whole request to the number of such requests sent at about the same time. A request
-    that differs in what the list does not show is included whenever it was sent, as a clock may have been set since.
+    Maps the fingerprint of each whole request to the number of such requests that were sent at about the same time. A
+    request that differs only in parts that the list does not show is included whenever it was sent, since a clock may
+    have been set since.
     """
     if entry.first_sent is None:
         return {}
@@ -948,7 +955,7 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
 
 
 def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[Moment, ...]:
-    """The moments by which the requests of rivals had ended that adopted a prediction."""
+    """For rivals that adopted a prediction: the moments by which their requests had ended."""
     query = (  # a moment's text begins with its Unix time
         "SELECT unanswered FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? AND unanswered IS NOT NULL"
         " AND prediction_id IS NOT NULL ORDER BY unanswered DESC LIMIT ?"

@@ -14,11 +14,11 @@ from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, SQLiteThread
 from replicate_job.journal.store import Database
 
 FORGOTTEN = 24 * 3600.0
-"""Seconds after the end of its lease at which a holder's row is deleted."""
+"""A holder's row is deleted this many seconds after its lease has ended."""
 
 
 class SQLiteJournal(SQLJournal):
-    """A ``Journal`` in one file. Claims of a dead process of this machine end at once."""
+    """A ``Journal`` in one file. Claims of a dead process of this machine end immediately."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class SQLiteJournal(SQLJournal):
     def _forget_holders(self, db: Database) -> None:
         """Delete the rows of holders whose leases have ended by both clocks.
 
-        The monotonic clock decides about leases of this boot, and the wall clock about others. So deleting these rows
-        never changes the answer of ``_left``.
+        The monotonic clock decides about leases since the last boot, and the wall clock about earlier leases. So
+        deleting these rows never changes the answer of ``_left``.
         """
         over = "lease_until < ?1 AND boot_until < ?2 OR lease_until < ?3"
         now = self._clock.time()
@@ -72,7 +72,7 @@ class SQLiteJournal(SQLJournal):
         return min(row["lease_until"] - self._clock.time(), self._watch(holder, row["lease_until"])), process
 
     def _watch(self, holder: str, until: float) -> float:
-        """Seconds until a lease ends unless it is renewed, measured by this process's own clock.
+        """Seconds until another's lease ends unless it is renewed, measured by this process's own clock.
 
         The holder's clock may have been wrong, and this machine may have been restarted since.
         """

@@ -21,19 +21,20 @@ from replicate_job.journal.store import Sync, Undo
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
 CHECKPOINT = 8000
-"""How many pages of 4 KiB the write-ahead log holds before they are moved to the file. With a million jobs, index pages
-are written at random, and a page that changes many times is moved only once."""
+"""The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. With a million jobs, index
+pages are written at random, and a page that changes many times is moved only one time."""
 MANY, GATHERING = 4, 0.002
-"""After a transaction with at least this many pieces of work, the next one waits this many seconds for more work."""
+"""After a transaction with at least ``MANY`` pieces of work, the next waits ``GATHERING`` seconds for more work."""
 SOON = 0.5
-"""Seconds after which work with the sync ``soon`` is put on the disk, unless other synced work has done that."""
+"""Seconds after which work with the sync ``soon`` is put on the disk, unless other synced work has put it there."""
 FAREWELL = 0.1
 """Seconds that a closing connection waits for another process's transaction before it skips its last writes."""
 SHARED = 256
 """The most pieces of work in one transaction."""
 
 OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
-"""Errors of one piece of work. SQLite's other errors are about the file. The last two mean a value too large."""
+"""Errors of one piece of work. SQLite's other errors are about the file. The last two are about a value that is too
+large."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -58,7 +59,7 @@ class _Task:
 
 
 def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
-    """Set the outcomes. Each event loop is woken once, however many of its tasks were in the transaction."""
+    """Set the outcomes. Each event loop is woken once for all its tasks in the transaction."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Task, Outcome]]] = {}
     for task, outcome in zip(tasks, outcomes, strict=True):
         by_loop.setdefault(task.loop, []).append((task, outcome))
@@ -75,12 +76,12 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
 class SQLiteThread:
     """``await thread.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    It returns once the transaction is committed. With the sync ``now``, the data are then on the disk, safe from a
-    power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end.
-    An exception of ``work`` undoes only that work. Work may be called twice, with the first call rolled back, if other
+    It returns after the transaction is committed. With the sync ``now``, the data are then on the disk, safe from a
+    power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end. An
+    exception of ``work`` undoes only that work. Work may be called twice, with the first call rolled back, if other
     work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with each new
-    connection. ``closing`` is called before the connection is closed, if the file is not locked. While
-    ``beats`` is true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
+    connection. ``closing`` is called before the connection is closed, if the file is not locked. While ``beats`` is
+    true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
 
     Work may set a ``note`` about what it has written. ``committed`` is called with the last note once its transaction
     is committed. A note is dropped if its work is rolled back.
@@ -127,7 +128,7 @@ class SQLiteThread:
         try:
             result: T = await task.done
         except asyncio.CancelledError:
-            if undo:  # the thread does the work even though the task was cancelled
+            if undo:  # the thread does the work although the task was cancelled
                 with suppress(JournalError):
                     await asyncio.shield(undo())
             raise
@@ -136,7 +137,7 @@ class SQLiteThread:
     read = run
 
     async def vacuum(self) -> None:
-        """Return the file's free pages to the disk. Raises JournalError, as while another process writes."""
+        """Return the file's free pages to the disk. Raises JournalError, for example while another process writes."""
         await asyncio.to_thread(self._vacuum)
 
     def _vacuum(self) -> None:
@@ -149,7 +150,7 @@ class SQLiteThread:
             raise explain(error, self._path, self._busy_timeout) from None
 
     def _hand_over(self) -> None:
-        """Give all pending work to the thread together, because waking the thread costs more than the work."""
+        """Give all pending work to the thread together, since waking the thread costs more than the work."""
         tasks, self._pending = self._pending, []
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)
@@ -183,7 +184,7 @@ class SQLiteThread:
                 outcomes = self._transact(database, works) if works else []
                 if works:
                     self._owes_sync = not self._is_synced and (self._owes_sync or "soon" in syncs)
-            except Exception as error:  # noqa: BLE001 - the waiting tasks get any error
+            except Exception as error:  # noqa: BLE001 - the waiting tasks get every error
                 failure = explain(error, self._path, self._busy_timeout)
                 outcomes = [(None, failure)] * len(tasks)
             due = time.monotonic() + self._every if is_due else due
@@ -241,7 +242,7 @@ class SQLiteThread:
             self._is_synced = wanted
 
     def _use_wal(self, database: sqlite3.Connection) -> None:
-        """Turn on the write-ahead log. SQLite does not wait by itself while another process turns it on too."""
+        """Turn on the write-ahead log. SQLite itself does not wait while another process turns the log on too."""
         given_up = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -254,7 +255,7 @@ class SQLiteThread:
                 return
 
     def _transact(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
-        """Do all work in one transaction. If a piece fails, which is rare, repeat each in its own savepoint."""
+        """Do all work in one transaction. If a piece fails, which is rare, repeat each piece in its own savepoint."""
         try:
             with self._transaction(database):
                 return [(work(database), None) for work in works]
@@ -266,7 +267,7 @@ class SQLiteThread:
             database.text_factory = _lenient  # one damaged row must not hide the others
         except sqlite3.Error:
             raise
-        except Exception:  # noqa: BLE001, S110 - the repetition below raises it for its own task
+        except Exception:  # noqa: BLE001, S110 - the repetition below raises the error for its own task
             pass
         with self._transaction(database):
             return [self._apart(database, work) for work in works]

@@ -27,15 +27,15 @@ class Database(Protocol):
 Work = Callable[[Database], T]
 Undo = Callable[[], Awaitable[object]]
 Sync = Literal["now", "soon"]
-"""When written data must be safe from a power cut: at the commit, or soon after. None: it may be much later."""
+"""The time by which written data must be safe from a power cut: at the commit, or soon after. None: much later."""
 
 
 class Store(Protocol):
     """Calls work in transactions.
 
-    Each transaction sees one state, and two never write the same row at the same time. A rule over several rows that
-    different transactions write needs a unique index.
-    ``beats``: this process holds claims, so its heartbeat is written regularly.
+    Each transaction sees one state, and two transactions never write the same row at the same time. A rule over several
+    rows that different transactions write needs a unique index. ``beats``: this process holds claims, so its heartbeat
+    is written regularly.
     """
 
     beats: bool
@@ -44,7 +44,7 @@ class Store(Protocol):
     def note(self) -> Any:
         """The note of the current transaction, None at its start.
 
-        The journal gets it once the transaction is committed. It is dropped if the work that set it is rolled back.
+        The journal gets the note after the commit. A note is dropped if the work that set it is rolled back.
         """
 
     @note.setter
@@ -55,16 +55,16 @@ class Store(Protocol):
         """Whether the current work may have been committed before, on a connection that broke at the commit."""
 
     async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Undo | None = None) -> T:
-        """Call the work in a transaction, and return its value once it is committed.
+        """Call the work in a transaction, and return its value after the commit.
 
-        With the sync ``now``, its data are then on the disk; with ``soon``, a moment later. An exception of the work
-        undoes it. The work may be called more than once. Its earlier calls were rolled back, unless it ``may_be_done``.
-        If the task is cancelled, ``undo`` is called after the work; its JournalError is ignored. Raises JournalError
-        for the database's errors.
+        With the sync ``now``, the work's data are then on the disk; with ``soon``, a moment later. An exception of the
+        work undoes the work. The work may be called more than once. Earlier calls were rolled back, unless the work
+        ``may_be_done``. If the task is cancelled, ``undo`` is called after the work; its JournalError is ignored.
+        Raises JournalError for the database's errors.
         """
 
     async def read(self, work: Work[T]) -> T:
-        """Call work that writes nothing."""
+        """Call work that only reads."""
 
     async def vacuum(self) -> None:
         """Return the space of deleted rows to the disk, if the database does not do this by itself."""

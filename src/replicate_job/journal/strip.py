@@ -18,7 +18,7 @@ _DATA = b'"data:'
 
 
 def needs_strip(request: CreateRequest | None) -> bool:
-    """Whether the request has a secret or a file. Most have neither."""
+    """Whether the request has a secret or a file. Most requests have neither."""
     return request is not None and (bool(request.secrets) or _DATA in request.body.lower())
 
 

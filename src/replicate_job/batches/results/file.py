@@ -97,7 +97,7 @@ class ResultsFile:
     def write(self, records: Iterable[dict[str, Any]]) -> None:
         """Append all the records in one system call, or none of them.
 
-        After that the operating system has them, so that they stay even if the process is killed.
+        When this method returns, the operating system has the records: they stay even if the process is killed.
         """
         lines = encode(records)
         with _translated(OutputError, self._name):
