@@ -1,4 +1,4 @@
-"""Chains: steps whose inputs use outputs of earlier steps. Checks them, and tells which step comes next. No I/O."""
+"""Chains: steps whose inputs use outputs of earlier steps. Checks them, and finds the steps that can start. No I/O."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EACH = "each"
 """The name of the current element in the input of a step with ``for_each``."""
 MOST = 100
 """The most elements that a step with ``for_each`` may have."""
-_ELEMENT = -1  # in a reference's path: stands for the element's index
+_ELEMENT = -1  # in a reference's path: in place of the element's index
 
 
 class Ref(msgspec.Struct, frozen=True):
-    """A value that is known later: an input of the chain (``prompt``), or an output (``draw.output[0]``)."""
+    """A value that is known later: an input of the chain (``prompt``), or a step's output (``draw.output[0]``)."""
 
     name: str
 
@@ -38,12 +38,12 @@ class Step(msgspec.Struct, frozen=True):
     """One model of a chain. ``model``, ``cancel_after`` and ``allow_unknown`` are those of a ``Job``.
 
     Texts in ``input``, at any depth, are templates: ``{prompt}`` is an input of the chain, ``{draw.output[0]}`` a part
-    of an earlier step's output; ``{{`` and ``}}`` are braces. A text that is one field alone is that value, of whatever
-    type, and so is a ``Ref``.
+    of an earlier step's output; ``{{`` and ``}}`` are braces. A text that is only one field becomes that value, of any
+    type, and so does a ``Ref``.
 
-    With ``for_each``, a list that an earlier step made (``{draw.output}``), the step runs once for each of its at most
-    ``MOST`` elements: ``{each}`` in its input is the element, ``{each.name}`` or ``{each[0]}`` a part of it. Its output
-    for later steps is the list of the outputs, in the order of the elements.
+    ``for_each`` is a list that an earlier step made (``{draw.output}``). The step runs one time for each of the list's
+    elements, at most ``MOST``: ``{each}`` in the step's input is the element, ``{each.name}`` or ``{each[0]}`` a part
+    of the element. For later steps, its output is the list of the outputs, in the order of the elements.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def base_of(call: str) -> str:
-    """The name of the step of a call, from the call's name."""
+    """The step's name, from a call's name."""
     return call.partition("[")[0]
 
 
@@ -81,7 +81,7 @@ def in_order(calls: Iterable[str], steps: Sequence[str]) -> list[str]:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """The value of a field. ``step`` is empty for an input of the chain. ``path`` leads into the step's output.
+    """A field of a template. ``step`` is empty for an input of the chain. ``path`` leads into the step's output.
 
     ``gathers``: the value is a list with one output for each element.
     """
@@ -98,7 +98,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Chain(msgspec.Struct, frozen=True, dict=True):
-    """Models that run one after the other for one input. Raises JobError for impossible steps.
+    """Models that run one after the other for one input. Raises JobError for invalid steps.
 
     Each step is a job of its own, and is created once. A step starts when the steps whose outputs it uses have ended.
     """
@@ -116,7 +116,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def lists(self) -> dict[str, Reference]:
-        """The list that each step with ``for_each`` runs for, by the step's name."""
+        """The list of each step with ``for_each``, by the step's name."""
         found: dict[str, Reference] = {}
         for step in self.steps:
             if step.for_each is not None:
@@ -150,7 +150,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _references(self) -> dict[str, dict[str, Reference]]:
-        """The references in the fields of each step. They are collected while the steps' inputs are read."""
+        """The references in each step, by field. They are collected while the steps' inputs are read."""
         return {step.name: {} for step in self.steps}
 
     @property
@@ -161,7 +161,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
     @property
     def identity(self) -> str:
         """A text that is equal only for equal steps."""
-        # An unset field is left out, so that batches of earlier releases, which lacked the field, can continue.
+        # An unset field is left out, so that batches of earlier releases, which had no such field, can continue.
         unset = {"for_each": msgspec.UNSET}
         steps = [step if step.for_each else msgspec.structs.replace(step, **unset) for step in self.steps]
         return msgspec.json.encode(steps, enc_hook=str, order="deterministic").decode()
@@ -181,15 +181,15 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return frozenset(one.step for one in self._references[step].values() if one.step)
 
     def ready(self, ended: Collection[str], begun: Collection[str]) -> list[Step]:
-        """The steps that can start now: they have not begun, and all the outputs that they use exist."""
+        """The steps that can start now: steps that have not begun, and whose needed outputs all exist."""
         return [step for step in self.steps if step.name not in begun and self.needs(step.name) <= set(ended)]
 
     def list_of(self, step: str) -> str:
-        """The step that made the list for this step's ``for_each``. Empty for a step that runs once."""
+        """The step that made the list for this step's ``for_each``. Empty for a step that runs one time."""
         return self.lists[step].step if step in self.lists else ""
 
     def calls(self, step: Step, outputs: Mapping[str, Any]) -> list[Call]:
-        """The step's jobs, given the outputs. Raises JobError if its ``for_each`` is no list, or has too many items."""
+        """The step's jobs with these outputs. Raises JobError if ``for_each`` is not a list, or has too many items."""
         if step.name not in self.lists:
             return [Call(step)]
         source = self.lists[step.name]
@@ -204,14 +204,16 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return [Call(step, index) for index in range(len(items))]
 
     def input_of(self, call: Call, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The call's input. ``values`` are the chain's inputs; ``outputs`` are by step. Raises JobError without a part.
+        """The call's input. ``values`` are the chain's inputs; ``outputs`` are by step.
+
+        Raises JobError for a missing part.
 
         An input that is only one field is left out if the chain got no value for that field.
         """
         return self._fill_inputs(call, self._forms[call.step.name], values, outputs)
 
     def known_input(self, step: str, values: Mapping[str, Any] | None) -> tuple[dict[str, Any], frozenset[str]]:
-        """The inputs of a step that need no output, and the names of the inputs that do.
+        """The inputs of a step that need no output, and the names of the inputs that need an output.
 
         Without ``values``, inputs that need an input of the chain are among the names too.
         """
@@ -266,7 +268,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return {"openapi": "3.0.2", "components": {"schemas": schemas}}
 
     def misfits(self, documents: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-        """A line for each output that does not fit the input that it is used for, by the schemas."""
+        """A line for each output that, by the schemas, does not fit the input in which it is used."""
         problems: list[str] = []
         for step in self.steps:
             document = documents.get(step.name) or {}
@@ -293,7 +295,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 if lone.step:
                     yield from _judge(lone, documents.get(lone.step), document, takes)
             case Template():
-                if not {"any", "text", "file"} & {_kind(one) for one in takes}:  # text may be the URL of a file
+                if not {"any", "text", "file"} & {_kind(one) for one in takes}:  # a text may be the URL of a file
                     yield f"{str(form)!r} is text, and this takes {_named(document, takes)}"
                 yield from self._misplaced(step, form, documents)
             case list() | tuple():
@@ -312,7 +314,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 yield from _judge(one, documents.get(one.step), {}, _ANY)
 
     def _read(self, step: Step, name: str, value: Any) -> Any:
-        """The value with its texts read as templates, whose fields are noted as references."""
+        """The value with its texts read as templates. The templates' fields are added to the references."""
         match value:
             case Ref():
                 form = Template((Field(value.name, 1),))
@@ -335,7 +337,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return form
 
     def _refer(self, step: str, field: str, source: Reference | None = None) -> Reference:
-        """Read a field as a reference. ``source`` is the list that the step runs for."""
+        """Parse a template's field as a reference. ``source`` is the list of a step with ``for_each``."""
         names = [each.name for each in self.steps]
         found = _FIELD.fullmatch(field)
         if found is None:
@@ -361,7 +363,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return Reference(field, first, tuple(path[1:]), gathers=gathers)
 
     def _lone(self, step: str, form: Any) -> Reference | None:
-        """The only field of a template that has no other text."""
+        """The field of a template that is only this field, else None."""
         if isinstance(form, Template) and len(form.parts) == 1 and isinstance(form.parts[0], Field):
             return self._references[step][form.parts[0].name]
         return None
@@ -426,7 +428,7 @@ def _shown(value: Any) -> str:
 
 
 def _renamed(schema: Any, step: str) -> Any:
-    """The schema with references to the step's own definitions."""
+    """The schema with its references changed to the step's own definitions."""
     if isinstance(schema, list):
         return [_renamed(item, step) for item in schema]
     if not isinstance(schema, dict):
@@ -471,7 +473,7 @@ def _judge(
 
 
 def _judge_list(source: Reference, made_by: Mapping[str, Any] | None) -> Iterator[str]:
-    """Report a ``for_each`` that cannot be a list. Null is allowed here: it is reported when it occurs."""
+    """Report a ``for_each`` that cannot be a list. A schema may allow null, which is reported when it occurs."""
     made = _made(source, made_by)
     if not made:
         yield from _judge(source, made_by, {}, _ANY)
@@ -480,7 +482,7 @@ def _judge_list(source: Reference, made_by: Mapping[str, Any] | None) -> Iterato
 
 
 def _fits(made_by: Mapping[str, Any], made: list[Schema], document: Mapping[str, Any], takes: list[Schema]) -> bool:
-    """Whether one of the schemas that are made fits one that is accepted."""
+    """Whether one of the schemas in ``made`` fits one of the schemas in ``takes``."""
     return any(_fit(made_by, one, document, other, 0) for one in made for other in takes)
 
 

@@ -1,4 +1,4 @@
-"""Creates the prediction of one job. Nothing here waits for its end."""
+"""Creates the prediction of one job, without waiting for its end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class DrainingError(Exception):
 
 
 async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot: str | None) -> Result | None:
-    """Create the job's prediction. Returns the result if the prediction ended at once, without files to keep.
+    """Create the job's prediction. Returns the result if the create request's answer is the end, without files to keep.
 
-    ``entry`` is the job in the journal, None for a new one. ``depot`` is the place of the rows' input files, None if
-    they have none. Raises DrainingError, ClaimLostError if another process holds the claim, and the errors of creating
-    it.
+    ``entry`` is the job in the journal, None for a new job. ``depot`` is the place of the rows' input files, None
+    without input files. Raises DrainingError, ClaimLostError if another process holds the claim, and the errors of the
+    create request.
     """
     context, job = model.context, ask.job
     SUBJECT.set(ask)  # this task works for this job only
@@ -34,7 +34,7 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
         raise DrainingError
     request = slot = None
     if entry is None or entry.state == "refused":
-        # The slot is taken first. Then the claim records the intent too, and nothing is waited for after it.
+        # Take the slot first. The claim records the intent too, after which there may be no wait.
         request = await _request(fleet, model, job, depot)
         slot = await unless(fleet.draining, context.client.take_slot())
         if slot is None:
@@ -53,7 +53,7 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
 
 
 async def _request(fleet: Fleet, model: Model, job: Job, depot: str | None) -> CreateRequest:
-    """The job's create request. Its files are uploaded to the API now, which keeps them for at least a day."""
+    """The job's create request. Uploads the job's files to the API now, which keeps them for at least a day."""
     if not has_files(job.input_data):
         return write_request(job, model.resolved, job.input_data)
     opened = Depot(depot, model.context.stores) if depot else None

@@ -1,4 +1,4 @@
-"""The cost limit of a batch, which all workers keep: a row is created only after an amount is set aside for it."""
+"""The cost limit of a batch, shared by all workers: a row is created only after an amount is set aside for the row."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from replicate_job.journal.postgres_budget import Account, Hold, NewAccount
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 LEARNED = 5.0
-"""Seconds for which a worker caches the usual cost of predictions. While none is known it looks each time."""
+"""Seconds for which a worker caches the usual cost of predictions. While no cost is known, each call reads the
+journal."""
 _UNSENT = {None, "claimed"}
 _OPEN = {*_UNSENT, "intended", "created"}
 """States of jobs whose cost is not known yet."""
 
 
 class OpenLimit(NamedTuple):
-    """A batch's cost limit at its submission, with the cost so far, and the account that it gets."""
+    """A batch's cost limit at its submission, with the cost so far, and the batch's new account."""
 
     cost: Cost
     account: NewAccount
 
     def state(self, runner: BatchRunner, rows: int) -> str:
-        """A message about the cost so far, and by how much this number of rows may exceed the limit."""
+        """A message that says the cost so far, and by how much this number of rows may exceed the limit."""
         return self.cost.state(runner.bound(self.cost, rows))
 
 
 async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner: BatchRunner) -> OpenLimit | None:
-    """Read the limit of a batch. None for a batch without one."""
+    """Read the cost limit of a batch. None for a batch without a limit."""
     cost = await runner.open_cost()
     if cost is None:
         return None
@@ -52,7 +53,7 @@ async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner
 
 
 async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list[FleetRow], bool]:
-    """The rows that may be created now, and whether others may be later. If none ever may, the batch is stopped."""
+    """The rows that may be created now, and whether others may be later. If no row ever may, the batch is stopped."""
     if rows.plan.max_cost is None or not due:
         return list(due), False
     jobs = {row.key: row.entry.job if row.entry else await next_job(rows, row) for row in due}
@@ -61,7 +62,7 @@ async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list
 
 
 async def admit_jobs(fleet: Fleet, rows: Rows, jobs: Mapping[str, Job]) -> tuple[set[str], bool]:
-    """The same for jobs: the keys of those that may be created now, and whether others may be later."""
+    """The keys of the jobs that may be created now, and whether other jobs may be later. See ``admit``."""
     if rows.plan.max_cost is None:
         return set(jobs), False
     while True:
@@ -93,7 +94,7 @@ async def release(fleet: Fleet, rows: Rows, key: str) -> None:
 
 
 async def find_cost(context: Context, tables: FleetTables, batch: FleetBatch) -> Cost | None:
-    """The batch's cost so far, and the amounts set aside. None without a limit. Nothing is changed."""
+    """The batch's cost so far, with the amounts set aside. None without a limit. Changes nothing."""
     fleet = Fleet(context, tables)
     rows, account = await fleet.rows_of(batch), await tables.budgets.read(batch.id)
     if rows.plan.max_cost is None or account is None:

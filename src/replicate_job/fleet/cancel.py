@@ -1,4 +1,4 @@
-"""Cancel a batch of a fleet."""
+"""Cancels a batch of a fleet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate_job.journal.entry import Entry
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 AT_ONCE = 16
-"""How many predictions are canceled at the same time."""
+"""The number of predictions that are canceled at the same time."""
 
 
 async def cancel_named(context: Context, name: str, *, running: bool) -> Counter[str] | None:
@@ -35,10 +35,10 @@ async def cancel_named(context: Context, name: str, *, running: bool) -> Counter
 
 
 async def cancel_batch(context: Context, tables: FleetTables, batch: FleetBatch, *, running: bool) -> Counter[str]:
-    """Create no more rows of the batch. With ``running``, also cancel its predictions. One that is over is not changed.
+    """Stop creating rows of the batch. With ``running``, also cancel its predictions.
 
-    Returns how many rows were ``unsent`` or ``canceled``, are still ``running``, or could not be canceled
-    (``unknown``).
+    A batch that is over is not changed. Returns the numbers of rows that were ``unsent`` or ``canceled``, are still
+    ``running``, or could not be canceled (``unknown``).
     """
     if is_over(await tables.counts(batch.number)):
         return Counter()
@@ -59,5 +59,5 @@ async def cancel_batch(context: Context, tables: FleetTables, batch: FleetBatch,
                 outcomes["canceled" if found else "unsent"] += 1
 
     await asyncio.gather(*map(cancel, entries))
-    await tables.cancel(batch.number)  # for rows whose jobs turned out to have no prediction
+    await tables.cancel(batch.number)  # for rows whose jobs have no prediction after all
     return +outcomes

@@ -1,4 +1,4 @@
-"""Rows of a fleet that are chains. Their ready steps are created, and nothing here waits for the ends of steps."""
+"""Rows of a fleet that are chains. Creates the steps that can start, without waiting for the ends of steps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[S
 class _Admission:
     """Admits calls of some rows within the batch's cost limit.
 
-    ``is_full``: some calls were not admitted, but may be later.
+    ``is_full``: some calls were not admitted now, but may be admitted later.
     """
 
     def __init__(self, fleet: Fleet, rows: Rows) -> None:
@@ -85,7 +85,7 @@ class _Admission:
 async def calls_of(
     context: Context, batch: str, chain: ChainPlan, rows: Sequence[FleetRow]
 ) -> dict[str, dict[str, Entry]]:
-    """The last job of each call that has begun, in the chain's order, by the name of its row."""
+    """The last job of each call that has begun, in the chain's order, by the row's name and the call's name."""
     found = await look_up_calls(context, chain, batch, [f"{row.name}/" for row in rows])
     return {start.removesuffix("/"): calls for start, calls in found.items()}
 
@@ -157,7 +157,7 @@ class _RowChain:
         except ClaimLostError:  # another process runs the job now
             return _under_way(job)
         except ReplicateJobError as error:
-            if is_of_row(error):  # it ends the row, so no later pass would release the amount
+            if is_of_row(error):  # the error ends the row, so no later pass would release the amount
                 await self._admission.release(key)
             raise
         self.created.append(key)
@@ -175,7 +175,7 @@ def _is_good(outcome: Outcome) -> bool:
 async def chain_results(
     context: Context, batch: FleetBatch, plan: FleetPlan, chain: ChainPlan, rows: Sequence[FleetRow]
 ) -> list[Result]:
-    """The results of rows whose chains are over, each with the earlier attempts of its calls."""
+    """The results of rows whose chains are over. Each result has the earlier attempts of its calls."""
     known = await calls_of(context, batch.id, chain, rows)
     last = {f"{row}/{call}": entry for row, calls in known.items() for call, entry in calls.items()}
     before = await attempts_before(context, batch.id, last)

@@ -15,7 +15,7 @@ from replicate_job.flow.subject import SUBJECT
 from replicate_job.journal.entry import Entry
 
 AGAIN = 15.0
-"""Seconds until outputs that could not be kept are tried again: a disk may be full, or a store unreachable."""
+"""Seconds until another try to keep outputs that could not be kept: a disk may be full, or a store unreachable."""
 
 
 async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The task that creates the predictions of a few rows. Nothing here waits for their ends."""
+"""The task that creates the predictions of a few rows, without waiting for their ends."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow
 from replicate_job.outputs.place import of_row
 
 _OF_ALL = (AuthenticationError, PaymentRequiredError, ModelNotFoundError, MissingVariableError)
-"""Errors that stop a batch, because every later row would get them too, on any machine."""
+"""Errors that stop a batch, since every later row would get them too, on any machine."""
 FULL = 1.0
-"""Seconds that a task waits if the cost limit admits no more of its rows now. Then the task is repeated."""
+"""If the cost limit admits no more rows of a task now, the task waits this many seconds, and is then repeated."""
 AGAIN = 5.0
 """Seconds until a task is repeated if some of its rows could not be created."""
 
 
 async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
-    """Create the rows in these lines that are not created yet. If some cannot be created now, the task is repeated."""
+    """Create the uncreated rows in these lines. If some rows cannot be created now, the task is repeated."""
     batch = await fleet.tables.batch(number)
     if batch is None:
         return
@@ -50,9 +50,9 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
 
 
 async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
-    """Finish the rows of a stopped batch without creating more. Returns what ``_create`` returns.
+    """Finish the rows of a stopped batch without creating more rows. Returns the same as ``_create``.
 
-    For a canceled batch, also find out whether jobs that were begun have predictions. The journal stops new requests.
+    For a canceled batch, also find out whether begun jobs have predictions. The journal prevents new requests.
     """
     if rows.chain:
         delay, _ = await _create_chains(fleet, rows, first, last)
@@ -65,7 +65,7 @@ async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | N
 
 
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
-    """Create the rows. Returns the seconds until the remaining rows are to be tried, None if there are none."""
+    """Create the rows. Returns the seconds until the remaining rows are to be tried, None without remaining rows."""
     delay, is_full = await (_create_chains if rows.chain else _create_jobs)(fleet, rows, first, last)
     if is_full:  # wait here, so that the waiting rows do not keep this worker busy
         await unless(fleet.draining, asyncio.sleep(FULL))
@@ -74,17 +74,17 @@ async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | No
 
 
 async def _create_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
-    """Create the steps that can begin. Returns what ``_create_jobs`` returns."""
+    """Create the steps that can start. Returns the same as ``_create_jobs``."""
     outcomes, is_full = await run_chains(fleet, rows, first, last)
     return await _delay(fleet, rows.batch, outcomes), is_full
 
 
 async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
-    """Create the jobs of rows. Returns what ``_create`` returns, and whether some have to wait for the cost limit."""
+    """Create the jobs of rows. Returns the same as ``_create``, and whether some have to wait for the cost limit."""
     due = [row for row in await advance(fleet, rows, first, last) if _is_due(row)]
     due, is_full = await admit(fleet, rows, due)
     delay = await _bring_rows(fleet, rows, due, first, last)
-    if rows.plan.goes_on:  # some rows have ended already, or wait for their next attempt
+    if rows.plan.goes_on:  # some rows are over already, or wait for their next attempt
         found = await advance(fleet, rows, first, last)
         pauses = [row.due_in for row in found if row.due_in and _may_begin(row)]
         delay = min([*pauses, *([] if delay is None else [delay])], default=None)
@@ -92,14 +92,14 @@ async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple
 
 
 async def _bring_rows(fleet: Fleet, rows: Rows, which: Sequence[FleetRow], first: int, last: int) -> float | None:
-    """Bring the jobs of ``which`` to ``created``, and record what ended a row. Returns what ``_create`` returns."""
+    """Bring the jobs of ``which`` to ``created``, and record errors that end rows. Returns the same as ``_create``."""
     outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in which), return_exceptions=True)
     await fleet.tables.settle(rows.batch, first, last)
     return await _delay(fleet, rows.batch, outcomes)
 
 
 async def _delay(fleet: Fleet, batch: FleetBatch, outcomes: Sequence[BaseException | None]) -> float | None:
-    """Seconds until the rows with errors are to be tried again. None if there are none. Stops the batch if needed."""
+    """Seconds until the rows with errors are to be tried again. None without such rows. Stops the batch if needed."""
     delay: float | None = None
     for outcome in outcomes:
         match outcome:

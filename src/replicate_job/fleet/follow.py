@@ -1,4 +1,4 @@
-"""Follows a batch to its end. The following process can become the watcher, so a batch ends without workers too."""
+"""Follows a batch to its end. The following process can become the watcher, so a batch ends even without workers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ EVERY = 0.5
 
 
 async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally: Tally) -> str:
-    """Return once all rows are over, or once no more are created. In that case the reason is returned, else "".
+    """Wait until all rows are over, or until the batch is stopped and no row runs.
 
-    ``tally`` is kept up to date.
+    Returns the reason of a stop, else "".
+
+    ``tally`` is updated meanwhile.
     """
     fleet = Fleet(context, tables)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""A worker's heartbeat in a file on its host, for a health probe while the database cannot be reached."""
+"""A worker's heartbeat in a file on its host, for health probes that cannot reach the database."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 EVERY = 3.0
 """Seconds between two heartbeats."""
 FRESH = 15.0
-"""Seconds for which a heartbeat counts as a sign of a live worker."""
+"""A worker counts as live for this many seconds after its heartbeat."""
 
 
 async def keep_heartbeat(folder: Path, journal: str) -> None:
-    """Write a heartbeat every ``EVERY`` seconds until cancelled: it shows that this process's event loop runs.
+    """Write a heartbeat every ``EVERY`` seconds until cancelled. A heartbeat shows that this process's event loop runs.
 
     A folder that cannot be written is ignored.
 

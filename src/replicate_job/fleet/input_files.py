@@ -1,4 +1,4 @@
-"""Local files of rows: copied to a depot at the submission, uploaded just before their rows, and deleted at the end.
+"""Local files of rows: copied to a depot at the submission, uploaded just before their rows, deleted at the end.
 
 Uploads to the API expire, and a million rows take a day. So a file is uploaded only when its row is created.
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from replicate_job.journal.postgres_fleet import FleetTables
 
 AT_ONCE = 8
-"""How many files are copied at the same time. Each is in memory meanwhile."""
+"""The number of files that are copied at the same time, each of which is in memory meanwhile."""
 CLEANED = 10.0
 """Seconds between two searches for depots that no batch needs any more."""
 
 
 class InputFiles:
-    """The input files of a submission. ``address`` is the place of their copies, None if there are none."""
+    """The input files of a submission. ``address`` is the place of their copies, None without copies."""
 
     def __init__(self, context: Context, tables: FleetTables, save: str | None) -> None:
         self._context, self._tables, self._save = context, tables, save
@@ -47,7 +47,7 @@ class InputFiles:
         return self._depot.address if self._depot else None
 
     async def take(self, job: Job, line: int) -> dict[str, Any]:
-        """The job's input with each file as its content. Content that is only in memory is copied now.
+        """The job's input with each file as a ``Content``. A content that is only in memory is copied now.
 
         Raises InputError for files that cannot be sent, and JobError without a place for their copies.
         """
@@ -70,7 +70,7 @@ class InputFiles:
             raise InputError(job.model, [f"{error.filename} cannot be read: {error.strerror}"]) from None
 
     async def copy(self, inputs: Iterable[dict[str, Any]]) -> None:
-        """Copy the files of these inputs to the depot, each content once. Raises JobError."""
+        """Copy the files of these inputs to the depot, each content one time. Raises JobError."""
         found = (content for values in inputs for content in contents(values))
         await self._copy((content, self._paths[content.sha256]) for content in found if content.sha256 in self._paths)
 
@@ -114,7 +114,7 @@ async def clean(fleet: Fleet) -> None:
     while True:
         with suppress(JournalError):
             for address in await fleet.tables.due_depots(fleet.api):
-                await asyncio.shield(_clear(fleet, address))  # the depot's row must be deleted with its files
+                await asyncio.shield(_clear(fleet, address))  # the depot's row must be deleted together with its files
         await asyncio.sleep(CLEANED)
 
 
@@ -125,5 +125,5 @@ async def _clear(fleet: Fleet, address: str) -> None:
         fleet.context.reporter.note(f"the input files in {address} cannot be deleted now: {error}")
         return
     if is_cleared:
-        with suppress(JournalError):  # it is tried again later
+        with suppress(JournalError):  # the next cleaning tries again
             await fleet.tables.forget_depot(address)

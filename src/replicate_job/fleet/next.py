@@ -1,4 +1,4 @@
-"""Decides what follows a row's finished job: another attempt, or nothing."""
+"""Decides whether another attempt follows a row's finished job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_job.journal.postgres_fleet import FleetRow, Move
 
 
 async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[FleetRow]:
-    """Give each row whose job is over its next job, or close the row. Returns the rows in these lines."""
+    """Set the next job of each row whose job is over, or close the row. Returns the rows in these lines."""
     batch = rows.batch
     found = await fleet.tables.rows(batch.number, first, last)
     over = [row for row in found if row.is_open and not row.reused and row.entry and row.entry.step == "done"]

@@ -23,10 +23,10 @@ from replicate_job.wire.target import parse_target
 
 
 class Rows:
-    """How this process runs a batch's rows. Each model is used as it was resolved at the submission.
+    """The parts with which this process runs a batch's rows. Each model is used as it was resolved at the submission.
 
-    ``learned`` is the usual cost of predictions by model, cached until the clock's ``learned_until``.
-    ``policy`` decides about further attempts, ``chain`` has the steps; each is None for a batch without them.
+    ``learned`` is the usual cost of predictions by model, cached until the clock's ``learned_until``. ``policy``
+    decides about further attempts; None without further attempts. ``chain`` has the steps; None without steps.
     """
 
     def __init__(self, batch: FleetBatch, context: Context, resolved: Resolved) -> None:
@@ -68,7 +68,7 @@ class Rows:
         return self._models[name]
 
     def made_by(self, path: str, version: str) -> Model:
-        """The model of a create request. The batch's own model if the request names none."""
+        """The model of a create request, the batch's own model if none fits."""
         return next((model for model in self._models.values() if model.resolved.makes(path, version)), self.own)
 
 
@@ -77,11 +77,11 @@ def _model(context: Context, strategy: RowStrategy, resolved: Resolved) -> Model
 
 
 SENDING = 8
-"""How many rows' files are uploaded at the same time. A file is in memory during its upload."""
+"""The number of rows whose files are uploaded at the same time. A file is in memory during its upload."""
 
 
 class Fleet:
-    """``draining`` is set when this process must start no more jobs. ``sending`` limits the uploads."""
+    """``draining`` is set when this process must not start more jobs. ``sending`` limits the uploads."""
 
     def __init__(self, context: Context, tables: FleetTables) -> None:
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
@@ -91,7 +91,7 @@ class Fleet:
         self._known: dict[int, Rows] = {}  # by the batch's number
 
     async def rows_of(self, batch: FleetBatch) -> Rows:
-        """The ``Rows`` of a batch that was just read. They are made anew if a later submission changed the batch."""
+        """The ``Rows`` of a batch that was just read. New ``Rows`` are made if a later submission changed the batch."""
         rows = self._known.get(batch.number)
         if rows is None or rows.batch.started_at != batch.started_at:
             resolved = decode(await self.tables.model(batch.number), Resolved)
@@ -100,7 +100,10 @@ class Fleet:
         return rows
 
     async def rows_named(self, names: Iterable[str]) -> dict[str, Rows]:
-        """The ``Rows`` of these batches by their ids, read anew. Names that are no batches of a fleet are left out."""
+        """The ``Rows`` of these batches, which are read again, by their ids.
+
+        Ids that are not of a fleet's batch are left out.
+        """
         found = await self.tables.named(sorted({*names}), self.api)
         return {batch.id: await self.rows_of(batch) for batch in found}
 
@@ -137,7 +140,7 @@ async def join(context: Context, tables: FleetTables) -> None:
 
 
 async def find_batch(tables: FleetTables, name: str, api: str) -> FleetBatch:
-    """Find a batch of the fleet by its name. Raises JobError if there is none."""
+    """Find a batch of the fleet by its name. Raises JobError if no batch has the name."""
     if found := await tables.find(name, api):
         return found
     raise JobError(f"no batch {name!r} was submitted to this fleet: `replicate-job status` names those that were")

@@ -1,4 +1,4 @@
-"""What a fleet does for a row after its first job. The plan of a batch is stored for all workers."""
+"""The further jobs of a fleet's rows. The plan of a batch is stored for all workers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     """``models`` are the models besides the batch's own, by name, as resolved at this or an earlier submission.
 
-    ``policy`` decides about further attempts; None for none. ``shares``: rows with the same input share jobs.
-    ``steps`` and ``title`` are those of a chain. With ``retry_failed`` and ``retry_uncertain``, steps that failed or
-    were uncertain before the submission get new jobs. ``max_cost`` is the batch's cost limit in USD. ``prices`` are
+    ``policy`` decides about further attempts; None without further attempts. ``shares``: rows with the same input share
+    jobs. ``steps`` and ``title`` are those of a chain. With ``retry_failed`` and ``retry_uncertain``, steps that failed
+    or were uncertain before the submission get new jobs. ``max_cost`` is the batch's cost limit in USD. ``prices`` are
     its models' prices by name, if they were given or are needed.
     """
 
@@ -43,12 +43,12 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def goes_on(self) -> bool:
-        """Whether jobs may follow a row's first job."""
+        """Whether a row can have further jobs: attempts or chain steps."""
         return self.policy is not None or bool(self.steps)
 
     @property
     def chain(self) -> ChainPlan | None:
-        """The chain that the rows are inputs of. None if they are inputs of a model."""
+        """The chain whose inputs the rows are. None if the rows are inputs of a model."""
         if not self.steps:
             return None
         from replicate_job.batches.chains.plan import ChainPlan  # noqa: PLC0415 - for chains only

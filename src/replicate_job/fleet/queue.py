@@ -1,4 +1,4 @@
-"""The queue of tasks. A task only says which rows to look at, so a lost or repeated task costs nothing but time."""
+"""The queue of tasks. A task only names the rows to work on, so a lost or repeated task costs only time."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ RESTARTED = 1.0
 TRIES = 3
 CONNECTIONS = 4
 RECONNECTED = 4.0
-"""Seconds after which the pool gives up a connection that cannot be made. The next poll then makes another at once.
-Otherwise the pool doubles its pause with each try: after an outage of a minute it may wait for another minute."""
+"""Seconds after which the pool gives up on a connection that cannot be made. The next poll then immediately makes
+another. Otherwise the pool doubles its pause with each try, and after an outage of a minute it may wait for another
+minute."""
 GRACE = 20.0
-"""Seconds in which running tasks may finish once the worker is asked to stop."""
+"""Seconds in which running tasks may finish after the worker is asked to stop."""
 
 FAREWELL = 2.0
-"""Further seconds in which the queue's worker and its connections may close."""
+"""Additional seconds in which the queue's worker and its connections may close."""
 
 Task = Callable[..., Awaitable[None]]
 
@@ -47,12 +48,12 @@ async def serve(
     concurrency: int,
     interrupted: Callable[[str], object],
 ) -> None:
-    """Run tasks until cancelled. Tasks that are running then are finished first, within ``GRACE``.
+    """Run tasks until cancelled. Tasks that are running at that time may finish within ``GRACE`` seconds.
 
-    If the database cannot be reached, this waits for it, and ``interrupted`` is called with a line about the error.
+    If the database cannot be reached, ``serve`` waits for it, and calls ``interrupted`` with a line about the error.
     """
     for name in ("procrastinate", "psycopg", "psycopg.pool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log each failed try with a traceback
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # these loggers write a traceback for each failed try
     while True:
         try:
             await _serve(store, api, tasks, concurrency)
@@ -92,7 +93,7 @@ async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], conc
 
 
 async def _end(app: procrastinate.App, working: asyncio.Task[None], running: _Running) -> None:
-    """Let the tasks finish, and stop the queue's worker soon after: its database may be unreachable."""
+    """Let the tasks finish, and stop the queue's worker soon after that, since its database may be unreachable."""
     working.add_done_callback(lambda task: task.cancelled() or task.exception())  # marks its exception as retrieved
     with suppress(asyncio.CancelledError):
         await first_of(asyncio.wait({working}), running.is_none.wait())
@@ -101,7 +102,7 @@ async def _end(app: procrastinate.App, working: asyncio.Task[None], running: _Ru
 
 
 class _Running:
-    """Counts running tasks. ``is_none`` is set while there are none."""
+    """Counts running tasks. ``is_none`` is set while no task runs."""
 
     def __init__(self) -> None:
         self._number, self.is_none = 0, asyncio.Event()
@@ -122,9 +123,9 @@ class _Running:
 
 
 class _Jobs(JobManager):
-    """Finishes tasks, but not those that were given again meanwhile: the library's own way ends their new run.
+    """Finishes tasks, except tasks that other workers have got meanwhile: the library's method would end their new run.
 
-    If the end of a task cannot be written, it sets ``has_lost``. A restarted worker then lets the task be given again.
+    If the end of a task cannot be written, ``has_lost`` is set. After a restart of the worker, the task is run again.
     """
 
     def __init__(self, connector: BaseConnector) -> None:
@@ -138,7 +139,7 @@ class _Jobs(JobManager):
         for _ in range(TRIES):
             try:
                 await self.connector.execute_query_async(query, number=job.id, worker=job.worker_id)
-            except procrastinate.exceptions.AppNotOpen:  # this process ends, and another worker gets the task later
+            except procrastinate.exceptions.AppNotOpen:  # this process ends, and another worker will run the task
                 return
             except procrastinate.exceptions.ConnectorException:
                 await asyncio.sleep(RESTARTED)
@@ -160,7 +161,7 @@ def _connector(store: PostgresStore) -> procrastinate.PsycopgConnector:
     return procrastinate.PsycopgConnector(
         conninfo="",
         kwargs={**usual, **options},
-        configure=_search,  # and no option of the connection, which PgBouncer does not take
+        configure=_search,  # not by an option of the connection, which PgBouncer refuses
         min_size=1,
         max_size=CONNECTIONS,
         timeout=10,

@@ -1,4 +1,4 @@
-"""Warns of a folder that other machines of a fleet may not be able to reach."""
+"""Warns of a folder that may be missing on other machines of a fleet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 async def warn_of_folder(context: Context, tables: FleetTables, root: str, what: str) -> None:
     """Warn that every worker needs the folder ``root``, unless all live workers are on this machine.
 
-    ``what`` is the beginning of the warning: it says what the folder is for.
+    ``what`` is the beginning of the warning, with the purpose of the folder.
     """
     if is_in_store(root) or tables.is_local:
         return

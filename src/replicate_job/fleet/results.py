@@ -19,7 +19,7 @@ from replicate_job.journal.postgres import CANCELED
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 PAGE = 500
-"""How many rows are read together."""
+"""The number of rows that are read together."""
 _UNDER_WAY = {"intended", "created", "ended"}
 EVERY = 1.0
 """The shortest time in seconds between two searches for rows that have ended."""
@@ -30,14 +30,14 @@ async def results(
 ) -> AsyncGenerator[list[Result], None]:
     """Yield the results of the rows that are over, in portions.
 
-    They come in the order of their lines. With ``follow``, the results of other rows come as these end, until all have
-    ended, or until the batch is stopped and no prediction of it is under way.
+    Results are in the order of their lines. With ``follow``, the results of the other rows come as the rows end, until
+    all rows have ended, or until the batch is stopped and none of its predictions runs.
     """
-    low, beyond = -1, set[int]()  # given so far: all lines up to ``low``, and the later lines in ``beyond``
+    low, beyond = -1, set[int]()  # yielded so far: all lines up to ``low``, and the later lines in ``beyond``
     while True:
         began = time.monotonic()
         is_last = not follow or await _is_at_rest(tables, batch)
-        # This is read before the rows, because others may end in between.
+        # Read this line before the rows, since other rows may end in between.
         first = None if is_last else await tables.first_open(batch.number, low)
         after, given = low, list[int]()
         while rows := await tables.over_rows(batch.number, after, PAGE, sorted(beyond)):
@@ -53,19 +53,17 @@ async def results(
 
 
 async def _is_at_rest(tables: FleetTables, batch: FleetBatch) -> bool:
-    current = await tables.batch(
-        batch.number
-    )  # read before the rows: a batch that is stopped now begins no more of them
+    current = await tables.batch(batch.number)  # read before the rows: if the batch is stopped now, no more rows begin
     counts = await tables.counts(batch.number)
     if current is None or is_over(counts):
         return True
-    if current.stopped in {"", CANCELED}:  # of a canceled batch, a worker closes the other rows
+    if current.stopped in {"", CANCELED}:  # in a canceled batch, a worker closes the other rows
         return False
     return not any(each.state in _UNDER_WAY for each in counts if not each.over)
 
 
 async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]) -> list[Result]:
-    """The results of these rows, each with its earlier attempts, or with the steps of its chain."""
+    """The results of these rows, each with its earlier attempts or the steps of its chain."""
     plan = plan_of(batch)
     if chain := plan.chain:
         return await chain_results(context, batch, plan, chain, rows)

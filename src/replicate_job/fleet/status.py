@@ -15,7 +15,7 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres_fleet import Counts, FleetBatch, FleetTables, Worker
 
 ERRORS = 5
-"""How many of the most frequent problems are shown."""
+"""The number of problems that are shown, the most frequent ones."""
 SHARE = 9
 """The pause after a count is this many times as long as the count took."""
 LATELY = 60.0
@@ -26,11 +26,12 @@ class BatchStatus(msgspec.Struct, frozen=True):
     """``rows`` in all: ``waiting`` to be created, ``running``, ``saving`` their outputs, or over: ``succeeded``,
     ``failed`` (also canceled and aborted), ``wrong`` (no prediction).
 
-    ``stopped`` says why no more rows are created; empty while they are. ``rate`` is the batch's limit of creates a
-    minute, None for no limit. ``created_last_minute`` counts the predictions of all batches at this API.
-    ``throttled``: the API has recently answered 429. ``oldest`` is how many seconds ago the oldest unfinished row was
-    claimed. ``errors`` are the most frequent problems with their counts. ``workers`` are the live ones. In USD:
-    ``spent`` of ``max_cost``, and ``set_aside`` for jobs under way or uncertain; all three are None without a limit.
+    ``stopped`` is the reason why no more rows are created; empty while rows are created. ``rate`` is the batch's limit
+    of create requests a minute, None for no limit. ``created_last_minute`` counts the predictions of all batches at
+    this API. ``throttled``: the API has recently answered 429. ``oldest`` is the number of seconds since the oldest
+    unfinished row was claimed. ``errors`` are the most frequent problems with their counts. ``workers`` are the live
+    workers. In USD: ``spent`` of ``max_cost``, and ``set_aside`` for jobs under way or uncertain; all three are None
+    without a limit.
     """  # noqa: D205 - one sentence
 
     id: str
@@ -122,7 +123,7 @@ def count(tally: Tally, counts: Sequence[Counts]) -> None:
 
 
 def pause(took: float, least: float) -> float:
-    """Seconds until the next count, after one that ``took`` this long: a million rows take a while."""
+    """Seconds until the next count, after a count that ``took`` this many seconds: counting a million rows is slow."""
     return max(least, SHARE * took)
 
 

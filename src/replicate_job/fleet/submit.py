@@ -103,7 +103,7 @@ async def _take_files(files: InputFiles, item: RowJob) -> RowJob:
 
 
 async def _models_before(context: Context, tables: FleetTables, batch: Batch) -> dict[str, Resolved]:
-    """The models of an earlier submission, by name. They are kept, because their predictions may still run."""
+    """The models of an earlier submission, by name. They are kept, since their predictions may still run."""
     found = await tables.find(batch.id, context.api)
     if found is None:
         return {}
@@ -136,7 +136,7 @@ def _plan(batch: Batch, model: Resolved | ChainPlan, runner: BatchRunner, before
 
 
 def _templates(value: Any) -> Any:
-    """A step's input as JSON values, with each ``Ref`` as a text that means the same."""
+    """A step's input as JSON values, with each ``Ref`` as the equivalent text."""
     match value:
         case Ref():
             return f"{{{value.name}}}"
@@ -150,7 +150,7 @@ def _templates(value: Any) -> Any:
 
 
 def _new(number: int, start: Start, batch: Batch, plan: FleetPlan) -> NewRow:
-    """The row as it is written. Secrets of a row that is never sent are left out."""
+    """The row in the form that is written. Secrets of a row that is never sent are left out."""
     item, job = start.item, start.item.job
     if start.problem and item.secrets:
         job = msgspec.structs.replace(job, input_data=hide(job.input_data, item.secrets))

@@ -1,4 +1,4 @@
-"""Regular work of every process in a fleet besides its tasks, so that no task is forgotten."""
+"""Regular work of every process in a fleet besides its tasks, so that every task is run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ DEFERRED = 30.0
 
 
 class Upkeep:
-    """``concurrency`` is how many tasks this worker runs at the same time. None if the process is not a worker."""
+    """``concurrency`` is the number of tasks that this worker runs at the same time.
+
+    None if the process is not a worker.
+    """
 
     def __init__(self, fleet: Fleet, concurrency: int | None = None) -> None:
         self._fleet, self._concurrency = fleet, concurrency

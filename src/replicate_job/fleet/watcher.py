@@ -1,4 +1,4 @@
-"""The watcher: one process of a fleet polls all predictions, by reading the account's list for all workers."""
+"""The watcher: one process of a fleet polls all predictions, by reading the account's list on behalf of all workers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from replicate_job.wire.prediction import Prediction
 
 ROLE = WATCHER
 TERM = 5.0
-"""Seconds of the role's lease. After that, a watcher that was stopped is replaced."""
+"""Seconds of the role's lease. After that, another process replaces a stopped watcher."""
 RENEWED = 2.0
 """Seconds after which the lease is renewed."""
 TRIED = 1.0
-"""Seconds between two tries of the other processes to get the role."""
+"""Seconds between two tries of another process to get the role."""
 TICK = 0.5
 """Seconds between two writes of ends, and the shortest time between two searches for new predictions."""
 READ_AT_ONCE = 10_000.0
-"""For each this many running predictions, the pause between two searches for new ones is a second longer."""
+"""The pause between two searches for new predictions is one second longer for each this many running predictions."""
 WRITTEN = 500
 """The most ends that are written in one transaction."""
 
 
 class Watcher:
-    """Tries to get the role while it runs. A stopped process that wakes up does no harm: an end is final."""
+    """Tries to get the role while the process runs.
+
+    A watcher that wakes up after a stop does no harm, since ends are final.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._clock = fleet, fleet.context.clock
@@ -84,7 +87,7 @@ class Watcher:
             await poller.close()
 
     async def _look(self, poller: Poller) -> None:
-        """Start to wait for predictions that were created since the last search."""
+        """Begin to wait for predictions that were created since the last search."""
         found, current = await self._fleet.tables.watched(self._fleet.api, self._waiting.keys() | self._missing)
         batches = await self._fleet.rows_named(watched.batch for watched in found if watched.batch)
         for watched in found:
@@ -114,8 +117,8 @@ class Watcher:
 
 
 def _is_all(watched: Watched, rows: Rows | None, end: Prediction) -> bool:
-    """Whether nothing is left to do, so that the end finishes the job."""
-    if rows is None:  # a job without a batch: the process that waits for it does the rest
+    """Whether the end finishes the job, with nothing left to do."""
+    if rows is None:  # a job without a batch: the process that waits for it keeps its outputs
         return False
     if watched.strips or end.data_removed:
         return False

@@ -1,4 +1,4 @@
-"""A worker: it runs the queue's tasks, can become the watcher, and takes over tasks of dead workers."""
+"""A worker, which runs the queue's tasks, can become the watcher, and takes over tasks of dead workers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres import PostgresJournal
 
 CONCURRENCY = 6
-"""How many tasks a worker runs at the same time. A higher number would leave too few tasks for other workers."""
+"""The number of tasks that a worker runs at the same time. A higher number would leave too few tasks for other
+workers."""
 
 
 async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
-    """Work until cancelled. Running tasks are then finished, for at most ``queue.GRACE`` seconds.
+    """Work until cancelled. Running tasks may then finish within ``queue.GRACE`` seconds.
 
     Raises JobError if the journal is not in PostgreSQL, and for a token of another account than the fleet's.
     """
@@ -34,7 +35,7 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     upkeep, watcher = Upkeep(fleet, concurrency), Watcher(fleet)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     background = Background(lambda error: None if failed.done() else failed.set_exception(error))
-    # The heartbeat starts first: the next steps may have to wait for the database.
+    # The heartbeat starts first, since the next steps may have to wait for the database.
     background.start(keep_heartbeat(context.cache, str(context.journal.url)))
     try:
         await upkeep.once()
