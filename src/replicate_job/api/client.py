@@ -42,13 +42,13 @@ from replicate_job.wire.sse import Decoder, Event
 ANSWER_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 600.0
 MOST_PAGES = 1000
-"""The limit of pages in one list. At a hundred predictions a page, no account creates that many in a listed span."""
+"""The most pages of one list. With a hundred predictions a page, no account creates more in a listed span."""
 NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
-"""A list's span that is shorter than this is not halved any more, and the overlap of two halves."""
+"""A list's span shorter than ``NARROWEST`` is not halved any more. Two halves overlap by ``OVERLAP``."""
 PREDICTIONS, TRAININGS = "/predictions", "/trainings"
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
-"""How many requests may be under way together, not counting blocking waits. More would only queue at the API."""
+"""The most requests under way at the same time, without blocking waits. More would only queue at the API."""
 
 _T = TypeVar("_T")
 
@@ -64,7 +64,7 @@ _Linked = TypeVar("_Linked", bound=Linked)
 
 
 class Ask(Protocol):
-    """Sends a request, and may send it again."""
+    """Sends a request, and may repeat it."""
 
     def __call__(self, request: Callable[[], Awaitable[_T]], /) -> Awaitable[_T]: ...
 
@@ -100,8 +100,8 @@ class _Page(msgspec.Struct, frozen=True):
 class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body of the wrong shape), or APIError.
 
-    The APIError is the subclass for the status. ``creates`` and ``others`` are the rate limits of create requests and
-    of other requests. With None, only the limits learned from the API's 429s hold. ``noun`` is the path of the listed
+    An APIError is of the subclass for its status. ``creates`` and ``others`` are the rate limits of create requests and
+    of other requests. If None, only limits learned from the API's 429s hold. ``noun`` is the path of the listed
     resource, ``/predictions`` or ``/trainings``.
     """
 
@@ -134,7 +134,7 @@ class Client:
         return self._transport.api_time
 
     async def take_slot(self) -> Slot:
-        """Wait for a rate-limit slot for a create request, which must then be sent at once."""
+        """Wait for a rate-limit slot for a create request, which must then be sent immediately."""
         return await self.creates.take_slot()
 
     def take_slot_now(self) -> Slot | None:
@@ -142,9 +142,10 @@ class Client:
         return self.creates.take_slot_now()
 
     def place(self, *, blocks: bool) -> AbstractAsyncContextManager[None]:
-        """Wait for one of the ``AT_ONCE`` places, and hold it while a create request is under way.
+        """Wait for one of the ``AT_ONCE`` places, and hold the place while a create request is under way.
 
-        A request that ``blocks`` takes no place: it mostly waits for its model, and not for the network.
+        A request with a blocking wait (``blocks``) takes no place: it mostly waits for its model, and not for the
+        network.
         """
         return nullcontext() if blocks else self._at_once
 
@@ -158,11 +159,11 @@ class Client:
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create request with a slot from ``take_slot``, while a ``place`` is held.
+        """Send one create request with a slot from ``take_slot``. The caller holds a ``place``.
 
         ``blocking_wait`` (seconds, up to 60) keeps the request open until the prediction ends (``Prefer: wait``).
-        ``guard`` is called right before the request connects. It raises NotSentError if the request must not be sent
-        any more.
+        ``guard`` is called right before the request connects. It raises NotSentError if the request must no longer be
+        sent.
         """
         headers = {"prefer": f"wait={blocking_wait}"} if blocking_wait else {}
         if cancel_after:
@@ -173,7 +174,7 @@ class Client:
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
-            # The id alone proves that the prediction exists, whatever else is wrong with the response.
+            # The id alone proves that the prediction exists, even if the rest of the response is wrong.
             if named := _named(response):
                 return Prediction(named, "starting")
             raise
@@ -195,9 +196,9 @@ class Client:
     ) -> AsyncIterator[list[Prediction]]:
         """Pages of the predictions created in that span, newest first, at most 100 a page.
 
-        An incomplete list raises an error: a missing page would hide predictions. If a page is too large, its span is
-        read again in halves, and predictions of the span's earlier pages come twice. ``ask`` is as in ``pages``.
-        Trainings cannot be listed by span: all of them come.
+        An incomplete list raises an error, since a missing page would hide predictions. If a page is too large, its
+        span is read again in halves, and predictions of the span's earlier pages come twice. ``ask`` is as in
+        ``pages``. Trainings cannot be listed by span: all trainings are listed.
         """
         if self.noun == TRAININGS:
             async for trainings in self.pages(TRAININGS, PredictionPage, ask=ask):
@@ -227,10 +228,10 @@ class Client:
         asked: set[str] | None = None,
         ask: Ask | None = None,
     ) -> AsyncIterator[_Linked]:
-        """Every page of a list, from the one that ``query`` names. ``text`` is the plain-text body of each request.
+        """Every page of a list, from the page that ``query`` names. ``text`` is the plain-text body of each request.
 
         Only the query of a page's ``next`` is used: behind a proxy the URL names another host, which must not get the
-        token. ``asked`` holds the queries of this list so far. ``ask`` sends the request for a page, and may repeat it.
+        token. ``asked`` has the queries of this list so far. ``ask`` sends the request for a page, and may repeat it.
         """
         asked = set() if asked is None else asked
         body = None if text is None else text.encode()
@@ -244,7 +245,7 @@ class Client:
             page = await (ask(request) if ask else request())
             link = page.next or ""
             yield page
-            del page  # frees a large page before the next one is read
+            del page  # frees a large page before the next page is read
             query = link.partition("?")[2]
             if link and not query:
                 raise NoAnswerError(f"{self.base_url}{path}: the link to its next page cannot be read")
@@ -252,9 +253,10 @@ class Client:
                 return
 
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
-        """The newest page of that span. Its ``next`` tells whether there are more.
+        """The newest page of that span. Its ``next`` tells whether there are more pages.
 
-        Unlike ``list_predictions`` it leaves out predictions that cannot be decoded. Their jobs poll them by id.
+        Unlike ``list_predictions``, this method leaves out predictions that cannot be decoded. Their jobs poll them by
+        id.
         """
         page = await self._get(f"/predictions?{_span(after, before)}", _Page)
         results: list[Prediction] = []
@@ -281,13 +283,16 @@ class Client:
         return await self.send("POST", "/files", UploadedFile, timeout=UPLOAD_TIMEOUT, form=form)
 
     async def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]:
-        """The events of a prediction's ``urls.stream``, until the server closes it. Raises as the other methods do."""
+        """The events of a prediction's ``urls.stream``, until the server closes the stream.
+
+        Raises the same errors as other methods.
+        """
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         if last_event_id:
             headers["last-event-id"] = last_event_id
         async with self._transport.stream(url, headers) as (status, chunks):
             if status not in OK:
-                # The first chunk holds the error. More is not read, because the body may never end.
+                # The first chunk has the error. No more is read, since the body may never end.
                 raise api_error("GET urls.stream", Response(status, {}, await anext(chunks, b"")))
             decoder = Decoder()
             async for chunk in chunks:
@@ -351,7 +356,7 @@ class Client:
 
 
 def _named(response: Response) -> str | None:
-    """The prediction's id in a body that has the wrong shape or is cut off."""
+    """The prediction's id, even from a body that has the wrong shape or is cut off."""
     if response.cut:
         match = _ID_FIRST.match(response.body)
         return match[1].decode() if match else None
@@ -369,7 +374,10 @@ async def _learn(limiter: RateLimiter, slot: Slot, response: Response) -> None:
 
 
 def step(name: str) -> str:
-    """Quote a name as one step of a path. Raises JobError for dots: even escaped, they lead to the parent folder."""
+    """Quote a name as one step of a path.
+
+    Raises JobError for ``.`` and ``..``: even escaped, they lead to other folders.
+    """
     if name in {"", ".", ".."}:
         raise JobError(f"{name!r} is not an id")
     return quote(name, safe="")
@@ -399,7 +407,10 @@ def _span(after: datetime, before: datetime) -> str:
 
 
 def _halves(after: datetime, before: datetime) -> list[tuple[datetime, datetime]]:
-    """The older half, then the newer. They overlap, as it is not documented whether a span includes its end points."""
+    """The older half, then the newer half.
+
+    They overlap, since the API does not document whether a span includes its ends.
+    """
     middle = after + (before - after) / 2
     return [(after, middle + OVERLAP), (middle - OVERLAP, before)]
 

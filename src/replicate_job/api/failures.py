@@ -1,4 +1,4 @@
-"""Whether a failed request may have had an effect, whether to send it again, and after which wait. No I/O."""
+"""Decides whether a failed request may have had an effect, whether to send it again, and after which wait. No I/O."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait in seconds that a 429 asks for. None if it names none, or one that makes no sense.
+    """The wait in seconds that a 429 asks for. None if it names no wait, or an absurd wait.
 
-    The body's ``retry_after`` (or its "resets in ~5s") counts before the ``Retry-After`` header, which holds seconds
-    or an HTTP date: Replicate's 429 may have the value in its body only.
+    The body's ``retry_after`` (or its "resets in ~5s") comes before the ``Retry-After`` header, which has seconds or an
+    HTTP date. Replicate's 429 may have the value only in its body.
     """
     if problem.retry_after is not None and _sane(problem.retry_after):
         return problem.retry_after
@@ -51,16 +51,17 @@ def _sane(seconds: float) -> bool:
 
 
 def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, ceiling: float = 8.0) -> float:
-    """The wait in seconds after failed try number ``attempt`` (from 0): it doubles each time, up to ``ceiling``.
+    """The wait in seconds after the failed try number ``attempt`` (from 0). It doubles each time, up to ``ceiling``.
 
-    ``jitter`` in [0, 1] shortens it by up to half, so that many clients do not retry together. The default is random.
+    ``jitter`` in [0, 1] shortens the wait by up to half, so that many clients do not retry together. The default is
+    random.
     """
     jitter = random.random() if jitter is None else jitter  # noqa: S311 - jitter needs no cryptographic randomness
     return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
 
 
 def is_transient(error: ReplicateJobError) -> bool:
-    """Whether the same request may succeed later. Only for reads: a create request needs ``is_ambiguous``."""
+    """Whether the same read may succeed later. For a create request, use ``is_ambiguous``."""
     if isinstance(error, AnswerTooLargeError | CertificateError):
         return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
@@ -71,8 +72,8 @@ def is_transient(error: ReplicateJobError) -> bool:
 def is_ambiguous(error: ReplicateJobError) -> bool:
     """Whether a create request that failed like this may have made a prediction.
 
-    Only the statuses in ``CERTAIN`` prove that it made none. A gateway may answer with any other status, even a
-    redirect, after it has passed the request on.
+    Only the statuses in ``CERTAIN`` prove that it made no prediction. A gateway may answer with any other status, even
+    a redirect, after it has passed the request on.
     """
     if isinstance(error, APIError):
         return error.status not in CERTAIN

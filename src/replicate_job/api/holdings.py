@@ -1,6 +1,6 @@
-"""Endpoints for models, trainings and deployments. They are apart from ``client`` because running a job needs none.
+"""Endpoints for models, trainings and deployments. They are not in ``client``, since running a job does not need them.
 
-Every function raises as the methods of ``Client`` do. ``ask`` sends a request, and may send it again.
+Every function raises the same errors as the methods of ``Client``. ``ask`` sends a request, and may repeat it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ async def list_models(client: Client, query: str, ask: Ask | None = None) -> Asy
 
 
 async def get_readme(client: Client, owner: str, name: str) -> str:
-    """The model's description in Markdown. Raises NotFoundError for a model without one."""
+    """The model's readme in Markdown. Raises NotFoundError for a model without a readme."""
     return await client.get_text(f"/models/{owner}/{name}/readme")
 
 
 async def get_example(client: Client, owner: str, name: str) -> dict[str, Any] | None:
-    """The example input on the model's page. None if it has no example."""
+    """The example input on the model's page. None if the page has no example."""
     model = await client.send("GET", f"/models/{owner}/{name}", WithExample)
     return (model.default_example and model.default_example.input) or model.example_input
 

@@ -11,7 +11,7 @@ from replicate_job.clock import Clock
 from replicate_job.errors import JournalError
 from replicate_job.telemetry import COUNTS
 
-_PATIENCE = 2.0  # Seconds to wait for the store. After that, this process keeps to the limit without the others.
+_PATIENCE = 2.0  # Seconds to wait for the store. After that, this process keeps to the limit by itself.
 _TRIES = 50  # Attempts to write the row while other processes write it too.
 
 
@@ -26,13 +26,13 @@ class RateStore(Protocol):
 
 
 class RateLimiter:
-    """Gives slots within the limit ``shared`` to a session's requests of one kind, first come, first served.
+    """Gives slots within the limit ``shared`` to a session's requests of one kind, in the order of their arrival.
 
     A request must be sent as soon as it has its slot, and its response must be reported. ``throttled`` counts 429s.
-    With ``store`` the limit holds for all processes that use the same store. While the store fails, it holds for this
-    process alone. ``after`` is another limiter: this one uses the store only after that one has. So a session that
-    creates nothing writes nothing. Enter the limiter as an async context manager: ``rate``, in requests a second, then
-    holds for all sessions that share the limit.
+    With ``store``, the limit holds for all processes that use the same store. While the store fails, it holds for this
+    process alone. ``after`` is another limiter: this limiter uses the store only after ``after`` has used it. So a
+    session without create requests does not write. Enter the limiter as an async context manager: ``rate``, in requests
+    a second, then holds for all sessions that share the limit.
     """
 
     def __init__(  # noqa: PLR0913 - the limit, its store, and the row that it uses there
@@ -100,7 +100,7 @@ class RateLimiter:
         return self._shared.take_now(self._clock.now())
 
     async def _reserved(self) -> Slot:
-        """Reserve a slot for this process. Its time may be still to come."""
+        """Reserve a slot for this process. The slot's time may be in the future."""
         tries = 0
         while True:
             now = self._clock.now()
@@ -125,7 +125,7 @@ class RateLimiter:
             await self._write(self._store, reserve=False)
 
     async def _write(self, store: RateStore, *, reserve: bool = True) -> bool:
-        """Write the row once. False if another process has changed it meanwhile, so that it has to be written again."""
+        """Try to write the row. False if another process has changed it meanwhile, so that another try is needed."""
         draft = self._shared.draft(self._clock, store.time(), reserve=reserve)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -141,18 +141,18 @@ class RateLimiter:
         return False
 
     def accepted(self, slot: Slot, quota: Quota | None = None) -> None:
-        """Note a response other than 429, and the quota that it names."""
+        """Record a response other than 429, and the quota in the response."""
         self._shared.accepted(slot, self._clock.now(), quota, stored=self._store is not None)
 
     async def refused(self, slot: Slot, retry_after: float | None) -> None:
-        """Note a 429, and tell the other processes."""
+        """Record a 429, also for the other processes."""
         self.throttled += 1
         COUNTS.throttled[self._kind] += 1
         self._shared.throttled(slot, self._clock.now(), retry_after, stored=self._store is not None)
         await self.report()
 
     async def report(self) -> None:
-        """Write what other processes should know: the responses during a time with 429s."""
+        """Write the responses that other processes need: those during a time with 429s."""
         for _ in range(_TRIES):
             if self._store is None or not self._shared.has_lesson or self._shared.is_alone(self._clock.now()):
                 return
@@ -174,9 +174,11 @@ def account_limiter(  # noqa: PLR0913 - the account, the kind of request, and th
     store: RateStore | None,
     after: RateLimiter | None = None,
 ) -> RateLimiter:
-    """An account's limiter for one session. Sessions of a process share the limit; ``store`` shares it with others.
+    """An account's limiter for one session.
 
-    ``rate`` is in requests a second. With None, only the limit learned from 429s holds. ``after``: see ``RateLimiter``.
+    Sessions of a process share the limit, and ``store`` shares it with other processes.
+
+    ``rate`` is in requests a second. If None, only the limit learned from 429s holds. ``after``: see ``RateLimiter``.
     """
     shared = shared_limit(api, token, kind, clock)
     return RateLimiter(shared, clock, store, rate=rate, api=api, kind=kind, after=after)

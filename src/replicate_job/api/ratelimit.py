@@ -9,41 +9,42 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 MARGIN = 0.98
-"""The share of a limit that is used. Latency varies, and the API's minutes start at other times than ours."""
+"""The share of a limit that is used, since latency varies, and the API's minutes do not start at the same time as
+ours."""
 LONGEST = 600.0
-"""Seconds: a longer requested pause is not believed, and the slowest pace sends one request in that time."""
+"""The longest pause in seconds. A longer requested pause is ignored. The slowest pace is one request in this time."""
 FASTEST = 1000.0
 """The fastest pace, in requests a second, if no rate is set: a climbing pace needs an upper limit."""
 
 BURST = 5.0
-"""How many requests may be sent without a pause, at the start and after idling."""
+"""The number of requests that may be sent without a pause, at the start and after idling."""
 
-_LONG_AGO = -1e9  # Before any time that a clock shows.
-_TICK = 1e-6  # Seconds. A shorter wait counts as none: rounding errors of floats are about as large.
+_LONG_AGO = -1e9  # Before any time of a clock.
+_TICK = 1e-6  # Seconds. A shorter wait counts as 0, since rounding errors of floats are about as large.
 _ROUNDED = 0.5  # Seconds by which a wait that was rounded up to whole seconds is too long, on average.
 _IDLE = 1.0  # Seconds without a request after which the API's token bucket counts as full.
-_BLIND = 60.0  # The longest pause in seconds if the API names none: the API counts by the minute.
+_BLIND = 60.0  # The longest pause in seconds if the API names no pause, since the API counts by the minute.
 _FINE, _BOLD = 0.02, 0.25  # The first and the largest step up, as shares of the pace. Each step doubles the last.
 _EAGER, _CAREFUL = 4, 16  # Accepted requests before a step, times its size: 200 before one of 2 %, 800 after failures.
 _RARE = 1200 * _FINE  # Seconds before a step, times its size. 20 minutes for 2 %, if 800 requests would take hours.
-_DROUGHT = 3.0  # A pause that costs this many requests means a used-up minute: a bucket's pause costs two.
+_DROUGHT = 3.0  # A pause that costs this many requests means a used-up minute. The pause of a token bucket costs two.
 
-_DOUBTS = 5  # How many quotas of 0 in a row, each after a complete renewal, make quotas count as wrong.
-_PROMPT = 1.0  # Seconds after the request in which a response's quota is current. A blocking wait's comes far later.
+_DOUBTS = 5  # After this many quotas of 0 in a row, each after a complete renewal, quotas count as wrong.
+_PROMPT = 1.0  # A quota is current if its response comes within this many seconds: not after a blocking wait.
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)", re.ASCII)
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class Slot(NamedTuple):
-    """Permission to send one request: its number, from 1, and the time for which it was given."""
+    """Permission to send one request: the request's number, from 1, and the time from which it may be sent."""
 
     number: int
     sent: float
 
 
 class Quota(NamedTuple):
-    """The API's quota in a response: how many more requests it takes, and the seconds until it takes more again."""
+    """The API's quota in a response: the number of further requests, and the seconds until the quota is renewed."""
 
     remaining: int
     reset: int
@@ -100,29 +101,30 @@ class RateState(msgspec.Struct):
     doubts: int = 0
 
     def moved(self, seconds: float) -> RateState:
-        """The same state for a clock that is this many seconds ahead."""
+        """The same state, for a clock that is this many seconds ahead."""
         struck = Slot(self.struck.number, self.struck.sent + seconds)
         times = {name: getattr(self, name) + seconds for name in ("next", "resume", "began", "since", "renewal")}
         return msgspec.structs.replace(self, struck=struck, **times)
 
     def without_lessons(self) -> RateState:
-        """The state with the slots that were given, but without the lessons from responses."""
+        """The state with the given slots, but without what was learned from responses."""
         given = {name: getattr(self, name) for name in ("next", "number", "heard", "counted", "began")}
         return RateState(**given)
 
 
 class RateLimit:
-    """Decides when the next request may be sent, and learns from the responses to the earlier ones. No I/O.
+    """Decides when the next request may be sent, and learns from the responses to earlier requests. No I/O.
 
-    ``rate`` is the highest rate, in requests a second. With None there is no limit until a 429 teaches one. ``burst``
-    is how many requests may be sent together, at the start and after idling. Times are in seconds of a monotonic clock.
+    ``rate`` is the highest rate, in requests a second. If None, there is no limit until a 429 shows a limit. ``burst``
+    is the number of requests that may be sent together, at the start and after idling. Times are in seconds of a
+    monotonic clock.
 
     A 429 means that the API's token bucket, or its minute, is used up at that moment. The requests accepted between two
-    such moments, divided by the time between them, give the limit. From there the pace climbs in steps. A step that
-    leads to a 429 is taken back.
+    such moments, divided by the time between the moments, give the limit. From this limit the pace climbs in steps. A
+    step that leads to a 429 is taken back.
 
-    Responses also tell how many more requests may come, and when there are more again. When that quota is used up, the
-    next request waits for the renewal. A server whose quota is always 0 is soon not believed any more.
+    Responses also have a quota: the number of further requests, and the time of its renewal. If the quota is used up,
+    the next request waits for the renewal. The quota of a server is soon ignored if it is always 0.
     """
 
     def __init__(self, rate: float | None, *, burst: float = BURST) -> None:
@@ -163,13 +165,13 @@ class RateLimit:
         pace = self.pace
         gap = 1 / pace if pace else 0.0
         self.state.next = max(self.state.next, now - (self.state.burst - 1) * gap) + gap
-        if self.state.refusals > 1:  # One request at a time finds out whether the limit is still used up.
+        if self.state.refusals > 1:  # Test with one request at a time whether the limit is still used up.
             self.state.next = max(self.state.next, now + 1)
         self.state.number += 1
         return Slot(self.state.number, now)
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None) -> None:
-        """Note that this slot's request got a response other than 429. ``quota`` is the response's quota."""
+        """Record that this slot's request got a response other than 429. ``quota`` is the response's quota."""
         if quota:
             self._note_quota(slot, now, quota)
         if slot.number <= self.state.heard:
@@ -196,13 +198,16 @@ class RateLimit:
         state.quota, state.renewal, state.quoted = slot.number + quota.remaining, renewal, slot.number
 
     def holds(self, slot: Slot) -> bool:
-        """Whether a slot given before may still be used. A 429 ends all earlier slots, and a quota those beyond it."""
+        """Whether a slot given earlier may still be used.
+
+        A 429 ends all earlier slots, and a quota the slots beyond the quota.
+        """
         state = self.state
         is_beyond = slot.number > state.quota and slot.sent < state.renewal and state.doubts < _DOUBTS
         return slot.number > state.heard and not is_beyond
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None) -> None:
-        """Note a 429. If its request was sent before an earlier 429 arrived, it only lengthens the pause."""
+        """Record a 429. If its request was sent before an earlier 429 arrived, the 429 only lengthens the pause."""
         is_new = slot.number > self.state.heard
         self.state.refusals += is_new
         asked, pause = self._bounded(retry_after)
@@ -218,9 +223,9 @@ class RateLimit:
         self.state.next = max(self.state.next, self.state.resume)
 
     def _bounded(self, retry_after: float | None) -> tuple[float | None, float]:
-        """The requested pause (whole seconds, None if missing or absurd), and the pause to make, which doubles.
+        """The requested pause (whole seconds, None if missing or absurd), and the actual pause, which doubles.
 
-        More than ``LONGEST`` counts as absurd: a broken gateway must not stop the other programs of an account.
+        A pause of more than ``LONGEST`` counts as absurd: a broken gateway must not stop an account's other programs.
         """
         doubled = min(_BLIND, 2.0 ** min(self.state.refusals - 1, 10))
         if retry_after is None:
@@ -238,7 +243,7 @@ class RateLimit:
         if self.pace is None:
             self._go(measured, 1 / max(1, passed), now)
         elif passed <= burst and burst > 1:
-            # Maybe only the burst was too large. A refused request costs a token too, so the pause is worth two.
+            # Maybe only the burst was too large. A refused request costs a token too, so the pause is worth two tokens.
             self._go(min(self.pace, MARGIN * 2 / pause) if pause > 1 else self.pace, 1 / pause, now)
         elif self.state.before is not None:
             self.state.caution = min(_CAREFUL, 2 * self.state.caution)
@@ -246,14 +251,14 @@ class RateLimit:
         elif measured > 0.95 * self.pace:
             self._go(self.pace * 0.95, _FINE, now)
         else:
-            if measured < self.pace / 2:  # The API's limit has changed: find the new one quickly.
+            if measured < self.pace / 2:  # The API's limit has changed: find the new limit quickly.
                 self.state.caution = _EAGER
             self._go(max(measured, self.pace / 2), 1 / max(1, passed), now)
         self.state.before = None
 
     def _measure_drought(self, end: float, now: float, *, asked: bool) -> None:
-        """Set the pace after a long pause. It means that the requests before it have used up the limit."""
-        # If these were few requests, the refused ones took a good part of the tokens.
+        """Set the pace after a long pause, which means that the requests before the pause have used up the limit."""
+        # If these were few requests, the refused requests took a good part of the tokens.
         passed = max(2, self.state.struck.number - 1 - self.state.counted)
         pace = self.pace or self._most
         if (end - _ROUNDED - self.state.struck.sent) * pace < _DROUGHT:
@@ -269,9 +274,9 @@ class RateLimit:
 
 
 def read_quota(remaining: str | None, reset: str | None) -> Quota | None:
-    """Read the headers ``RateLimit-Remaining`` and ``RateLimit-Reset``. None if they are missing or make no sense.
+    """Read the headers ``RateLimit-Remaining`` and ``RateLimit-Reset``. None if they are missing or absurd.
 
-    A reset more than a minute away makes no sense: the API counts by the minute.
+    A reset after more than a minute is absurd, since the API counts by the minute.
     """
     if not (remaining and reset and _COUNT.fullmatch(remaining) and _COUNT.fullmatch(reset)):
         return None

@@ -19,17 +19,18 @@ from replicate_job.decoding import decode
 from replicate_job.forks import on_fork
 
 BLOCK = 0.25
-"""Seconds of slots that a process reserves together, so that a busy process writes the row four times a second."""
+"""A process reserves the slots of this many seconds together, so that a busy process writes the row four times a
+second."""
 AHEAD = 1.0
 """A slot can be reserved at most this many seconds early, so that waiting processes take turns."""
 REPORTS = 1000
-"""How many responses are remembered for the row while the store fails."""
+"""The number of responses that are remembered for the row while the store fails."""
 ALONE = 5.0
-"""Seconds for which a process keeps to the limit without the others after the store has failed."""
+"""Seconds for which a process keeps to the limit without the other processes after the store has failed."""
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A row to write in place of the row ``seen``. Once it is written, ``slots`` belong to this process."""
+    """A row to write in place of the row ``seen``. After the write, ``slots`` belong to this process."""
 
     seen: str
     text: str
@@ -65,7 +66,7 @@ class _Queue:
 
 
 class SharedLimit:
-    """An account's rate limit as this process knows it: the reserved slots, and the lessons from responses. No I/O.
+    """A process's copy of an account's rate limit: the reserved slots, and what was learned from responses. No I/O.
 
     Every method may be called from any thread.
     """
@@ -129,12 +130,12 @@ class SharedLimit:
                     del self._queues[loop]
 
     def take_free(self, now: float) -> Slot | None:
-        """A slot at once if no limit is known, or None."""
+        """A slot for now if no limit is known, else None."""
         with self._lock:
             return self._limit.take(now) if self._limit.pace is None else None
 
     def take_now(self, now: float) -> Slot | None:
-        """A slot that may be used now: without a limit, or a reserved one if no task waits for it. Else None."""
+        """A slot that may be used now, if there is no limit, or a reserved slot for which no task waits. Else None."""
         with self._lock:
             if self._limit.pace is None:
                 return self._limit.take(now)
@@ -142,7 +143,7 @@ class SharedLimit:
         return self.take_reserved(now) if is_due else None
 
     def take_reserved(self, now: float) -> Slot | None:
-        """The first reserved slot. Slots not used in time are dropped, because other processes may have idled since."""
+        """The first reserved slot. Slots not used in time are dropped, since other processes may have idled since."""
         with self._lock:
             while self._block:
                 slot = heapq.heappop(self._block)
@@ -155,7 +156,10 @@ class SharedLimit:
             heapq.heappush(self._block, slot)
 
     def is_valid(self, slot: Slot) -> bool:
-        """Whether the slot may still be used. A 429 ends all slots reserved before it, and a quota those beyond it."""
+        """Whether the slot may still be used.
+
+        A 429 ends all slots reserved earlier, and a quota the slots beyond the quota.
+        """
         with self._lock:
             return self._limit.holds(slot)
 
@@ -181,7 +185,7 @@ class SharedLimit:
         return now - self._seen_at > 2 * BLOCK
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None, *, stored: bool) -> None:
-        """Note a response other than 429, and its quota. ``stored``: also remember it for the row."""
+        """Record a response other than 429, and its quota. ``stored``: also remember the response for the row."""
         with self._lock:
             self._limit.accepted(slot, now, quota)
             if stored and self._limit.pace is not None:
@@ -205,12 +209,12 @@ class SharedLimit:
 
     @property
     def has_lesson(self) -> bool:
-        """Whether the row lacks a response that other processes need: one during a time with 429s."""
+        """Whether the row lacks a response that other processes need, from a time with 429s."""
         with self._lock:
             return bool(self._reports) and (self._has_refusals or any(report.throttled for report in self._reports))
 
     def draft(self, clock: Clock, wall: float, *, reserve: bool = True) -> Draft:
-        """A new row with what this process has learned. With ``reserve`` it also reserves the next slots.
+        """A new row with the responses that the row lacks. With ``reserve``, it also reserves the next slots.
 
         ``wall`` is Unix time by the store's clock.
         """
@@ -224,12 +228,12 @@ class SharedLimit:
             return Draft(self._seen, text, limit.state, slots, self._reported, now)
 
     def _wanted(self, now: float) -> int:
-        """The number of slots to reserve: one for each waiting task, or twice the last number if that was soon used."""
+        """The number of slots to reserve: one for each waiting task, or twice the last number if used up soon."""
         likely = 2 * self._size if now - self._reserved_at < 2 * BLOCK else 1
         return max(likely, sum(queue.waiting for queue in self._queues.values()))
 
     def written(self, draft: Draft) -> None:
-        """The draft was written as the row."""
+        """Apply a draft that was written as the row."""
         with self._lock:
             self._replace(draft.state, draft.reports)
             self._seen, self._seen_at = draft.text, draft.at
@@ -239,7 +243,7 @@ class SharedLimit:
                 heapq.heappush(self._block, slot)
 
     def adopt(self, text: str, clock: Clock, wall: float) -> None:
-        """Take over a row that another process has written (empty if it was deleted), with all that it knows."""
+        """Adopt a row that another process has written (empty if the row was deleted)."""
         with self._lock:
             self._seen_at = clock.now()
             if text == self._seen:  # written by another thread of this process
@@ -249,9 +253,9 @@ class SharedLimit:
             self._seen = text
 
     def _replace(self, state: RateState, known: int) -> None:
-        """Replace the state by one that knows this process's first ``known`` reports.
+        """Replace the state with a state that includes this process's first ``known`` reports.
 
-        Slots that this process used without the row count too, as it does while the store fails.
+        Slots that this process used without the row, while the store failed, count too.
         """
         before, self._limit.state = self._limit.state, state
         self._has_refusals = state.refusals > 0 or state.pace is not None
@@ -294,8 +298,8 @@ _registry = threading.Lock()
 def shared_limit(api: str, token: str | None, kind: str, clock: Clock) -> SharedLimit:
     """The process's limit for an account.
 
-    It is kept for ``LONGEST`` seconds after its last session, so that calls with a session each obey earlier 429s.
-    The boot is part of the key, because times of different boots cannot be compared.
+    The limit is kept for ``LONGEST`` seconds after its last session, so that calls with a session each obey earlier
+    429s. The boot is part of the key, since times of different boots cannot be compared.
     """
     account = blake2b((token or "").encode(), digest_size=16).digest()
     with _registry:
@@ -309,7 +313,7 @@ def shared_limit(api: str, token: str | None, kind: str, clock: Clock) -> Shared
 
 @on_fork
 def forget_limits() -> None:
-    """Forget all limits. A forked process does this, because its copied locks may never be released."""
+    """Forget all limits. A forked process must do this, since its copied locks may never be released."""
     global _registry  # noqa: PLW0603 - the lock itself has to be replaced
     _registry = threading.Lock()
     _limits.clear()

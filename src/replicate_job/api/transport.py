@@ -1,4 +1,4 @@
-"""Sends the requests to the API. Nothing else sends them, and nothing else sends the token."""
+"""Sends the requests to the API. No other module sends requests to the API or the token."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.wire.bounds import LARGEST, is_heavy
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds. A third of a claim's lease: a request sent with that much left arrives before the lease ends."""
-# Seconds between two bytes of a response. During a blocking wait of 60 s no byte may come.
+"""Seconds, a third of a claim's lease. A request that is sent with so much of the lease left arrives before its end."""
+# The most seconds between two bytes of a response, since no byte may come during a blocking wait of 60 s.
 READ_TIMEOUT = 95.0
 # Seconds. Load balancers usually close an idle connection after 60 s. A create request sent at that moment would have
 # an unknown outcome.
@@ -35,17 +35,17 @@ POOL_IDLE = 20.0
 Guard = Callable[[], None]
 """Raises NotSentError if a request must not be sent any more."""
 JUDGED = 64
-"""How many parsed URLs are cached: a batch sends a million create requests to the same one."""
+"""The number of parsed URLs that are cached: a batch sends a million create requests to one URL."""
 FAULTY = 300
 """The lowest status that is not a success."""
 SHOWN = 200
-"""How many characters of a URL a message shows."""
+"""The most characters of a URL in a message."""
 EPOCHS = (1577836800.0, 4102444800.0)
 """Unix times (2020 to 2100). A ``Date`` outside of them is ignored."""
 MOVED = frozenset({301, 302, 307, 308})
 """Redirect statuses that are followed for a GET."""
 MOST_MOVES = 6
-"""How many requests are sent in a row while each is answered with a redirect."""
+"""The most requests that are sent in a row while each answer is a redirect."""
 NONE: Mapping[str, str] = MappingProxyType({})
 ONCE: Mapping[str, Mapping[str, str]] = {
     "gateway.ai.cloudflare.com": {"cf-aig-max-attempts": "1", "cf-aig-skip-cache": "true"}
@@ -56,7 +56,7 @@ A retried create request is paid for twice. A cached answer to a create request,
 From https://developers.cloudflare.com/ai-gateway/.
 """
 PORTION = 1024**2
-"""How many bytes of a body are read in one step. Usual responses are smaller, and no more is read of an error."""
+"""The number of bytes of a body in one read. Usual responses are smaller. Of an error, no more is read."""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -73,10 +73,10 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Transport:
-    """Sends to one API with one token. The token goes to that API's origin only, whatever redirects or links say.
+    """Sends to one API with one token. The token goes only to that API's origin, whatever redirects or links say.
 
-    ``base_url`` may have ``/v1`` or not. ``headers``, with names in lower case, are sent wherever the token is. Use it
-    as an async context manager.
+    ``base_url`` may have ``/v1`` or not. ``headers``, with names in lower case, are sent to the same origin as the
+    token. Use it as an async context manager.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class Transport:
     ) -> Response:
         """Send a request once. ``path`` is relative to the base URL (``/predictions``), or a whole URL from the API.
 
-        A GET follows redirects within the API's origin, as for a renamed model. Any other redirect is returned as the
-        response. ``guard`` is called right before the request connects; if it raises, nothing is sent. Raises
+        A GET follows redirects within the API's origin, for example for a renamed model. Any other redirect is returned
+        as the response. ``guard`` is called right before the request connects; if it raises, no request is sent. Raises
         NotSentError if no connection was made, and NoAnswerError for any failure after that: the API may have acted on
         the request.
         """
@@ -193,9 +193,9 @@ class Transport:
         return str(target) if target.origin_ascii == self._origin else None
 
     async def _read(self, response: RustResponse) -> tuple[bytes, bool]:
-        """Read the body. Also whether it was cut off, as a body that is too large or a long error is.
+        """Read the body. Returns it, and whether it was cut off: a body that is too large, or a long error.
 
-        Large bodies are read one at a time, so that together they stay within the size limit.
+        Large bodies are read one at a time, so that all together stay within the size limit.
         """
         portion = await response.body_reader.read(PORTION) or b""
         if len(portion) < PORTION:
@@ -217,7 +217,7 @@ class Transport:
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Open a GET whose body is read as it comes. Yields its status and its chunks, up to ``LARGEST`` bytes in all.
 
-        Raises as ``send`` does, and AnswerTooLargeError.
+        Raises the same errors as ``send``, and AnswerTooLargeError.
         """
         what = f"GET {url.partition('?')[0][:SHOWN]}"
         with Exchange(what):
@@ -259,7 +259,7 @@ class Transport:
     def _judge(self, text: str) -> tuple[Url, bool]:
         """The parsed URL, and whether it has the API's origin. Raises ValueError."""
         if (known := self._judged.get(text)) is None:
-            # The same parser decides about the origin and sends the request: two parsers may read different hosts.
+            # One parser both decides about the origin and is used to send: two parsers may read different hosts.
             url = Url(text)
             known = url, url.origin_ascii == self._origin
             if len(self._judged) < JUDGED:
@@ -279,7 +279,9 @@ class Transport:
 
 
 def normalize(base_url: str) -> str:
-    """Remove a slash at the end of the base URL, and add ``/v1`` if it has no path. Raises JobError for no http(s) URL.
+    """Remove a slash at the end of the base URL, and add ``/v1`` if it has no path.
+
+    Raises JobError unless it is http(s).
 
     Any path is left as it is: a gateway's path replaces the API's ``/v1``.
     """
