@@ -1,4 +1,4 @@
-"""``@path`` in an input: a file to send, or the text of a file. The model's schema decides which."""
+"""``@path`` in an input: a file to send or the text of a file, by the model's schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replicate_job.inputs.pairs import input_schemas, type_name
 from replicate_job.wire.openapi import Schema, alternatives, secret_inputs
 
 LARGEST_TEXT = 4 * 1024**2
-"""The most bytes of a file whose text becomes an input: more than a model reads, less than a request may have."""
+"""The most bytes of a file whose text becomes an input. Models read less, and requests may have more."""
 
 _ESCAPE = "(text that starts with @ is written @@…)"
 _END = re.compile(r"\r?\n\Z")
@@ -25,10 +25,10 @@ _LONGEST = 40  # the most characters of a text that a message repeats
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How an ``@`` was read. ``where`` is the input, like ``images[1]``; ``text`` is the user's whole text.
+    """How a text with ``@`` was read. ``where`` is the input, like ``images[1]``; ``text`` is the user's whole text.
 
-    ``kind`` is ``file`` (a file to send), ``text`` (the text of a file), ``typed`` (there is no such file, so the text
-    is sent as it is) or ``escaped`` (``@@``, so the text is sent without its first ``@``). The text of a secret
+    ``kind`` is ``file`` (a file to send), ``text`` (the text of a file), ``typed`` (the file does not exist, so the
+    text is sent as it is) or ``escaped`` (``@@``, so the text is sent without its first ``@``). The text of a secret
     (``is_secret``) is not shown.
     """
 
@@ -47,14 +47,14 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Readings:
-    """Counts how the ``@`` of many rows were read, by input."""
+    """Counts the readings of many rows by input and kind."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._seen: set[tuple[str, str]] = set()
 
     def add(self, reading: Reading) -> bool:
-        """Count the reading. Return whether it is the first of its kind for its input."""
+        """Count the reading. Return whether it is the first reading of its kind for its input."""
         kind = (reading.where.partition("[")[0], reading.kind)
         is_first = kind not in self._seen
         self._seen.add(kind)
@@ -62,11 +62,11 @@ class Readings:
         return is_first
 
     def restart(self) -> None:
-        """Count from zero again, before the same rows are read again."""
+        """Reset all counts to zero, before the same rows are read again."""
         self._counts.clear()
 
     def lines(self) -> list[str]:
-        """Lines for the end of a command, one for each input and kind."""
+        """Lines that a command prints at its end, one for each input and kind."""
         return [
             f"{name}: {count:,} × {_COUNTED[kind]}"  # noqa: RUF001 - times
             for (name, kind), count in sorted(self._counts.items())
@@ -84,14 +84,14 @@ _COUNTED = {
 class AtPaths:
     """Reads the texts that start with ``@`` in the inputs of one model.
 
-    - For an input that takes a file or any type, ``@path`` is that file as a ``pathlib.Path``. It must exist.
-    - For an input that takes text, ``@path`` is the text of that file (UTF-8, without the newline at its end). If there
-      is no such file, the text stays as it is.
-    - ``@@name`` is the text ``@name`` in both. In other inputs, such as numbers, ``@`` has no meaning.
+    - For an input that takes a file or any type, ``@path`` is that file as a ``pathlib.Path``. The file must exist.
+    - For an input that takes text, ``@path`` is the text of that file (UTF-8, without the newline at its end). If the
+      file does not exist, the text is not changed.
+    - ``@@name`` is the text ``@name`` in both kinds of inputs. In other inputs, such as numbers, ``@`` has no meaning.
 
     A path is relative to the working directory; ``~`` is the home directory. Items of lists are read like values.
-    ``document`` is the model's OpenAPI document, None if it is not known. With ``within``, text is read only from
-    files in or below these folders. ``observe`` gets each reading.
+    ``document`` is the model's OpenAPI document, None if not known. With ``within``, text is read only from files in or
+    below these folders. ``observe`` is called with each reading.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class AtPaths:
         self._observe = observe
 
     def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of the input with every ``@`` read. Raises one JobError that names every problem."""
+        """A copy of the input in which every text with ``@`` is read. Raises one JobError that names every problem."""
         problems: list[str] = []
         read = {name: self._read_input(name, value, problems) for name, value in values.items()}
         if problems:
@@ -181,7 +181,7 @@ def has_at(value: Any) -> bool:
 
 
 def existing_file(text: str) -> Path | None:
-    """The file of that name; None if there is none, since any text may start with ``@``."""
+    """The file of that name; None if there is no such file, since any text may start with ``@``."""
     try:
         path = expand(text)
         return path if text and path.is_file() else None

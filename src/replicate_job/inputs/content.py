@@ -1,4 +1,4 @@
-"""A file of an input that has no path: bytes in a program's memory, or a file that it had opened."""
+"""A file of an input that has no path: bytes in a program's memory, or an open file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LARGEST = 100 * 1024**2
-"""The most bytes of one file that are sent to the API. The API's limit is "100 MB", read here as mebibytes: if it means
-megabytes, it refuses a file in between with a 413, before anything is paid for."""
+"""The most bytes of one file that are sent to the API. The API's limit is "100 MB", read here as mebibytes. If it means
+megabytes, the API refuses a file in between with a 413, before anything is paid for."""
 
-UNNAMED = "file"  # the name that the official client gives
+UNNAMED = "file"  # the name that the official client uses
 _NAME = 255  # the most bytes of UTF-8 in a file name that the API takes
 _HOLDERS = (dict, list, tuple)
 
 
 class Content:
-    """A file to send. Two are equal if their bytes are, whatever their names.
+    """A file to send. Two contents are equal if their bytes are equal, even if their names differ.
 
     ``size`` is in bytes, ``sha256`` in hex. ``data`` is None in a job from the journal, which stores no
     file content. Not a msgspec Struct, whose JSON would contain the data.
@@ -35,7 +35,10 @@ class Content:
 
     @classmethod
     def of(cls, data: bytes, name: str = "") -> Content:
-        """Make one of bytes. Suffix and media type follow from their start: a PNG without a name is ``file.png``."""
+        """Make a content of bytes.
+
+        Suffix and media type follow from the first bytes: a PNG without a name is ``file.png``.
+        """
         head = data[:LONGEST]
         sniffed = sniff(head)
         name = file_name(name, head) if name else UNNAMED + ((sniffed and extension(sniffed)) or "")
@@ -55,7 +58,7 @@ class Content:
 
 
 def file_name(name: str, head: bytes = b"") -> str:
-    """The name, cut to 255 bytes of UTF-8, with the suffix of the type that ``head``, the first bytes, shows."""
+    """The name, cut to 255 bytes of UTF-8, with the suffix of the type of ``head``, the first bytes."""
     name = right_name(name.encode(errors="replace").decode(), head)
     if len(name.encode()) <= _NAME:
         return name
@@ -86,7 +89,7 @@ def carried(values: Any) -> Iterator[Content]:
 
 
 def fill(values: Any, data: Mapping[str, bytes]) -> Any:
-    """The input in which each ``Content`` without bytes has got its bytes from ``data``, which is keyed by SHA-256."""
+    """The input, with the bytes of each ``Content`` without bytes added from ``data``, which is keyed by SHA-256."""
     match values:
         case Content(data=None) if values.sha256 in data:
             return Content(values.name, values.media_type, values.size, values.sha256, data[values.sha256])

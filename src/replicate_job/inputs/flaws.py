@@ -1,4 +1,4 @@
-"""Finds the parts of an input that JSON cannot carry, so that neither a request nor the journal can."""
+"""Finds the parts of an input that JSON cannot represent, so that they can be neither sent nor stored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 DEEPEST = 200
-"""The most levels of nested objects and lists: far more than inputs have, and within Python's recursion limit."""
+"""The most levels of nested objects and lists. Inputs have far fewer levels, and Python's recursion limit is higher."""
 HUGE = 10**300
-"""The least number that is too large to send: JSON readers refuse it, and Python writes no longer ones."""
+"""The least number that is too large to send, since JSON readers refuse it."""
 MOST = 10
 """The most lines about one input, since every item of a list may be wrong."""
 
 _Place = tuple["_Place", str | int] | None
-"""Where a part is: its container's place, and its key or index in it. None is the whole input."""
+"""The place of a part: its container's place, and its key or index there. None is the whole input."""
 
 
 def are_plain(values: Mapping[str, Any]) -> bool:
-    """A quick check for most rows of a batch. True: there is no flaw. False: ``flaws`` has to look."""
+    """A quick check for most rows of a batch. True: the input has no flaw. False: ``flaws`` has to check the input."""
     for name, value in values.items():
         if type(name) is not str or not (name.isascii() or is_unicode(name)):
             return False
@@ -45,9 +45,9 @@ def are_plain(values: Mapping[str, Any]) -> bool:
 
 
 def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:
-    """One line for each part that JSON cannot carry, naming its input. Files to send are no flaws.
+    """One line for each part that JSON cannot represent, with the name of its input. Files to send are not flaws.
 
-    Stops at the first part that is nested too deep, since a list that contains itself never ends. ``secrets`` are
+    Stops at the first part that is nested too deeply, since a list that contains itself never ends. ``secrets`` are
     names of inputs whose values are not shown.
     """
     if are_plain(values):
@@ -84,7 +84,7 @@ def _fault_of_name(name: object) -> str:
 
 
 def _fault(value: Any) -> str:
-    """The reason why JSON cannot carry a single value; empty if it can."""
+    """The reason why JSON cannot represent a single value; empty if it can."""
     match value:
         case str() if not is_unicode(value):
             return f"{value!a} is not valid Unicode"
@@ -100,7 +100,7 @@ def _fault(value: Any) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """False for a text with lone surrogates, as of a command-line word that is not UTF-8: JSON cannot carry them."""
+    """False for a text with lone surrogates, which JSON cannot represent, such as a command word that is not UTF-8."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""Python objects as inputs: bytes, open files, Pillow's pictures, numpy's values.
+"""Python objects as inputs: bytes, open files, pictures of Pillow, values of numpy.
 
-The libraries are not imported for this. Their objects are recognised by their methods and the name of their class.
+The libraries are not imported. Their objects are recognised by their methods and the names of their classes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 class _Unreadable(ValueError):  # noqa: N818 - control flow within this module
-    """Its message follows the input's name in a line."""
+    """The message of this error follows the input's name in a line."""
 
 
 def holds(values: Any) -> bool:
     """Whether an input has bytes, open files or pictures, which ``take`` reads. Reading may take a while."""
     try:
         return _holds(values)
-    except RecursionError:  # nested too deep, or a list that contains itself: ``flaws`` reports it
+    except RecursionError:  # nested too deeply, or a list that contains itself: ``flaws`` reports it
         return False
 
 
@@ -46,12 +46,12 @@ def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
 
     - bytes, a ``bytearray`` or a ``memoryview``;
     - a file that is open for reading bytes, or anything else with a ``read`` that returns them. It is read from its
-      beginning, as the official client does, and its position is restored. One that cannot seek (a pipe, a response
-      of a server) is read from its position. Its name is the last part of ``filename`` or ``name``;
+      beginning, as by the official client, and its position is restored. A file that cannot seek (a pipe, a response of
+      a server) is read from its position. Its name is the last part of ``filename`` or ``name``;
     - a picture of Pillow, without EXIF data. A picture that was opened from a JPEG file is written as JPEG with that
       file's quality, any other as PNG, which is lossless.
 
-    An object that occurs twice is read once. Raises an InputError that names everything that cannot be read: a file
+    An object that occurs twice is read one time. Raises an InputError that names every file that cannot be read: a file
     that is closed, is open as text, has more than ``LARGEST`` bytes, or whose ``read`` is a coroutine.
     """
     plain: dict[str, Any] = native(dict(values))
@@ -118,11 +118,11 @@ def _content(value: Any) -> Content:
 
 
 def _name(value: Any) -> str:
-    """The file's name without its folder; empty if it has none, or only a number or ``<stdin>``."""
+    """The file's name without its folder; empty if it has no name, or only a number or ``<stdin>``."""
     for attribute in ("filename", "name"):
         given = getattr(value, attribute, None)
         if isinstance(given, str | bytes | os.PathLike) and given:
-            name = os.path.basename(os.fsdecode(given).replace("\\", "/"))  # noqa: PTH119 - a name, which need not be a path here
+            name = os.path.basename(os.fsdecode(given).replace("\\", "/"))  # noqa: PTH119 - the name need not be a path here
             return "" if name.startswith("<") else name
     return ""
 
@@ -168,13 +168,13 @@ def _can_seek(file: Any) -> bool:
 
 
 def _read_on(file: Any, name: str) -> bytes:
-    """The rest of the file, up to ``LARGEST`` and one byte. Several reads: one may return less than it is asked for."""
+    """The rest of the file, up to ``LARGEST`` and one byte. Reads repeatedly, since a read may return less."""
     blocks: list[bytes] = []
     left, is_whole = LARGEST + 1, False
     while left > 0 and not is_whole:
         try:
             block = file.read(left)
-        except TypeError:  # its read takes no size, like that of the official client's outputs, and returns all
+        except TypeError:  # a ``read`` without a size, like that of the official client's outputs, returns all bytes
             block, is_whole = file.read(), True
         if isinstance(block, str):
             raise _Unreadable(f"{name} is open as text: open it in binary mode, open(…, 'rb')")

@@ -1,4 +1,4 @@
-"""``KEY=VALUE`` words of a command line, as an input with the types that the model's schema gives them."""
+"""Converts ``KEY=VALUE`` words of a command line to an input, with the types in the model's schema."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _Unfit(ValueError):  # noqa: N818 - control flow within this module
 
 
 def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` words; ``document`` is the model's OpenAPI document, None if it is not known.
+    """Read ``KEY=VALUE`` words. ``document`` is the model's OpenAPI document, None if not known.
 
-    - A value takes the type that the schema gives its input. Text stays text; ``true``, ``yes``, ``1`` and their
+    - A value gets its input's type in the schema. Text stays text; ``true``, ``yes``, ``1`` and their
       opposites are booleans, an integer may be written ``4.0`` or ``1e3``, objects are JSON, ``null`` is null where
       the schema allows it. A list is JSON, or its items one by one: ``KEY=a KEY=b``. A value that
       cannot be read as its type stays text, and ``check`` reports it with the other problems.
-    - Without a schema, and for a name that it lacks, a value is read as JSON, or is text if it is no JSON, as in
-      Replicate's own CLI; ``KEY='"4"'`` is the text ``4``.
+    - Without a schema, and for a name that the schema lacks, a value is read as JSON. A value that is not JSON is text,
+      as in Replicate's own CLI; ``KEY='"4"'`` is the text ``4``.
     - An ``@`` has no meaning here; see ``at_path``.
 
     Raises one JobError that names every problem.
@@ -61,7 +61,7 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
 
 
 def input_schemas(document: Mapping[str, Any] | None) -> dict[str, Schema]:
-    """The schema of each input by its name; empty if the document has none."""
+    """The schema of each input by its name; empty if the document has no inputs."""
     return (definition(document, "Input") or {}).get("properties") or {}
 
 
@@ -74,7 +74,7 @@ def split_pair(pair: str) -> tuple[str, str]:
 
 
 def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> Any:
-    """Read the text as the first type that fits. Text is tried last: ``4`` is a number if both are allowed.
+    """Read the text as the first type that fits. Text is tried last: ``4`` is a number if numbers and text are allowed.
 
     Raises RecursionError for a schema that contains itself.
     """

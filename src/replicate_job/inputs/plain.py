@@ -19,10 +19,10 @@ _MISSING = {"NAType", "NaTType"}  # names of pandas' classes: pandas is not impo
 
 
 def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The values without the missing ones, which are None, NaN, NaT and NA.
+    """The values without missing values, which are None, NaN, NaT and NA.
 
-    Times are ISO 8601 text (to the microsecond), durations are seconds, decimals are numbers, bytes are text if they
-    are UTF-8, and a ``pathlib.Path`` or ``Content`` stays. Raises one ValueError that names every problem.
+    Times become ISO 8601 text (to the microsecond), durations seconds, decimals numbers, and bytes text if they are
+    UTF-8. A ``pathlib.Path`` or ``Content`` is not changed. Raises one ValueError that names every problem.
     """
     plain: dict[str, Any] = {}
     problems: list[str] = []
@@ -44,9 +44,9 @@ def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def native(value: Any) -> Any:
-    """The value with those of numpy and pandas converted to Python's own, at any depth. All others stay.
+    """The value, with values of numpy and pandas converted to Python's own at any depth. Other values are not changed.
 
-    A value that is nested too deep, or contains itself, stays too: ``flaws`` reports it.
+    A value that is nested too deeply, or contains itself, is not changed either: ``flaws`` reports it.
     """
     try:
         return _own(value)
@@ -74,7 +74,7 @@ def plain_value(value: Any) -> Any:
         case list() | tuple():
             return [plain_value(item) for item in value]
         case dict():
-            # A name that is no text stays: ``flaws`` reports it.
+            # A name that is not text is not changed: ``flaws`` reports it.
             return {
                 str(key) if isinstance(key, str) else key: plain_value(item)
                 for key, item in value.items()
@@ -87,7 +87,7 @@ def plain_value(value: Any) -> Any:
 
 
 def _native(value: Any) -> Any:
-    """Python's own value for one of numpy, and None for pandas' missing values."""
+    """Python's own value for a value of numpy, and None for pandas' missing values."""
     kind = type(value)
     if kind.__module__ == "numpy":
         return value.tolist()  # a scalar's value, or an array's list
@@ -125,7 +125,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     int: _itself,
     float: _finite,
     Decimal: _number,
-    datetime: datetime.isoformat,  # before date, of which it is a subclass
+    datetime: datetime.isoformat,  # before ``date``, its base class
     date: date.isoformat,
     time: time.isoformat,
     timedelta: timedelta.total_seconds,

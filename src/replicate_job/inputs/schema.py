@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
-_FILE = "\0file:"  # marks a file for the validator, which takes JSON only; with its NUL no user's text
+_FILE = "\0file:"  # marks a file for the validator, which takes only JSON; its NUL is in no user's text
 _HOST = re.compile(r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*")
 _SEVERAL = re.compile(r"[\s,;|]https?://", re.IGNORECASE)
 _RATIO = re.compile(r"([1-9]\d{0,5}):([1-9]\d{0,5})", re.ASCII)
-_REMEMBERED = 1000  # how many misspelled names are cached, each with the input that is closest
+_REMEMBERED = 1000  # the most misspelled names that are cached with the closest input
 _SHOWN = 60  # the most characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
 _RENAMED = {"oneOf": "anyOf"}  # oneOf would refuse 3, which is both an integer and a number
@@ -31,10 +31,10 @@ _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
 class Checker:
-    """Checks any number of inputs against a model version's ``openapi_schema``, which it compiles once.
+    """Checks any number of inputs against a model version's ``openapi_schema``, which is compiled once.
 
-    If the document has no ``Input``, nothing is checked; of a broken one, only the intact parts. ``secrets`` are names
-    of inputs, whose values no line shows.
+    Without an ``Input`` in the document, nothing is checked. Of a broken ``Input``, only the intact parts are checked.
+    ``secrets`` are the names of inputs whose values no line shows.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, secrets: Collection[str] = ()) -> None:
@@ -49,7 +49,7 @@ class Checker:
     def check(
         self, values: Mapping[str, Any], *, allow_unknown: bool = False, later: Collection[str] = ()
     ) -> list[str]:
-        """One line for each problem, naming the input; empty if the input fits.
+        """One line for each problem, with the name of the input; empty if the input fits.
 
         ``allow_unknown`` accepts names that the schema lacks, except those that look like a mistyped input: the user
         would pay for that input's default. ``later`` are names of inputs whose values are not known yet.
@@ -70,7 +70,7 @@ class Checker:
             problems += self._judge_unknown(unknown, instance, allow_unknown=allow_unknown)
         if self._validator is None:
             return [_printable(problem) for problem in problems]
-        # A value that is not JSON is reported already. The null in its place must not be reported too.
+        # A value that is not JSON is reported already. The null that replaces it must not be reported too.
         wrong = {problem.partition(":")[0] for problem in problems}
         found = (line for error in self._validator.iter_errors(instance) for line in _explain(error, self._secrets))
         missing = {f"{name} is required" for name in later}
@@ -78,9 +78,9 @@ class Checker:
         return [_printable(problem) for problem in problems]
 
     def _judge_unknown(self, unknown: Sequence[str], given: Mapping[str, Any], *, allow_unknown: bool) -> list[str]:
-        """A line for each name that is refused. With ``allow_unknown`` that is a name that looks mistyped.
+        """A line for each refused name. With ``allow_unknown``, only names that look mistyped are refused.
 
-        A name does not count as mistyped if the input that it looks like is ``given`` too.
+        A name does not count as mistyped if the similar input is ``given`` too.
         """
         lines = []
         for name in unknown:
@@ -93,7 +93,10 @@ class Checker:
         return lines
 
     def _close(self, name: str) -> str:
-        """The input whose name is closest; empty for none. Cached, since all rows of a batch may have that name."""
+        """The input with the closest name; empty if none is close.
+
+        Cached, since all rows of a batch may have that name.
+        """
         if name not in self._likes:
             if len(self._likes) >= _REMEMBERED:
                 self._likes.clear()
@@ -101,7 +104,7 @@ class Checker:
         return self._likes[name]
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
-        """A quick check for most rows of a batch. True: the input fits. False: ``check`` has to look."""
+        """A quick check for most rows of a batch. True: the input fits. False: the slower check is needed."""
         if self._validator is None or not values.keys() <= (self._properties or {}).keys():
             return False
         return are_plain(values) and self._validator.is_valid(values)
@@ -124,14 +127,14 @@ def _json(value: Any) -> Any:
 
 
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
-    """Compile the schema without its broken parts, which only the API can check. None if nothing is left."""
+    """Compile the schema without its broken parts, which only the API can check. None if no part is left."""
     import jsonschema_rs  # noqa: PLC0415 - imported only when there is something to check
 
     adapted = json_schema(document, _checked)
     adapted["components"]["schemas"]["Input"].pop("additionalProperties", None)  # unknown names have their own message
 
     def build(root: Schema) -> Draft202012Validator:
-        # offline: the model's author wrote the schema, and its references must not cause requests.
+        # Offline, since references in the schema, which the model's author wrote, must not cause requests.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_uri}, validate_formats=True, mask="it", offline=True
         )
@@ -140,10 +143,10 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _checked(schema: Schema) -> Schema:
-    """A part of the schema, as it is checked here: only the format ``uri`` stays, and a text takes no file."""
+    """The part of a schema that is checked: of formats only ``uri``, and a text takes no file."""
     checked = {_RENAMED.get(key, key): value for key, value in schema.items() if key not in _ANNOTATIONS}
     if checked.get("format") != "uri":
-        checked.pop("format", None)  # no server checks the others
+        checked.pop("format", None)  # no server checks the other formats
         if checked.get("type") == "string":
             checked = {"not": {"type": "string", "pattern": f"^{_FILE}"}, **checked}
     return checked
@@ -154,7 +157,7 @@ def _is_uri(text: str) -> bool:
 
 
 def _uri_problem(text: str) -> str:
-    """Why a model cannot read the text as a URL; empty if it can."""
+    """The reason why a model cannot read the text as a URL; empty if it can."""
     scheme, _, rest = text.partition(":")
     if scheme.lower() == "data":
         return "" if "," in rest else "is a data URL without data"
@@ -187,7 +190,7 @@ def _explain(error: ValidationError, secrets: Collection[str]) -> Iterator[str]:
 
 
 def _closest(error: ValidationError, where: str, secrets: Collection[str]) -> Iterator[str]:
-    """The errors of the alternative that was probably meant, or one line that joins those of all alternatives."""
+    """The errors of the probably intended alternative, or one line that joins the errors of all alternatives."""
     branches = [branch for branch in error.kind.as_dict()["context"] if not _wants_null(branch)]
     typed = [branch for branch in branches if all(problem.kind.name != "type" for problem in branch)] or branches
     if len(typed) == 1:
@@ -236,7 +239,7 @@ def _not_choice(value: Any, kind: Mapping[str, Any]) -> str:
 
 
 def _closest_choice(text: str, choices: Sequence[str]) -> str:
-    """The choice that was probably meant: the nearest shape of aspect ratios, else the closest word; empty for none."""
+    """The probably intended choice: the nearest aspect ratio, or else the closest word; empty if none is close."""
     ratios = {choice: ratio for choice in choices if (ratio := _ratio(choice))}
     if ratios and (wanted := _ratio(text)):
         return min(ratios, key=lambda choice: abs(log(ratios[choice] / wanted)))
@@ -244,7 +247,7 @@ def _closest_choice(text: str, choices: Sequence[str]) -> str:
 
 
 def _ratio(text: str) -> float | None:
-    """Width to height of ``16:9``."""
+    """The ratio of width to height in a text like ``16:9``."""
     found = _RATIO.fullmatch(text)
     return int(found[1]) / int(found[2]) if found else None
 

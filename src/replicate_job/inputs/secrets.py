@@ -1,4 +1,4 @@
-"""Hides secret inputs in what is stored."""
+"""Hides secret inputs in stored data."""
 
 from __future__ import annotations
 

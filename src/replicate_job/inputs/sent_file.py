@@ -1,4 +1,4 @@
-"""The files of an input after they were sent: their names and hashes, in place of their data URLs."""
+"""The files of an input after they were sent: names and hashes in place of data URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate_job.wire import data_url
 
 
 class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file that was sent inside a request. ``name`` is None for a data URL, which has none.
+    """A file that was sent inside a request. ``name`` is None for a data URL, which has no name.
 
     ``size`` is in bytes, ``sha256`` in hex.
     """
@@ -27,20 +27,20 @@ class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def file_names(values: Any) -> dict[str, str]:
-    """The name of each file (``pathlib.Path`` or ``Content``) in an input, by its place, like ``images[1]``."""
+    """The name of each file (``pathlib.Path`` or ``Content``) in an input, by the file's place, like ``images[1]``."""
     if not has_files(values):
         return {}
     return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path | Content)}
 
 
 def name_files(values: dict[str, Any], names: Mapping[str, str], *, texts: bool = False) -> dict[str, Any]:
-    """A copy of an input in which every ``Content`` and every data URL in base64 is a ``SentFile``.
+    """A copy of an input in which a ``SentFile`` replaces every ``Content`` and every data URL in base64.
 
-    ``names`` are the files' names by place. ``texts``: replace also data URLs of plain text.
+    ``names`` are the files' names by place. ``texts``: also replace data URLs of plain text.
     """
     try:
         return {name: _named(value, names, name, texts=texts) for name, value in values.items()}
-    except RecursionError:  # an input that is nested so deep is refused elsewhere
+    except RecursionError:  # an input that is nested so deeply is refused elsewhere
         return values
 
 
@@ -58,7 +58,7 @@ def _named(value: Any, names: Mapping[str, str], place: str, *, texts: bool) -> 
 
 
 def sent_file(url: str, name: str | None = None, *, texts: bool = False) -> SentFile | None:
-    """Describe the file in a data URL. None for a broken one, and without ``texts`` for one that is not in base64."""
+    """Describe the file in a data URL. None for a broken URL, and without ``texts`` for a URL that is not in base64."""
     head = data_url.read_head(url)
     if head is None or not (texts or head.is_base64):
         return None

@@ -1,4 +1,4 @@
-"""Turns the files of an input into URLs that a model can read."""
+"""Replaces the files of an input by URLs that a model can read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 INLINE = 256_000
-"""The most bytes of a file that is sent as a data URL. The API's limit is "256 kB", read here as 256,000 bytes: a file
-between that and 256 KiB is uploaded, which always works."""
+"""The most bytes of a file that is sent as a data URL. The API's limit is "256 kB", read here as 256,000 bytes. A file
+between 256,000 bytes and 256 KiB is uploaded, which always works."""
 
 MARGIN = 15 * 60
-"""An upload is used again only if it lives for this many seconds more: a job may queue before it reads its files."""
+"""An upload is used again only if it exists for this many more seconds, since a job may queue before it reads its
+files."""
 
 _BLOCK = 1024**2
 _ALONE = {str, int, float, bool, type(None)}  # the types of most inputs, which hold no file
@@ -41,19 +42,19 @@ class FileInfo(msgspec.Struct, frozen=True):
 
 
 class Uploads(Protocol):
-    """Uploads of one API. ``sha256`` is the content's hash in hex, plus the suffix if only that shows its type."""
+    """Uploads of one API. ``sha256`` is the content's hash in hex, plus a suffix that alone shows the type."""
 
     def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
-        """Wait until no other job uploads this content, so that ``find`` then returns its upload."""
+        """Wait until no other job uploads this content. Then ``find`` returns that job's upload."""
 
     async def find(self, sha256: str) -> FileInfo | None:
-        """An earlier upload of this content, which may have expired; None without one."""
+        """An earlier upload of this content, which may have expired; None without an earlier upload."""
 
     async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         """Upload the file. ``find`` returns it from now on."""
 
     async def read(self, content: Content) -> bytes | None:
-        """The bytes of a content that does not hold them itself; None if they are lost."""
+        """The bytes of a content that does not have them itself; None if they are lost."""
 
 
 async def send_files(
@@ -63,14 +64,14 @@ async def send_files(
     model: str = "the model",
     now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
-    """A copy of the input in which every ``pathlib.Path`` and ``Content`` is a URL.
+    """A copy of the input in which a URL replaces every ``pathlib.Path`` and ``Content``.
 
     A file of up to ``INLINE`` bytes becomes a data URL, which has a media type and no name. A larger file is uploaded,
-    and so is one whose suffix does not follow from its media type (``.npz``, ``.safetensors``). Each content is
-    uploaded once, unless an earlier upload lives for ``MARGIN`` seconds more. ``now`` returns Unix time. Types and
-    suffixes follow from the first bytes. Raises InputError before any request, naming every file that
-    cannot be sent (missing, not a file, unreadable, larger than ``LARGEST``). Raises InputError also for a content
-    whose bytes are lost and whose upload has expired. Errors of ``uploads`` pass through.
+    and so is a file whose suffix does not follow from its media type (``.npz``, ``.safetensors``). Each content is
+    uploaded one time, or never if an earlier upload exists for ``MARGIN`` more seconds. ``now`` returns Unix time.
+    Types and suffixes follow from the first bytes. Raises InputError before any request, naming every file that cannot
+    be sent (missing, not a file, unreadable, larger than ``LARGEST``). Raises InputError also for a content whose bytes
+    are lost and whose upload has expired. Errors of ``uploads`` pass through.
     """
     await asyncio.to_thread(check_files, values, model=model)
     urls: dict[object, str] = {}
@@ -99,7 +100,7 @@ async def send_files(
 
 
 async def _upload_once(content: Content, source: Path | bytes | None, uploads: Uploads, *, until: float) -> str | None:
-    """The URL of an upload that lives until the Unix time ``until``; None without one, and without a ``source``."""
+    """The URL of an upload that exists until the Unix time ``until``; None without such an upload or a ``source``."""
     identity = _identity(content)
     async with uploads.one_at_a_time(identity):
         info = await uploads.find(identity)
@@ -135,7 +136,7 @@ def has_files(value: Any) -> bool:
 
 
 def by_content(values: Mapping[str, Any], known: dict[tuple[str, int, int], Content]) -> dict[str, Any]:
-    """A copy of an input in which every file is a ``Content`` without bytes. Equal files give equal copies.
+    """A copy of an input in which a ``Content`` without bytes replaces every file. Equal files give equal copies.
 
     ``known`` caches the files that were read, by path, size and time of change. Blocks while it reads. Raises OSError.
     """
@@ -151,7 +152,7 @@ def by_content(values: Mapping[str, Any], known: dict[tuple[str, int, int], Cont
 def without_bytes(
     values: Mapping[str, Any], known: dict[tuple[str, int, int], Content]
 ) -> tuple[dict[str, Any], dict[str, Path]]:
-    """A copy of an input in which every file is a ``Content`` without bytes; and the paths of files, by their SHA-256.
+    """A copy of an input in which a ``Content`` without bytes replaces every file, and the files' paths by SHA-256.
 
     ``known`` is as in ``by_content``. Blocks while it reads. Raises OSError.
     """
@@ -192,7 +193,10 @@ def _files(value: Any, where: str = "") -> Iterator[tuple[Path | Content, str]]:
 
 
 def _key(file: Path | Content) -> object:
-    """A key that is equal for files that are sent as the same URL. A content's name counts: it may change the type."""
+    """A key that is equal for files that are sent as the same URL.
+
+    It contains a content's name, which may change the type.
+    """
     return (file.sha256, file.name) if isinstance(file, Content) else file
 
 
@@ -224,7 +228,7 @@ def _problem(path: Path, where: str) -> str | None:
 
 
 def _read(path: Path) -> Content:
-    """Read the file once, so that size and hash are of the same content. ``data`` is kept if it can be a data URL."""
+    """Read the file in one pass, so that size and hash are of the same content. Keeps ``data`` for a data URL."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         head = file.read(INLINE + 1)

@@ -23,9 +23,9 @@ class ValueReader:
     """Makes the functions that read the values of inputs. ``document`` is the model's OpenAPI document.
 
     - If ``typed`` is False, a value is the text of a cell. The text is stripped, and gets the input's type in the
-    schema, like a ``KEY=VALUE`` word. An empty cell does not give the input.
+      schema, like a ``KEY=VALUE`` word. An empty cell does not give the input.
     - Otherwise a value is a JSON value. A null does not give the input. A text is read like a cell if the schema takes
-    no text. A number becomes text if the schema takes only certain texts.
+      no text. A number becomes text if the schema takes only certain texts.
 
     A value that cannot be read as its type is not changed, and the check reports it. An ``@`` is not interpreted.
     """
