@@ -1,4 +1,4 @@
-"""Limits for JSON bodies: for their bytes, and for the memory that their values take, which can be 80 times as much."""
+"""Limits for JSON bodies: for their bytes, and for the memory of their values, which can be 80 times as much."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ HEAVIEST = 128 * 1024**2
 ROW = 16 * 1024**2
 """The most bytes of one row (a line or a cell) of a file. Python needs four times as many for a text with an emoji."""
 ROW_HEAVIEST = HEAVIEST // 4
-"""``HEAVIEST`` for a row. It is lower because a row's values are copied when they are fitted to the model."""
+"""``HEAVIEST`` for a row. The limit is lower, since a row's values are copied when they are fitted to the model."""
 LIGHT = 1024**2
-"""The most bytes of a body that is not weighed, because it cannot reach ``HEAVIEST``. For a row it is a quarter."""
+"""The most bytes of a body that is not weighed, since it cannot reach ``HEAVIEST``. For a row, a quarter of this."""
 WEIGHTS = {ord("{"): 200, ord("["): 64, ord('"'): 56, ord(","): 40}
 """Bytes that Python needs for an object, a list, an empty text, and each further value in an object or list."""
 
@@ -27,7 +27,7 @@ def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
         return False
     if _width(body) * len(body) + sum(weight * body.count(token) for token, weight in WEIGHTS.items()) <= most:
         return False
-    weight = 0  # the estimate above also counts brackets and commas inside texts; this exact count does not
+    weight = 0  # unlike the estimate above, this exact count leaves out brackets and commas inside texts
     for token in _TOKEN.finditer(body):
         start, end = token.span()
         weight += WEIGHTS[body[start]] + (end - start > 1 and (end - start) * _width(body[start:end]))
@@ -37,7 +37,7 @@ def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
 
 
 def _width(body: bytes) -> int:
-    """Bytes that Python needs for each character of this text. The widest character decides for all."""
+    """Bytes that Python needs for each character of this text, which its widest character determines."""
     if body.isascii() and b"\\u" not in body:
         return 1
     return 4 if _WIDE.search(body) else 2

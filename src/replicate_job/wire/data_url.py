@@ -23,9 +23,9 @@ _BLOCK = 2**20  # characters that are decoded together
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The part of a data URL before its content, ``length`` characters long.
+    """The head of a data URL, which comes before the content. It is ``length`` characters long.
 
-    ``media_type`` is in lower case, and empty if the URL names none.
+    ``media_type`` is in lower case, and empty if the URL has no media type.
     """
 
     media_type: str
@@ -38,7 +38,7 @@ def encode(media_type: str, content: bytes) -> str:
 
 
 def read_head(text: str) -> Head | None:
-    """Parse the head of a data URL without decoding its content. None if ``text`` is no data URL."""
+    """Parse the head of a data URL without decoding its content. None if ``text`` is not a data URL."""
     found = _HEAD.match(text)
     if found is None:
         return None
@@ -46,7 +46,7 @@ def read_head(text: str) -> Head | None:
 
 
 def decode(url: str) -> tuple[str, bytes]:
-    """Return the media type and the whole content, as ``read_blocks`` reads them. Raises ValueError."""
+    """Return the media type and the whole content. Accepts the same URLs as ``read_blocks``. Raises ValueError."""
     media_type, blocks = read_blocks(url)
     return media_type, b"".join(blocks)
 
@@ -55,8 +55,8 @@ def read_blocks(url: str, block: int = _BLOCK) -> tuple[str, Iterator[bytes]]:
     """Return the media type (lower case, without parameters), and the content in blocks.
 
     ``block`` characters of the URL are decoded at a time. Deviations that models write are accepted: base64 with line
-    breaks, with percent escapes, in the URL-safe alphabet, or without padding. Raises ValueError for a text that is no
-    data URL. Reading the blocks raises ValueError for base64 with an invalid character or a wrong length.
+    breaks, with percent escapes, in the URL-safe alphabet, or without padding. Raises ValueError for a text that is not
+    a data URL. Reading the blocks raises ValueError for base64 with an invalid character or a wrong length.
     """
     head = read_head(url)
     if head is None:
@@ -68,7 +68,7 @@ def read_blocks(url: str, block: int = _BLOCK) -> tuple[str, Iterator[bytes]]:
 def _unquoted(url: str, start: int, block: int) -> Iterator[bytes]:
     while start < len(url):
         end = start + max(block, _ESCAPE)
-        cut = url.rfind("%", end - _ESCAPE + 1, end) if end < len(url) else -1  # no escape is cut in two
+        cut = url.rfind("%", end - _ESCAPE + 1, end) if end < len(url) else -1  # so that no escape is cut in two
         end = end if cut < 0 else cut
         yield unquote_to_bytes(url[start:end])
         start = end

@@ -1,4 +1,4 @@
-"""Durations as Replicate's API writes them: its header ``Cancel-After``, and options of the commands."""
+"""Durations in the form of Replicate's API, for the header ``Cancel-After`` and for options of commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parse_seconds(text: str) -> int:
 
 
 def parse_cancel_after(text: str) -> int:
-    """Read the value of ``Cancel-After`` as seconds. Raises ValueError, also outside of 5 s to 24 h."""
+    """Read the value of ``Cancel-After`` as seconds. Raises ValueError, also for less than 5 s or more than 24 h."""
     wrong = ValueError(f"{text!r} must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
     try:
         total = parse_seconds(text)

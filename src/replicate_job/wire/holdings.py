@@ -1,4 +1,4 @@
-"""Models, trainings and deployments, as the HTTP API lists them for an account."""
+"""Models, trainings and deployments in the form of the HTTP API's lists."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _Item = TypeVar("_Item")
 
 
 class Page(msgspec.Struct, Generic[_Item], frozen=True):
-    """One page of a list. ``next`` is the whole URL of the next page; None on the last one."""
+    """One page of a list. ``next`` is the whole URL of the next page; None on the last page."""
 
     results: list[_Item]
     next: str | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """A model as lists show it, without its schema.
+    """A model in the form of lists, without its schema.
 
-    ``visibility`` is ``public`` or ``private``, ``url`` is its page, ``run_count`` counts the runs of all users. Only
-    searches fill ``tags``.
+    ``visibility`` is ``public`` or ``private``, ``url`` is the address of its page, ``run_count`` counts the runs of
+    all users. Only searches fill ``tags``.
     """
 
     owner: str
@@ -36,7 +36,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str:
-        """``owner/name``, as a job names it."""
+        """The name of the model in a job: ``owner/name``."""
         return f"{self.owner}/{self.name}"
 
 
@@ -50,7 +50,7 @@ class FoundModel(msgspec.Struct, frozen=True):
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """The models that a search found, the best match first."""
+    """The models found by a search, the best match first."""
 
     models: list[FoundModel]
 
@@ -58,7 +58,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
 class WithExample(msgspec.Struct, frozen=True):
     """The example prediction of a model, which its page shows.
 
-    Only the local server has ``example_input``: the input with which the model's page there begins.
+    Only the local server has ``example_input``, the initial input of the model's page there.
     """
 
     default_example: Prediction | None = None
@@ -68,8 +68,8 @@ class WithExample(msgspec.Struct, frozen=True):
 class TrainingInfo(msgspec.Struct, frozen=True):
     """A training. Times are ISO 8601; ``metrics`` holds seconds (``predict_time``, ``total_time``).
 
-    ``model`` and ``version`` are those that were trained. ``output`` names the new ``version``, and the URL of its
-    ``weights``, which needs the token. ``status`` has the same values as that of a prediction.
+    ``model`` and ``version`` are those that were trained. ``output`` has the new ``version``, and the URL of its
+    ``weights``, which can be read with the token only. ``status`` has the same values as a prediction's status.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
@@ -93,7 +93,7 @@ class TrainingInfo(msgspec.Struct, frozen=True):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """``hardware`` is a word such as ``gpu-t4``."""
+    """``hardware`` is an SKU such as ``gpu-t4``."""
 
     hardware: str | None = None
     min_instances: int | None = None
@@ -111,7 +111,7 @@ class ReleaseInfo(msgspec.Struct, frozen=True):
 
 
 class DeploymentInfo(msgspec.Struct, frozen=True):
-    """A deployment with its current release. A job names it ``deployments/owner/name``."""
+    """A deployment with its current release. Its name in a job is ``deployments/owner/name``."""
 
     owner: str
     name: str

@@ -1,8 +1,8 @@
 """Media types and file extensions.
 
-The types that models take and make are listed here, so that they are the same on every machine. The tables that
-Python's ``mimetypes`` reads (``/etc/mime.types``, the Windows registry) differ between machines, and its own table has
-``image/webp`` only since Python 3.13. It decides about all other types.
+The types that models take and make are listed here, so that they are the same on every machine. For all other types,
+Python's ``mimetypes`` decides. The tables that it reads (``/etc/mime.types``, the Windows registry) differ between
+machines, and its own table has ``image/webp`` only since Python 3.13.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from replicate_job.wire.signature import DEFINITE, FAMILIES, sniff
 
 UNKNOWN = "application/octet-stream"
 ESSENCE = r"[\w.+-]+/[\w.+-]+"
-"""A regular expression for a media type without its parameters. It needs the flag ``re.ASCII``."""
+"""A regular expression, with the flag ``re.ASCII``, for a media type without its parameters."""
 
 _TYPES = {
     ".webp": "image/webp",
@@ -94,13 +94,13 @@ _GIVEN_BACK = {
     "application/pdf",
     "application/zip",
 }
-"""The other types for which ``mimetypes`` of every supported Python returns the suffix listed here."""
+"""Further types for which ``mimetypes`` of every supported Python returns the suffix that is listed here."""
 
 
 def media_type(name: str, head: bytes = b"") -> str:
-    """Tell the type by the first bytes, else by the name's suffix, else it is ``application/octet-stream``.
+    """The type by the first bytes, or else by the name's suffix, or else ``application/octet-stream``.
 
-    A suffix that agrees with the first bytes decides, because it says more: a ``.docx`` is also a zip archive.
+    A suffix that agrees with the first bytes decides, since it is more precise: a ``.docx`` is also a zip archive.
     """
     suffix, sniffed = suffix_of(name), sniff(head)
     if sniffed and not agrees(suffix, sniffed):
@@ -109,9 +109,9 @@ def media_type(name: str, head: bytes = b"") -> str:
 
 
 def right_name(name: str, head: bytes) -> str:
-    """The file's name, with the suffix for its first bytes if they contradict its own.
+    """The file's name, with the suffix for its first bytes if these contradict its own suffix.
 
-    A name without a suffix gets one only if the first bytes are definite.
+    A name without a suffix gets a suffix only if the first bytes are of a definite type.
     """
     suffix, sniffed = suffix_of(name), sniff(head)
     usual = extension(sniffed) if sniffed else None
@@ -134,17 +134,17 @@ def listed_type(suffix: str) -> str | None:
 
 
 def suffix_of(name: str) -> str:
-    """The last suffix of a file's name, with its dot, in lower case; empty if there is none."""
+    """The last suffix of a file's name, with its dot, in lower case; empty without a suffix."""
     stem, dot, suffix = name.lower().rpartition(".")
     return dot + suffix if stem and suffix else ""
 
 
 def agrees(suffix: str, media_type: str) -> bool:
-    """Whether a file of this type may have this suffix. Without a suffix it is False.
+    """Whether a file of this type may have this suffix. False without a suffix.
 
-    A definite type, such as JPEG, allows only its own suffixes. Other formats build upon zip, gzip, XML, JSON, ISO
-    media and text, so these also allow every suffix whose files need not begin with a signature: a zip archive may be
-    called ``.npz`` or ``.docx``, but not ``.png``.
+    A definite type, such as JPEG, allows only its own suffixes. Other formats are based on zip, gzip, XML, JSON, ISO
+    media and text. So these types also allow every suffix whose files need not begin with a signature: a zip archive
+    may be called ``.npz`` or ``.docx``, but not ``.png``.
     """
     own = _TYPES.get(suffix)
     if not suffix or own == media_type or suffix in FAMILIES.get(media_type, ()):
@@ -155,8 +155,8 @@ def agrees(suffix: str, media_type: str) -> bool:
 def is_given_back(name: str) -> bool:
     """Whether a file may reach a model as a data URL, which has a media type and no name.
 
-    Cog gives such a file the suffix that Python's ``mimetypes`` returns, which is right everywhere for few types only.
-    Images, audio and video need no suffix: models tell them by their content.
+    Cog gives such a file the suffix that Python's ``mimetypes`` returns, which is right on every machine for few types
+    only. Images, audio and video need no suffix, since models recognise them by their content.
     """
     suffix = suffix_of(name)
     own = _TYPES.get(suffix)

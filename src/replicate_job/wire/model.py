@@ -1,4 +1,4 @@
-"""Models, their versions, deployments, uploaded files and the account, as the HTTP API gives them."""
+"""Models, their versions, deployments, uploaded files and the account in the form of the HTTP API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """Official models are run by name, others by a version. ``latest_version`` is the newest version."""
+    """Official models run by their name, other models by a version. ``latest_version`` is the newest version."""
 
     owner: str
     name: str

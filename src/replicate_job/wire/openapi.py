@@ -1,7 +1,7 @@
-"""Read a model's OpenAPI document: the schemas of its input and output.
+"""Reads a model's OpenAPI document: the schemas of its input and output.
 
 Cog writes OpenAPI 3.0 (``nullable: true``, enums as ``allOf: [{"$ref": …}]``); newer documents use the 3.1 forms
-(``type: ["string", "null"]``, ``anyOf`` with ``{"type": "null"}``). Both are read here.
+(``type: ["string", "null"]``, ``anyOf`` with ``{"type": "null"}``). This module reads both forms.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 Schema = dict[str, Any]
 Position = tuple[str | int, ...]
-"""The steps that lead to a value: ``()`` for the whole, ``("images", 0)`` inside it."""
+"""The keys and indexes that lead to a value: ``()`` for the whole input, ``("images", 0)`` for an item in it."""
 
 _LOCAL = "#/components/schemas/"
 _NULL: Schema = {"type": "null"}
 MOST = 64
-"""The most alternatives of one schema that are read, because references can multiply them without end."""
+"""The most alternatives of one schema that are read, since references can multiply them without end."""
 DEEPEST = 50
 """The most levels of schemas inside schemas."""
 _ONE = {"items", "additionalProperties", "not"}
@@ -35,11 +35,11 @@ _FORMS: dict[str, type | tuple[type, ...]] = {
     "x-order": (int, float),
 }
 """The Python types that the value of a keyword may have."""
-_HOLDERS = (str, list, dict)  # values that are or hold texts; the rest are numbers, maybe millions
+_HOLDERS = (str, list, dict)  # types of values that are or contain texts; other values are numbers, maybe millions
 
 
 def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
-    """``components.schemas.<name>``; None if the document has none."""
+    """``components.schemas.<name>``; None if the document lacks this schema."""
     found: Any = document
     for key in ("components", "schemas", name):
         found = found.get(key) if isinstance(found, dict) else None
@@ -47,7 +47,7 @@ def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
 
 
 def training_schema(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The document with the schemas of a training as its ``Input`` and ``Output``; None if the model has none."""
+    """The document with the schemas of a training as its ``Input`` and ``Output``; None without trainings."""
     given = definition(document, "TrainingInput")
     if document is None or given is None:
         return None
@@ -60,7 +60,7 @@ def training_schema(document: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def secret_inputs(document: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Names of inputs that the API never gives back: ``format: password``, ``writeOnly``, ``x-cog-secret``."""
+    """Names of inputs that the API never returns: ``format: password``, ``writeOnly``, ``x-cog-secret``."""
     properties = (definition(document, "Input") or {}).get("properties")
     if document is None or not isinstance(properties, dict):
         return ()
@@ -72,7 +72,7 @@ def _is_secret(schema: Schema) -> bool:
 
 
 def alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str] = frozenset()) -> Iterator[Schema]:
-    """The plain schemas that the schema allows, each with one ``type`` at most. A value may follow any of them.
+    """The plain schemas that the schema allows, each with at most one ``type``. A value needs to fit only one of them.
 
     References are followed and ``allOf`` is merged. Each choice of ``anyOf``, ``oneOf``, ``nullable`` and a list of
     types becomes a schema of its own. A reference that leads nowhere, or back to itself, becomes ``{}``, which allows
@@ -124,7 +124,7 @@ def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) ->
 class Text(msgspec.Struct, frozen=True):
     """A text in an input or output. By the schemas of its position, it may be a file, another text, or both.
 
-    Where both flags are False, the schemas say nothing about it.
+    If both flags are False, the schemas say nothing about the text.
     """
 
     position: Position
@@ -134,9 +134,9 @@ class Text(msgspec.Struct, frozen=True):
 
 
 def texts(value: Any, document: Mapping[str, Any] | None, name: str, position: Position = ()) -> Iterator[Text]:
-    """Every text of a value, however deep, in the value's order.
+    """Every text in a value, at any depth, in the value's order.
 
-    ``name`` is the definition of the whole input or output, and ``position`` is that of the value inside it.
+    ``name`` is the definition of the whole input or output, and ``position`` is the value's position in it.
     """
     document = document or {}
     schemas = list(alternatives(document, definition(document, name) or {}))
@@ -162,7 +162,10 @@ def _text(position: Position, text: str, schemas: list[Schema]) -> Text:
 
 
 def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -> list[Schema]:
-    """The schemas of a list's items, or of the object's member ``step``. At most ``MOST``: a step multiplies them."""
+    """The schemas of a list's items, or of the object's member ``step``.
+
+    At most ``MOST``, since each step multiplies them.
+    """
 
     def every() -> Iterator[Schema]:
         for one in schemas:
@@ -177,10 +180,10 @@ def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -
 
 
 def mend(document: Any) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the document without its malformed parts, and the names of those, as ``Input.seed``.
+    """Return the document without its malformed parts, and the names of these parts, such as ``Input.seed``.
 
-    A model's author may have written anything. A malformed schema becomes one that allows anything, and the rest stays.
-    The document is None if it has no ``components.schemas``.
+    A model's author may have written anything. A malformed schema is replaced by a schema that allows anything, and the
+    other schemas stay. The document is None if it has no ``components.schemas``.
     """
     components = document.get("components") if isinstance(document, dict) else None
     schemas = components.get("schemas") if isinstance(components, dict) else None
@@ -212,16 +215,16 @@ def _mend(schema: Any, place: tuple[str, ...], depth: int, faults: list[str]) ->
 
 
 def _note(faults: list[str], place: tuple[str, ...]) -> None:
-    """Add the definition and its property to ``faults`` once, even if several parts inside them are malformed."""
+    """Add the property, such as ``Input.seed``, to ``faults`` once, even if several parts of it are malformed."""
     if (name := ".".join(place[:2])) not in faults:
         faults.append(name)
 
 
 def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) -> _T | None:
-    """What ``build`` makes of the document's ``Input``; None if it refuses every form of it.
+    """The result of ``build`` for the document's ``Input``; None if ``build`` refuses every form of the ``Input``.
 
-    ``build`` raises ValueError for an invalid schema. Then the schema of each input is tried alone, and an invalid one
-    is replaced by a schema that allows anything.
+    ``build`` raises ValueError for an invalid schema. Then the schema of each input is tried by itself, and an invalid
+    schema is replaced by one that allows anything.
     """
     schemas = document["components"]["schemas"]
 
@@ -253,8 +256,8 @@ def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] =
     """The document with its schemas translated to JSON Schema 2020-12, which validators need.
 
     A nullable schema becomes ``{"anyOf": [{"type": "null"}, ...]}``. ``adapt`` may change each schema: it is called
-    after the schemas inside it are translated, and before ``nullable`` is. Raises KeyError for a document without
-    ``components.schemas``.
+    after the schemas inside that schema are translated, and before its ``nullable`` is. Raises KeyError for a document
+    without ``components.schemas``.
     """
     components = document["components"]
     schemas = {name: _json_schema(schema, adapt) for name, schema in components["schemas"].items()}
@@ -276,7 +279,10 @@ def _json_schema(schema: Any, adapt: Callable[[Schema], Schema]) -> Any:
 
 
 def _inside(key: str, value: Any, adapt: Callable[[Schema], Schema]) -> Any:
-    """The value of a keyword, with the schemas in it translated. Other values, as of ``default``, stay unchanged."""
+    """The value of a keyword, with the schemas in it translated.
+
+    Other values, such as that of ``default``, are unchanged.
+    """
     if key in _NAMED and isinstance(value, dict):
         return {name: _json_schema(schema, adapt) for name, schema in value.items()}
     if key in _SEVERAL and isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The prediction object of Replicate's HTTP API, and what its statuses mean."""
+"""The prediction object of Replicate's HTTP API, and the meaning of its statuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAIL = 4096  # characters at the end of the logs that are searched for a progre
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """A prediction object, as the API documents it. Only ``id`` and ``status`` are required.
+    """A prediction object, as documented by the API. Only ``id`` and ``status`` are required.
 
     Unknown fields are ignored. ``version`` is ``"hidden"`` for official models. The API removes the data of its
     predictions an hour after their end: then ``data_removed`` is true, ``input`` is ``{}`` and ``output`` is None.
@@ -43,17 +43,20 @@ class Prediction(msgspec.Struct, frozen=True):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the prediction has ended, by its status alone. A running one may have its complete output already."""
+        """Whether the prediction has ended, by its status alone.
+
+        A running prediction may already have its complete output.
+        """
         return self.status in TERMINAL
 
     def with_logs(self, seen: str | None) -> Prediction:
-        """A copy with the logs that were ``seen`` before, if they are longer: the API removes logs after an hour."""
+        """A copy with the logs ``seen`` earlier, if these are longer, since the API removes logs after an hour."""
         if len(seen or "") <= len(self.logs or ""):
             return self
         return msgspec.structs.replace(self, logs=seen)
 
     def with_data(self, seen: Prediction | None) -> Prediction:
-        """A copy with the data of ``seen``, an earlier state, in place of what the API has removed since."""
+        """A copy with the data of ``seen``, an earlier state, in place of data that the API has removed since."""
         if seen is None:
             return self
         whole = self.with_logs(seen.logs)
@@ -66,7 +69,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class PredictionPage(msgspec.Struct, frozen=True):
-    """A page of ``GET /v1/predictions``, newest first, 100 at most. ``next`` is a whole URL."""
+    """A page of ``GET /v1/predictions``: at most 100 predictions, newest first. ``next`` is a whole URL."""
 
     results: list[Prediction]
     next: str | None = None
@@ -74,9 +77,9 @@ class PredictionPage(msgspec.Struct, frozen=True):
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read one of the API's times (ISO 8601, UTC if it names no zone), as UTC; None for any other text.
+    """Convert one of the API's times (ISO 8601, UTC without a zone) to UTC; None for any other text.
 
-    None also for a time in the first or last year that ``datetime`` has: adding a duration to it could overflow.
+    None also for a time in the first or last year of ``datetime``, since adding a duration could overflow.
     """
     try:
         time = datetime.fromisoformat(text or "")

@@ -13,7 +13,7 @@ _TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The fields of an error. ``retry_after`` is in seconds; ``text`` is the readable part of another body."""
+    """The fields of an error. ``retry_after`` is in seconds; ``text`` is the readable part of any other body."""
 
     status: int
     title: str = ""
@@ -25,14 +25,14 @@ class Problem(msgspec.Struct, frozen=True):
     text: str = ""
 
     def __str__(self) -> str:
-        """One line: the title and the detail, each once."""
+        """One line with the title and the detail, without repetition."""
         parts = [part for part in (self.title, self.detail.strip() or self.text) if part]
         line = " ".join(": ".join(dict.fromkeys(parts)).split())
         return line[:500] if line else "no explanation given"
 
 
 def read_problem(status: int, body: bytes) -> Problem:
-    """Read any error body: Replicate's JSON in whole or in part, a gateway's HTML, plain text, or nothing."""
+    """Read any error body: Replicate's JSON, whole or in part, a gateway's HTML, plain text, or an empty body."""
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -59,9 +59,9 @@ def _text(value: Any) -> str:
 
 
 def _seconds(value: Any, detail: str) -> float | None:
-    """The field ``retry_after``, else the sentence "resets in ~5s" that comes with it."""
+    """The field ``retry_after``, or else the seconds in the sentence "resets in ~5s", which comes with it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        # Huge numbers could not be converted, so the value is limited first; -1 stands for all below 0.
+        # Huge numbers could not be converted, so limit the value first. -1 stands for all numbers below 0.
         return float(max(-1, min(value, sys.float_info.max)))
     if found := _RESETS.search(detail):
         return float(found[1])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 LONGEST = 1024
-"""How many bytes at the beginning of a file are enough."""
+"""The number of bytes at the beginning of a file that is enough to recognise its type."""
 
-# (offset, bytes, media type); the first that fits wins.
+# (offset, bytes, media type); the first match counts.
 _MAGIC = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -50,7 +50,7 @@ _MAGIC = (
 _WITHIN = {"image/webp": b"RIFF", "audio/wav": b"R", "video/x-msvideo": b"RIFF", "audio/aiff": b"FORM"}
 """The first bytes of types whose signature is not at offset 0. WAV files begin with ``RIFF`` or ``RF64``."""
 _MATROSKA = b"\x1a\x45\xdf\xa3"
-# Compiled at first use, because few commands need them.
+# Compiled at first use, since few commands need them.
 _HTML = rb"(?i)<(?:!doctype\s+html|html|head|body|script|title|meta|center|h[1-6]|div|p|pre)\b"
 _SVG = rb"(?i)<(?:!doctype\s+)?svg\b"
 _PROLOGUE = rb"(?i)<(?:\?xml\s|!--)"
@@ -61,7 +61,7 @@ DEFINITE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/heic", "image/x-exr", "audio/wav"}
     | {"audio/flac", "audio/midi", "audio/aiff", "video/x-msvideo", "application/pdf", "model/gltf-binary"}
 )
-"""Types that no other format builds upon: the first bytes decide, whatever the file's name."""
+"""Types on which no other format is based: the first bytes decide, whatever the file's name."""
 
 _ISO_MEDIA = frozenset({".mp4", ".m4v", ".m4a", ".m4b", ".m4p", ".m4r", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2"})
 _HEIF = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs"})
@@ -76,7 +76,7 @@ FAMILIES = {
     "audio/wav": frozenset({".wav", ".wave", ".bwf", ".rf64"}),
     "audio/aiff": frozenset({".aiff", ".aif", ".aifc"}),
     "audio/midi": frozenset({".mid", ".midi", ".kar"}),
-    "audio/mpeg": frozenset({".mp3", ".mp2", ".mpga", ".aac", ".flac", ".ape"}),  # ID3 tags stand before all of them
+    "audio/mpeg": frozenset({".mp3", ".mp2", ".mpga", ".aac", ".flac", ".ape"}),  # all may begin with ID3 tags
     "audio/aac": frozenset({".aac", ".adts"}),
     "audio/ogg": frozenset({".ogg", ".oga", ".ogv", ".ogx", ".opus", ".spx"}),
     "audio/opus": frozenset({".opus", ".ogg", ".oga"}),
@@ -93,7 +93,7 @@ FAMILIES = {
 
 
 def sniff(head: bytes) -> str | None:
-    """The media type that a file's first bytes show (``LONGEST`` are enough); None if they show nothing."""
+    """The media type by a file's first bytes (``LONGEST`` are enough); None if it cannot be recognised."""
     for offset, magic, media_type in _MAGIC:
         if head.startswith(magic, offset) and head.startswith(_WITHIN.get(media_type, b"")):
             return media_type

@@ -1,6 +1,6 @@
 """Decodes server-sent events from bytes in portions of any size, by the WHATWG rules.
 
-One difference: an event with a type and without data is delivered too, because ``done`` may have no data.
+One difference: an event with a type and without data is delivered too, since ``done`` may have no data.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import msgspec
 from replicate_job.base_errors import AnswerTooLargeError
 
 LONGEST = 16 * 1024**2
-"""The most characters of an event, with the comments before it."""
+"""The most characters of an event, including the comments before it."""
 
 _LINE = re.compile(r"\r\n|\n|\r")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """``id`` is the last event id so far. ``own_id`` is whether this event set it, and not an earlier one."""
+    """``id`` is the last event id so far. ``own_id``: this event has set the id, and not an earlier event."""
 
     type: str
     data: str
@@ -41,7 +41,7 @@ class Decoder:
         self.last_event_id = ""
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that this portion completes. An event that the end of the stream cuts off is never returned.
+        """The events that this portion completes. An event that is cut off by the end of the stream is never returned.
 
         Raises AnswerTooLargeError.
         """
@@ -50,11 +50,11 @@ class Decoder:
         if self._size > LONGEST:
             raise AnswerTooLargeError(f"an event of the stream is longer than {LONGEST // 1024**2} million characters")
         if "\n" not in text and "\r" not in text and not self._rest.endswith("\r"):
-            self._pieces.append(text)  # joined once: joining at each portion would take quadratic time
+            self._pieces.append(text)  # joined later: joining at each portion would take quadratic time
             return []
         self._rest = "".join((self._rest, *self._pieces, text))
         self._pieces.clear()
-        # A "\r" at the very end may be half of "\r\n": it waits for the next portion.
+        # A "\r" at the very end may be half of "\r\n", so keep it for the next portion.
         held = "\r" if self._rest.endswith("\r") else ""
         whole = self._rest[: len(self._rest) - len(held)]
         # Most streams have no "\r", and str.split is ten times faster than the regular expression.

@@ -1,6 +1,6 @@
 """The lines that a stand-in adds to a prediction's log.
 
-The first says that it is a stand-in. Then comes a line for each part of the request that it left out.
+The first line says that the model is a stand-in. Then comes a line for each part of the request that it left out.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 LEFT_OUT = "Stand-in: "
-"""The beginning of a line about what a stand-in left out of a request."""
+"""The beginning of a line about a part of a request that a stand-in left out."""
 
 _NOTICE = re.compile(r"\S+/\S+ is a stand-in\b,? ?(?P<what>[^:]*)")
 
@@ -28,7 +28,7 @@ def notices(logs: str | None) -> list[str]:
 
 
 def stand_in(logs: str | None) -> str:
-    """The log's description of a stand-in, as ``not FLUX; not painted: car``. Empty if the real model ran."""
+    """The log's description of a stand-in, such as ``not FLUX; not painted: car``. Empty if the real model ran."""
     what, left_out = "", []
     for line in _lines(logs):
         if line.startswith(LEFT_OUT):
@@ -39,5 +39,5 @@ def stand_in(logs: str | None) -> str:
 
 
 def _lines(logs: str | None) -> list[str]:
-    """The lines of the logs; none if no line can be a stand-in's, which saves splitting most logs."""
+    """The lines of the logs; none if no line can be from a stand-in, which saves splitting most logs."""
     return logs.splitlines() if logs and "tand-in" in logs else []

@@ -1,4 +1,4 @@
-"""What a job can name: a model, one version of it, or a deployment."""
+"""The target of a job: a model, a version of a model, or a deployment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRAINING = re.compile(r"https?://\S+?/(?:p|trainings)/(?P<id>\w+)(?:[/?#]\S*)?|
 
 
 class Target(msgspec.Struct, frozen=True):
-    """``kind`` says what the text names; ``version`` is 64 hex digits if that is a version, else empty.
+    """A target of one ``kind``. ``version`` is 64 hex digits if the target is a version, else empty.
 
     ``owner`` and ``name`` are empty for a bare version id.
     """
@@ -50,7 +50,7 @@ class Target(msgspec.Struct, frozen=True):
 def parse_target(text: str) -> Target:
     """Read ``owner/name``, ``owner/name:64hex``, ``owner/name:latest``, ``64hex`` or ``deployments/owner/name``.
 
-    The address of its page on replicate.com is accepted too. Raises JobError, whose message lists the forms.
+    The address of a page on replicate.com is accepted too. Raises JobError, whose message lists the forms.
     """
     found = _TARGET.fullmatch(_named(text.strip()))
     if found:
@@ -69,7 +69,10 @@ def parse_target(text: str) -> Target:
 
 
 def _named(text: str) -> str:
-    """The name in the address of a page or of the API, in a form that ``_TARGET`` matches; any other text as it is."""
+    """The name in the address of a page or of the API, in a form that ``_TARGET`` matches.
+
+    Other texts are returned as is.
+    """
     page = _PAGE.fullmatch(text)
     if page is None or page["path"].startswith(("p/", "predictions/")):
         return text
@@ -87,12 +90,12 @@ def read_owner(text: str) -> str:
 
 
 def read_training_id(text: str) -> str:
-    """The id in the address of a training's page, or of the training at an API; any other text as it is."""
+    """The id in the address of a training's page, or of the training at an API. Other texts are returned as is."""
     found = _TRAINING.fullmatch(text.strip())
     return (found["id"] or found["bare"]) if found else text
 
 
 def read_prediction_id(text: str) -> str:
-    """The id in the address of a prediction's page, or of the prediction at an API; any other text as it is."""
+    """The id in the address of a prediction's page, or of the prediction at an API. Other texts are returned as is."""
     found = _PREDICTION.fullmatch(text.strip())
     return (found["id"] or found["bare"]) if found else text

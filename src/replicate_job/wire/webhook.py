@@ -1,4 +1,4 @@
-"""Signatures of webhooks, by the Standard Webhooks scheme (HMAC-SHA256), as Replicate makes them."""
+"""Signatures of webhooks by the Standard Webhooks scheme (HMAC-SHA256), which Replicate uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOLERANCE = 300.0
-"""Seconds that a webhook's time may differ from this machine's clock. The scheme's own libraries allow the same."""
+"""A webhook's time may differ from this machine's clock by this many seconds, as in the scheme's own libraries."""
 _PREFIX = "whsec_"
 
 
@@ -35,12 +35,12 @@ def verify_webhook(
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Check that a webhook was signed with ``secret``, and that its time is at most ``tolerance`` seconds off.
+    """Check that a webhook was signed with ``secret``, and that its time is at most ``tolerance`` seconds from now.
 
     ``body`` is the request's body as it was received: JSON that was decoded and encoded again has another signature.
-    ``headers`` are the request's, in upper or lower case. ``secret`` is ``whsec_…``, as
-    ``GET /v1/webhooks/default/secret`` returns it. A webhook that is sent again has the same ``webhook-id``: remember
-    it to process each webhook once. Raises WebhookVerificationError.
+    ``headers`` are the request's headers, in upper or lower case. ``secret`` is ``whsec_…``, as ``GET
+    /v1/webhooks/default/secret`` returns it. A webhook that is sent again has the same ``webhook-id``: remember it to
+    process each webhook once. Raises WebhookVerificationError.
     """
     if not isinstance(body, bytes | bytearray | memoryview | str):
         raise WebhookVerificationError("the webhook's body must be the bytes or text as received, not decoded JSON")
@@ -50,7 +50,7 @@ def verify_webhook(
             raise WebhookVerificationError(f"the webhook has no header {name}")
     timestamp = _check_time(given["webhook-timestamp"], tolerance)
     expected = sign(secret, given["webhook-id"], timestamp, body).encode()
-    # The base64 texts are compared, because a signature has only one valid spelling in base64.
+    # The base64 texts are compared, since a signature has only one valid spelling in base64.
     if not any(hmac.compare_digest(expected, _bytes(signature)) for signature in given["webhook-signature"].split()):
         raise WebhookVerificationError("no signature of the webhook matches: another secret, or not the body as sent")
 
@@ -69,7 +69,10 @@ def _check_time(text: str, tolerance: float) -> int:
 
 
 def _items(headers: Any) -> list[tuple[str | bytes, str | bytes]]:
-    """The headers whose names and values are text or bytes. Raises WebhookVerificationError if there is no mapping."""
+    """The headers whose names and values are text or bytes.
+
+    Raises WebhookVerificationError if ``headers`` is no mapping.
+    """
     try:
         items = list(headers.items())
     except (AttributeError, TypeError):
@@ -87,7 +90,7 @@ def _key(secret: str) -> bytes:
         key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    # An empty key is refused, because anybody could sign with it.
+    # An empty key is refused, since anybody could sign with it.
     if encoded == secret or not key:
         raise WebhookVerificationError(f"the webhook secret cannot be read: it must be {_PREFIX} and base64")
     return key
@@ -98,5 +101,5 @@ def _text(value: str | bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """Encode a text that a web framework may have decoded from invalid UTF-8. It must not raise UnicodeEncodeError."""
+    """Encode a text that a web framework may have decoded from invalid UTF-8. Never raises UnicodeEncodeError."""
     return text.encode(errors="surrogatepass")
