@@ -552,7 +552,7 @@ class BatchRunner:
             self._fail(error)
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
-        """Whether all predictions and files of the row are there.
+        """Whether the row has all its predictions and files.
 
         A row whose name belongs to another input is not over; claiming its job raises an error.
         """

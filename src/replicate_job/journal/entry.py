@@ -67,8 +67,8 @@ class Entry(msgspec.Struct, frozen=True):
     sent or about to be sent; ``first_sent`` and ``last_sent`` are the times of the first and the last request.
     ``unanswered`` is a moment by which the last request had ended without an answer, None if it got an answer.
     ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
-    is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. ``chain_step`` is the name of
-    the job's step in a chain, whose key is then followed by ``/<step>`` in ``key``.
+    is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain, ``chain_step`` is
+    the name of the job's step, and ``key`` is the chain's key and ``/<step>``.
     """
 
     key: str
@@ -152,7 +152,7 @@ class Adoption(msgspec.Struct, frozen=True):
 
     A rival is another job whose request looks the same in the list. A rival may have adopted the prediction of this
     job. Then this job may adopt the rival's prediction, which the list may show later. ``rivals_unanswered`` are the
-    moments by which the requests of such rivals had ended. That this job has no prediction is certain only after the
+    moments by which the requests of such rivals had ended. It is certain that this job has no prediction only after the
     list had time to show the rivals' predictions too. ``surplus`` are further predictions of this job.
     """
 

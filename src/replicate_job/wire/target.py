@@ -71,7 +71,7 @@ def parse_target(text: str) -> Target:
 def _named(text: str) -> str:
     """The name in the address of a page or of the API, in a form that ``_TARGET`` matches.
 
-    Other texts are returned as is.
+    Other texts are not changed.
     """
     page = _PAGE.fullmatch(text)
     if page is None or page["path"].startswith(("p/", "predictions/")):
@@ -90,12 +90,12 @@ def read_owner(text: str) -> str:
 
 
 def read_training_id(text: str) -> str:
-    """The id in the address of a training's page, or of the training at an API. Other texts are returned as is."""
+    """The id in the address of a training's page, or of the training at an API. Other texts are not changed."""
     found = _TRAINING.fullmatch(text.strip())
     return (found["id"] or found["bare"]) if found else text
 
 
 def read_prediction_id(text: str) -> str:
-    """The id in the address of a prediction's page, or of the prediction at an API. Other texts are returned as is."""
+    """The id in the address of a prediction's page, or of the prediction at an API. Other texts are not changed."""
     found = _PREDICTION.fullmatch(text.strip())
     return (found["id"] or found["bare"]) if found else text
