@@ -57,7 +57,9 @@ async def test_every_endpoint_has_a_method_that_works(api: ScriptedAPI, client: 
     assert {request.headers["user-agent"] for request in api.requests} == {"replicate-job/0"}
 
 
-async def test_the_blocking_wait_and_cancel_after_are_sent_as_headers(api: ScriptedAPI, client: Client) -> None:
+async def test_the_blocking_wait_and_the_deadline_of_a_job_are_sent_as_headers(
+    api: ScriptedAPI, client: Client
+) -> None:
     api.next(Script(duration=0.2, output="x"))
     assert (
         await client.create_prediction(PATH, BODY, await client.take_slot(), blocking_wait=7, cancel_after="5m")
@@ -102,7 +104,7 @@ async def test_an_id_of_dots_is_refused(api: ScriptedAPI, client: Client, name: 
         ("close", NoAnswerError),
     ],
 )
-async def test_every_error_status_raises_its_class_with_a_message_of_one_line(
+async def test_every_error_status_raises_its_own_error_class_with_a_one_line_message(
     api: ScriptedAPI, client: Client, fault: str, kind: type[ReplicateJobError]
 ) -> None:
     api.faults.next("create", fault)
@@ -135,7 +137,7 @@ async def test_an_error_has_every_field_of_the_response_body(api: ScriptedAPI, c
         b"<html>200 OK</html>",
     ],
 )
-async def test_a_success_without_a_prediction_in_its_body_raises_no_answer_error(
+async def test_a_successful_response_without_a_prediction_in_its_body_raises_a_no_answer_error(
     api: ScriptedAPI, client: Client, body: bytes
 ) -> None:
     api.faults.next("create", Fault.answering(Answer(200, body)))
@@ -144,7 +146,7 @@ async def test_a_success_without_a_prediction_in_its_body_raises_no_answer_error
 
 
 @pytest.mark.parametrize("rest", ['"status":null', '"status":"starting","input":[]', '"status":"starting","logs":[]'])
-async def test_a_malformed_answer_to_a_create_request_with_an_id_is_a_prediction(
+async def test_a_malformed_response_to_a_create_request_gives_a_prediction_if_it_has_an_id(
     api: ScriptedAPI, client: Client, rest: str
 ) -> None:
     api.faults.next("create", Fault.answering(Answer(201, f'{{"id":"x",{rest}}}'.encode())))
@@ -152,7 +154,7 @@ async def test_a_malformed_answer_to_a_create_request_with_an_id_is_a_prediction
     assert (prediction.id, prediction.status) == ("x", "starting")
 
 
-async def test_a_list_is_requested_page_by_page_for_its_span(api: ScriptedAPI, client: Client) -> None:
+async def test_a_list_is_requested_page_by_page_within_the_given_time_span(api: ScriptedAPI, client: Client) -> None:
     for _ in range(101):
         await client.create_prediction(PATH, BODY, await client.take_slot())
     pages = [page async for page in client.list_predictions(**AGES)]

@@ -43,7 +43,7 @@ SILENT = Problem(429)
         (None, "Thu, 99 Foo 2026 99:99:99 GMT", None),
     ],
 )
-def test_the_wait_of_a_429_is_read_from_its_body_or_header(
+def test_the_wait_time_of_a_429_is_read_from_its_body_or_header(
     body: float | None, header: str | None, seconds: float | None
 ) -> None:
     headers = {} if header is None else {"retry-after": header}
@@ -88,7 +88,7 @@ def test_backoff_doubles_up_to_a_ceiling_and_jitter_takes_off_at_most_half(
         *((APIError("x", status=status), False, False) for status in (400, 401, 402, 403, 404, 413, 422)),
     ],
 )
-def test_each_error_is_transient_or_not_and_ambiguous_or_not(
+def test_each_error_is_classified_by_whether_it_is_transient_and_whether_it_is_ambiguous(
     error: NotSentError | NoAnswerError | APIError,
     transient: bool,  # noqa: FBT001 - a table
     ambiguous: bool,  # noqa: FBT001 - a table

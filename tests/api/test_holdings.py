@@ -65,7 +65,7 @@ async def test_a_failed_page_is_requested_again_if_the_caller_retries(api: Scrip
     assert sum([len(page) async for page in holdings.list_trainings(client, ask)]) == 101
 
 
-async def test_a_list_whose_pages_form_a_circle_is_an_error(api: ScriptedAPI, client: Client) -> None:
+async def test_a_list_whose_pages_form_a_circle_raises_an_error(api: ScriptedAPI, client: Client) -> None:
     page = Answer(200, b'{"results":[],"next":"https://elsewhere.example/v1/trainings?cursor=a"}')
     api.faults.next("list", *[Fault.answering(page)] * 2)
     with pytest.raises(NoAnswerError, match="no end"):

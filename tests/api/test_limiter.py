@@ -65,7 +65,7 @@ async def test_after_the_burst_requests_are_sent_in_order_and_evenly() -> None:
     assert requests.times == pytest.approx([0, 0, 0, *(number / 50 for number in range(1, 18))], rel=MARGIN)
 
 
-async def test_a_request_cancelled_while_it_waits_uses_no_slot() -> None:
+async def test_a_request_that_is_cancelled_while_it_waits_uses_no_slot() -> None:
     requests = Requests(RateLimiter(SharedLimit(RateLimit(20, burst=1)), clock := Clock()), clock)
     clock.runs.clear()
     tasks = [asyncio.create_task(requests.send(name)) for name in range(8)]

@@ -182,7 +182,7 @@ told = pytest.mark.parametrize("spoken", [SPOKEN["whole"], SPOKEN["exact"]], ids
 
 @kinds
 @spoken
-def test_the_set_rate_is_used_from_the_first_second_on(kind: str, spoken: Spoken) -> None:
+def test_the_configured_rate_is_used_from_the_first_second_on(kind: str, spoken: Spoken) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 600), spoken).run(rows=2000)
     assert past.efficiency(10) >= 0.95
     assert len(past.refused) <= (0 if kind[-2:] != " 1" else 8)
@@ -190,7 +190,7 @@ def test_the_set_rate_is_used_from_the_first_second_on(kind: str, spoken: Spoken
 
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1"])
 @told
-def test_low_credit_costs_one_token_to_learn(kind: str, spoken: Spoken) -> None:
+def test_learning_the_lower_limit_at_low_credit_takes_the_time_of_one_request(kind: str, spoken: Spoken) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 6), spoken).run(rows=12)
     assert past.passed[-1] <= 1.05 * (110 + 10)
     assert len(past.refused) <= 4 + 2
@@ -198,7 +198,7 @@ def test_low_credit_costs_one_token_to_learn(kind: str, spoken: Spoken) -> None:
 
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1"])
 @told
-def test_at_low_credit_probes_are_rare(kind: str, spoken: Spoken) -> None:
+def test_at_low_credit_attempts_to_send_faster_are_rare(kind: str, spoken: Spoken) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 6), spoken).run(until=6 * 3600)
     assert past.efficiency(0.1, 60) >= 0.95
     assert past.refusals(60) < 0.01
@@ -218,7 +218,7 @@ def test_an_unknown_limit_is_learned_and_kept(kind: str, per_minute: int, spoken
 
 @pytest.mark.parametrize("per_minute", [60, 120, 300])
 @kinds
-def test_429s_without_a_wait_cost_some_efficiency(kind: str, per_minute: int) -> None:
+def test_429s_without_a_retry_time_cost_some_efficiency(kind: str, per_minute: int) -> None:
     past = Simulation(RateLimit(10.0), server(kind, per_minute), SPOKEN["silent"]).run(rows=10 * per_minute + 800)
     start = 150 if kind in MINUTES else 60
     assert past.efficiency(per_minute / 60, start) >= (0.7 if kind in MINUTES else 0.9)
@@ -235,7 +235,7 @@ def test_a_limit_that_falls_is_learned_in_a_few_requests(kind: str, spoken: Spok
 
 @pytest.mark.long
 @pytest.mark.parametrize(("kind", "low"), [("debt 10", 2.0), ("plain 10", 2.0), ("debt 1", 0.1), ("plain 1", 0.1)])
-def test_a_limit_that_rises_again_is_found_by_probing(kind: str, low: float) -> None:
+def test_a_limit_that_rises_again_is_found_by_sending_faster_for_a_while(kind: str, low: float) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 600)).run(until=3 * 3600, limits=[(60, low), (3600, 10)])
     assert sum(time > 3 * 3600 - 60 for time in past.passed) >= 0.95 * 600
     assert past.refusals(120) < 0.01
@@ -243,13 +243,13 @@ def test_a_limit_that_rises_again_is_found_by_probing(kind: str, low: float) -> 
 
 @kinds
 @told
-def test_without_a_rate_the_limit_is_found(kind: str, spoken: Spoken) -> None:
+def test_without_a_configured_rate_the_limit_is_found(kind: str, spoken: Spoken) -> None:
     past = Simulation(RateLimit(None), server(kind, 600), spoken).run(rows=6000)
     assert past.efficiency(10, 180) >= 0.9
     assert past.refusals(180) < 0.01
 
 
-def test_without_a_rate_there_is_no_limit_until_a_429() -> None:
+def test_without_a_configured_rate_there_is_no_limit_until_a_429() -> None:
     limit = RateLimit(None)
     for _ in range(1000):
         assert limit.wait(1.0) == 0
@@ -259,7 +259,7 @@ def test_without_a_rate_there_is_no_limit_until_a_429() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 10.0])
-def test_429s_of_requests_in_flight_change_the_pace_once(rate: float | None) -> None:
+def test_several_429s_for_requests_in_flight_together_change_the_pace_only_once(rate: float | None) -> None:
     limit = RateLimit(rate, burst=64)
     slots = [limit.take(0.0) for _ in range(64)]
     limit.throttled(slots[20], 0.1, 2)
@@ -274,7 +274,7 @@ def test_429s_of_requests_in_flight_change_the_pace_once(rate: float | None) -> 
     assert limit.wait(0.2) == pytest.approx(3.0)
 
 
-def test_a_late_429_does_not_shorten_the_wait() -> None:
+def test_a_late_429_does_not_shorten_the_wait_of_an_earlier_one() -> None:
     limit = RateLimit(10.0)
     first, late = limit.take(0.0), limit.take(0.0)
     limit.throttled(first, 0.1, 20)
@@ -284,7 +284,7 @@ def test_a_late_429_does_not_shorten_the_wait() -> None:
     assert limit.wait(20.3) > 9
 
 
-def test_responses_to_requests_sent_before_a_step_lead_to_no_further_step() -> None:
+def test_accepted_requests_that_were_sent_before_a_rise_of_the_pace_cause_no_second_rise() -> None:
     limit = RateLimit(1000.0)
     limit.throttled(limit.take(0.0), 0.1, 20)
     pace = limit.pace
@@ -294,7 +294,7 @@ def test_responses_to_requests_sent_before_a_step_lead_to_no_further_step() -> N
     assert pace < (limit.pace or 0) <= 1.25 * pace
 
 
-def test_a_wait_that_ends_a_rounding_error_early_is_over() -> None:
+def test_a_wait_that_ends_early_by_a_rounding_error_counts_as_over() -> None:
     limit = RateLimit(10.0, burst=1)
     limit.take(3.3)
     assert limit.wait(3.3 + limit.wait(3.3) - 1e-7) == 0
@@ -307,7 +307,7 @@ def test_a_limit_that_falls_after_half_an_hour_is_found_quickly(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1", "debt 10", "plain 10"])
-def test_credit_that_runs_out_is_noticed_within_two_minutes(kind: str) -> None:
+def test_the_lower_limit_after_credit_has_run_out_is_noticed_within_two_minutes(kind: str) -> None:
     past = Simulation(RateLimit(10.0), server(kind, 600)).run(until=660, limits=[(60, 0.1)])
     assert past.efficiency(0.1, 180) >= 0.9
     assert past.refusals(180) < 0.05
@@ -420,14 +420,14 @@ class Telling(Simulation):
 @pytest.mark.parametrize("burst", [6, 12, 60])
 @pytest.mark.parametrize("per_minute", [60, 120, 300])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_limit_in_the_response_headers_is_kept_without_a_429(per_minute: int, burst: int, seed: int) -> None:
+def test_a_limit_in_the_response_headers_is_obeyed_without_a_429(per_minute: int, burst: int, seed: int) -> None:
     bucket = serving.TokenBucket(per_minute / 60, burst)
     past = Telling(RateLimit(10.0), bucket, seed=seed).run(rows=200)
     assert past.refused == []
     assert past.efficiency(per_minute / 60) >= 0.5
 
 
-def test_the_usual_quota_slows_nothing_down() -> None:
+def test_the_quota_in_an_ordinary_response_delays_no_request() -> None:
     limit, now = RateLimit(10.0), 0.0
     for _ in range(1000):
         now += limit.wait(now)
@@ -448,14 +448,14 @@ class Liar(serving.TokenBucket):
 
 @pytest.mark.parametrize("latency", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("reset", [1, 60])
-def test_a_quota_that_is_always_zero_is_soon_ignored(reset: int, latency: float) -> None:
+def test_a_reported_quota_that_is_always_zero_is_soon_ignored(reset: int, latency: float) -> None:
     """Late responses to many requests do not delay the next request for ever."""
     past = Telling(RateLimit(10.0), Liar(reset), latency=latency).run(rows=1000)
     most = 1000 / min(9.8, IN_FLIGHT / latency)
     assert past.passed[-1] <= 1.2 * most + 5 * (reset + latency)
 
 
-def test_after_a_429_quotas_are_believed_again() -> None:
+def test_after_a_429_reported_quotas_are_obeyed_again() -> None:
     limit, now = RateLimit(10.0), 0.0
     for _ in range(20):
         now += limit.wait(now)
@@ -515,12 +515,12 @@ def test_malformed_rate_limit_headers_are_ignored() -> None:
         ("None", None),
     ],
 )
-def test_rates_are_read(text: str, rate: float | None) -> None:
+def test_a_rate_is_read_in_every_notation(text: str, rate: float | None) -> None:
     assert parse_rate(text) == (None if rate is None else pytest.approx(rate))
 
 
 @pytest.mark.parametrize("text", ["", "600", "600/day", "-1/s", "0/s", "nan/s", "inf/s", "9" * 400 + "/s", "/s", "٣/s"])
-def test_a_malformed_rate_is_one_line_of_advice(text: str) -> None:
+def test_a_malformed_rate_raises_a_one_line_error_with_advice(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no rate: write .*600/min.*none") as raised:
         parse_rate(text)
     assert "\n" not in str(raised.value)

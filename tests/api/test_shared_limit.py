@@ -166,7 +166,7 @@ async def test_after_accepted_requests_all_processes_return_to_their_pace(proces
     assert (other.pace or 0) > 9
 
 
-async def test_a_wall_clock_set_back_makes_no_process_wait(process: Callable[..., RateLimiter]) -> None:
+async def test_a_wall_clock_that_is_set_back_makes_no_process_wait(process: Callable[..., RateLimiter]) -> None:
     """The machine was restarted since, so only the wall clock can tell how old the slot is."""
     one = process(10.0)
     await one.refused(await one.take_slot(), 20)
@@ -282,7 +282,9 @@ async def test_processes_learn_a_limit_together(
     assert min(Counter(passed).values()) >= len(passed) / 4 * 0.6
 
 
-async def test_requests_sent_while_the_journal_is_locked_are_recorded_later(clock: Clock, tmp_path: Path) -> None:
+async def test_requests_that_are_sent_while_the_journal_is_locked_are_recorded_later(
+    clock: Clock, tmp_path: Path
+) -> None:
     path, running = tmp_path / "journal.db", asyncio.create_task(clock.run())
     async with SQLiteJournal(path, clock=clock, token=TOKEN, busy_timeout=0.05) as journal:
         limiter = RateLimiter(SharedLimit(RateLimit(10.0)), clock, Store(journal, clock), api=API, kind="create")

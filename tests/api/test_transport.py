@@ -42,13 +42,13 @@ def one_line(error: TransportError, *words: str) -> None:
     assert all(word in str(error) for word in words), str(error)
 
 
-async def test_a_refused_connection_raises_not_sent_error() -> None:
+async def test_a_refused_connection_raises_a_not_sent_error() -> None:
     with unused() as port, pytest.raises(NotSentError) as caught:
         await post(f"http://127.0.0.1:{port.getsockname()[1]}")
     one_line(caught.value, "POST http://127.0.0.1", "/v1/predictions", "no connection", "refused")
 
 
-async def test_an_unknown_host_raises_not_sent_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_raises_a_not_sent_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(NotSentError) as caught:
@@ -56,7 +56,7 @@ async def test_an_unknown_host_raises_not_sent_error(monkeypatch: pytest.MonkeyP
     one_line(caught.value, "no-such-host.invalid")
 
 
-async def test_a_failed_tls_handshake_raises_not_sent_error(api: Any) -> None:
+async def test_a_failed_tls_handshake_raises_a_not_sent_error(api: Any) -> None:
     with pytest.raises(NotSentError) as caught:
         await post(api.base_url.replace("http:", "https:"))
     one_line(caught.value, "no connection")
@@ -77,7 +77,7 @@ async def test_a_failed_tls_handshake_raises_not_sent_error(api: Any) -> None:
     ],
     ids=["reset", "closed", "half a head", "half a body", "half a chunk", "no gzip", "no HTTP", "no answer"],
 )
-async def test_any_failure_after_the_request_was_sent_raises_no_answer_error(
+async def test_any_failure_after_the_request_was_sent_raises_a_no_answer_error(
     server: Any,
     text: bytes | str | None,
     timeout: float,  # noqa: ASYNC109 - passed on
@@ -93,13 +93,13 @@ async def test_any_failure_after_the_request_was_sent_raises_no_answer_error(
     assert server.received[0].endswith(BODY)
 
 
-async def test_a_response_whose_body_stalls_raises_no_answer_error_at_the_timeout(server: Any) -> None:
+async def test_a_response_whose_body_stalls_raises_a_no_answer_error_at_the_timeout(server: Any) -> None:
     server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{", stay=True)
     with pytest.raises(NoAnswerError, match="no answer in time"):
         await post(server.url, timeout=0.3)
 
 
-async def test_a_request_on_a_breaking_keep_alive_connection_is_sent_once(server: Any) -> None:
+async def test_a_request_on_a_keep_alive_connection_that_breaks_is_sent_only_once(server: Any) -> None:
     """An HTTP library that repeated the request by itself would create two predictions."""
     server.say(OK, stay=True)
     async with Transport(server.url, TOKEN, user_agent="test") as transport:
@@ -169,7 +169,7 @@ async def test_a_url_that_parsers_read_differently_gets_no_token(server: Any, ap
     assert not any(api.token.encode() in request for request in server.received)
 
 
-async def test_a_stream_is_read_as_it_comes_and_raises_when_it_breaks(server: Any) -> None:
+async def test_a_stream_is_read_as_it_arrives_and_raises_an_error_when_it_breaks(server: Any) -> None:
     server.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n")
     async with Transport(server.url, None, user_agent="test") as transport:
         seen: list[bytes] = []
@@ -210,7 +210,7 @@ async def test_a_cancellation_while_the_response_arrives_is_never_lost(server: A
                     await task
 
 
-async def test_the_api_time_follows_the_date_header(server: Any) -> None:
+async def test_the_time_of_the_api_is_read_from_the_date_header(server: Any) -> None:
     def say(date: str) -> None:
         head = (
             f"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{date}\r\n\r\n"
@@ -266,7 +266,7 @@ def test_only_a_base_url_without_a_path_gets_v1(given_: str, expected: str) -> N
         "https://user:secret@x",
     ],
 )
-def test_a_malformed_base_url_is_an_error_of_one_line(wrong: str) -> None:
+def test_a_malformed_base_url_raises_a_one_line_error(wrong: str) -> None:
     with pytest.raises(JobError, match="REPLICATE_BASE_URL") as caught:
         normalize(wrong)
     assert "secret" not in str(caught.value)
