@@ -50,7 +50,7 @@ def entry(state: State, status: str = "", problem: str = "") -> Entry:
         (entry("claimed"), False),
     ],
 )
-def test_only_an_ended_job_without_a_success_has_failed(given: Entry, failed: bool) -> None:  # noqa: FBT001 - what is expected
+def test_only_a_job_that_ended_without_a_success_counts_as_failed(given: Entry, failed: bool) -> None:  # noqa: FBT001 - what is expected
     assert has_failed(given) is failed
 
 
@@ -59,7 +59,9 @@ async def finish(context: Context, key: str, status: str) -> None:
     await context.journal.created(claim, Prediction(f"of {key}", status), collected=True)
 
 
-async def test_the_latest_attempt_is_the_last_that_was_not_refused(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_latest_attempt_of_a_row_is_its_last_one_that_the_api_did_not_refuse(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         for key, status in {"b/one": "succeeded", "b/two": "failed", "b~2/two": "succeeded"}.items():
             await finish(context, key, status)

@@ -25,7 +25,7 @@ def flight() -> Flight:
     return Flight()
 
 
-def test_with_few_rows_in_flight_each_request_blocks_to_the_end(flight: Flight) -> None:
+def test_with_few_rows_in_flight_each_create_request_blocks_until_its_prediction_ends(flight: Flight) -> None:
     flight.start(FEW)
     flight.now += 1000
     assert flight.waits.choose() == LONGEST_BLOCKING_WAIT
@@ -33,7 +33,9 @@ def test_with_few_rows_in_flight_each_request_blocks_to_the_end(flight: Flight) 
     assert flight.waits.choose() == LONGEST_BLOCKING_WAIT
 
 
-def test_with_many_rows_in_flight_only_quick_models_block_briefly(flight: Flight) -> None:
+def test_with_many_rows_in_flight_only_create_requests_of_quick_predictions_block_and_only_briefly(
+    flight: Flight,
+) -> None:
     flight.start(FEW + 1)
     flight.waits.took(QUICK / 2)
     assert flight.waits.choose() == BRIEF
@@ -42,7 +44,7 @@ def test_with_many_rows_in_flight_only_quick_models_block_briefly(flight: Flight
     assert flight.waits.choose() == 0
 
 
-def test_before_the_first_end_a_model_is_quick_until_the_oldest_row_is_too_old(flight: Flight) -> None:
+def test_before_the_first_end_predictions_count_as_quick_until_the_oldest_row_has_run_too_long(flight: Flight) -> None:
     flight.start(FEW + 1)
     assert flight.waits.choose() == BRIEF
     flight.now += QUICK
@@ -50,14 +52,14 @@ def test_before_the_first_end_a_model_is_quick_until_the_oldest_row_is_too_old(f
     assert flight.waits.choose() == 0
 
 
-def test_with_a_quick_model_no_more_rows_run_than_may_block(flight: Flight) -> None:
+def test_while_predictions_are_quick_no_more_rows_run_than_may_block_at_the_same_time(flight: Flight) -> None:
     assert flight.waits.room(1000) == MANY
     assert flight.waits.room(10) == 10
     flight.waits.took(QUICK)
     assert flight.waits.room(1000) == 1000
 
 
-def test_only_the_latest_predictions_decide_whether_a_model_is_quick(flight: Flight) -> None:
+def test_only_the_latest_predictions_decide_whether_predictions_count_as_quick(flight: Flight) -> None:
     flight.start(FEW + 1)
     for _ in range(LATELY):
         flight.waits.took(QUICK * 10)

@@ -87,7 +87,7 @@ def scripted(seconds: Callable[[int], float], **options: Any) -> ScriptedAPI:
     return api
 
 
-async def test_a_known_price_never_exceeds_the_limit(connect: Connect) -> None:
+async def test_with_a_known_price_a_batch_never_exceeds_its_cost_limit(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.01, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, "0.5")
@@ -101,7 +101,7 @@ async def test_a_known_price_never_exceeds_the_limit(connect: Connect) -> None:
     assert api.created == 80
 
 
-async def test_a_limit_that_all_rows_fit_into_stops_nothing(connect: Connect) -> None:
+async def test_a_cost_limit_that_all_rows_fit_into_stops_nothing(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, "0.2")
@@ -114,7 +114,7 @@ FAULTS = "create:drop-after=0.15,create:drop-before=0.1,get:503=0.05"
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
-async def test_64_concurrent_rows_exceed_the_limit_by_no_more_than_announced(connect: Connect, seed: int) -> None:
+async def test_64_concurrent_rows_exceed_the_cost_limit_by_no_more_than_announced(connect: Connect, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same each time
     times = {line: chance.choice([0.5, 1, 2, 20]) for line in range(1, 1001)}
     with scripted(times.__getitem__, faults=FAULTS, seed=seed, list_lag=(0, 0.3)) as api:
@@ -145,7 +145,7 @@ async def test_the_first_prediction_runs_alone_if_its_cost_is_unknown(connect: C
 
 
 @pytest.mark.long
-async def test_an_uncertain_row_counts_as_spent_and_a_refused_one_does_not(connect: Connect) -> None:
+async def test_an_uncertain_row_counts_toward_the_cost_limit_and_a_refused_row_does_not(connect: Connect) -> None:
     gone = Script(duration=0, overrides={"input": {}, "data_removed": True, "output": None})
     with ScriptedAPI(script=Script(duration=0, output="done")) as api:
         api.next(gone)
@@ -160,7 +160,7 @@ async def test_an_uncertain_row_counts_as_spent_and_a_refused_one_does_not(conne
     assert api.created == 7
 
 
-async def test_predictions_of_an_earlier_run_are_collected_even_if_the_limit_is_reached(connect: Connect) -> None:
+async def test_predictions_of_an_earlier_run_are_collected_even_if_the_cost_limit_is_reached(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.4, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, "0.3")
@@ -176,7 +176,7 @@ async def test_predictions_of_an_earlier_run_are_collected_even_if_the_limit_is_
     assert api.created == 30
 
 
-async def test_a_retry_and_the_failed_attempt_both_count(connect: Connect) -> None:
+async def test_a_retry_and_the_failed_attempt_both_count_toward_the_cost_limit(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0, end="failed", error="no")) as api:
         async with connect(api) as context:
             assert len(await run(make(context, "0.2"), rows(10))) == 10
@@ -186,7 +186,9 @@ async def test_a_retry_and_the_failed_attempt_both_count(connect: Connect) -> No
     assert api.created == 15
 
 
-async def test_a_predict_time_limit_and_a_cost_limit_work_together(connect: Connect) -> None:
+async def test_with_a_predict_time_limit_and_a_cost_limit_the_one_that_is_reached_first_stops_the_batch(
+    connect: Connect,
+) -> None:
     with scripted(lambda _: 10) as api:
         async with connect(api) as context:
             drive = make(context, "1", concurrency=1, max_predict_time=25)
@@ -216,7 +218,7 @@ async def test_the_error_of_a_model_without_a_price_says_how_to_give_one(
 FALLBACK = "acme/other"
 
 
-async def test_a_fallback_counts_with_its_own_price(connect: Connect) -> None:
+async def test_predictions_of_a_fallback_model_count_with_its_own_price(connect: Connect) -> None:
     with scripted(lambda _: 10) as api:
         api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(end="failed", error="no"))
         api.models[FALLBACK] = ScriptedModel(name=FALLBACK, official=True, script=taking(lambda _: 1))
@@ -238,7 +240,7 @@ async def test_a_fallback_counts_with_its_own_price(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("table", "spent"), [(f'[models]\n"{FALLBACK}" = "0.03/run"', "$0.06"), ("", "$0.02")], ids=["known", "unknown"]
 )
-async def test_predictions_of_a_model_of_an_earlier_run_have_its_price_in_the_tables(
+async def test_predictions_of_an_earlier_runs_model_count_with_that_models_price_from_the_tables(
     table: str, spent: str, connect: Connect
 ) -> None:
     """If the tables lack the model, its predictions count like those of the batch's own model."""

@@ -47,7 +47,7 @@ async def states(context: Context, keys: list[str]) -> dict[str, str]:
     return {key: entry.state for key, entry in (await context.journal.look_up(keys)).items()}
 
 
-async def test_created_predictions_are_journaled_and_others_are_unsent(
+async def test_a_detached_row_is_journaled_if_its_prediction_was_created_and_is_otherwise_unsent(
     connect: Connect,
 ) -> None:
     with ScriptedAPI(script=FOREVER) as api:
@@ -76,7 +76,7 @@ async def test_with_cancel_running_predictions_are_canceled(connect: Connect) ->
         assert {prediction.status for prediction in api.predictions} == {"canceled"}
 
 
-async def test_ended_predictions_are_left_alone(api: ScriptedAPI, connect: Connect) -> None:
+async def test_detaching_does_not_cancel_ended_predictions(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await context.journal.claim("b/1", context.api, Job("acme/private"), None)
         await context.journal.created(claim, Prediction("p", "succeeded"), collected=True)
@@ -85,7 +85,7 @@ async def test_ended_predictions_are_left_alone(api: ScriptedAPI, connect: Conne
     assert api.requests == []
 
 
-async def test_a_failed_look_up_is_reported_as_unknown(connect: Connect) -> None:
+async def test_a_row_whose_look_up_fails_is_reported_as_unknown(connect: Connect) -> None:
     with ScriptedAPI(script=FOREVER) as api:
         async with connect(api) as context:
             keys = [await begin(context, 1), await begin(context, 2, answered=True)]
@@ -106,7 +106,7 @@ async def test_detaching_takes_no_longer_than_its_limit(connect: Connect, monkey
             assert await detach(context, keys, cancel=False) == Counter(running=2)
 
 
-async def test_a_row_that_another_process_has_is_waited_for(connect: Connect, heard: Any) -> None:
+async def test_detaching_waits_for_a_row_that_another_process_has_claimed(connect: Connect, heard: Any) -> None:
     with ScriptedAPI(script=FOREVER) as api:
         async with connect(api) as context, connect(api) as other:
             key = await begin(context, 1)

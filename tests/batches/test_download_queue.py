@@ -58,7 +58,7 @@ def work() -> Work:
     return Work()
 
 
-async def test_downloads_are_in_the_order_of_the_predictions_ends(work: Work) -> None:
+async def test_outputs_are_downloaded_in_the_order_in_which_their_predictions_ended(work: Work) -> None:
     await work.begin([ended(0)] * AT_ONCE)
     await work.begin([ended(minute) for minute in (30, 10, 20, None, 10)])
     assert work.began == ["p0"] * AT_ONCE
@@ -68,7 +68,7 @@ async def test_downloads_are_in_the_order_of_the_predictions_ends(work: Work) ->
     assert work.most == AT_ONCE
 
 
-async def test_a_waiting_or_downloading_row_counts_as_saving(work: Work) -> None:
+async def test_a_row_whose_download_waits_or_runs_counts_as_saving(work: Work) -> None:
     await work.begin([ended(1)] * (AT_ONCE + 4))
     assert (work.tally.running, work.tally.saving) == (1000 - AT_ONCE - 4, AT_ONCE + 4)
     for number in range(AT_ONCE + 4):
@@ -76,7 +76,7 @@ async def test_a_waiting_or_downloading_row_counts_as_saving(work: Work) -> None
     assert (work.tally.running, work.tally.saving) == (1000, 0)
 
 
-async def test_a_canceled_waiter_takes_no_slot(work: Work) -> None:
+async def test_a_download_that_is_canceled_while_it_waits_takes_no_slot(work: Work) -> None:
     await work.begin([ended(0)] * AT_ONCE)
     await work.begin([ended(minute) for minute in range(1, 7)])
     for task in work.tasks[AT_ONCE : AT_ONCE + 3]:
@@ -91,7 +91,7 @@ async def test_a_canceled_waiter_takes_no_slot(work: Work) -> None:
     assert work.now == AT_ONCE
 
 
-async def test_a_waiter_that_is_canceled_as_it_gets_a_slot_passes_it_on(work: Work) -> None:
+async def test_a_download_that_is_canceled_as_it_gets_a_slot_passes_the_slot_on(work: Work) -> None:
     await work.begin([ended(0)] * (AT_ONCE - 1))
     event = asyncio.Event()
 

@@ -37,7 +37,9 @@ async def read(scans: SharedList, *, before: timedelta = HOUR, after: timedelta 
     return [each.id for each in listing.predictions]
 
 
-async def test_many_concurrent_callers_cost_one_or_two_readings(api: ScriptedAPI, connect: Connect) -> None:
+async def test_many_concurrent_callers_share_one_or_two_readings_of_the_list(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         made, scans = await create(context, 5), SharedList(context.client)
         for found in await asyncio.gather(*(read(scans) for _ in range(50))):
@@ -45,7 +47,7 @@ async def test_many_concurrent_callers_cost_one_or_two_readings(api: ScriptedAPI
     assert api.count("list") <= 2
 
 
-async def test_a_caller_during_a_reading_gets_the_next_one(connect: Connect) -> None:
+async def test_a_caller_that_comes_during_a_reading_of_the_list_gets_the_next_reading(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
             scans = SharedList(context.client)
@@ -66,7 +68,7 @@ async def test_a_reading_goes_through_all_pages(api: ScriptedAPI, connect: Conne
     assert api.count("list") == 3
 
 
-async def test_known_predictions_are_left_out(api: ScriptedAPI, connect: Connect) -> None:
+async def test_known_predictions_are_left_out_of_a_reading(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         made, scans = await create(context, 3), SharedList(context.client)
         scans.know(made[1])
@@ -126,7 +128,7 @@ async def test_the_list_of_a_server_without_the_filter_is_read_no_further_than_n
         assert api.count("list") == 2
 
 
-async def test_a_scan_that_is_closed_reads_no_more(connect: Connect) -> None:
+async def test_a_shared_list_closes_at_once_although_a_request_for_a_page_hangs(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
             scans = SharedList(context.client)
@@ -155,7 +157,7 @@ class Broken:
         yield []
 
 
-async def test_any_exception_of_a_reading_reaches_all_callers_and_the_next_is_served(
+async def test_any_exception_of_a_reading_reaches_all_its_callers_and_the_next_caller_is_served(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context, asyncio.timeout(10):

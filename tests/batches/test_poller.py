@@ -80,7 +80,7 @@ async def test_five_hundred_predictions_are_polled_by_a_few_pages(connect: Conne
 
 
 @pytest.mark.long
-async def test_predictions_of_one_moment_are_polled_by_one_page(connect: Connect) -> None:
+async def test_predictions_created_at_the_same_moment_are_polled_by_one_page(connect: Connect) -> None:
     """A span that ends between predictions of one moment has more than a page, so a round costs one more request."""
     with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
         async with connect(api) as context, watching(context) as rounds:
@@ -99,7 +99,7 @@ async def test_predictions_of_one_moment_are_polled_by_one_page(connect: Connect
 
 
 @pytest.mark.long
-async def test_predictions_of_other_programs_only_cost_more_pages(connect: Connect) -> None:
+async def test_predictions_of_other_programs_cost_further_pages_but_delay_no_end(connect: Connect) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api) as ours, connect(api, journal="other.db") as others, watching(ours) as rounds:
             made, _ = await asyncio.gather(create(ours, 150, together=4), create(others, 400, together=12))
@@ -110,7 +110,7 @@ async def test_predictions_of_other_programs_only_cost_more_pages(connect: Conne
     assert api.count("list") <= 8 * 6
 
 
-async def test_one_or_two_predictions_are_polled_singly(connect: Connect) -> None:
+async def test_one_or_two_predictions_are_polled_one_by_one(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.5)) as api:
         async with connect(api) as context, watching(context) as rounds:
             await wait_all(rounds, await create(context, 2))
@@ -119,7 +119,9 @@ async def test_one_or_two_predictions_are_polled_singly(connect: Connect) -> Non
 
 
 @pytest.mark.long
-async def test_a_prediction_of_unknown_time_is_polled_singly_once_and_then_listed(connect: Connect) -> None:
+async def test_a_prediction_whose_creation_time_is_unknown_is_polled_by_itself_once_and_then_listed(
+    connect: Connect,
+) -> None:
     with ScriptedAPI(script=SHORT) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 50)
@@ -137,7 +139,7 @@ async def test_an_ended_prediction_costs_no_request(api: ScriptedAPI, connect: C
 
 
 @pytest.mark.long
-async def test_a_prediction_that_the_list_never_shows_is_polled_singly(connect: Connect, timed: Any) -> None:
+async def test_a_prediction_that_the_list_never_shows_is_polled_by_itself(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=Script(duration=5, output="done")) as api:
         async with connect(api, clock=timed) as context, watching(context) as rounds:
             made = await create(context, 40)
@@ -151,7 +153,7 @@ async def test_a_prediction_that_the_list_never_shows_is_polled_singly(connect: 
 
 
 @pytest.mark.long
-async def test_a_list_that_lags_delays_the_end_and_loses_nothing(connect: Connect) -> None:
+async def test_a_list_that_lags_delays_the_ends_of_predictions_but_loses_none(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1, output="done"), list_lag=(0, 3)) as api:
         async with connect(api) as context, watching(context) as rounds:
             ends = await wait_all(rounds, await create(context, 120))
@@ -159,7 +161,7 @@ async def test_a_list_that_lags_delays_the_end_and_loses_nothing(connect: Connec
 
 
 @pytest.mark.long
-async def test_after_a_late_list_has_caught_up_single_polls_end(connect: Connect) -> None:
+async def test_after_a_late_list_has_caught_up_no_prediction_is_polled_by_itself(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=7, output="done"), list_lag=3.5) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 80)
@@ -169,7 +171,7 @@ async def test_after_a_late_list_has_caught_up_single_polls_end(connect: Connect
 
 
 @pytest.mark.long
-async def test_a_prediction_that_is_unknown_at_first_is_waited_for(connect: Connect) -> None:
+async def test_a_prediction_that_the_api_does_not_know_at_first_is_waited_for(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1), missing_for=1.5, list_lag=1.5) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 2)
@@ -218,7 +220,9 @@ async def test_a_401_fails_every_waiting_row(connect: Connect) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("apart", [0.0, 0.001], ids=["the same moment", "a millisecond later"])
-async def test_many_other_predictions_of_the_same_moment_hide_none(connect: Connect, apart: float) -> None:
+async def test_many_other_predictions_created_at_the_same_moment_hide_none_of_the_batch(
+    connect: Connect, apart: float
+) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done")) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 10, together=1)
@@ -234,7 +238,7 @@ async def test_many_other_predictions_of_the_same_moment_hide_none(connect: Conn
 
 
 @pytest.mark.long
-async def test_a_server_without_the_filter_is_not_polled_endlessly(connect: Connect) -> None:
+async def test_a_server_that_ignores_the_time_filters_is_not_polled_endlessly(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=2, output="done")) as api:
         account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API
         page = account.page
@@ -249,7 +253,7 @@ async def test_a_server_without_the_filter_is_not_polled_endlessly(connect: Conn
 
 
 @pytest.mark.long
-async def test_polling_stays_within_its_share_of_the_rate_limit(connect: Connect) -> None:
+async def test_the_polls_of_a_batch_stay_within_their_share_of_the_rate_limit(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done"), list_lag=60) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 150)
@@ -261,7 +265,7 @@ async def test_polling_stays_within_its_share_of_the_rate_limit(connect: Connect
 
 
 @pytest.mark.long
-async def test_a_prediction_of_a_canceled_waiter_is_polled_no_more(connect: Connect) -> None:
+async def test_a_prediction_whose_waiter_was_canceled_is_no_longer_polled(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=30)) as api:
         async with connect(api) as context, watching(context) as rounds:
             made = await create(context, 30)
@@ -276,7 +280,7 @@ async def test_a_prediction_of_a_canceled_waiter_is_polled_no_more(connect: Conn
 
 
 @pytest.mark.parametrize(("word", "count"), [("note", 20), ("observed", 2)], ids=["in the list", "singly"])
-async def test_any_exception_of_a_round_reaches_all_waiting_rows(
+async def test_any_exception_in_a_round_of_polls_reaches_all_waiting_rows(
     connect: Connect, breaking: Callable[[str], Reporter], word: str, count: int
 ) -> None:
     with ScriptedAPI(script=Script(duration=30)) as api:
@@ -300,7 +304,7 @@ async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect:
 
 
 @pytest.mark.long
-async def test_the_reported_lag_grows_with_failed_rounds(connect: Connect) -> None:
+async def test_the_reported_lag_of_polling_grows_when_rounds_of_polls_fail(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=60)) as api:
         async with connect(api) as context, watching(context) as rounds:
             assert COUNTS.lag is None

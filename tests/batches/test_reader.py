@@ -22,7 +22,7 @@ async def test_no_rows_give_no_rows() -> None:
     assert [chunk async for chunk in read_ahead(nothing)] == []
 
 
-async def test_the_number_of_rows_that_are_read_ahead_is_limited() -> None:
+async def test_only_a_limited_number_of_rows_is_read_ahead() -> None:
     taken, full = 0, threading.Event()
 
     def endless() -> Iterator[int]:
@@ -43,7 +43,7 @@ async def test_the_number_of_rows_that_are_read_ahead_is_limited() -> None:
         assert len(second) <= AHEAD
 
 
-async def test_fewer_large_rows_are_read_ahead() -> None:
+async def test_fewer_rows_are_read_ahead_if_they_are_large() -> None:
     taken, full = 0, threading.Event()
 
     def endless() -> Iterator[int]:
@@ -64,7 +64,7 @@ async def test_fewer_large_rows_are_read_ahead() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
-async def test_an_error_of_the_iterable_is_raised_after_all_its_rows(count: int) -> None:
+async def test_an_error_in_the_iterable_is_raised_after_all_rows_before_it(count: int) -> None:
     def broken() -> Iterator[int]:
         yield from range(count)
         raise LookupError("no more")
@@ -80,7 +80,7 @@ async def test_an_error_of_the_iterable_is_raised_after_all_its_rows(count: int)
     assert found == list(range(count))
 
 
-async def test_rows_arrive_while_the_iterable_blocks_and_the_loop_goes_on() -> None:
+async def test_the_event_loop_keeps_running_while_the_iterable_blocks_and_the_rows_still_arrive() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading) as pipe, os.fdopen(writing, "w") as other_end:
         async with aclosing(read_ahead(pipe)) as chunks:
@@ -98,7 +98,7 @@ async def test_rows_arrive_while_the_iterable_blocks_and_the_loop_goes_on() -> N
             assert [chunk async for chunk in chunks] == []
 
 
-async def test_closing_the_reader_takes_no_more_rows() -> None:
+async def test_a_closed_reader_takes_no_more_rows() -> None:
     ended = threading.Event()
 
     def endless() -> Iterator[int]:
@@ -113,7 +113,7 @@ async def test_closing_the_reader_takes_no_more_rows() -> None:
     assert await asyncio.to_thread(ended.wait, 10)
 
 
-async def test_an_async_iterable_is_taken_row_by_row() -> None:
+async def test_rows_are_taken_from_an_async_iterable_one_by_one() -> None:
     taken = 0
 
     async def come() -> AsyncIterator[int]:

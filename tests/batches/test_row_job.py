@@ -33,7 +33,7 @@ def test_a_row_is_merged_over_the_jobs_input() -> None:
     assert JOB.input_data == {"prompt": "x", "seed": 1}
 
 
-def test_a_name_is_the_line_and_a_hash_of_the_unread_row() -> None:
+def test_the_name_of_a_row_consists_of_its_line_and_a_hash_of_its_raw_values() -> None:
     items = make()
     name = items.make(Row(3, {"prompt": "y", "seed": 2})).name
     assert name.startswith("3-")
@@ -49,13 +49,13 @@ def test_the_id_column_names_the_row() -> None:
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 0})).name == "0"
 
 
-def test_an_id_column_that_is_an_input_is_both() -> None:
+def test_an_id_column_that_is_also_an_input_both_names_the_row_and_is_sent() -> None:
     item = make(id_column="seed").make(Row(3, {"seed": 5}))
     assert (item.name, item.job.input_data["seed"]) == ("5", 5)
 
 
 @pytest.mark.parametrize("values", [{}, {"id": None}, {"id": ""}, {"id": ["a"]}, {"id": {"a": 1}}])
-def test_a_row_with_an_empty_id_column_is_wrong(values: dict[str, Any]) -> None:
+def test_a_row_with_an_empty_id_column_has_a_problem(values: dict[str, Any]) -> None:
     items = make(id_column="id")
     item = items.make(Row(3, {"prompt": "y"} | values))
     assert item.name == ""
@@ -77,18 +77,18 @@ def deep() -> dict[str, Any]:
     ],
     ids=["unreadable", "surrogate"],
 )
-def test_a_row_that_cannot_be_an_input_says_why(row: Row, problem: str) -> None:
+def test_a_row_that_cannot_become_an_input_has_a_problem_that_says_why(row: Row, problem: str) -> None:
     items = make()
     item = items.make(row)
     assert (item.line, item.name) == (2, "")
     assert items.check(item) == problem
 
 
-def test_a_row_that_is_nested_too_deep_says_so() -> None:
+def test_a_row_that_is_nested_too_deeply_has_a_problem_that_says_so() -> None:
     assert make().make(Row(2, deep())).problem == "prompt: it is nested more than 200 deep"
 
 
-def test_a_reader_that_refuses_a_row_says_why() -> None:
+def test_a_row_that_the_reader_refuses_has_a_problem_that_says_why() -> None:
     def refuse(row: Row) -> dict[str, Any]:
         raise JobError(f"no such file in line {row.line}")
 
@@ -146,7 +146,7 @@ def test_a_name_that_json_cannot_carry_is_wrong(given: Any) -> None:
     assert make(id_column="id").make(Row(3, {"prompt": "y", "id": given})).problem.startswith("id: ")
 
 
-def test_a_column_that_is_left_out_may_hold_anything() -> None:
+def test_an_ignored_column_may_hold_anything() -> None:
     resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SCHEMA)
     items = RowJobs(JOB, resolved, lambda _: lambda row: {"prompt": row.values["prompt"]}, None)
     for other in ("\ud800", deep()["prompt"], 10**5000):

@@ -64,7 +64,7 @@ def statuses(result: Result) -> list[str]:
     return [each.status for each in (*result.earlier, result)]
 
 
-async def test_each_row_has_its_own_attempts_and_each_is_a_job_in_the_journal(
+async def test_each_row_has_its_own_attempts_and_each_attempt_is_a_job_in_the_journal(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, INTERRUPTED, WORDS)
@@ -81,7 +81,7 @@ async def test_each_row_has_its_own_attempts_and_each_is_a_job_in_the_journal(
     assert len(api.predictions) == 4
 
 
-async def test_a_batch_that_ended_between_two_attempts_goes_on_with_the_second(
+async def test_a_batch_that_ended_between_two_attempts_resumes_with_the_next_one(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, INTERRUPTED)
@@ -111,7 +111,7 @@ async def test_a_fallback_runs_the_rows_that_failed_on_the_first_model(
     assert len(api.predictions) == 3
 
 
-async def test_a_row_that_does_not_fit_a_fallback_is_wrong_before_it_is_paid_for(
+async def test_a_row_that_does_not_fit_the_fallback_has_a_problem_before_it_is_paid_for(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
@@ -124,7 +124,7 @@ async def test_a_row_that_does_not_fit_a_fallback_is_wrong_before_it_is_paid_for
     assert api.created == 1
 
 
-async def test_after_all_attempts_retry_failed_begins_again_with_the_first_model(
+async def test_after_all_attempts_have_failed_retry_failed_starts_with_the_first_model_again(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(BROKEN, BROKEN, WORDS)
@@ -135,7 +135,7 @@ async def test_after_all_attempts_retry_failed_begins_again_with_the_first_model
     assert result.status == "succeeded"
 
 
-async def test_attempts_count_for_the_limit_and_a_due_attempt_waits_for_the_next_run(
+async def test_attempts_count_toward_the_limit_and_an_attempt_beyond_it_waits_for_the_next_run(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(*[BROKEN] * 4)

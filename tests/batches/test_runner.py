@@ -100,7 +100,7 @@ def check_once(api: ScriptedAPI, results: list[Result], count: int) -> None:
     ],
     ids=["instant", "slow", "identical"],
 )
-async def test_every_row_is_created_once_though_40_of_100_creates_break(
+async def test_every_row_is_created_once_though_40_of_100_create_requests_break(
     connect: Connect, values: Callable[[int], dict[str, Any]], script: Script
 ) -> None:
     given = [Row(line, values(line)) for line in range(1, 301)]
@@ -118,7 +118,7 @@ async def test_every_row_is_created_once_though_40_of_100_creates_break(
 
 
 @pytest.mark.long
-async def test_a_batch_that_is_closed_early_several_times_goes_on_each_time(connect: Connect) -> None:
+async def test_a_batch_that_is_closed_early_several_times_resumes_each_time(connect: Connect) -> None:
     given = rows(120)
     with ScriptedAPI(faults=FAULTS, seed=5, list_lag=(0, 0.3)) as api:
         api.next(*[INSTANT, Script(duration=1, output="done")] * 100)
@@ -181,7 +181,7 @@ async def test_a_closed_batch_cancels_running_predictions_on_request(connect: Co
 
 @pytest.mark.long
 @pytest.mark.parametrize("script", [INSTANT, Script(duration=1, output="done")], ids=["instant", "slow"])
-async def test_two_runs_of_one_batch_at_the_same_time_create_nothing_twice_and_both_get_every_row(
+async def test_two_runs_of_one_batch_at_the_same_time_create_no_row_twice_and_both_get_every_row(
     connect: Connect, script: Script
 ) -> None:
     with ScriptedAPI(script=script, faults="create:drop-after=0.1", seed=1) as api:
@@ -200,7 +200,7 @@ async def test_the_next_run_creates_only_the_appended_rows(api: ScriptedAPI, con
     assert (drive.tally.stored, drive.tally.created, drive.tally.succeeded) == (5, 3, 8)
 
 
-async def test_replay_yields_the_same_results_in_the_order_of_the_rows_without_a_request(
+async def test_a_replay_yields_the_same_results_in_the_order_of_the_rows_without_a_request(
     connect: Connect, tmp_path: Path
 ) -> None:
     scripts = [
@@ -224,7 +224,7 @@ async def test_replay_yields_the_same_results_in_the_order_of_the_rows_without_a
         assert len({result.prediction_id for result in replayed + rest}) == api.created == 40
 
 
-async def test_replay_leaves_out_unfinished_rows(connect: Connect) -> None:
+async def test_a_replay_leaves_out_unfinished_rows(connect: Connect) -> None:
     with ScriptedAPI(script=INSTANT) as api:
         api.next(Script(duration=math.inf))
         async with connect(api) as context:
@@ -233,7 +233,7 @@ async def test_replay_leaves_out_unfinished_rows(connect: Connect) -> None:
     assert lines(found) == [2, 3]
 
 
-async def test_only_the_first_rows_are_taken_with_a_limit(api: ScriptedAPI, connect: Connect) -> None:
+async def test_with_a_limit_only_the_first_rows_are_taken(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         assert lines(await run(make(context, limit=3), rows(600))) == [1, 2, 3]
         assert lines(await run(make(context, limit=300), rows(600))) == list(range(1, 301))
@@ -241,7 +241,7 @@ async def test_only_the_first_rows_are_taken_with_a_limit(api: ScriptedAPI, conn
     assert api.created == 300
 
 
-async def test_no_more_than_the_given_number_run_together(connect: Connect) -> None:
+async def test_no_more_rows_run_at_the_same_time_than_the_concurrency_allows(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.1)) as api:
         async with connect(api) as context:
             await run(make(context, concurrency=5), rows(40))
@@ -257,7 +257,7 @@ SCHEMA = openapi_schema({"text": {"type": "string"}, "n": {"type": "integer"}}, 
 STRICT = Resolved(RESOLVED.target, RESOLVED.path, schema=SCHEMA)
 
 
-async def test_a_bad_row_is_an_error_of_its_line_and_costs_no_request(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_bad_row_has_an_error_with_its_line_and_causes_no_request(api: ScriptedAPI, connect: Connect) -> None:
     given = [
         Row(1, {"text": "a"}),
         Row(2, {}, "it is no JSON"),
@@ -278,7 +278,9 @@ async def test_a_bad_row_is_an_error_of_its_line_and_costs_no_request(api: Scrip
     assert (drive.tally.wrong, drive.tally.succeeded) == (4, 1)
 
 
-async def test_a_check_counts_the_predictions_of_a_run_and_creates_nothing(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_check_counts_the_predictions_that_a_run_would_create_and_creates_nothing(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     given = [Row(1, {"text": "a"}), Row(2, {"n": 1}), Row(3, {"text": "b"})]
     async with connect(api) as context:
         await run(make(context, resolved=STRICT), given[:1])
@@ -302,7 +304,7 @@ async def test_a_row_that_the_api_refuses_has_an_error_and_is_sent_again_by_the_
 
 
 @pytest.mark.long
-async def test_after_a_402_running_rows_end_and_the_next_run_does_the_rest(connect: Connect) -> None:
+async def test_after_a_402_running_rows_finish_and_the_next_run_creates_the_remaining_rows(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=1, output="done")) as api:
         api.faults.next("create", *[None] * 5, *["402"] * 1000)
         async with connect(api) as context:
@@ -359,7 +361,7 @@ async def test_a_stopped_batch_creates_no_row_that_waits_for_another_of_the_same
     assert (lines(results), api.created) == ([1], 1)
 
 
-async def test_nothing_is_created_once_the_predict_time_is_spent(connect: Connect) -> None:
+async def test_nothing_is_created_after_the_predict_time_limit_is_reached(connect: Connect) -> None:
     script = Script(duration=0.05, overrides={"metrics": {"predict_time": 10.0}})
     with ScriptedAPI(script=script) as api:
         async with connect(api) as context:
@@ -372,7 +374,7 @@ async def test_nothing_is_created_once_the_predict_time_is_spent(connect: Connec
     assert api.created == 5
 
 
-async def test_after_a_stop_running_predictions_go_on_to_their_end(connect: Connect) -> None:
+async def test_after_a_stop_running_predictions_are_waited_for_to_their_end(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=0.5, output="done")) as api:
         async with connect(api) as context:
             drive = make(context, concurrency=3)
@@ -383,7 +385,7 @@ async def test_after_a_stop_running_predictions_go_on_to_their_end(connect: Conn
     assert drive.stopped == "enough"
 
 
-async def test_an_uncertain_create_is_an_error_of_its_row(connect: Connect) -> None:
+async def test_a_row_whose_create_request_has_an_unknown_outcome_is_an_error(connect: Connect) -> None:
     gone = Script(duration=0, overrides={"input": {}, "data_removed": True, "output": None})
     with ScriptedAPI(script=INSTANT) as api:
         api.next(gone)
@@ -395,7 +397,7 @@ async def test_an_uncertain_create_is_an_error_of_its_row(connect: Connect) -> N
     assert api.created == 3
 
 
-async def test_a_row_with_expired_outputs_has_a_problem_and_is_over(connect: Connect, tmp_path: Path) -> None:
+async def test_a_row_with_expired_outputs_has_a_problem_and_is_not_run_again(connect: Connect, tmp_path: Path) -> None:
     with ScriptedAPI(script=Script(output=OutputFile(content=b"x", name="x.txt"))) as api:
         api.next(Script(output=OutputFile(content=b"x", name="x.txt", expires=0)))
         async with connect(api) as context:
@@ -435,7 +437,9 @@ async def test_a_folder_that_takes_no_files_ends_the_batch_and_loses_nothing(con
         assert [path.parent.parent.parent for result in results for path in result.files] == [tmp_path / "out"] * 50
 
 
-async def test_nothing_is_created_if_outputs_cannot_be_kept(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_nothing_is_created_if_outputs_cannot_be_saved(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     (tmp_path / "out").write_text("in the way")
     async with connect(api) as context:
         with pytest.raises(JobError, match="outputs cannot be kept"):
@@ -443,7 +447,7 @@ async def test_nothing_is_created_if_outputs_cannot_be_kept(api: ScriptedAPI, co
     assert api.created == 0
 
 
-async def test_an_iterable_that_raises_ends_the_batch_after_the_rows_that_it_gave(
+async def test_an_iterable_that_raises_ends_the_batch_after_the_rows_that_it_yielded(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     def broken() -> Iterator[Row]:
@@ -489,7 +493,7 @@ async def test_retry_failed_gives_each_failed_row_one_more_prediction_a_run(conn
     assert third[2].key.startswith("batch~3/3-")
 
 
-async def test_a_retry_that_was_refused_leaves_the_attempt_before_it(connect: Connect) -> None:
+async def test_a_retry_that_the_api_refuses_leaves_the_result_of_the_attempt_before_it(connect: Connect) -> None:
     with ScriptedAPI(script=INSTANT) as api:
         api.next(Script(end="failed"))
         async with connect(api) as context:
@@ -502,7 +506,7 @@ async def test_a_retry_that_was_refused_leaves_the_attempt_before_it(connect: Co
     assert api.created == 2
 
 
-async def test_rows_with_an_id_column_may_move(api: ScriptedAPI, connect: Connect) -> None:
+async def test_rows_with_an_id_column_may_change_their_lines(api: ScriptedAPI, connect: Connect) -> None:
     given = [Row(line, {"n": line, "id": f"row {line}"}) for line in range(1, 6)]
     moved = [Row(6 - row.line, row.values) for row in reversed(given)]
     async with connect(api) as context:
@@ -548,7 +552,7 @@ async def test_two_failed_lines_of_one_name_share_one_retry(connect: Connect) ->
     assert api.created == 2
 
 
-def test_a_batch_is_named_by_its_api_job_and_file() -> None:
+def test_the_name_of_a_batch_depends_on_its_api_and_job_and_file() -> None:
     base = batch_id("https://api", JOB, Path("/a/prompts.jsonl"))
     assert base == batch_id("https://api", Job("acme/private", poll_interval=3), Path("/a/prompts.jsonl"))
     others = {
@@ -562,7 +566,7 @@ def test_a_batch_is_named_by_its_api_job_and_file() -> None:
 
 
 @pytest.mark.long
-async def test_a_slow_consumer_limits_how_many_rows_begin(connect: Connect) -> None:
+async def test_a_slow_consumer_limits_how_many_rows_are_started(connect: Connect) -> None:
     taken = 0
 
     def endless() -> Iterator[Row]:
@@ -581,7 +585,7 @@ async def test_a_slow_consumer_limits_how_many_rows_begin(connect: Connect) -> N
             assert api.created < 3000
 
 
-async def test_a_batch_belongs_to_one_api(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_batch_cannot_be_resumed_at_another_api(api: ScriptedAPI, connect: Connect) -> None:
     with ScriptedAPI() as elsewhere:
         async with connect(api) as context:
             await run(make(context), rows(2))
@@ -651,7 +655,7 @@ STRANGE = (
 
 
 @pytest.mark.long
-async def test_extreme_times_in_the_list_delay_no_row(connect: Connect) -> None:
+async def test_predictions_with_extreme_times_in_the_list_delay_no_row(connect: Connect) -> None:
     def script(given: dict[str, Any]) -> Script:
         """The last rows are created without a wait, and watched in the list."""
         strange = STRANGE[given["n"] % len(STRANGE)] if given["n"] > 70 else {}

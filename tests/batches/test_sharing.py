@@ -52,7 +52,7 @@ async def run(runner: BatchRunner, given: Iterable[Row], *, replay: bool = True)
 
 
 @pytest.mark.long
-async def test_a_thousand_rows_of_a_hundred_inputs_are_a_hundred_predictions_and_a_thousand_results(
+async def test_a_thousand_rows_with_a_hundred_different_inputs_share_a_hundred_predictions(
     connect: Connect, tmp_path: Path
 ) -> None:
     given = rows(*[{"n": line * 7 % 100} for line in range(1000)])
@@ -77,7 +77,7 @@ async def test_a_thousand_rows_of_a_hundred_inputs_are_a_hundred_predictions_and
     assert runner.tally.saved == 100
 
 
-async def test_files_are_compared_by_their_contents_and_may_have_other_paths(
+async def test_files_with_equal_contents_are_equal_inputs_even_if_their_paths_differ(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     paths = {name: tmp_path / name for name in ("a.png", "b.png", "c.png")}
@@ -92,7 +92,9 @@ async def test_files_are_compared_by_their_contents_and_may_have_other_paths(
     assert [result.prediction_id for result in again] == [result.prediction_id for result in first]
 
 
-async def test_a_failure_is_shared_too_and_retried_once(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_rows_that_share_a_prediction_share_its_failure_and_one_retry(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
     api.next(BROKEN, BROKEN, WORDS)
     given = rows({"n": 1}, {"n": 1}, {"n": 1})
     plan = make_plan(JOB, retries=1)

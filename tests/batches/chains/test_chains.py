@@ -82,7 +82,7 @@ def test_each_step_gets_the_output_of_the_one_before(api: ScriptedAPI, tmp_path:
     assert list(result.to_dict()["steps"]) == ["draw", "enlarge"]
 
 
-def test_a_key_creates_nothing_again_and_refuses_another_input(api: ScriptedAPI) -> None:
+def test_a_chain_with_a_known_key_creates_nothing_again_and_another_input_is_refused(api: ScriptedAPI) -> None:
     first = run(CHAIN, {"prompt": "a lake"}, key="poster")
     before = len(api.requests)
     assert run(CHAIN, {"prompt": "a lake"}, key="poster").steps == first.steps
@@ -95,7 +95,7 @@ def test_a_key_creates_nothing_again_and_refuses_another_input(api: ScriptedAPI)
     assert made(api) == {"draw": 1, "enlarge": 1}
 
 
-def test_a_chain_goes_on_at_the_step_that_could_not_be_created(api: ScriptedAPI) -> None:
+def test_a_chain_continues_at_the_step_whose_prediction_could_not_be_created(api: ScriptedAPI) -> None:
     with Client() as client:
         api.faults.next("create", "slow(0s)")
         api.faults.next("create", "402")
@@ -126,7 +126,9 @@ def test_a_step_that_fails_ends_the_chain(api: ScriptedAPI) -> None:
     assert made(api) == {"draw": 1}
 
 
-async def test_a_step_begins_while_the_one_before_it_is_still_downloaded(api: ScriptedAPI, tmp_path: Path) -> None:
+async def test_a_step_starts_while_the_outputs_of_the_step_before_it_are_still_downloaded(
+    api: ScriptedAPI, tmp_path: Path
+) -> None:
     api.faults.next("download", "hang")
     async with AsyncClient(save_to=tmp_path) as client:
         running = asyncio.create_task(client.run(CHAIN, {"prompt": "a lake"}, key="poster"))
@@ -144,7 +146,9 @@ def saved(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("size", [10, INLINE + 1])
-def test_an_output_with_an_expired_url_is_sent_from_the_kept_file(api: ScriptedAPI, tmp_path: Path, size: int) -> None:
+def test_an_output_whose_url_has_expired_is_sent_from_the_downloaded_file(
+    api: ScriptedAPI, tmp_path: Path, size: int
+) -> None:
     picture = OutputFile(content=b"x" * size, name="a.png")
     script(api, DRAW, output=[picture], overrides=LONG_AGO)
     both = Chain([*CHAIN.steps, Step("again", "acme/enlarge", {"image": "{draw.output[0]}", "scale": 3})])
@@ -159,7 +163,7 @@ def test_an_output_with_an_expired_url_is_sent_from_the_kept_file(api: ScriptedA
     assert made(api) == {"draw": 1, "enlarge": 2}
 
 
-async def test_outputs_of_an_ended_local_server_come_from_the_kept_files(
+async def test_outputs_of_an_ended_local_server_are_read_from_the_downloaded_files(
     api: ScriptedAPI, connect: Callable[..., Any], tmp_path: Path
 ) -> None:
     """If a file is gone too, its step runs again, and so do the steps that used it. On a local server that is free."""
@@ -190,7 +194,7 @@ async def test_outputs_of_an_ended_local_server_come_from_the_kept_files(
     assert made(api) == {"draw": 2, "enlarge": 3}
 
 
-def test_an_expired_output_that_was_not_kept_is_an_error(api: ScriptedAPI) -> None:
+def test_an_expired_output_that_was_not_downloaded_raises_an_error(api: ScriptedAPI) -> None:
     script(api, DRAW, overrides=LONG_AGO)
     with pytest.raises(JobError, match="step enlarge: the output of the step draw is deleted from the API, which"):
         run(CHAIN, {"prompt": "a lake"})
@@ -239,7 +243,7 @@ def test_a_missing_model_is_reported_before_anything_is_paid(api: ScriptedAPI) -
 
 
 @pytest.mark.usefixtures("api")
-def test_streamed_text_is_one_text_for_the_next_step() -> None:
+def test_streamed_pieces_of_text_are_joined_for_the_next_step() -> None:
     talk = Step("talk", "meta/llama-2-70b-chat", {"prompt": "{topic}"})
     result = run(Chain([talk, Step("draw", "acme/draw", {"prompt": "{talk.output}"})]), {"topic": "x"})
     assert result.input == {"prompt": "Once upon a time."}
@@ -266,7 +270,9 @@ def test_independent_steps_run_at_the_same_time(api: ScriptedAPI) -> None:
         (b"a picture", "step enlarge: the input does not fit acme/enlarge: image"),
     ],
 )
-def test_a_step_with_a_missing_file_is_refused_first(api: ScriptedAPI, image: Any, problem: str) -> None:
+def test_a_chain_with_a_missing_file_is_refused_before_its_first_step(
+    api: ScriptedAPI, image: Any, problem: str
+) -> None:
     with pytest.raises(JobError) as raised:
         run(Chain([CHAIN.steps[0], Step("enlarge", "acme/enlarge", {"image": image})]), {"prompt": "x"})
     assert str(raised.value).startswith(problem)
@@ -309,7 +315,7 @@ def test_options_that_chains_lack_are_refused(api: ScriptedAPI, call: Callable[[
     assert api.created == 0
 
 
-def test_rows_stream_through_the_steps(api: ScriptedAPI) -> None:
+def test_a_row_runs_its_later_steps_while_other_rows_run_their_first(api: ScriptedAPI) -> None:
     """The first row ends while the second row's first step still runs."""
     api.models["acme/draw"] = msgspec.structs.replace(
         DRAW, script=lambda given: DRAW.script if given["seed"] == 1 else Script(duration=math.inf)
@@ -321,7 +327,7 @@ def test_rows_stream_through_the_steps(api: ScriptedAPI) -> None:
     assert made(api) == {"draw": 2, "enlarge": 1}
 
 
-def test_a_batch_of_chains_goes_on_where_it_stopped(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_batch_of_chains_continues_where_it_stopped(api: ScriptedAPI, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("prompt,seed\na lake,1\na fox,2\n,3\na tree,x\n")
     script(api, ENLARGE, end="failed", error="busy", output=None)
@@ -341,7 +347,7 @@ def test_a_batch_of_chains_goes_on_where_it_stopped(api: ScriptedAPI, tmp_path: 
 
 
 @pytest.mark.parametrize("overrides", [{}, LONG_AGO], ids=["url", "file"])
-def test_a_batch_that_stops_begins_no_further_step(api: ScriptedAPI, tmp_path: Path, overrides: dict[str, Any]) -> None:
+def test_a_batch_that_stops_starts_no_further_step(api: ScriptedAPI, tmp_path: Path, overrides: dict[str, Any]) -> None:
     """The second row's first step ends after the first row has failed."""
     slow = msgspec.structs.replace(DRAW.script, duration=math.inf, overrides=overrides)
     api.models["acme/draw"] = msgspec.structs.replace(
@@ -359,7 +365,7 @@ def test_a_batch_that_stops_begins_no_further_step(api: ScriptedAPI, tmp_path: P
     assert made(api) == {"draw": 2, "enlarge": 1}
 
 
-def test_a_row_of_chains_may_have_any_name(api: ScriptedAPI) -> None:
+def test_a_row_of_a_batch_of_chains_may_have_any_name(api: ScriptedAPI) -> None:
     names = ["x", "x/draw", "x/draw/enlarge", "~2"]
     rows = [{"prompt": name, "name": name} for name in names]
     for _ in range(2):
@@ -408,7 +414,7 @@ def test_a_single_job_does_not_import_chains() -> None:
 
 
 @pytest.mark.long
-def test_a_batch_that_took_files_from_a_bucket_knows_its_rows_again(
+def test_a_finished_batch_of_chains_reads_no_file_from_the_bucket_again(
     api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(api, DRAW, overrides=LONG_AGO)

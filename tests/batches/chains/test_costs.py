@@ -73,7 +73,7 @@ def test_a_chain_costs_the_sum_of_its_steps_and_nothing_is_created_beyond_the_li
     assert {str(step.cost) for result in more for step in result.steps.values()} == {"0.01", "0.02"}
 
 
-def test_the_calls_of_a_step_for_each_element_are_within_the_limit(api: ScriptedAPI) -> None:
+def test_the_predictions_of_a_for_each_step_count_toward_the_cost_limit(api: ScriptedAPI) -> None:
     files = [OutputFile(content=bytes([number]), name="a.png") for number in range(5)]
     api.models[DRAW.name] = msgspec.structs.replace(DRAW, script=Script(duration=0.02, boot=0, output=files))
     run(EACH, 2, max_cost=0.06, price=PRICES, concurrency=1)
@@ -82,7 +82,7 @@ def test_the_calls_of_a_step_for_each_element_are_within_the_limit(api: Scripted
     assert made(api) == {"draw": 2, "enlarge": 10}
 
 
-def test_a_failed_attempt_and_the_next_one_both_cost(api: ScriptedAPI) -> None:
+def test_the_cost_of_a_chain_includes_a_failed_attempt_and_the_attempt_after_it(api: ScriptedAPI) -> None:
     failing = Script(end="failed", error="no", duration=0.02, boot=0)
     api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=failing)
     [result] = run(CHAIN, 1, price=PRICES)
@@ -111,7 +111,7 @@ def test_a_price_can_be_given_for_a_step_or_for_a_model(api: ScriptedAPI, names:
         ({"models": ["acme/draw"]}, "models is for a batch of one model"),
     ],
 )
-def test_a_missing_or_wrong_price_is_an_error_before_anything_is_created(
+def test_a_missing_or_wrong_price_raises_an_error_before_anything_is_created(
     api: ScriptedAPI, options: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(JobError, match=problem):

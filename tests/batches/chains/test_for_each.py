@@ -80,7 +80,9 @@ def fail_one(api: ScriptedAPI, *, drawing: int = 0) -> None:
     api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=script)
 
 
-def test_each_element_has_a_job_and_their_outputs_are_one_list(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_each_list_element_has_its_own_job_and_the_outputs_are_gathered_in_one_list(
+    api: ScriptedAPI, tmp_path: Path
+) -> None:
     result = run(CHAIN, {"prompt": "a lake", "n": 3}, key="poster", save_to=tmp_path)
     calls = ["enlarge[0]", "enlarge[1]", "enlarge[2]"]
     assert list(result.steps) == ["draw", *calls, "join"]
@@ -107,7 +109,7 @@ def test_the_result_has_all_outputs_and_files_of_the_last_step(api: ScriptedAPI,
     assert made(api) == {"draw": 1, "enlarge": 12}
 
 
-def test_an_empty_list_creates_nothing_and_its_output_is_an_empty_list(api: ScriptedAPI) -> None:
+def test_a_step_for_an_empty_list_creates_nothing_and_its_output_is_an_empty_list(api: ScriptedAPI) -> None:
     result = run(CHAIN, {"prompt": "a lake", "n": 0})
     assert result.steps["enlarge"].output == []
     assert (result.status, result.output) == ("succeeded", "0 pictures")
@@ -131,7 +133,7 @@ def test_only_the_failed_element_is_paid_for_again(api: ScriptedAPI, tmp_path: P
     assert made(api) == {"draw": 1, "enlarge": 4, "join": 1}
 
 
-def test_a_chain_goes_on_at_the_elements_that_are_missing(api: ScriptedAPI) -> None:
+def test_a_chain_resumes_with_the_elements_that_have_no_prediction_yet(api: ScriptedAPI) -> None:
     with Client() as client:
         api.faults.next("create", "slow(0s)")
         api.faults.next("create", "slow(0s)")
@@ -143,7 +145,7 @@ def test_a_chain_goes_on_at_the_elements_that_are_missing(api: ScriptedAPI) -> N
     assert made(api) == {"draw": 1, "enlarge": 3, "join": 1}
 
 
-def test_outputs_with_expired_urls_come_from_the_kept_files(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_outputs_whose_urls_have_expired_are_read_from_the_downloaded_files(api: ScriptedAPI, tmp_path: Path) -> None:
     api.models[ENLARGE.name] = msgspec.structs.replace(
         ENLARGE, script=msgspec.structs.replace(LARGE, overrides=LONG_AGO)
     )
@@ -153,13 +155,13 @@ def test_outputs_with_expired_urls_come_from_the_kept_files(api: ScriptedAPI, tm
     assert made(api) == {"draw": 1, "enlarge": 2, "join": 1}
 
 
-def test_more_elements_than_the_limit_are_an_error_before_the_first_is_paid(api: ScriptedAPI) -> None:
+def test_a_list_with_more_elements_than_the_limit_raises_an_error_before_any_is_paid_for(api: ScriptedAPI) -> None:
     with pytest.raises(JobError, match=rf"step enlarge, for_each: .draw.output. has 101 items, and .* {MOST} at most"):
         run(CHAIN, {"prompt": "a lake", "n": MOST + 1})
     assert made(api) == {"draw": 1}
 
 
-def test_elements_run_together_and_each_is_canceled_by_the_chains_key(api: ScriptedAPI) -> None:
+def test_elements_run_at_the_same_time_and_canceling_the_chain_by_its_key_cancels_each(api: ScriptedAPI) -> None:
     api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=Script(duration=math.inf))
     with Client() as client:
         with pytest.raises(JobTimeoutError):
@@ -169,7 +171,7 @@ def test_elements_run_together_and_each_is_canceled_by_the_chains_key(api: Scrip
         assert [step.status for step in canceled.steps.values()] == ["succeeded", *["canceled"] * 3]
 
 
-def test_for_each_may_name_the_outputs_of_another_for_each_step(api: ScriptedAPI) -> None:
+def test_a_for_each_step_may_run_for_each_output_of_another_for_each_step(api: ScriptedAPI) -> None:
     again = Step("again", "acme/enlarge", {"image": "{each}"}, for_each="{enlarge.output}")
     result = run(Chain([*STEPS[:2], again]), {"prompt": "a lake", "n": 2})
     assert result.steps["again[1]"].input == {"image": result.steps["enlarge[1]"].output}
@@ -191,7 +193,7 @@ def each(model: str, given: dict[str, Any], of: str) -> Step:
         (Step("e", "acme/enlarge", {"image": "{gathered.output}"}), "{gathered.output} is a list of files, and this"),
     ],
 )
-def test_a_step_that_does_not_fit_is_refused_before_anything_is_paid(
+def test_a_for_each_step_that_does_not_fit_the_chain_is_refused_before_anything_is_paid(
     api: ScriptedAPI, step: Step, problem: str
 ) -> None:
     steps = [
@@ -206,7 +208,7 @@ def test_a_step_that_does_not_fit_is_refused_before_anything_is_paid(
     assert api.created == 0
 
 
-def test_an_output_that_is_no_list_is_an_error_of_the_step(api: ScriptedAPI) -> None:
+def test_an_output_that_is_not_a_list_is_an_error_of_its_for_each_step(api: ScriptedAPI) -> None:
     api.models[DRAW.name] = msgspec.structs.replace(
         DRAW,
         script=Script(output="no list"),
@@ -217,7 +219,7 @@ def test_an_output_that_is_no_list_is_an_error_of_the_step(api: ScriptedAPI) -> 
     assert made(api) == {"draw": 1}
 
 
-def test_rows_of_a_batch_may_have_for_each_steps(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_the_chains_of_a_batch_may_have_for_each_steps(api: ScriptedAPI, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("prompt,n\na lake,2\na tree,3\n")
 
@@ -240,7 +242,7 @@ def test_rows_of_a_batch_may_have_for_each_steps(api: ScriptedAPI, tmp_path: Pat
     assert made(api) == {"draw": 2, "enlarge": 6, "join": 2}
 
 
-def test_rows_whose_data_was_pruned_cost_nothing_again(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_rows_whose_data_was_pruned_are_not_paid_for_again(api: ScriptedAPI, tmp_path: Path) -> None:
     name = Step("name", "acme/name", {"n": Ref("n")})
     draw = Step("draw", "acme/draw", {"prompt": "a {each}", "n": 1}, for_each="{name.output}")
     chain = Chain([name, draw])

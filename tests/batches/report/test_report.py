@@ -109,7 +109,7 @@ def test_a_batch_that_failed_shows_its_errors_and_no_grid(make: Make, tmp_path: 
     assert "article" not in [tag for tag, _ in parsed.tags]
 
 
-def test_the_page_loads_nothing_from_elsewhere(make: Make, tmp_path: Path) -> None:
+def test_the_report_page_loads_nothing_from_any_other_address(make: Make, tmp_path: Path) -> None:
     parsed = page(tmp_path, [make(n, completed_at=at(n), output=f"text {n}") for n in range(1, 50)])
 
     assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "base", "form"}
@@ -123,7 +123,7 @@ def test_the_page_loads_nothing_from_elsewhere(make: Make, tmp_path: Path) -> No
     assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src 'self' file: data:;")
 
 
-def test_text_of_a_result_never_becomes_markup_or_a_link(make: Make, tmp_path: Path) -> None:
+def test_text_in_a_result_never_becomes_markup_or_a_link(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / 'x"><b>'
     folder.mkdir()
     (folder / 'a"><script>.png').write_bytes(b"hi")
@@ -192,7 +192,7 @@ def test_audio_and_video_have_players_and_documents_have_links(make: Make, tmp_p
     assert "d.html" in unsafe.text
 
 
-def test_an_object_in_a_store_is_named_by_its_url(make: Make, tmp_path: Path) -> None:
+def test_an_output_in_an_object_store_is_shown_by_its_url(make: Make, tmp_path: Path) -> None:
     shown = page(tmp_path, [make(files=(f"s3://bucket/{EVIL}.png", "s3://bucket/b.png"))])
     assert f"s3://bucket/{EVIL}.png" in shown.text
     assert "s3://bucket/b.png" in shown.text
@@ -211,7 +211,7 @@ def test_links_to_files_are_relative_to_the_report(make: Make, tmp_path: Path) -
     assert Page(tmp_path / "new" / "sub" / "report.html").all("a", "href") == ["./../../out/a.zip"]
 
 
-def test_the_grid_is_spread_over_the_whole_batch(make: Make, tmp_path: Path) -> None:
+def test_the_pictures_in_the_grid_come_from_the_whole_batch(make: Make, tmp_path: Path) -> None:
     lines = [n * 2003 % 5003 for n in range(1, 5001)]  # each line once, in a scattered order: 2003 and 5003 are coprime
     parsed = page(tmp_path, [make(line, completed_at=at(n / 10)) for n, line in enumerate(lines)])
 
@@ -252,7 +252,7 @@ def test_impossible_times_are_ignored(make: Make, tmp_path: Path) -> None:
     assert "Throughput over time" in "".join(parsed.all("svg", "aria-label"))
 
 
-def test_a_bin_shows_how_many_predictions_ended_in_it_and_no_rate_over_a_longer_time(
+def test_a_bar_of_the_plot_shows_the_predictions_that_ended_in_its_own_span_and_no_rate_per_minute(
     make: Make, tmp_path: Path
 ) -> None:
     page(tmp_path, [make(n, completed_at=at(n * 7)) for n in range(1, 13)])
@@ -262,7 +262,7 @@ def test_a_bin_shows_how_many_predictions_ended_in_it_and_no_rate_over_a_longer_
     assert "1 in 8 s: 1 succeeded" in text
 
 
-def test_the_label_of_a_time_at_the_end_stays_within_its_card(make: Make, tmp_path: Path) -> None:
+def test_the_label_of_the_last_time_on_an_axis_stays_within_its_card(make: Make, tmp_path: Path) -> None:
     labels = []
     for many in range(40, 64):
         page(tmp_path, [make(n, completed_at=at(n)) for n in range(1, many)])
@@ -270,7 +270,7 @@ def test_the_label_of_a_time_at_the_end_stays_within_its_card(make: Make, tmp_pa
     assert {("last" in kind, float(x) > 95) for kind, x in labels} == {(True, True), (False, False)}
 
 
-def test_a_report_that_cannot_be_written_or_has_no_results_is_an_error_of_one_line(make: Make, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_or_has_no_results_raises_a_one_line_error(make: Make, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="cannot be read"):
         write_report(tmp_path / "none.jsonl", tmp_path / "report.html", title="x")
     page(tmp_path, [make(1)])
@@ -281,7 +281,7 @@ def test_a_report_that_cannot_be_written_or_has_no_results_is_an_error_of_one_li
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.jsonl"]
 
 
-def test_a_card_shows_the_prompt_or_the_longest_text_that_is_no_url() -> None:
+def test_a_card_shows_the_prompt_or_else_the_longest_text_that_is_not_a_url() -> None:
     inputs = {
         "seed": 1,
         "image": "https://a.b/c.png",

@@ -62,7 +62,7 @@ def shown(sheet: Sheet) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_rows_are_lines_and_columns_are_combinations_and_models() -> None:
+def test_the_sheet_has_a_line_for_each_row_and_a_column_for_each_combination_and_model() -> None:
     grid = grid_of("seed=1..2", models=("acme/other",))
     sheet = sheet_of(grid, results_of(grid, [3, 2])[::-1])
     assert sheet.columns == ["acme/own, seed = 1", "acme/own, seed = 2", "acme/other, seed = 1", "acme/other, seed = 2"]
@@ -79,21 +79,21 @@ def test_the_columns_of_a_grid_of_models_are_the_models_even_if_two_are_versions
     assert shown(sheet_of(grid, results))[0][1] == ["p1-0", "p1-1", "p1-2"]
 
 
-def test_with_a_single_row_the_first_names_of_the_grid_are_rows() -> None:
+def test_with_a_single_row_the_sheet_has_a_line_for_each_value_of_the_first_grid_name() -> None:
     grid = grid_of("seed=1..2", "ratio=1:1,16:9")
     sheet = sheet_of(grid, results_of(grid, [1]))
     assert sheet.columns == ["ratio = 1:1", "ratio = 16:9"]
     assert shown(sheet) == [("seed = 1 · prompt 1", ["p1-0", "p1-1"]), ("seed = 2 · prompt 1", ["p1-2", "p1-3"])]
 
 
-def test_a_single_row_with_one_name_is_a_list_with_labels() -> None:
+def test_a_single_row_with_one_grid_name_is_shown_as_a_list_with_labels() -> None:
     grid = grid_of("seed=1..30")
     sheet = sheet_of(grid, results_of(grid, [1]))
     [group] = sheet.groups()
     assert (sheet.columns, len(group.cells), group.labels[29]) == ([], 30, "seed = 30")
 
 
-def test_a_result_without_a_key_has_its_cell_with_the_error() -> None:
+def test_a_result_without_a_key_is_shown_with_its_error_in_its_own_cell() -> None:
     grid = grid_of("seed=1..2")
     failed = Result("", "error", MODEL, {}, error="too bad", line=4, problem="too bad", grid={"seed": 2})
     _, group = sheet_of(grid, [*results_of(grid, [3]), failed]).groups()
@@ -103,7 +103,7 @@ def test_a_result_without_a_key_has_its_cell_with_the_error() -> None:
 
 
 @pytest.mark.long
-def test_of_a_million_rows_the_sheet_shows_the_first_in_little_memory() -> None:
+def test_of_a_million_rows_the_sheet_shows_the_first_ones_and_uses_little_memory() -> None:
     grid = grid_of("seed=1..3")
     tracemalloc.start()
     sheet = Sheet(grid, MODEL)
@@ -142,7 +142,7 @@ def test_the_page_runs_only_its_own_script_and_sends_no_requests(tmp_path: Path)
     assert not re.search(r"(?:src|href)=\"(?!data:|\./|#)", html)
 
 
-def test_a_cell_holds_the_facts_that_a_saved_choice_contains(tmp_path: Path) -> None:
+def test_a_cell_holds_the_data_that_a_saved_choice_contains(tmp_path: Path) -> None:
     grid = grid_of("seed=1..2")
     picture = tmp_path / "outputs" / "a.png"
     picture.parent.mkdir()

@@ -107,7 +107,7 @@ def test_a_second_writer_gets_an_error_that_names_the_first(tmp_path: Path, monk
     assert lines(path) == [9, 1]
 
 
-def test_the_lock_stays_during_a_rewrite_and_is_released_at_the_end(tmp_path: Path) -> None:
+def test_the_results_file_stays_locked_during_a_rewrite_and_is_unlocked_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with ResultsFile(path) as file:
         rewrite(file, [record(1)])
@@ -166,7 +166,7 @@ def test_the_temporary_file_of_a_killed_rewrite_is_removed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("length", [10, 3_000_000])
-def test_a_torn_last_line_is_removed_and_a_whole_one_gets_its_line_end(tmp_path: Path, length: int) -> None:
+def test_an_incomplete_last_line_is_removed_and_a_complete_one_gets_its_line_end(tmp_path: Path, length: int) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(encode([record(1)]) + b'{"line":2,"output":"' + b"x" * length)
     with ResultsFile(path) as file:
@@ -178,7 +178,7 @@ def test_a_torn_last_line_is_removed_and_a_whole_one_gets_its_line_end(tmp_path:
     assert path.read_bytes() == encode(map(record, (1, 3, 4)))
 
 
-def test_a_file_of_one_torn_line_is_a_results_file(tmp_path: Path) -> None:
+def test_a_file_with_only_one_incomplete_line_is_accepted_as_a_results_file(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(b'{"line":2,"out')
     with ResultsFile(path) as file:
@@ -198,7 +198,7 @@ def test_a_file_that_is_not_a_results_file_is_not_changed(tmp_path: Path, conten
     assert names(tmp_path) == ["inputs.jsonl"]
 
 
-def test_a_path_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_raises_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "sealed").mkdir(mode=0o500)
     for path, said in [
@@ -212,7 +212,7 @@ def test_a_path_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -
         assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_torn_line(tmp_path: Path) -> None:
+def test_a_full_disk_raises_a_one_line_error_and_leaves_no_incomplete_line(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with ResultsFile(path) as file:
         file.write([record(1)])
@@ -227,7 +227,7 @@ def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_torn_line(tmp_path: P
     assert names(tmp_path) == ["r.jsonl"]
 
 
-def test_a_full_device_is_an_error_of_one_line() -> None:
+def test_a_full_device_raises_a_one_line_error() -> None:
     with (
         ResultsFile(Path("/dev/full")) as file,
         pytest.raises(OutputError, match="/dev/full cannot be written: No space"),
@@ -249,7 +249,7 @@ def test_a_pipe_is_written_without_a_lock(tmp_path: Path) -> None:
     assert names(tmp_path) == ["pipe"]
 
 
-def test_a_dash_is_stdout(
+def test_a_dash_in_place_of_a_path_means_stdout(
     capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

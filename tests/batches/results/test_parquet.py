@@ -88,7 +88,7 @@ def test_a_field_of_the_input_has_the_type_of_its_values(
     assert [row["input"]["x"] for row in table.to_pylist()] == read
 
 
-def test_rows_without_a_prediction_are_rows_too(tmp_path: Path) -> None:
+def test_rows_without_a_prediction_are_written_too(tmp_path: Path) -> None:
     table = write(tmp_path, result(1, prediction_id="", status="error", error={"a": 1}, problem="it does not fit"))
     [row] = table.to_pylist()
     assert (row["status"], row["prediction_id"], row["error"], row["problem"]) == (
@@ -104,7 +104,7 @@ def test_without_results_the_file_has_no_rows(tmp_path: Path) -> None:
     assert write(tmp_path).num_rows == 0
 
 
-def test_rows_are_complete_if_they_take_several_writes(tmp_path: Path) -> None:
+def test_every_row_is_in_the_file_if_they_take_several_writes(tmp_path: Path) -> None:
     table = write(tmp_path, *(result(line, input={"x": line}) for line in range(1, 6002)))
     assert table["line"].to_pylist() == list(range(1, 6002))
 
@@ -123,7 +123,7 @@ def test_a_file_with_other_content_or_of_another_batch_is_not_replaced(tmp_path:
             check_parquet(tmp_path / name, "batch")
 
 
-def test_a_file_that_cannot_be_written_is_an_error_of_one_line_and_leaves_no_part(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_raises_a_one_line_error_and_leaves_no_part_of_itself(tmp_path: Path) -> None:
     (tmp_path / "r.parquet").mkdir()
     with pytest.raises(OutputError, match=r"r\.parquet cannot be written: "):
         write(tmp_path, result())

@@ -54,7 +54,7 @@ def test_an_object_in_a_store_is_recorded_and_read_back_as_its_url(make: Callabl
     assert found.files == files
 
 
-def test_a_row_without_a_prediction_has_null_in_unknown_fields_and_its_problem_as_error(tmp_path: Path) -> None:
+def test_the_record_of_a_row_without_a_prediction_has_nulls_and_the_problem_as_its_error(tmp_path: Path) -> None:
     row = Result("", "error", "", {}, line=3, key="b-3", problem="no such file")
 
     record = to_record(row, tmp_path)
@@ -118,7 +118,7 @@ def test_a_line_with_null_for_everything_is_read(tmp_path: Path) -> None:
     assert list(read_records(path)) == [Result("", "error", "", {}, line=2)]
 
 
-def test_a_row_with_a_file_name_that_is_not_utf8_still_gets_its_line(
+def test_a_row_with_a_file_name_that_is_not_utf8_still_gets_its_record(
     make: Callable[..., Result], tmp_path: Path
 ) -> None:
     odd = make(files=(tmp_path / os.fsdecode(b"\xff.png"),))
@@ -128,6 +128,6 @@ def test_a_row_with_a_file_name_that_is_not_utf8_still_gets_its_line(
     assert [json.loads(line)["files"] for line in lines] == [["?.png"], []]
 
 
-def test_a_missing_results_file_is_an_error_of_one_line(tmp_path: Path) -> None:
+def test_a_missing_results_file_raises_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"r\.jsonl cannot be read: No such file or directory; name a file"):
         list(read_records(tmp_path / "r.jsonl"))

@@ -114,7 +114,7 @@ def test_errors_beyond_the_limit_are_counted_together(make: Make) -> None:
     assert sum(cause.count for cause in causes) == len(words)
 
 
-def test_two_batches_in_one_process_share_nothing(make: Make) -> None:
+def test_the_summaries_of_two_batches_in_one_process_share_nothing(make: Make) -> None:
     first, second = (summed([make(1, status="failed", error="x")]) for _ in range(2))
 
     assert [cause.lines for cause in first.causes] == [cause.lines for cause in second.causes] == [[1]]
@@ -133,7 +133,7 @@ def test_an_error_is_one_line_without_control_characters(make: Make) -> None:
     assert summary.lines(columns=90)[1].endswith("… (line 1)")
 
 
-def test_a_terminal_of_usual_width_shows_everything_that_a_stand_in_left_out(make: Make) -> None:
+def test_a_terminal_of_usual_width_shows_everything_that_a_stand_in_model_left_out(make: Make) -> None:
     left_out = f"a card: it can't paint {', '.join(['astronaut'] * 12)}"
     summary = summed([make(1, stand_in=f"not FLUX; {left_out}")])
     assert summary.lines(columns=100)[2] == f"  and left something out of 1: {left_out} (line 1)"
@@ -151,7 +151,7 @@ def test_a_predict_time_that_is_not_a_number_of_seconds_is_not_added(make: Make,
     assert summed([make(1), make(2, metrics={"predict_time": value})]).predict_time == 2.0
 
 
-def test_first_and_last_do_not_depend_on_the_order_of_results(make: Make) -> None:
+def test_the_first_and_the_last_time_do_not_depend_on_the_order_of_results(make: Make) -> None:
     times = ["2025-03-14T10:00:05Z", "2025-03-14T09:00:00+00:00", "2025-03-14T12:30:00+02:00", "nonsense", None]
     summary = summed([make(1, created_at=time, completed_at=time) for time in times])
 
@@ -227,7 +227,7 @@ def test_durations_are_written_for_people() -> None:
     assert {seconds: duration(seconds) for seconds in expected} == expected
 
 
-def test_sizes_and_paces_are_written_for_people() -> None:
+def test_sizes_and_rates_are_written_for_people() -> None:
     expected = {
         0: "0 B",
         999: "999 B",

@@ -55,7 +55,7 @@ def test_files_streams_and_feather_have_the_same_rows(
     assert list(rows.header().names or ()) == ["a", "n"]
 
 
-def test_a_stream_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arrow_stream_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     sink = io.BytesIO()
     _stream(sink)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sink.getvalue())))
@@ -67,7 +67,7 @@ def test_a_stream_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1", b"FEA1", b"a,b\n1,2\n", b"ARROW1" + b"\xff" * 100 + b"ARROW1"])
-def test_a_file_in_another_format_than_arrow_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_in_an_arrow_format_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.arrow").write_bytes(content)
 
     with pytest.raises(JobError, match=r"rows\.arrow is not an Arrow file, or is damaged: [^\n]+$"):
@@ -88,7 +88,7 @@ def test_the_rows_before_a_damaged_part_are_read(tmp_path: Path) -> None:
     assert rows.count() == 3
 
 
-def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
+def test_two_columns_with_the_same_name_are_refused_at_once(tmp_path: Path) -> None:
     feather.write_feather(pa.table([[1], [2]], names=["a", "b"]), tmp_path / "rows.feather")
     with ipc.new_file(str(tmp_path / "two.arrow"), pa.schema([("a", pa.int64()), ("a", pa.int64())])):
         pass
@@ -129,7 +129,7 @@ def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
         "map",
     ],
 )
-def test_a_cell_that_is_too_large_is_the_problem_of_its_row(
+def test_a_cell_that_is_too_large_is_reported_as_a_problem_of_its_row(
     tmp_path: Path, make: Callable[[], pa.Array], problem: str
 ) -> None:
     assert list(open_rows(write(tmp_path, make()))) == [Row(1, {}, f"a: {problem}")]
@@ -145,7 +145,7 @@ def test_a_cell_that_is_too_large_is_the_problem_of_its_row(
     ],
     ids=["views", "lists of views", "a dictionary of text", "a dictionary of numbers"],
 )
-def test_a_value_that_rows_share_counts_for_each_of_them(
+def test_a_value_that_is_stored_once_for_many_rows_is_read_for_each_of_them(
     tmp_path: Path, make: Callable[[], pa.Array], value: Any
 ) -> None:
     rows = list(open_rows(write(tmp_path, make())))
@@ -154,7 +154,7 @@ def test_a_value_that_rows_share_counts_for_each_of_them(
 
 
 @pytest.mark.parametrize("write", [_file, _stream, _feather])
-def test_reading_ends_with_a_problem_at_a_batch_that_is_too_large(
+def test_reading_ends_with_a_problem_at_a_record_batch_that_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], None]
 ) -> None:
     monkeypatch.setattr(arrow_messages, "LARGEST_BATCH", 20)

@@ -20,7 +20,7 @@ def test_a_row_has_the_text_of_its_cells_by_column(read: Read) -> None:
     assert read(b"prompt,n\na cat,4\n", ".csv") == [Row(2, {"prompt": "a cat", "n": "4"})]
 
 
-def test_quoted_cells_hold_commas_quotes_and_newlines_and_lines_are_counted_on(read: Read) -> None:
+def test_quoted_cells_may_hold_commas_quotes_and_newlines_and_each_newline_counts_as_a_line(read: Read) -> None:
     assert read(b'prompt,n\n"a, ""b""\nc\r\nd",1\ne,2\n', ".csv") == [
         Row(2, {"prompt": 'a, "b"\nc\r\nd', "n": "1"}),
         Row(5, {"prompt": "e", "n": "2"}),
@@ -40,7 +40,9 @@ def test_rows_end_with_any_kind_of_line_end_and_the_last_may_have_none(read: Rea
 
 
 @pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\n", b"\xef\xbb\xbf \r\n\n", b" , \n", b"\t\n"])
-def test_a_byte_order_mark_blank_first_lines_and_blanks_around_a_name_are_skipped(read: Read, start: bytes) -> None:
+def test_a_byte_order_mark_and_blank_first_lines_and_blanks_around_column_names_are_skipped(
+    read: Read, start: bytes
+) -> None:
     (row,) = read(start + b" a ,b\t\n1, 2\n", ".csv")
 
     assert row.values == {"a": "1", "b": " 2"}  # a cell is as it stands: only what is read of it has no blanks
@@ -66,17 +68,17 @@ def test_the_separator_is_detected(read: Read, separator: str, suffix: str, *, q
     assert read_rows[0].values["b"] == (f'x{separator} "y" {others}' if quoted else cell)
 
 
-def test_bars_are_detected_even_if_the_text_has_many_commas(read: Read) -> None:
+def test_vertical_bars_are_detected_as_separators_even_if_the_text_has_many_commas(read: Read) -> None:
     read_rows = read(b"a|b\n1|one, two, three\n2|four, five\n3|six\n", ".csv")
 
     assert [row.values["b"] for row in read_rows] == ["one, two, three", "four, five", "six"]
 
 
-def test_a_first_line_that_tells_excel_the_separator_is_not_the_header(read: Read) -> None:
+def test_a_first_line_that_names_the_separator_for_excel_is_not_the_header(read: Read) -> None:
     assert read(b"sep=;\na;b\n1;2\n", ".csv") == [Row(3, {"a": "1", "b": "2"})]
 
 
-def test_a_table_of_one_column_has_no_separator(read: Read) -> None:
+def test_a_file_with_one_column_has_no_separator(read: Read) -> None:
     assert [row.values for row in read(b'a\nx, y; z\n"v, w"\nt\tu\n', ".csv")] == [
         {"a": "x, y; z"},
         {"a": "v, w"},
@@ -98,7 +100,7 @@ def test_a_column_of_text_without_a_name_is_named_by_its_number(tmp_path: Path) 
     assert [row.values for row in rows] == [{"1": "0", "a": "x"}, {"1": "1", "a": "y"}]
 
 
-def test_without_a_header_columns_have_numbers_or_the_names_in_the_options(tmp_path: Path) -> None:
+def test_without_a_header_columns_are_named_by_numbers_or_by_an_option(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"x|y|z\nu|v|w\n")
 
     numbered = open_rows(tmp_path / "rows.csv", ReadOptions(header=False))
@@ -154,7 +156,7 @@ def test_the_lines_after_a_broken_quote_are_read_again_one_by_one(read: Read) ->
     assert read_rows[0].problem.startswith("text after a closing quote in line 4, to which the cell goes on")
 
 
-def test_a_quote_that_makes_too_many_cells_does_not_swallow_the_next_rows(read: Read) -> None:
+def test_a_quote_that_makes_a_row_too_long_does_not_swallow_the_next_rows(read: Read) -> None:
     read_rows = read(b'a,b\n1,"x\n2,y\n3,z",5\n4,w\n', ".csv")
 
     assert [(row.line, bool(row.problem)) for row in read_rows] == [(2, True), (3, False), (4, True), (5, False)]
@@ -184,7 +186,7 @@ def test_a_quoted_cell_of_several_lines_is_one_cell_also_between_tabs(read: Read
     ]
 
 
-def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_with_a_remark(tmp_path: Path) -> None:
+def test_a_quoted_cell_whose_lines_look_like_rows_is_one_cell_and_causes_a_remark(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b'a,b\n1,"x\n2,y\n3,z"\n4,w\n')
     rows = open_rows(tmp_path / "rows.csv")
 
@@ -206,7 +208,7 @@ def test_a_quote_that_stays_open_for_too_long_ends_with_its_line(read: Read) -> 
     assert not any(row.problem for row in read_rows[1:])
 
 
-def test_a_line_of_any_length_is_one_bad_row_also_after_an_open_quote(read: Read) -> None:
+def test_a_line_of_any_length_is_one_bad_row_even_after_an_open_quote(read: Read) -> None:
     long = b"x" * (2 * delimited.LONGEST + 5)
 
     read_rows = read(b'a,b\n"open,1\n2,2\n' + long + b"\n3,3\n", ".csv")
@@ -235,7 +237,7 @@ def test_a_large_cell_is_read_whole(read: Read) -> None:
         (b'\n"a" b,c\n', "line 2: text after a closing quote"),
     ],
 )
-def test_a_header_without_usable_names_is_refused_at_once(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_header_without_usable_column_names_is_refused_at_once(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "rows.csv").write_bytes(content)
 
     with pytest.raises(JobError, match=problem):

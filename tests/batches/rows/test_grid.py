@@ -27,7 +27,7 @@ def points(*words: str, models: tuple[str, ...] = ()) -> list[tuple[str, dict[st
     return [(point.model, point.values) for point in grid]
 
 
-def test_the_last_name_changes_first_and_the_models_last() -> None:
+def test_the_values_of_the_last_name_change_first_and_the_models_change_last() -> None:
     assert points("seed=1..2", "ratio=1:1,16:9", models=("acme/own,acme/other",)) == [
         (model, {"seed": seed, "ratio": ratio})
         for model in ("", "acme/other")
@@ -66,7 +66,7 @@ def test_values_are_lists_with_commas_quoted_as_in_csv_or_ranges_of_integers(wor
         (["seed=1..9999999,0"], "--grid seed has more than 1,000,000 values; a range alone may have them"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(words: list[str], message: str) -> None:
+def test_a_mistake_in_a_grid_is_named_with_its_place(words: list[str], message: str) -> None:
     with pytest.raises(JobError, match=r".") as error:
         parse_grid(words, (), "acme/own")
     assert message in str(error.value)
@@ -90,7 +90,7 @@ def test_names_of_combinations_are_short_and_differ() -> None:
     assert max(map(len, names)) <= 80
 
 
-def test_the_rows_of_a_long_grid_are_made_as_they_are_needed() -> None:
+def test_the_combinations_of_a_long_grid_are_made_only_as_they_are_needed() -> None:
     grid = parse_grid(["seed=1..1000000000", "ratio=1..1000000"], (), "m")
     assert grid
     tracemalloc.start()
@@ -111,7 +111,7 @@ def reader(
     return RowReader(SCHEMA, Job("acme/own", **job), options, header or Header("rows.csv"), typed=typed)
 
 
-def test_a_column_that_fills_a_template_is_no_input() -> None:
+def test_a_column_that_fills_a_template_is_not_sent_as_an_input() -> None:
     read = reader(None, "prompt={subject}, {style}", "seed={n}")
     row = Row(2, {"subject": " a fox ", "style": "oil", "n": "7", "ratio": "1:1"})
     assert read(row) == {"prompt": "a fox, oil", "seed": 7, "ratio": "1:1"}
@@ -121,7 +121,7 @@ def test_a_template_may_name_the_column_of_the_input_that_it_makes() -> None:
     assert reader(None, "prompt={prompt}, in oil")(Row(2, {"prompt": "a fox"})) == {"prompt": "a fox, in oil"}
 
 
-def test_json_values_fill_templates_as_they_are_written() -> None:
+def test_json_values_fill_templates_as_json_writes_them() -> None:
     read = reader(None, "prompt={a} {b} {c}", typed=True)
     assert read(Row(1, {"a": 1.5, "b": True, "c": "x"})) == {"prompt": "1.5 true x"}
     for missing in ({"a": 1, "b": 2}, {"a": 1, "b": 2, "c": None}):
@@ -131,7 +131,7 @@ def test_json_values_fill_templates_as_they_are_written() -> None:
         read(Row(3, {"a": 1, "b": 2, "c": [1]}))
 
 
-def test_a_grids_texts_get_the_schemas_types_and_python_values_stay() -> None:
+def test_texts_in_a_grid_get_the_types_of_the_schema_and_python_values_stay_unchanged() -> None:
     words = parse_grid(["seed=1..2", "ratio=1..2", "any=4"], (), "m")
     assert words
     read = reader(words)
@@ -142,7 +142,7 @@ def test_a_grids_texts_get_the_schemas_types_and_python_values_stay() -> None:
     assert reader(python)(next(python.rows([Row(2, {})], 1))[0]) == {"any": "4"}
 
 
-def test_a_name_in_a_grid_may_be_used_by_templates_only() -> None:
+def test_a_grid_name_that_fills_a_template_need_not_be_an_input() -> None:
     grid = parse_grid(["style=oil,ink", "seed=1"], (), "m")
     assert grid
     read = reader(grid, "prompt={animal} in {style}, {seed}")
@@ -150,13 +150,13 @@ def test_a_name_in_a_grid_may_be_used_by_templates_only() -> None:
     assert [read(row) for row in rows] == [{"prompt": f"a fox in {style}, 1", "seed": 1} for style in ("oil", "ink")]
 
 
-def test_a_row_never_runs_without_the_values_of_its_grid() -> None:
+def test_a_row_without_the_values_of_its_grid_is_refused() -> None:
     with pytest.raises(ColumnsError, match="knows no grid"):
         reader(parse_grid(["seed=1"], (), "m"))(Row(2, {"prompt": "a"}))
 
 
 @pytest.mark.parametrize("names", [("subject", "style"), None])
-def test_a_template_with_an_unknown_column_is_one_error_for_all_rows(names: tuple[str, ...] | None) -> None:
+def test_a_template_with_an_unknown_column_raises_one_error_for_all_rows(names: tuple[str, ...] | None) -> None:
     with pytest.raises(ColumnsError) as error:
         reader(None, "prompt={subject}, {stlye}", header=Header("rows", names))(Row(2, {"subject": "a", "style": "b"}))
     assert str(error.value).replace("line 2: ", "") == (
@@ -173,7 +173,7 @@ def test_a_grid_or_a_template_for_an_unknown_input_is_refused() -> None:
     assert reader(None, "new={a}", allow_unknown=True)(Row(2, {"a": "1", "prompt": "x"})) == {"prompt": "x", "new": 1}
 
 
-def test_a_column_that_a_grid_gives_too_is_refused() -> None:
+def test_a_column_with_the_same_name_as_a_grid_input_is_refused() -> None:
     with pytest.raises(ColumnsError, match=r"seed is a column, and seed=\.\.\. is given for all rows"):
         reader(parse_grid(["seed=1"], (), "m"), header=Header("rows", ("prompt", "seed")))
 

@@ -21,14 +21,14 @@ from replicate_job.wire.bounds import ROW
 Read = Callable[..., list[Row]]
 
 
-def test_a_line_is_a_row_with_the_values_of_its_json_object(read: Read) -> None:
+def test_each_line_gives_a_row_with_the_values_of_its_json_object(read: Read) -> None:
     assert read(b'{"prompt":"a","n":4}\n{"prompt":null}\n', ".jsonl") == [
         Row(1, {"prompt": "a", "n": 4}),
         Row(2, {"prompt": None}),
     ]
 
 
-def test_blank_lines_count_and_are_skipped(read: Read) -> None:
+def test_blank_lines_are_skipped_but_counted_as_lines(read: Read) -> None:
     assert read(b'\n{"a":1}\n \t\n\r\n{"a":2}\n\n', ".ndjson") == [Row(2, {"a": 1}), Row(5, {"a": 2})]
 
 
@@ -37,7 +37,7 @@ def test_a_file_may_have_no_rows(read: Read, content: bytes) -> None:
     assert read(content, ".jsonl") == []
 
 
-def test_a_byte_order_mark_windows_line_ends_and_a_last_line_without_its_end(read: Read) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_and_a_missing_last_line_end_are_accepted(read: Read) -> None:
     assert read(b'\xef\xbb\xbf{"a":1}\r\n{"a":2}', ".jsonl") == [Row(1, {"a": 1}), Row(2, {"a": 2})]
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_new_end(tmp_path: Pat
     assert list(rows) == [Row(2, {"a": 2})]
 
 
-def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path: Path) -> None:
+def test_a_file_that_becomes_shorter_while_it_is_read_ends_without_an_error(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"a":1}\n' * 100_000)
     rows = iter(open_rows(file))
@@ -110,7 +110,7 @@ def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path: Path) -> None:
     assert len(list(rows)) < 99_999
 
 
-def test_rows_are_counted_across_the_blocks_that_are_read(tmp_path: Path) -> None:
+def test_rows_are_counted_correctly_across_the_blocks_that_are_read(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(
         b"".join(b'{"a":"' + b"x" * (index % 3000) + b'"}\n' + b" \n" * (index % 3) for index in range(3000))

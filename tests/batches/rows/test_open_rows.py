@@ -98,7 +98,7 @@ def test_options_that_do_not_fit_the_format_are_refused(tmp_path: Path, options:
         ("a.json", b'[{"a": "x"}, {"a": "y"}]'),
     ],
 )
-def test_a_compressed_file_is_read_like_its_content_even_without_the_suffix_gz(
+def test_a_compressed_file_is_read_like_its_content_even_without_the_gz_suffix(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -115,7 +115,7 @@ def test_a_compressed_file_is_read_like_its_content_even_without_the_suffix_gz(
 
 
 @pytest.mark.parametrize("cut", [5, 30])
-def test_a_compressed_file_that_is_cut_off_is_an_error_of_one_line(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_compressed_file_raises_a_one_line_error(tmp_path: Path, cut: int) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"a": "x"}\n{"a": "yz"}\n')[:cut])
 
     with pytest.raises(JobError, match=r"a\.jsonl\.gz is not whole: [^\n]+$"):
@@ -124,7 +124,7 @@ def test_a_compressed_file_that_is_cut_off_is_an_error_of_one_line(tmp_path: Pat
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".json"])
 @pytest.mark.parametrize(("encoding", "option"), [("utf-16", None), ("utf-8-sig", None), ("cp1252", "cp1252")])
-def test_the_encoding_comes_from_the_option_or_from_the_byte_order_mark(
+def test_the_encoding_is_taken_from_the_option_or_else_from_the_byte_order_mark(
     tmp_path: Path, suffix: str, encoding: str, option: str | None
 ) -> None:
     content = {".jsonl": '{"a": "café\u2028"}\n', ".csv": "a\ncafé\n", ".txt": "café\n", ".json": '[{"a": "café"}]'}
@@ -136,7 +136,7 @@ def test_the_encoding_comes_from_the_option_or_from_the_byte_order_mark(
     assert "".join(row.values.values()).rstrip("\u2028") == "café"
 
 
-def test_text_that_is_not_in_its_encoding_is_an_error(tmp_path: Path) -> None:
+def test_text_that_does_not_match_its_encoding_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"x\ny\x81\nz\n")
     (tmp_path / "b.txt").write_bytes(b"\xff\xfea\x00\x00\xd8b\x00")
 
@@ -148,7 +148,7 @@ def test_text_that_is_not_in_its_encoding_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt"])
-def test_counting_up_to_a_number_reads_no_further(tmp_path: Path, suffix: str) -> None:
+def test_counting_rows_up_to_a_limit_reads_no_further_than_the_limit(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"a{suffix}.gz"
     rows = b"".join(b'{"a": %d}\n' % number for number in range(100_000))
     file.write_bytes(gzip.compress(b"a\n" + rows if suffix == ".csv" else rows)[:-20])  # its end cannot be read
@@ -179,7 +179,7 @@ def test_a_file_without_read_permission_is_refused_at_once(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
-def test_a_file_that_goes_away_before_it_is_read_is_an_error_of_one_line(tmp_path: Path, suffix: str) -> None:
+def test_a_file_that_is_deleted_before_it_is_read_raises_a_one_line_error(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"rows{suffix}"
     file.write_bytes(b"a\n")
     rows = open_rows(file)
@@ -191,7 +191,7 @@ def test_a_file_that_goes_away_before_it_is_read_is_an_error_of_one_line(tmp_pat
         rows.count()
 
 
-def test_a_dash_is_stdin_as_jsonl_and_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_means_stdin_in_jsonl_format_and_its_rows_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"a":1}\n{"a":2}\n')))
     rows = open_rows("-")
 
@@ -237,7 +237,7 @@ def test_rows_of_a_pipe_are_read_as_they_arrive(tmp_path: Path) -> None:
         assert process.stdout.readline().strip() == b"1"
 
 
-def test_the_reader_of_a_format_is_imported_when_it_is_needed() -> None:
+def test_the_reader_of_a_format_is_imported_only_when_it_is_needed() -> None:
     code = "import sys, replicate_job.batches.rows; print({'csv', 'pyarrow'} & sys.modules.keys())"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

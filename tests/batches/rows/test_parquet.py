@@ -55,7 +55,7 @@ def test_a_row_has_the_values_of_its_columns_and_is_numbered_from_1(tmp_path: Pa
         ([("x", 1), ("y", 2)], pa.map_(pa.string(), pa.int64()), {"x": 1, "y": 2}),
     ],
 )
-def test_a_value_is_read_as_json_has_it(tmp_path: Path, value: Any, kind: pa.DataType, read: Any) -> None:
+def test_a_value_is_converted_to_its_json_form(tmp_path: Path, value: Any, kind: pa.DataType, read: Any) -> None:
     (row,) = open_rows(_written(tmp_path, [value], kind))
 
     assert row == Row(1, {"a": read, "id": 0})
@@ -63,7 +63,7 @@ def test_a_value_is_read_as_json_has_it(tmp_path: Path, value: Any, kind: pa.Dat
 
 
 @pytest.mark.parametrize(("value", "kind"), [(None, pa.string()), (float("nan"), pa.float32())])
-def test_a_null_and_a_nan_do_not_give_their_input(tmp_path: Path, value: Any, kind: pa.DataType) -> None:
+def test_a_cell_with_null_or_nan_gives_no_input(tmp_path: Path, value: Any, kind: pa.DataType) -> None:
     assert list(open_rows(_written(tmp_path, [value], kind))) == [Row(1, {"id": 0})]
 
 
@@ -83,7 +83,7 @@ def test_a_value_that_json_cannot_carry_is_one_bad_row(
     assert read_rows == [Row(1, {"id": 0}), Row(2, {}, problem), Row(3, {"id": 2})]
 
 
-def test_a_time_beyond_the_calendar_of_python_is_one_bad_row(tmp_path: Path) -> None:
+def test_a_time_that_python_cannot_represent_is_one_bad_row(tmp_path: Path) -> None:
     first, second, third = open_rows(_written(tmp_path, [0, 2**62, 0], pa.timestamp("us")))
 
     assert (first.problem, third.problem) == ("", "")
@@ -91,7 +91,7 @@ def test_a_time_beyond_the_calendar_of_python_is_one_bad_row(tmp_path: Path) -> 
     assert "\n" not in second.problem
 
 
-def test_rows_are_numbered_through_batches_and_row_groups(tmp_path: Path) -> None:
+def test_rows_are_numbered_continuously_across_batches_and_row_groups(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"n": list(range(1, 5001))}), tmp_path / "rows.parquet", row_group_size=1500)
 
     assert all(row.line == row.values["n"] for row in open_rows(tmp_path / "rows.parquet"))
@@ -117,7 +117,7 @@ def test_the_rows_of_a_damaged_row_group_are_bad_and_those_after_it_are_read(tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"a,b\n1,2\n", b"PAR1" + b"\xff" * 100 + b"PAR1"])
-def test_a_file_in_another_format_than_parquet_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_in_parquet_format_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.parquet").write_bytes(content)
 
     with pytest.raises(JobError, match=r"rows\.parquet is not a Parquet file, or is damaged: [^\n]+$"):
@@ -144,7 +144,7 @@ def test_a_damaged_file_is_refused_or_has_every_row_that_it_says(
         assert [row.line for row in rows] == list(range(1, (rows.count() or 0) + 1))
 
 
-def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
+def test_two_columns_with_the_same_name_are_refused_at_once(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), tmp_path / "rows.parquet")
 
     with pytest.raises(JobError, match=r"two columns are named 'a'; give one another name$"):

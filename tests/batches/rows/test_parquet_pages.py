@@ -61,7 +61,7 @@ def test_the_pages_of_a_column_have_all_its_values_and_bytes(
                 assert any(page.is_shared for page in pages) == column.has_dictionary_page
 
 
-def test_a_page_that_is_too_large_is_the_error_of_its_row_group_alone(
+def test_a_page_that_is_too_large_is_an_error_of_its_own_row_group_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ours, "_PAGE", 1000)

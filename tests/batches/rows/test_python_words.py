@@ -32,18 +32,18 @@ FLUX = "black-forest-labs/flux-schnell"
         ("a -- b --local", "a -- b --local"),
     ],
 )
-def test_options_become_arguments(said: str, python: str) -> None:
+def test_command_line_options_in_a_message_become_python_arguments(said: str, python: str) -> None:
     assert in_python(said) == python
 
 
 @pytest.mark.parametrize("module", [columns, delimited, lines, options, row_reader, source])
-def test_no_message_keeps_an_option_of_the_command_line(module: object) -> None:
+def test_no_message_for_python_names_an_option_of_the_command_line(module: object) -> None:
     text = Path(str(getattr(module, "__file__", ""))).read_text("utf-8").replace('"""', "'''")
     said = re.findall(r'f?"[^"\n]*--[a-z][^"\n]*"', text)
     assert not [line for line in said if re.search(r"--[a-z]", in_python(line.replace('"', "")))]
 
 
-def test_errors_and_problems_that_python_sees_name_its_arguments(
+def test_errors_and_problems_in_python_name_python_arguments(
     api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

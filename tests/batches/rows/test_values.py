@@ -103,7 +103,7 @@ def test_a_cell_of_any_text_is_read_like_a_key_value_word(name: str, text: str) 
 
 
 @pytest.mark.parametrize("name", ["prompt", "n", "images", "any"])
-def test_an_empty_cell_does_not_give_its_input(name: str) -> None:
+def test_an_empty_cell_gives_no_input(name: str) -> None:
     assert _cell(name, "") == {}
 
 
@@ -120,7 +120,7 @@ def test_values_with_types_stay_as_they_are(values: dict[str, Any]) -> None:
     assert _read(values, None, typed=True) == values
 
 
-def test_a_json_text_is_text_also_an_empty_one() -> None:
+def test_a_json_string_is_sent_as_text_even_if_it_is_empty() -> None:
     values = {"prompt": "", "either": "4", "extra": {"a": "@cat.png"}, "any": "4", "words": ["4"]}
 
     assert _read(values, DOCUMENT, typed=True) == values
@@ -128,7 +128,7 @@ def test_a_json_text_is_text_also_an_empty_one() -> None:
 
 @pytest.mark.parametrize("name", list(DOCUMENT["components"]["schemas"]["Input"]["properties"]))
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_a_null_does_not_give_its_input(name: str, value: Any) -> None:
+def test_a_null_gives_no_input(name: str, value: Any) -> None:
     assert _read({name: value}, DOCUMENT, typed=True) == {}
 
 
@@ -168,12 +168,12 @@ def test_a_value_of_another_type_is_converted_if_it_can_mean_only_one_value(name
 
 
 @pytest.mark.parametrize("name", ["n", "fast", "image", "images", "extra"])
-def test_an_empty_text_does_not_give_an_input_that_takes_no_text(name: str) -> None:
+def test_an_empty_text_gives_no_value_for_an_input_that_does_not_accept_text(name: str) -> None:
     assert _read({name: " "}, DOCUMENT, typed=True) == {}
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_every_at_sign_of_a_row_is_read(cat: Path, *, typed: bool) -> None:
+def test_every_value_of_a_row_that_starts_with_an_at_sign_is_read(cat: Path, *, typed: bool) -> None:
     read = _read({"image": "@cat.png", "prompt": "@cat.png", "maybe": "@@home"}, DOCUMENT, typed=typed)
 
     assert read == {"image": cat, "prompt": "x", "maybe": "@home"}
