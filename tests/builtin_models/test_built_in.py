@@ -50,7 +50,7 @@ def test_the_example_is_a_valid_input(model: LocalModel) -> None:
 
 
 @named
-def test_the_model_states_what_it_is_and_how_much_it_downloads(model: LocalModel) -> None:
+def test_the_readme_says_what_the_model_is_and_how_much_it_downloads(model: LocalModel) -> None:
     assert (model.folder / "about.toml").is_file()
     number, unit = model.size.split(" ")
     assert (number.isdecimal(), unit) == (True, "MB")

@@ -111,12 +111,12 @@ def told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return played, missed
 
 
-def test_played_and_missed_words_of_a_prompt_are_listed_separately() -> None:
+def test_played_and_ignored_words_of_a_prompt_are_listed_separately() -> None:
     assert told("An astronaut singing sad opera over a fast waltz with drums in D minor") == (
         ("sad", "fast", "waltz", "in", "d", "minor"), ("astronaut", "singing", "opera", "drums"))  # fmt: skip
 
 
-def test_words_in_any_script_are_listed_as_played_or_missed() -> None:
+def test_words_in_any_script_are_listed_as_played_or_ignored() -> None:
     played, missed = told("Грустное piano, 悲しい, très lent & it\u2019s slow")
     assert played == ("piano", "slow")
     assert missed == ("грустное", "悲しい", "très", "lent", "it\u2019s")
@@ -139,7 +139,7 @@ def test_words_in_any_script_are_listed_as_played_or_missed() -> None:
         ("violin and rain", ("violin", "rain")),
     ],
 )
-def test_a_word_that_another_word_overrides_is_listed_as_missed(text: str, missed: tuple[str, ...]) -> None:
+def test_a_word_that_another_word_overrides_is_listed_as_ignored(text: str, missed: tuple[str, ...]) -> None:
     assert told(text)[1] == missed
 
 
@@ -159,7 +159,7 @@ def test_an_instrument_counts_as_played_if_it_has_notes(words: list[str]) -> Non
     assert read.played(piece.players.values())[0] == played
 
 
-def test_only_the_named_instruments_play() -> None:
+def test_only_the_instruments_that_the_prompt_names_play() -> None:
     def players(text: str) -> dict[str, str]:
         return dict(arrange(prompt.read(text), 8, 1).players)
 
@@ -169,7 +169,7 @@ def test_only_the_named_instruments_play() -> None:
     assert players("ambient flute") == {"melody": "flute"}
 
 
-def test_unwanted_instruments_do_not_play() -> None:
+def test_instruments_that_the_prompt_excludes_do_not_play() -> None:
     assert "bass" not in arrange(prompt.read("folk without bass"), 8, 1).players
     assert "guitar" not in arrange(prompt.read("folk with no guitar"), 8, 1).players.values()
     assert arrange(prompt.read("folk"), 8, 1).players["bass"] == "bass"
@@ -178,7 +178,7 @@ def test_unwanted_instruments_do_not_play() -> None:
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
-def test_every_note_of_a_genre_is_in_the_key(genre: str) -> None:
+def test_every_note_in_every_genre_belongs_to_the_key(genre: str) -> None:
     """Every note of every part is in the scale, except the leading note of a dominant chord."""
     for seed in range(6):
         piece, parts = written(genre, seed=seed)
@@ -189,7 +189,7 @@ def test_every_note_of_a_genre_is_in_the_key(genre: str) -> None:
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
-def test_every_note_is_within_its_instruments_range_and_the_piece(genre: str) -> None:
+def test_every_note_is_within_the_range_of_its_instrument_and_the_length_of_the_piece(genre: str) -> None:
     piece, parts = written(genre, 20)
     for part, notes in parts.items():
         assert notes
@@ -433,7 +433,7 @@ def test_the_log_counts_seconds_as_tqdm_does(capsys: pytest.CaptureFixture[str])
     assert lines[-1].startswith("100%|██████████| 4/4 [")
 
 
-def test_durations_beyond_the_bounds_are_cut_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_durations_beyond_the_bounds_are_shortened_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert studio.bounded(121) == 120
     assert "Duration set to 120 s (asked for 121)" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"duration must be at least 1 second, not 0"):

@@ -94,7 +94,7 @@ def pixels(asked: Any, seed: int = 1, width: int = 336, height: int = 192) -> An
         ("a mountain range on a sunny day", "mountains", "day"),
     ],
 )
-def test_the_prompt_chooses_ground_and_hour(prompt: str, ground: str, hour: str | None) -> None:
+def test_the_prompt_chooses_the_landscape_and_the_time_of_day(prompt: str, ground: str, hour: str | None) -> None:
     read = scene.read(prompt)
     assert read.scene is not None
     assert read.scene.ground == ground
@@ -115,7 +115,7 @@ def test_a_prompt_with_a_word_that_is_not_painted_becomes_a_card(
     assert said.count("\n") == 1
 
 
-def test_the_reason_for_a_card_is_the_words_that_cannot_be_painted() -> None:
+def test_a_card_gives_the_words_that_cannot_be_painted_as_its_reason() -> None:
     assert scene.read("An astronaut riding a unicorn by a lake").missed == ("astronaut", "riding", "unicorn")
     assert scene.read("car, lake").missed == ("car",)
     assert scene.read("stars over the sea at noon").missed == ("stars",)
@@ -167,7 +167,7 @@ def test_words_about_style_make_no_card_and_are_all_logged_as_not_painted(
     ("ground", "name"),
     [(ground, name) for ground, names in scene.GROUNDS.items() for name in sorted(names - INHERENT)],
 )
-def test_everything_that_a_place_can_show_changes_its_picture(ground: str, name: str) -> None:
+def test_each_word_that_can_be_painted_in_a_scene_changes_its_picture(ground: str, name: str) -> None:
     """The log calls words painted by this table only, so each of them must change the picture."""
     plain = scene.Scene(ground, "night" if name in {"stars", "moon"} else "day", frozenset(), 7)
     if name in scene.HOURS:
@@ -179,14 +179,14 @@ def test_everything_that_a_place_can_show_changes_its_picture(ground: str, name:
         assert np.abs(pixels(shown, seed) - pixels(other, seed)).max() > 0.05
 
 
-def test_the_negative_prompt_removes_optional_things() -> None:
+def test_the_negative_prompt_removes_optional_parts_of_a_scene() -> None:
     read = scene.read("mountains in the rain at night, stars", "rain, stars, blurry")
     assert read.scene
     assert read.scene.shows == {"mountains", "night"}
     assert (read.painted, read.missed) == (("mountains", "night"), ())
 
 
-def test_a_negative_prompt_that_names_an_essential_thing_makes_a_card() -> None:
+def test_a_negative_prompt_that_names_an_essential_part_of_a_scene_makes_a_card() -> None:
     read = scene.read("a mountain at noon", "snow, lake, blurry")
     assert read.scene is None
     assert read.missed == ("a place without lake", "a place without snow")
@@ -202,7 +202,7 @@ def test_a_negative_prompt_that_names_an_essential_thing_makes_a_card() -> None:
         "a green sky over the hills",
     ],
 )
-def test_a_place_in_unusual_surroundings_is_a_card(prompt: str) -> None:
+def test_a_prompt_for_a_scene_in_unusual_surroundings_makes_a_card(prompt: str) -> None:
     assert scene.read(prompt).scene is None
 
 
@@ -312,7 +312,7 @@ def test_every_subject_can_be_painted_in_every_picture_shape(prompt: str, size: 
     assert np.asarray(picture).std() > 5
 
 
-def test_files_differ_by_format_and_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_files_differ_by_output_format_and_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     *_, picture = paint(place(LAKE), 160, 96, 1)
     assert picture is not None
@@ -347,7 +347,7 @@ def test_the_log_of_a_card_counts_no_steps(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("size", [(64, 64), (640, 160), (96, 320)])
 @pytest.mark.parametrize("colour", ["black", "white", "#777"])
-def test_every_saved_picture_is_signed_in_its_lower_left_corner(
+def test_every_saved_picture_has_a_signature_in_its_lower_left_corner(
     colour: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -143,7 +143,7 @@ async def test_a_long_text_does_not_repeat_its_paragraphs(running: Callable[[str
         assert len(set(said)) == len(said)
 
 
-async def test_canceling_ends_the_text_and_the_next_one_starts_at_once(
+async def test_canceling_ends_a_prediction_and_the_next_one_starts_at_once(
     running: Callable[[str], Any],
 ) -> None:
     async with running(LLAMA_2) as model:
@@ -168,7 +168,7 @@ async def test_canceling_ends_the_text_and_the_next_one_starts_at_once(
             assert await model.output(prompt="Say hello.", max_tokens=5)
 
 
-async def test_inputs_that_the_real_model_refuses_fail_with_one_line(running: Callable[[str], Any]) -> None:
+async def test_inputs_that_the_real_model_refuses_fail_with_a_one_line_error(running: Callable[[str], Any]) -> None:
     refusals: list[tuple[dict[str, Any], str]] = [
         ({"max_tokens": 9, "max_new_tokens": 8}, "E1102 InvalidArgumentMaxTokens"),
         ({"min_tokens": 9, "min_new_tokens": 8}, "E1101 InvalidArgumentMinTokens"),
