@@ -63,7 +63,7 @@ def run(speed: Speed, tally: Tally, *, since: int, seconds: int, each: float) ->
         speed.update(tally, since + second)
 
 
-def test_the_rate_is_that_of_the_last_minute_or_of_a_shorter_run() -> None:
+def test_the_rate_counts_rows_of_the_last_minute_or_of_the_whole_run_if_it_is_shorter() -> None:
     speed, tally = Speed(0), Tally(total=10_000)
     run(speed, tally, since=0, seconds=30, each=2)
     assert speed.rate == pytest.approx(2)
@@ -90,7 +90,7 @@ def test_there_is_no_rate_in_the_first_2_seconds() -> None:
     assert (speed.rate, speed.left) == (None, None)
 
 
-def test_the_rate_of_slow_rows_is_that_of_the_last_ten() -> None:
+def test_the_rate_of_slow_rows_is_measured_over_the_last_ten_rows() -> None:
     speed, tally = Speed(0), Tally(total=100)
     for minute in range(1, 41):  # a row every two minutes
         tally.succeeded = minute // 2
@@ -99,7 +99,7 @@ def test_the_rate_of_slow_rows_is_that_of_the_last_ten() -> None:
             assert speed.rate == pytest.approx(1 / 120, rel=0.1)
 
 
-def test_the_rate_falls_while_no_row_ends() -> None:
+def test_the_shown_rate_falls_while_no_row_ends() -> None:
     speed, tally = Speed(0), Tally(total=10_000)
     run(speed, tally, since=0, seconds=60, each=10)
     run(speed, tally, since=60, seconds=120, each=0)
@@ -107,7 +107,7 @@ def test_the_rate_falls_while_no_row_ends() -> None:
     assert speed.rate < 0.2
 
 
-def test_the_time_left_follows_from_the_rate() -> None:
+def test_the_time_left_is_calculated_from_the_rate() -> None:
     assert time_left(Tally(total=1_000, succeeded=350, failed=40, wrong=10), 2) == 300
 
 
@@ -167,13 +167,13 @@ def test_a_heartbeat_leaves_out_unknown_numbers() -> None:
     assert heartbeat(Tally(total=0), None, None) == "0 of 0 done, 0 running, 0 waiting"
 
 
-def test_a_heartbeat_says_that_the_api_throttles() -> None:
+def test_a_heartbeat_says_that_the_api_throttles_requests() -> None:
     assert heartbeat(busy(predict_time=0, paused=11.2), 10, 900).endswith(
         ", 600/min, about 15 min left, throttled, waiting 12 s"
     )
 
 
-def test_a_heartbeat_counts_wrong_rows_as_failed_and_saving_rows_as_running() -> None:
+def test_a_heartbeat_counts_invalid_rows_as_failed_and_rows_that_are_being_saved_as_running() -> None:
     line = heartbeat(Tally(total=100, succeeded=10, failed=2, wrong=3, running=4, saving=5, waiting=6), None, None)
     assert line == "15 of 100 done, 5 failed, 9 running, 76 waiting"
 
@@ -184,7 +184,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return captured.err.splitlines()
 
 
-def test_a_log_gets_a_line_after_5_s_and_then_every_15_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_a_progress_line_after_5_s_and_then_every_15_s(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     at = []
     with ProgressReporter(busy(), now=clock) as reporter:
@@ -195,13 +195,13 @@ def test_a_log_gets_a_line_after_5_s_and_then_every_15_s(capsys: pytest.CaptureF
     assert at == [FIRST, FIRST + EVERY, FIRST + 2 * EVERY, FIRST + 3 * EVERY]
 
 
-def test_rows_that_were_not_read_yet_wait_too() -> None:
+def test_rows_that_have_not_been_read_yet_count_as_waiting() -> None:
     assert (
         heartbeat(Tally(total=40, read=11, succeeded=3, running=8), None, None) == "3 of 40 done, 8 running, 29 waiting"
     )
 
 
-async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
+async def test_a_progress_line_shows_the_current_counts_until_the_task_is_canceled() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     clock, tally = Clock(), Tally(total=3)
 
@@ -225,7 +225,7 @@ async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
 # The reporter
 
 
-def test_quiet_leaves_only_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_quiet_only_errors_are_written(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     for verbose in (False, True):
         with ProgressReporter(busy(), verbose=verbose, quiet=True, now=clock) as reporter:
@@ -238,7 +238,7 @@ def test_quiet_leaves_only_errors(capsys: pytest.CaptureFixture[str]) -> None:
         assert told(capsys) == ["error: c"]
 
 
-def test_verbose_writes_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_verbose_each_line_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressReporter(busy(), verbose=True, now=Clock()) as reporter:
         for row in range(3):
             reporter.warn(f"row {row}: broken")
@@ -247,7 +247,7 @@ def test_verbose_writes_each_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys) == [line for row in range(3) for line in (f"warning: row {row}: broken", f"row {row}: looking")]
 
 
-def test_warnings_of_a_kind_are_one_line_a_minute_with_their_number(
+def test_warnings_of_one_kind_share_one_line_a_minute_that_gives_their_number(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = Clock()
@@ -300,7 +300,7 @@ def word(number: int) -> str:
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
-def test_kinds_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
+def test_kinds_of_warnings_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
     heard = Repeats()
     assert sum(heard.is_new(word(each), 0) for each in range(1_000)) == KINDS
     assert heard.due(MINUTE - 1) == []
@@ -354,18 +354,18 @@ def bare(lines: list[str]) -> list[str]:
     return [CONTROL.sub("", line) for line in lines]
 
 
-def test_a_wide_terminal_shows_all_facts() -> None:
+def test_a_wide_terminal_shows_all_parts_of_the_progress_line() -> None:
     bar, facts = bare(drawn(busy(pace=10.0), 120, age=125))
     assert re.fullmatch(r"[━╸╺]{40}  1,250/10,000  15 min left", bar)
     assert facts == "12 failed  430 running  8,320 waiting  600/min  limit 600/min  1h 2m predict time"
 
 
-def test_a_terminal_of_80_columns_shows_all_facts() -> None:
+def test_a_terminal_with_80_columns_shows_all_parts_of_the_progress_line() -> None:
     tally = busy(pace=10.0, predict_time=600)
     assert bare(drawn(tally, 80, age=125)) == bare(drawn(tally, 120, age=125))
 
 
-def test_a_narrow_terminal_drops_the_last_facts_first() -> None:
+def test_a_narrow_terminal_leaves_out_the_last_parts_of_the_progress_line_first() -> None:
     bar, facts = bare(drawn(busy(pace=10.0), 40, age=125))
     assert re.fullmatch(r"[━╸╺]{13}  1,250/10,000  15 min left", bar)
     assert facts == "12 failed  430 running  8,320 waiting"
@@ -375,12 +375,12 @@ def test_a_narrow_terminal_drops_the_last_facts_first() -> None:
     assert bare(drawn(busy(), 20)) == ["1,250/10,000", "12 failed"]
 
 
-def test_a_fact_that_does_not_fit_drops_all_after_it() -> None:
+def test_a_part_of_the_progress_line_that_does_not_fit_leaves_out_all_parts_after_it() -> None:
     assert fit(["aaaa", "", "bbbb", "c"], 8) == ["aaaa"]
     assert fit(["aaaa", "", "bbbb", "c"], 10) == ["aaaa", "bbbb"]
 
 
-def test_without_a_total_there_is_no_bar() -> None:
+def test_without_a_total_there_is_no_progress_bar() -> None:
     assert bare(drawn(busy(total=None), 80))[0] == "1,250 done"
 
 
@@ -388,12 +388,12 @@ def test_a_throttled_batch_shows_the_wait_instead_of_the_rate_limit() -> None:
     assert "  throttled, 12 s  1h 2m" in bare(drawn(busy(pace=10.0, paused=11.5), 100))[1]
 
 
-def test_failures_are_red_and_left_out_if_there_are_none() -> None:
+def test_the_number_of_failures_is_red_and_is_left_out_if_it_is_zero() -> None:
     assert drawn(busy(), 80)[1].startswith("\x1b[31m12 failed\x1b[0m  430 running")
     assert not COLOR.search(drawn(busy(failed=0), 80)[1])
 
 
-def test_without_colors_the_bar_is_as_wide_as_with_them() -> None:
+def test_the_progress_bar_is_equally_wide_with_and_without_colors() -> None:
     lines = drawn(busy(pace=10.0), 80, age=125, color=False)
     assert not COLOR.search("".join(lines))
     assert bare(lines)[0] == "━" * 5 + " " * 35 + "  1,250/10,000  15 min left"
@@ -467,7 +467,7 @@ def on_terminal(width: int, *, quiet: bool = False, **environment: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.parametrize("width", [1, 40, 80])
-def test_the_block_disappears_at_the_end_and_the_lines_above_it_stay(width: int) -> None:
+def test_the_progress_block_disappears_at_the_end_and_the_lines_above_it_stay(width: int) -> None:
     shown = on_terminal(width)
     kept = re.split(r"[\r\n]+", CONTROL.sub("", shown))
     assert "warning: row 0: broken; looking" in kept
@@ -484,18 +484,18 @@ def test_the_variable_no_color_turns_colors_off() -> None:
     assert not COLOR.search(on_terminal(80, NO_COLOR="1"))
 
 
-def test_quiet_draws_nothing() -> None:
+def test_with_quiet_nothing_is_drawn() -> None:
     assert on_terminal(80, quiet=True) == "error: p could not be canceled\r\n"
 
 
 @pytest.mark.long
-def test_a_dumb_terminal_gets_plain_lines() -> None:
+def test_a_terminal_of_type_dumb_gets_plain_lines() -> None:
     shown = on_terminal(80, TERM="dumb")
     assert "\x1b" not in shown
     assert shown.startswith("warning: row 0: broken; looking\r\n")
 
 
-def test_without_a_terminal_progress_is_plain_lines_without_rich() -> None:
+def test_without_a_terminal_progress_is_written_as_plain_lines_and_rich_is_not_imported() -> None:
     program = BATCH.format(quiet=False) + "import sys; print('rich' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert ended.stdout == "False\n"

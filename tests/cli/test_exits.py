@@ -38,7 +38,7 @@ def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
     assert exit_code(error) == code
 
 
-def test_every_exception_class_of_the_package_is_explained_by_its_message() -> None:
+def test_every_exception_class_of_the_package_is_explained_to_the_user_by_its_message() -> None:
     kinds = [
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
@@ -56,7 +56,7 @@ def test_each_problem_of_an_input_has_a_line_of_its_own() -> None:
     )
 
 
-def test_an_error_of_the_system_names_the_file_and_no_errno() -> None:
+def test_an_error_of_the_operating_system_names_the_file_and_not_the_error_number() -> None:
     assert explain(OSError(errno.EACCES, "Permission denied", "out/x")) == "error: out/x: Permission denied"
     assert explain(OSError("stdout cannot be written")) == "error: stdout cannot be written"
 

@@ -35,7 +35,7 @@ def options(group: click.Command, name: str = "") -> Iterator[tuple[str, click.O
 
 
 @pytest.mark.parametrize("option", [pytest.param(option, id=name) for name, option in options(cli)])
-def test_no_option_takes_a_whole_number_that_a_database_cannot_hold(option: click.Option) -> None:
+def test_no_option_accepts_an_integer_that_a_database_cannot_hold(option: click.Option) -> None:
     for text in HUGE:
         try:
             value = option.type.convert(text, option, None)

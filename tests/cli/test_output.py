@@ -26,7 +26,9 @@ def prediction(status: str, logs: str = "") -> Prediction:
     return Prediction(id="p", status=status, logs=logs)
 
 
-def test_a_status_is_written_when_it_changes_and_then_once_a_heartbeat(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_status_is_written_when_it_changes_and_is_repeated_at_each_heartbeat(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     clock = Clock()
     reporter = LineReporter(verbose=True, now=clock)
     for status in ("starting", "starting", "processing", "processing"):
@@ -40,7 +42,7 @@ def test_a_status_is_written_when_it_changes_and_then_once_a_heartbeat(capsys: p
     assert capsys.readouterr().err == "|  40%|####      | 4/10 [00:01<00:02]\np processing 40%\n"
 
 
-def test_each_line_of_the_models_log_is_written_once_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_of_the_models_log_is_written_once_and_completely(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = LineReporter(verbose=True, now=Clock())
     for status, logs in (("processing", "a\nb"), ("processing", "a\nbc\n"), ("succeeded", "a\nbc\nd")):
         reporter.observed(prediction(status, logs))
@@ -52,7 +54,7 @@ def test_each_line_of_the_models_log_is_written_once_and_whole(capsys: pytest.Ca
     ("verbose", "quiet", "told"),
     [(False, False, "Stand-in: b\n"), (True, False, "| a\n| Stand-in: b\n"), (False, True, "")],
 )
-def test_the_inputs_that_a_stand_in_ignored_are_written_once_unless_quiet(
+def test_the_inputs_that_a_stand_in_model_ignored_are_written_once_except_with_quiet(
     *, verbose: bool, quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reporter = LineReporter(verbose=verbose, quiet=quiet, now=Clock())
@@ -61,7 +63,7 @@ def test_the_inputs_that_a_stand_in_ignored_are_written_once_unless_quiet(
     assert "".join(f"{line}\n" for line in capsys.readouterr().err.splitlines() if "p " not in line) == told
 
 
-async def test_while_a_job_waits_a_line_is_written_once_a_heartbeat() -> None:
+async def test_while_a_job_waits_a_line_is_written_at_each_heartbeat() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     class Listening(LineReporter):
@@ -103,13 +105,15 @@ def unfinished() -> Result:
 LIMITED = Job(MODEL, max_poll_attempts=60)
 
 
-def test_a_wait_that_ran_out_of_time_suggests_wait_and_cancel(capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_a_timeout_the_message_suggests_the_commands_wait_and_cancel(capsys: pytest.CaptureFixture[str]) -> None:
     assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>") == 5
     told = "prediction p is still processing after 60 s and is left running: <wait p> goes on, <cancel p> ends it\n"
     assert capsys.readouterr().err == told
 
 
-def test_a_wait_for_the_local_server_that_ran_out_of_time_suggests_resume(capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_a_timeout_at_the_local_server_the_message_suggests_the_command_resume(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>", ephemeral=True) == 5
     assert capsys.readouterr().err == (
         "prediction p is still processing after 60 s, and ended with the local server: "
