@@ -32,7 +32,7 @@ def test_a_community_model_cannot_be_run_by_its_name_alone(said: dict[str, Any])
     assert got(said, "run")["community"] == 404
 
 
-def test_a_prediction_is_created_and_waited_for(said: dict[str, Any]) -> None:
+def test_a_client_creates_a_prediction_and_waits_for_its_end(said: dict[str, Any]) -> None:
     seen = got(said, "create_and_wait")
     assert seen["created"] in {"starting", "processing"}
     assert (seen["status"], seen["output"], seen["logs"]) == ("succeeded", WORDS, "speaking\n")
@@ -95,7 +95,7 @@ def test_a_webhook_is_signed_with_the_secret_from_the_api(said: dict[str, Any]) 
     assert prediction["urls"]["get"].startswith("http://127.0.0.1:")
 
 
-def test_models_and_their_versions_are_listed_found_and_read(said: dict[str, Any]) -> None:
+def test_models_and_their_versions_are_listed_and_searched_and_read(said: dict[str, Any]) -> None:
     seen = got(said, "models")
     assert re.fullmatch("[0-9a-f]{64}", seen["version"])
     assert (seen["name"], seen["versions"], seen["missing"]) == ("me/notes", [seen["version"]], 404)

@@ -59,7 +59,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @schema.parametrize()
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_response_conforms_to_the_document_and_is_no_server_error(case: Case[Any], base_url: str) -> None:
+def test_every_response_conforms_to_the_document_and_none_is_a_server_error(case: Case[Any], base_url: str) -> None:
     checks = [response_schema_conformance, content_type_conformance, is_no_server_error, is_explained]
     case.call_and_validate(base_url=base_url, checks=checks, headers={"Authorization": "Bearer r8_any"})
 
@@ -77,7 +77,7 @@ def is_explained(_: Any, response: Response, __: Case[Any]) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/models"), ("PATCH", "/models/replicate/hello-world")])
-def test_creating_and_changing_models_is_a_422_that_says_why(method: str, path: str, base_url: str) -> None:
+def test_requests_to_create_or_change_models_get_a_422_that_says_why(method: str, path: str, base_url: str) -> None:
     import requests  # noqa: PLC0415 - comes with schemathesis
 
     answer = requests.request(method, base_url + path, timeout=10)

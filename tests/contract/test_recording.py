@@ -67,7 +67,9 @@ MODELS = (
 
 @pytest.mark.cog
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_an_official_client_is_recorded_and_sees_the_same_in_a_replay(name: str, tmp_path: Path) -> None:
+def test_requests_of_an_official_client_are_recorded_and_a_replay_gives_it_the_same_responses(
+    name: str, tmp_path: Path
+) -> None:
     program = PROGRAMS[name]
     environment = program.make()
     (tmp_path / "note.txt").write_text("note")
