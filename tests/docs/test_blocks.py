@@ -23,13 +23,13 @@ def test_the_code_blocks_of_a_page_run_in_order_with_the_shown_output(name: str,
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_code_block_of_a_page_is_overlooked(name: str) -> None:
+def test_every_code_block_of_a_page_is_found_by_the_parser(name: str) -> None:
     text = PAGES[name].read_text("utf-8")
     assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(blocks(PAGES[name]))
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
-def test_pages_outside_the_site_link_to_files_that_are_there(name: str) -> None:
+def test_pages_outside_the_documentation_site_link_only_to_existing_files(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text("utf-8"))
     assert links
     assert [link for link in links if not Path(ROOT, link).exists()] == []
