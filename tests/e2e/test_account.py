@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SDXL = "stability-ai/sdxl"
 
 
-def test_a_models_description_cannot_control_the_terminal_of_a_search(api: ScriptedAPI, command: Command) -> None:
+def test_a_models_description_in_search_results_cannot_control_the_terminal(api: ScriptedAPI, command: Command) -> None:
     api.models["acme/fox"] = ScriptedModel(name="acme/fox", description="Paints a\x1b[2J red fox")
     lines = command("search", "red", "fox").out.decode().splitlines()
     assert lines[1:] == ["acme/fox  community  0     Paints a\x1b[2J red fox"]
@@ -39,7 +39,7 @@ def test_an_owners_models_are_listed(api: ScriptedAPI, command: Command) -> None
     assert command("models", ".", "--remote", "meta").code == 2
 
 
-def test_a_models_example_is_a_job_that_runs(command: Command) -> None:
+def test_the_printed_example_of_a_model_runs_as_a_job_file(command: Command) -> None:
     example = command("schema", "replicate/hello-world", "--example")
     job = command.folder / "job.json"
     job.write_bytes(example.out)

@@ -78,7 +78,7 @@ def test_the_error_of_a_refused_version_of_an_official_model_says_to_leave_it_ou
     assert api.predictions == []
 
 
-def test_a_schema_that_is_malformed_in_part_still_checks_the_rest(api: ScriptedAPI, command: Command) -> None:
+def test_a_schema_that_is_partly_malformed_still_checks_the_other_inputs(api: ScriptedAPI, command: Command) -> None:
     """One definition that cannot be read, and one that no validator takes."""
     schema = openapi_schema({"n": {"type": "integer"}, "style": {}, "mode": {"type": "wat"}}, required=["n"])
     schema["components"]["schemas"]["Input"]["properties"]["style"] = "any"

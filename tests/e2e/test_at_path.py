@@ -42,7 +42,7 @@ def test_run_sends_the_text_of_a_file_or_the_typed_text_and_reports_which(
     assert given(api) == ["from the file", "@alice, hi", "@notes.txt"]
 
 
-def test_quiet_does_not_say_how_an_at_sign_was_read(command: Command) -> None:
+def test_with_quiet_no_message_says_how_an_at_sign_was_read(command: Command) -> None:
     assert command("run", HELLO, "text=@notes.txt", "-q").err == ""
 
 
@@ -85,7 +85,7 @@ def test_a_row_cannot_read_text_from_outside_its_folder(api: ScriptedAPI, comman
     assert sorted(given(api)) == ["@notes.txt", "inside"]
 
 
-def test_a_file_input_of_rows_is_counted(api: ScriptedAPI, command: Command) -> None:
+def test_the_summary_counts_the_rows_that_send_a_file(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (command.folder / "rows.csv").write_text("image\n@a.png\n")
     outcome = command("batch", "stability-ai/sdxl", "rows.csv", "--results", "r.jsonl")

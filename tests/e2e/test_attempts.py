@@ -65,7 +65,7 @@ def test_a_job_file_names_a_fallback_and_maps_its_inputs(api: ScriptedAPI, comma
     assert "; trying acme/second" in outcome.err
 
 
-def test_a_fallback_that_does_not_fit_is_an_error_before_anything_is_paid_for(
+def test_a_fallback_that_does_not_fit_raises_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command
 ) -> None:
     for words in ([], ["--dry-run"]):
@@ -85,7 +85,7 @@ def test_a_fallback_that_does_not_fit_is_an_error_before_anything_is_paid_for(
         (["--reuse", "long"], "must be like 30d"),
     ],
 )
-def test_invalid_options_are_an_error_of_one_line(
+def test_invalid_options_cause_a_one_line_error(
     api: ScriptedAPI, command: Command, words: list[str], told: str
 ) -> None:
     outcome = command("run", "acme/first", "prompt=x", *words)

@@ -51,7 +51,7 @@ def sent(api: ScriptedAPI) -> list[dict[str, Any]]:
     return sorted((prediction.input for prediction in api.predictions), key=str)
 
 
-def test_every_row_has_a_line_with_the_apis_fields(api: ScriptedAPI, command: Command) -> None:
+def test_every_row_has_a_line_in_the_results_with_the_fields_of_the_api(api: ScriptedAPI, command: Command) -> None:
     texts(command, "a", "b", "c")
     outcome = batch(command)
     found = records(command)
@@ -77,7 +77,7 @@ def test_a_text_model_leaves_no_files(command: Command) -> None:
     ]
 
 
-def test_files_lie_in_folders_of_a_thousand_rows_and_are_named_relative_to_the_results(
+def test_files_are_in_one_folder_for_each_thousand_rows_with_paths_relative_to_the_results_file(
     api: ScriptedAPI, command: Command
 ) -> None:
     write(command, {"prompt": "x", "num_outputs": 2})
@@ -88,7 +88,9 @@ def test_files_lie_in_folders_of_a_thousand_rows_and_are_named_relative_to_the_r
     assert all((command.folder / file).stat().st_size for file in record["files"])
 
 
-def test_the_option_no_save_keeps_no_files_and_save_names_the_folder(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_no_save_stores_no_files_and_the_option_save_names_their_folder(
+    api: ScriptedAPI, command: Command
+) -> None:
     write(command, {"prompt": "x"})
     batch(command, "--no-save", target=FLUX)
     assert records(command)[0]["files"] == []
@@ -124,7 +126,7 @@ def test_a_row_is_merged_over_the_input_of_a_job_file(api: ScriptedAPI, command:
     ]
 
 
-def test_rows_from_a_pipe_give_results_to_a_pipe(api: ScriptedAPI, command: Command) -> None:
+def test_rows_are_read_from_a_pipe_and_results_are_written_to_a_pipe(api: ScriptedAPI, command: Command) -> None:
     outcome = command("batch", HELLO, "-", "--results", "-", typed=b'{"text": "a"}\n{"text": "b"}\n')
     found = [msgspec.json.decode(line) for line in outcome.out.splitlines()]
     assert outcome.code == 0
@@ -133,7 +135,7 @@ def test_rows_from_a_pipe_give_results_to_a_pipe(api: ScriptedAPI, command: Comm
     assert not list(command.folder.glob("report*"))
 
 
-def test_results_reach_a_pipe_while_rows_still_come(command: Command) -> None:
+def test_results_reach_a_pipe_while_rows_are_still_being_read(command: Command) -> None:
     process = command.start("batch", HELLO, "-", "--results", "-")
     stdin = process._popen.stdin  # noqa: SLF001 - ``Process`` has no way to write in parts
     assert stdin
@@ -143,7 +145,7 @@ def test_results_reach_a_pipe_while_rows_still_come(command: Command) -> None:
     assert process.end(b'{"text": "b"}\n').code == 0
 
 
-def test_a_column_of_files_is_sent_as_in_a_single_job(api: ScriptedAPI, command: Command) -> None:
+def test_files_in_a_column_are_sent_like_those_of_a_single_job(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nsmall")
     (command.folder / "rows.csv").write_text("prompt,image\nx,@a.png\ny,@none.png\n")
     outcome = batch(command, target="stability-ai/sdxl", rows="rows.csv")
@@ -157,7 +159,7 @@ def test_a_column_of_files_is_sent_as_in_a_single_job(api: ScriptedAPI, command:
 BAD = b'{"text": "a"}\n{"text": \n[1]\n{"text": 5}\n{"txt": "x"}\n\n{"text": "b"}\n'
 
 
-def test_a_wrong_row_has_a_record_with_its_line_and_the_others_run(api: ScriptedAPI, command: Command) -> None:
+def test_an_invalid_row_has_a_record_with_its_line_and_the_other_rows_run(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.jsonl").write_bytes(BAD)
     outcome = batch(command)
     found = {record["line"]: record for record in records(command)}
@@ -176,7 +178,7 @@ def test_a_wrong_row_has_a_record_with_its_line_and_the_others_run(api: Scripted
     assert len(api.predictions) == 2
 
 
-def test_an_error_of_several_rows_is_one_line_with_an_example(api: ScriptedAPI, command: Command) -> None:
+def test_an_error_that_several_rows_share_is_one_line_with_an_example(api: ScriptedAPI, command: Command) -> None:
     api.next(*[Script(end="failed", error="no memory")] * 2)
     texts(command, "a", "b", "c")
     outcome = batch(command)
@@ -214,7 +216,9 @@ def test_fail_fast_creates_nothing_after_the_first_failure(api: ScriptedAPI, com
     assert len(records(command)) == len(api.predictions)
 
 
-def test_max_predict_time_stops_a_batch_and_a_larger_limit_continues_it(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_stops_at_the_predict_time_limit_and_continues_with_a_larger_limit(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.models[HELLO] = msgspec.structs.replace(
         api.models[HELLO], script=Script(output="x", overrides={"metrics": {"predict_time": 600}})
     )
@@ -238,7 +242,7 @@ def test_a_predict_time_limit_that_only_the_last_row_reaches_is_not_reported(
     assert outcome.err == "2 rows: 2 succeeded; 20m predict time, no files\n"
 
 
-def test_the_option_limit_takes_the_first_rows_and_a_run_without_it_the_rest(
+def test_the_option_limit_runs_the_first_rows_and_a_run_without_it_the_remaining_ones(
     api: ScriptedAPI, command: Command
 ) -> None:
     texts(command, "a", "b", "c", "d")

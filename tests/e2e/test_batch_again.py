@@ -50,7 +50,9 @@ def finish(api: ScriptedAPI) -> None:
         prediction.finish()
 
 
-def test_a_finished_batch_sends_no_requests_and_leaves_the_same_lines(api: ScriptedAPI, command: Command) -> None:
+def test_a_finished_batch_that_is_run_again_requests_no_prediction_and_keeps_its_results_file(
+    api: ScriptedAPI, command: Command
+) -> None:
     texts(command, *map(str, range(30)))
     first = command(*WORDS)
     before, asked = lines(command), len(api.requests)
@@ -61,7 +63,7 @@ def test_a_finished_batch_sends_no_requests_and_leaves_the_same_lines(api: Scrip
     assert [request.operation for request in api.requests[asked:]] == ["model"]
 
 
-def test_of_a_file_that_grew_only_the_new_lines_run(api: ScriptedAPI, command: Command) -> None:
+def test_after_lines_are_added_to_a_file_only_the_new_lines_run(api: ScriptedAPI, command: Command) -> None:
     texts(command, "a", "b")
     command(*WORDS)
     with (command.folder / "rows.jsonl").open("a") as rows:
@@ -85,7 +87,7 @@ def test_damaged_results_are_restored_from_the_journal(api: ScriptedAPI, command
     assert len(api.predictions) == 3
 
 
-def test_rows_with_an_id_may_move_in_their_file(api: ScriptedAPI, command: Command) -> None:
+def test_rows_with_an_id_may_change_their_lines(api: ScriptedAPI, command: Command) -> None:
     rows = command.folder / "rows.csv"
     rows.write_text("id,text\nx,a\ny,b\n")
     words = ["batch", HELLO, "rows.csv", "--results", "results.jsonl", "--id", "id"]
@@ -108,7 +110,7 @@ def test_two_processes_of_one_batch_with_two_results_files_create_nothing_twice(
     assert lines(command, "one.jsonl") == lines(command, "two.jsonl")
 
 
-def test_a_second_process_with_the_same_results_file_is_refused(api: ScriptedAPI, command: Command) -> None:
+def test_a_second_batch_process_with_the_same_results_file_is_refused(api: ScriptedAPI, command: Command) -> None:
     first = start(api, command)
     second = command(*WORDS)
     assert second.code == 2
@@ -138,7 +140,7 @@ def test_a_stopped_batch_leaves_predictions_running_and_finishes_them_later(
     assert len(api.predictions) == 3
 
 
-def test_ctrl_c_reports_the_rows_that_have_not_begun(api: ScriptedAPI, command: Command) -> None:
+def test_ctrl_c_reports_the_rows_that_have_not_been_started(api: ScriptedAPI, command: Command) -> None:
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=ENDLESS)
     texts(command, *map(str, range(9)))
     process = command.start(*WORDS, "--concurrency", "2")
@@ -195,7 +197,7 @@ def test_ctrl_c_before_anything_was_sent_sends_nothing(api: ScriptedAPI, command
     assert not api.predictions
 
 
-def test_a_dry_run_counts_finished_rows(command: Command) -> None:
+def test_a_dry_run_counts_rows_that_are_finished_already(command: Command) -> None:
     texts(command, "a", "b")
     command(*WORDS, "--limit", "1")
     outcome = command(*WORDS, "--dry-run")
@@ -213,7 +215,9 @@ def test_a_dry_run_plans_no_prediction_for_rows_that_have_one(command: Command, 
     assert "2 rows had been done before: nothing was created" in command(*WORDS, *saved).err
 
 
-def test_a_dry_run_plans_no_prediction_for_rows_whose_prediction_runs(api: ScriptedAPI, command: Command) -> None:
+def test_a_dry_run_plans_no_prediction_for_rows_whose_prediction_is_still_running(
+    api: ScriptedAPI, command: Command
+) -> None:
     process = start(api, command, "--price", "0.01/run")
     process.interrupt()
     process.end()
@@ -221,7 +225,9 @@ def test_a_dry_run_plans_no_prediction_for_rows_whose_prediction_runs(api: Scrip
     assert (planned["done"], planned["running"], planned["to_run"], planned["cost"]["estimate"]) == (0, 3, 0, 0)
 
 
-def test_a_dry_run_prices_the_new_attempts_that_a_run_makes(api: ScriptedAPI, command: Command) -> None:
+def test_a_dry_run_includes_the_price_of_the_new_attempts_that_a_run_would_make(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(end="failed", error="broken"))
     texts(command, "a", "b")
     assert command(*WORDS, "--concurrency", "1").code == 1
@@ -243,7 +249,7 @@ def test_a_dry_run_prices_the_new_attempts_that_a_run_makes(api: ScriptedAPI, co
         (["--dedupe"], ["--id", "text"], "by their inputs and not by a column: all would be paid for again. Give --de"),
     ],
 )
-def test_a_batch_whose_rows_have_run_under_other_names_is_refused_before_it_pays(
+def test_a_batch_whose_rows_have_run_under_other_names_is_refused_before_anything_is_paid(
     api: ScriptedAPI, command: Command, before: list[str], now: list[str], says: str
 ) -> None:
     texts(command, "a", "b")
@@ -259,7 +265,9 @@ def test_a_batch_whose_rows_have_run_under_other_names_is_refused_before_it_pays
     assert command(*WORDS, *before).code == 0
 
 
-def test_ids_that_look_like_the_names_of_lines_are_known_as_a_column(api: ScriptedAPI, command: Command) -> None:
+def test_ids_from_a_column_are_accepted_even_if_they_look_like_generated_row_names(
+    api: ScriptedAPI, command: Command
+) -> None:
     """A new export replaces the file, and shares no row with the old one."""
     for texts_of in (("1001-20260115", "1002-20260115"), ("1003-20260116", "1004-20260116")):
         texts(command, *texts_of)
@@ -268,7 +276,7 @@ def test_ids_that_look_like_the_names_of_lines_are_known_as_a_column(api: Script
     assert len(api.predictions) == 4
 
 
-def test_a_chain_whose_rows_have_run_under_other_names_is_refused(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_of_chains_whose_rows_have_run_under_other_names_is_refused(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "chain.toml").write_text(
         f'[[step]]\nname = "one"\nmodel = "{HELLO}"\ninput = {{ text = "{{text}}" }}\n'
     )

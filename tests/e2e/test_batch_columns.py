@@ -45,7 +45,7 @@ def results(command: Command) -> list[dict[str, Any]]:
         ("rows.json", '[{"promt": "a"}, {"promt": "b"}]'),
     ],
 )
-def test_a_mistyped_column_is_never_paid_for_as_a_default(
+def test_a_mistyped_column_is_refused_before_the_default_value_is_paid_for_in_its_place(
     api: ScriptedAPI, command: Command, name: str, content: str, option: list[str]
 ) -> None:
     outcome = batch(command, write(command, name, content), *option)
@@ -58,7 +58,9 @@ def test_a_mistyped_column_is_never_paid_for_as_a_default(
     assert not api.count("create")
 
 
-def test_a_mistyped_name_in_one_row_is_its_error_even_with_allow_unknown(api: ScriptedAPI, command: Command) -> None:
+def test_a_mistyped_name_in_one_row_is_an_error_of_that_row_even_with_allow_unknown(
+    api: ScriptedAPI, command: Command
+) -> None:
     write(command, "rows.jsonl", '{"prompt": "a"}\n{"promt": "b"}\n{"hidden": 1}\n{"prompt": "c", "hidden": 1}\n')
 
     outcome = batch(command, "rows.jsonl", "--allow-unknown")
@@ -233,7 +235,7 @@ def test_a_pipe_may_have_any_format(api: ScriptedAPI, command: Command, content:
     assert [given["prompt"] for given in sent(api)] == ["a"]
 
 
-def test_the_header_of_a_pipe_is_checked_once_too(api: ScriptedAPI, command: Command) -> None:
+def test_the_input_names_of_a_pipe_are_checked_once_and_not_in_each_row(api: ScriptedAPI, command: Command) -> None:
     outcome = batch(command, "-", typed=b'{"promt": "a"}\n' * 500)
 
     assert outcome.code == 2
@@ -335,7 +337,7 @@ def test_a_dry_run_reports_duplicate_ids_and_ids_that_ran_with_another_input(
     assert len(api.predictions) == 3
 
 
-def test_a_limit_of_a_large_file_reads_no_further(api: ScriptedAPI, command: Command) -> None:
+def test_with_a_limit_a_large_file_is_read_no_further_than_the_limit(api: ScriptedAPI, command: Command) -> None:
     content = gzip.compress(b"prompt\n" + b"".join(b"%d\n" % number for number in range(200_000)))
     write(command, "rows.csv.gz", content[:-20])  # reading to its end would fail
 

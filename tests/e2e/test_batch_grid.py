@@ -23,7 +23,9 @@ def results(command: Command) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: (record["line"], str(record.get("grid"))))
 
 
-def test_a_batch_with_templates_and_a_grid_runs_and_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_with_templates_and_a_grid_runs_only_the_new_combinations_of_a_larger_grid(
+    api: ScriptedAPI, command: Command
+) -> None:
     (command.folder / "rows.csv").write_text("subject,style\na fox,oil\nan owl,ink\n")
     words = ["rows.csv", "--set", "prompt={subject}, {style}", "--results", "results.jsonl", "--no-save"]
 
@@ -45,7 +47,9 @@ def test_a_batch_with_templates_and_a_grid_runs_and_goes_on(api: ScriptedAPI, co
     ]
 
 
-def test_a_grid_needs_no_file_and_is_the_same_batch_again(api: ScriptedAPI, command: Command) -> None:
+def test_a_grid_runs_without_a_file_and_the_same_command_continues_the_same_batch(
+    api: ScriptedAPI, command: Command
+) -> None:
     words = ["batch", FLUX, "prompt=a fox", "--grid", "seed=1..3", "--no-save", "--results"]
     assert command(*words, "results.jsonl").code == 0
     assert [(record["line"], record["input"]) for record in results(command)] == [
@@ -75,7 +79,9 @@ def parquet_of(command: Command) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["grid"]))
 
 
-def test_results_in_parquet_exist_after_ctrl_c_and_are_complete_at_the_end(api: ScriptedAPI, command: Command) -> None:
+def test_a_parquet_file_holds_the_finished_rows_after_ctrl_c_and_every_row_at_the_end(
+    api: ScriptedAPI, command: Command
+) -> None:
     words = ["batch", FLUX, "prompt=a fox", "--grid", "seed=1..3", "--no-save", "--results", "results.parquet"]
     api.next(Script(duration=0, output="done"), Script(duration=math.inf, output="done"))
     process = command.start(*words, "--concurrency", "1")
@@ -94,7 +100,7 @@ def test_results_in_parquet_exist_after_ctrl_c_and_are_complete_at_the_end(api: 
     assert not list(command.folder.glob(".results*"))
 
 
-def test_missing_pyarrow_is_an_error_before_anything_is_paid(api: ScriptedAPI, command: Command) -> None:
+def test_without_pyarrow_an_error_is_raised_before_anything_is_paid(api: ScriptedAPI, command: Command) -> None:
     words = ["batch", FLUX, "prompt=a fox", "--grid", "seed=1..3", "--no-save", "--results", "results.parquet"]
     lacking = command.folder / "lacking"
     lacking.mkdir()

@@ -93,6 +93,8 @@ def test_a_batch_that_is_killed_twenty_times_creates_every_row_once(api: Scripte
     batch.check(batch.kill(20))
 
 
-def test_rows_with_equal_inputs_each_run_once(api: ScriptedAPI, command: Command) -> None:
+def test_rows_with_equal_inputs_each_have_one_prediction_in_a_batch_that_is_killed(
+    api: ScriptedAPI, command: Command
+) -> None:
     batch = Killed(api, command, ["a lake"] * 200)
     batch.check(batch.kill(5))

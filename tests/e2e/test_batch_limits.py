@@ -44,7 +44,9 @@ def test_three_hundred_rows_at_600_a_minute_take_30_seconds(api: ScriptedAPI, co
     assert api.created == rows
 
 
-def test_a_limit_far_below_the_given_rate_is_learned_within_a_second(api: ScriptedAPI, command: Command) -> None:
+def test_a_rate_limit_far_below_the_configured_rate_is_learned_within_a_second(
+    api: ScriptedAPI, command: Command
+) -> None:
     """The API allows 1 request a second, and the batch is told 100. Only the first burst is refused."""
     rows = 12
     api.faults.limit(rate=1, burst=1)
@@ -55,7 +57,7 @@ def test_a_limit_far_below_the_given_rate_is_learned_within_a_second(api: Script
     assert api.created == rows
 
 
-def test_a_limit_that_falls_during_a_batch_is_learned(api: ScriptedAPI, command: Command) -> None:
+def test_a_rate_limit_that_falls_during_a_batch_is_learned(api: ScriptedAPI, command: Command) -> None:
     """No client can know of the new burst that the server grants when its limit changes."""
     rows, middle = 200, 100
     api.faults.limit(rate=20, burst=10)

@@ -318,7 +318,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-def test_a_public_file_runs_with_one_option_at_most(api: ScriptedAPI, command: Command, case: Case) -> None:
+def test_a_file_in_the_form_of_a_public_data_set_runs_with_at_most_one_option(
+    api: ScriptedAPI, command: Command, case: Case
+) -> None:
     api.models[case.model] = ScriptedModel(
         name=case.model, official=True, script=Script(duration=0), schema=MODELS[case.model]
     )
@@ -338,7 +340,7 @@ def test_a_public_file_runs_with_one_option_at_most(api: ScriptedAPI, command: C
     assert sorted(sent, key=str) == sorted(case.sent, key=str)
 
 
-def test_the_error_of_a_document_with_several_lists_names_them(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_for_a_json_document_with_several_lists_names_them(api: ScriptedAPI, command: Command) -> None:
     captions = [{"image_id": 1, "id": 2, "caption": "A cat on a mat."}]
     coco = {"info": {"year": 2014}, "images": [{"id": 1}], "licenses": [{"id": 1}], "annotations": captions}
     (command.folder / "captions.json").write_bytes(msgspec.json.encode(coco))

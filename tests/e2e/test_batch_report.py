@@ -49,7 +49,7 @@ def test_a_report_does_not_replace_another_file(api: ScriptedAPI, command: Comma
     assert (command.folder / "report.html").read_text() == text
 
 
-def test_a_report_does_not_replace_that_of_another_batch(api: ScriptedAPI, command: Command) -> None:
+def test_a_report_does_not_replace_the_report_of_another_batch(api: ScriptedAPI, command: Command) -> None:
     write(command, "a")
     assert batch(command).code == 0
     before = (command.folder / "report.html").read_bytes()
@@ -61,7 +61,7 @@ def test_a_report_does_not_replace_that_of_another_batch(api: ScriptedAPI, comma
     assert (command.folder / "report.html").read_bytes() == before
 
 
-def test_a_report_replaces_that_of_the_same_batch_even_of_an_older_release(command: Command) -> None:
+def test_a_report_replaces_an_earlier_report_of_the_same_batch_even_from_an_older_release(command: Command) -> None:
     write(command, "a")
     (command.folder / "report.html").write_text(f"<!DOCTYPE html>\n<title>{HELLO}, rows.jsonl</title>")
     assert batch(command).code == 0

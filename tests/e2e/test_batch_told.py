@@ -26,7 +26,7 @@ def texts(command: Command, many: int) -> None:
     (command.folder / "rows.jsonl").write_text("".join(f'{{"text": "{number}"}}\n' for number in range(many)))
 
 
-def test_after_a_402_a_batch_stops_with_one_advice_and_goes_on_later(api: ScriptedAPI, command: Command) -> None:
+def test_after_a_402_a_batch_stops_with_advice_and_can_be_continued(api: ScriptedAPI, command: Command) -> None:
     api.faults.next("create", None, None, *["402"] * 4)
     texts(command, 6)
     outcome = command(*WORDS)
@@ -44,7 +44,7 @@ def test_after_a_402_a_batch_stops_with_one_advice_and_goes_on_later(api: Script
     assert (command.folder / "results.jsonl").read_bytes().count(b"\n") == 6
 
 
-def test_the_error_of_a_wrong_token_says_so(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_for_a_wrong_token_names_the_variable_to_check(api: ScriptedAPI, command: Command) -> None:
     texts(command, 3)
     outcome = command(*WORDS, env={"REPLICATE_API_TOKEN": "r8_wrong"})
     assert outcome.code == 3
@@ -85,7 +85,7 @@ def test_missing_files_are_named_and_nothing_is_created(
     assert (command.folder / "rows.jsonl").read_text() == '{"text": "0"}\n'
 
 
-def test_results_of_another_batch_are_not_replaced(api: ScriptedAPI, command: Command) -> None:
+def test_the_results_file_of_another_batch_is_not_replaced(api: ScriptedAPI, command: Command) -> None:
     texts(command, 1)
     command(*WORDS)
     before = (command.folder / "results.jsonl").read_bytes()
@@ -96,7 +96,7 @@ def test_results_of_another_batch_are_not_replaced(api: ScriptedAPI, command: Co
     assert len(api.predictions) == 1
 
 
-def test_a_file_without_rows_is_an_error_which_leaves_the_results_and_a_pipe_may_be_empty(
+def test_a_file_without_rows_is_refused_and_keeps_the_old_results_while_a_pipe_may_be_empty(
     api: ScriptedAPI, command: Command
 ) -> None:
     texts(command, 1)
@@ -114,7 +114,7 @@ def test_a_file_without_rows_is_an_error_which_leaves_the_results_and_a_pipe_may
     assert len(api.predictions) == 1
 
 
-def test_a_batch_without_rows_leaves_nothing_in_the_journal(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_without_rows_writes_nothing_into_the_journal(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "poster.toml").write_text(
         f'title = "poster"\n[[step]]\nname = "draw"\nmodel = "{HELLO}"\ninput.text = "{{text}}"\n'
     )
@@ -130,7 +130,9 @@ def test_a_batch_without_rows_leaves_nothing_in_the_journal(api: ScriptedAPI, co
     assert not api.predictions
 
 
-def test_only_verbose_reports_the_look_up_after_a_broken_connection(api: ScriptedAPI, command: Command) -> None:
+def test_the_look_up_after_a_broken_connection_is_reported_only_with_verbose(
+    api: ScriptedAPI, command: Command
+) -> None:
     texts(command, 1)
     assert command(*WORDS, "-q").err == ""
     (command.folder / "rows.jsonl").write_text('{"text": "new"}\n')
@@ -162,7 +164,7 @@ def test_a_terminal_shows_a_bar_and_then_the_summary(api: ScriptedAPI, command: 
     assert re.search(r"20 rows: 20 succeeded; \S+ s predict time, no files\r\n$", outcome.err)
 
 
-def test_the_report_is_one_file_that_loads_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_the_report_is_one_file_that_loads_no_other_files(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", error="no <memory>"))
     (command.folder / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
     command("batch", FLUX, *WORDS[2:])
@@ -174,7 +176,7 @@ def test_the_report_is_one_file_that_loads_nothing(api: ScriptedAPI, command: Co
     assert "data:image/webp" in report or str(place) in report
 
 
-def test_report_and_no_report_choose_the_reports_file(command: Command) -> None:
+def test_the_options_report_and_no_report_choose_whether_and_where_the_report_is_written(command: Command) -> None:
     texts(command, 1)
     command(*WORDS, "--no-report")
     assert not list(command.folder.glob("*.html"))

@@ -137,7 +137,7 @@ def ended(command: Command, process: Process) -> Outcome:
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
+def test_a_response_that_is_too_large_causes_one_clear_error_in_bounded_memory(
     hostile: Hostile, command: Command, bomb: str
 ) -> None:
     hostile.throw(bomb)
@@ -147,7 +147,9 @@ def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
 
 
 @pytest.mark.parametrize("bomb", ["gzip", "zstd", "no end"])
-def test_an_endless_error_body_is_the_error_of_its_status(hostile: Hostile, command: Command, bomb: str) -> None:
+def test_a_response_with_an_endless_error_body_is_reported_by_its_status(
+    hostile: Hostile, command: Command, bomb: str
+) -> None:
     hostile.status = 403
     hostile.throw(bomb)
     outcome = measured(command, "show", ID)
@@ -352,7 +354,7 @@ def test_after_a_too_large_page_a_batch_requests_smaller_ones(api: ScriptedAPI, 
     assert api.created == 40
 
 
-def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
+def test_a_prediction_whose_response_was_lost_is_found_in_a_list_whose_page_is_too_large(
     api: ScriptedAPI, command: Command
 ) -> None:
     api.faults.next("create", "drop-after")
@@ -376,7 +378,9 @@ def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
 
 
 @pytest.mark.parametrize("line", ["list --remote --since 999999w", "pull --since 999999w"])
-def test_an_age_before_all_predictions_is_taken_for_all(command: Command, api: ScriptedAPI, line: str) -> None:
+def test_a_period_that_begins_before_the_first_prediction_includes_all_predictions(
+    command: Command, api: ScriptedAPI, line: str
+) -> None:
     outcome = command(*line.split())
     assert outcome.code == 0
     assert api.count("list")

@@ -40,7 +40,7 @@ def records(command: Command, name: str) -> list[Any]:
 
 
 @pytest.mark.usefixtures("sketch")
-def test_a_terminal_shows_a_sent_file_by_its_name_and_size_and_a_pipe_gets_it_whole(command: Command) -> None:
+def test_a_terminal_shows_the_name_and_size_of_a_sent_file_and_a_pipe_gets_its_whole_content(command: Command) -> None:
     response = shown(command, "run", SDXL, "image=@sketch.png")
     assert response["input"] == {"image": "sketch.png (128 kB)"}
     for verb in ("show", "wait", "cancel"):
@@ -51,7 +51,7 @@ def test_a_terminal_shows_a_sent_file_by_its_name_and_size_and_a_pipe_gets_it_wh
 
 
 @pytest.mark.usefixtures("sketch")
-def test_result_json_names_the_sent_file(api: ScriptedAPI, command: Command) -> None:
+def test_the_file_result_json_names_the_file_that_was_sent(api: ScriptedAPI, command: Command) -> None:
     response = command("run", SDXL, "image=@sketch.png", "prompt=x").response
     place = command.folder / "outputs" / response["prediction_id"] / "result.json"
     assert msgspec.json.decode(place.read_bytes())["input"] == {"image": SENT, "prompt": "x"}
@@ -59,7 +59,7 @@ def test_result_json_names_the_sent_file(api: ScriptedAPI, command: Command) -> 
 
 
 @pytest.mark.usefixtures("sketch")
-def test_results_name_the_sent_file_even_if_rewritten_from_the_journal(command: Command) -> None:
+def test_the_results_name_the_file_that_was_sent_even_if_they_are_rewritten_from_the_journal(command: Command) -> None:
     rows = [{"image": "@sketch.png"}, {"image": URL}]
     (command.folder / "rows.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
     for _ in range(2):
@@ -111,7 +111,7 @@ def test_a_long_input_is_cut_on_a_terminal_also_before_it_is_sent(command: Comma
         assert response["input"] == {"text": f"{'x' * 400}… (5,000 characters)"}
 
 
-def test_output_only_prints_only_the_output(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_output_only_prints_nothing_but_the_output(api: ScriptedAPI, command: Command) -> None:
     def alone(output: Any, *words: str) -> bytes:
         api.next(Script(output=output))
         outcome = command("run", *(words or (HELLO, "text=x")), "--output-only")
@@ -130,13 +130,17 @@ def test_output_only_prints_only_the_output(api: ScriptedAPI, command: Command) 
     assert files == [f"outputs/{api.predictions[-1].id}/output-{index}.png" for index in range(2)]
 
 
-def test_output_only_prints_urls_of_files_that_are_not_kept(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_output_only_prints_the_urls_of_files_that_are_not_downloaded(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(output=[OutputFile(content=PNG, name="a.png")]))
     outcome = command("run", SDXL, "prompt=x", "--output-only", "--no-save")
     assert outcome.out.decode().splitlines() == api.predictions[0].snapshot()["output"]
 
 
-def test_output_only_prints_nothing_for_a_failure_and_needs_wait(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_output_only_prints_nothing_for_a_failure_and_is_refused_with_no_wait(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(end="failed", error="no memory"))
     outcome = command("run", HELLO, "text=x", "--output-only")
     assert (outcome.code, outcome.out) == (1, b"")
@@ -145,7 +149,9 @@ def test_output_only_prints_nothing_for_a_failure_and_needs_wait(api: ScriptedAP
     assert "--output-only needs --wait" in refused.err
 
 
-def test_a_finished_job_costs_no_request_even_on_a_terminal(api: ScriptedAPI, command: Command) -> None:
+def test_a_finished_job_is_shown_again_without_a_prediction_request_even_on_a_terminal(
+    api: ScriptedAPI, command: Command
+) -> None:
     (command.folder / "job.toml").write_text(f'model = "{HELLO}"\n[input_data]\ntext = "x"\n')
     words = ("run", "job.toml", "--key", "k")
     first = shown(command, *words)

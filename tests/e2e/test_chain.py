@@ -55,7 +55,7 @@ def test_a_finished_chain_is_shown_and_creates_nothing_again(api: ScriptedAPI, c
     assert api.created == 2
 
 
-def test_a_failed_chain_suggests_the_command_that_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_of_a_failed_chain_suggests_the_command_that_continues_it(api: ScriptedAPI, command: Command) -> None:
     bad = msgspec.structs.replace(ESRGAN, script=Script(end="failed", error="out of memory"))
     api.models[ESRGAN.name] = bad
     words = ["run", "poster.toml", "prompt=a lake", "--key", "poster"]
@@ -104,7 +104,9 @@ def test_a_dry_run_checks_every_step_and_creates_nothing(api: ScriptedAPI, comma
         ("--cancel-after=5m", "--cancel-after is for a job"),
     ],
 )
-def test_an_option_for_jobs_is_refused_for_a_chain(command: Command, option: str, problem: str) -> None:
+def test_an_option_that_only_single_jobs_have_is_refused_for_a_chain(
+    command: Command, option: str, problem: str
+) -> None:
     outcome = command("run", "poster.toml", "prompt=a lake", option)
     assert outcome.code == 2
     assert problem in outcome.err
@@ -131,7 +133,7 @@ def test_the_report_of_a_batch_shows_the_steps_side_by_side(api: ScriptedAPI, co
     assert api.created == 4
 
 
-def test_a_chain_with_all_its_attempts_is_one_line_of_the_cost_list(api: ScriptedAPI, command: Command) -> None:
+def test_the_cost_list_shows_a_chain_with_all_its_attempts_in_one_line(api: ScriptedAPI, command: Command) -> None:
     models = f'"black-forest-labs/flux-schnell" = "0.003/run"\n"{ESRGAN.name}" = "0.02/run"\n'
     (command.folder / "prices.toml").write_text(f"[models]\n{models}")
     command.environment["REPLICATE_JOB_PRICES"] = "prices.toml"

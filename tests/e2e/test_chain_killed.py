@@ -106,13 +106,15 @@ def start(command: Command, rows: int, *words: str) -> list[str]:
     return [*own, str(max(4, rows // 10)), *words]
 
 
-def test_a_batch_of_chains_that_is_killed_makes_every_step_once(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_of_chains_that_is_killed_creates_each_step_of_each_row_once(
+    api: ScriptedAPI, command: Command
+) -> None:
     words = start(command, 30)
     check(api, command, words, 30, kill(api, command, words, predictions=90, times=3))
 
 
 @pytest.mark.long
-def test_a_batch_of_chains_that_is_killed_twenty_times_makes_every_step_once(
+def test_a_batch_of_chains_that_is_killed_twenty_times_creates_each_step_of_each_row_once(
     api: ScriptedAPI, command: Command
 ) -> None:
     words = start(command, 200)
@@ -155,7 +157,9 @@ input = { images = "{enlarge.output}" }
 """
 
 
-def test_a_killed_batch_makes_the_job_of_each_list_element_once(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_that_is_killed_creates_the_prediction_of_each_list_element_once(
+    api: ScriptedAPI, command: Command
+) -> None:
     def sheet(given: dict[str, Any]) -> Script:
         names = [f"{given['prompt']}, {number}" for number in range(4)]
         return Script(duration=0.2, output=[OutputFile(content=name.encode(), name="a.png") for name in names])

@@ -38,7 +38,7 @@ def test_wait_brings_a_prediction_to_its_end_and_keeps_its_outputs(api: Scripted
     assert command("list", "--json").json[0]["state"] == "collected"
 
 
-def test_wait_takes_over_a_prediction_that_was_made_elsewhere(api: ScriptedAPI, command: Command) -> None:
+def test_wait_takes_over_a_prediction_that_another_program_created(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, FLUX, "prompt=x", "--journal", "elsewhere.db", script=PAINTING)
     api.predictions[0].finish()
     outcome = command("wait", name, "--save", "kept")
@@ -61,7 +61,7 @@ def test_wait_has_the_time_limits_and_exit_codes_of_run(api: ScriptedAPI, comman
 @pytest.mark.parametrize(
     ("options", "folder"), [([], "mine"), (["--save", "elsewhere"], "elsewhere"), (["--no-save"], None)]
 )
-def test_wait_saves_outputs_in_its_own_folder_or_else_in_the_jobs(
+def test_wait_saves_outputs_in_the_folder_that_it_is_given_or_else_in_that_of_the_job(
     api: ScriptedAPI, command: Command, options: list[str], folder: str | None
 ) -> None:
     name = created(api, command, FLUX, "prompt=x", "--save", "mine", script=PAINTING)
@@ -72,7 +72,7 @@ def test_wait_saves_outputs_in_its_own_folder_or_else_in_the_jobs(
     assert kept == ({folder} if folder else set())
 
 
-def test_wait_keeps_no_outputs_of_a_job_with_no_save(api: ScriptedAPI, command: Command) -> None:
+def test_wait_saves_no_outputs_of_a_job_that_was_created_with_no_save(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, FLUX, "prompt=x", "--no-save", script=PAINTING)
     api.predictions[0].finish()
     assert "files" not in command("wait", name).response
@@ -145,7 +145,9 @@ def test_resume_finishes_several_jobs_and_exits_with_the_worst_code(api: Scripte
     assert (again.code, again.out, again.error) == (0, b"", "no unfinished jobs")
 
 
-def test_resume_goes_on_after_a_job_that_cannot_be_finished(api: ScriptedAPI, command: Command) -> None:
+def test_resume_continues_with_the_other_jobs_after_a_job_that_cannot_be_finished(
+    api: ScriptedAPI, command: Command
+) -> None:
     stuck = created(api, command, FLUX, "prompt=x", "--save", "blocked", "--key", "stuck", script=PAINTING)
     good = created(api, command)
     (command.folder / "blocked").touch()
@@ -160,7 +162,7 @@ def test_resume_goes_on_after_a_job_that_cannot_be_finished(api: ScriptedAPI, co
     assert summary == "1 of 2 unfinished jobs succeeded"
 
 
-def test_resume_has_time_limits_of_its_own(api: ScriptedAPI, command: Command) -> None:
+def test_the_options_of_resume_limit_the_time_that_it_waits(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, HELLO, "text=x", "--poll-interval", "0.1", "--max-poll-attempts", "1")
     outcome = command("resume", "--max-poll-attempts", "3")
     assert outcome.code == 5
@@ -209,7 +211,7 @@ def test_limit_of_list_applies_to_batches_too(command: Command) -> None:
     assert newest.endswith("/b.jsonl")
 
 
-def test_list_as_json_is_an_array_of_objects(api: ScriptedAPI, command: Command) -> None:
+def test_with_json_list_prints_an_array_of_objects(api: ScriptedAPI, command: Command) -> None:
     response = command("run", FLUX, "prompt=x", "--key", "k").response
     (job,) = command("list", "--json").json
     assert list(job) == [
@@ -235,7 +237,7 @@ def test_a_job_without_a_key_is_not_listed_if_nothing_was_sent(command: Command,
     assert command("list", "--json").json == []
 
 
-def test_list_says_that_a_journal_is_empty(command: Command) -> None:
+def test_list_says_that_the_journal_is_empty(command: Command) -> None:
     outcome = command("list")
     assert (outcome.code, outcome.out, outcome.error) == (0, b"", "no jobs yet")
     assert command("list", "--json").json == []
@@ -255,7 +257,9 @@ def test_schema_lists_inputs_in_the_order_of_the_model(command: Command) -> None
     assert lines[-1] == "-> list of file"
 
 
-def test_schema_as_json_is_the_models_document_unchanged(api: ScriptedAPI, command: Command) -> None:
+def test_with_json_schema_prints_the_openapi_document_of_the_model_unchanged(
+    api: ScriptedAPI, command: Command
+) -> None:
     document = api.models[FLUX].schema
     assert document
     assert command("schema", FLUX, "--json").json == document["components"]["schemas"]
@@ -288,7 +292,7 @@ def test_check_reports_token_network_account_and_journal(api: ScriptedAPI, comma
         ({"REPLICATE_BASE_URL": "http://127.0.0.1:port"}, 2, "REPLICATE_BASE_URL is"),
     ],
 )
-def test_check_names_the_first_thing_that_is_wrong(
+def test_check_names_the_first_problem_that_it_finds(
     command: Command, environment: dict[str, str], code: int, said: str
 ) -> None:
     outcome = command("check", env=environment)

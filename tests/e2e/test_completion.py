@@ -71,7 +71,9 @@ def test_models_of_this_machine_are_offered(command: Command, verb: str) -> None
         (("serve", "m"), "dir"),
     ],
 )
-def test_files_and_folders_are_offered_for_their_options(command: Command, words: tuple[str, ...], kind: str) -> None:
+def test_files_and_folders_are_offered_for_options_that_take_them(
+    command: Command, words: tuple[str, ...], kind: str
+) -> None:
     assert offered(command, *words)[0] == (kind, words[-1])
 
 

@@ -44,7 +44,7 @@ def answer(api: ScriptedAPI, **metrics: float) -> None:
     api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=script)
 
 
-def test_the_records_and_the_summary_of_a_batch_have_its_costs(api: ScriptedAPI, command: Command) -> None:
+def test_the_records_and_the_summary_of_a_batch_include_its_costs(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=2)
     texts(command, 3)
     outcome = batch(command, "--price", "gpu-l40s")
@@ -56,7 +56,9 @@ def test_the_records_and_the_summary_of_a_batch_have_its_costs(api: ScriptedAPI,
     assert "Cost" in (command.folder / "report.html").read_text()
 
 
-def test_a_dry_run_estimates_by_the_table_and_later_by_past_predictions(api: ScriptedAPI, command: Command) -> None:
+def test_a_dry_run_estimates_the_cost_from_the_price_table_and_later_from_past_predictions(
+    api: ScriptedAPI, command: Command
+) -> None:
     write(command, *({"prompt": "a", "num_outputs": number} for number in (1, 2, 4)))
     outcome = batch(command, "--dry-run", target=FLUX)
     cost = outcome.json["cost"]
@@ -80,7 +82,7 @@ def test_a_dry_run_estimates_by_the_table_and_later_by_past_predictions(api: Scr
     }
 
 
-def test_max_cost_stops_a_batch_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_stops_at_the_cost_limit_and_continues_with_a_larger_limit(api: ScriptedAPI, command: Command) -> None:
     answer(api, predict_time=10)
     texts(command, 20)
     words = ["--price", "0.01/run", "--max-cost"]
@@ -169,7 +171,9 @@ def test_a_batch_of_64_concurrent_rows_that_is_killed_never_costs_more_than_anno
     assert ids == {prediction.id for prediction in api.predictions}, story
 
 
-def test_list_cost_shows_the_cost_of_jobs_batches_and_models(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_cost_of_list_shows_the_cost_of_jobs_and_batches_and_models(
+    api: ScriptedAPI, command: Command
+) -> None:
     answer(api, predict_time=10)
     prices = command.folder / "prices.toml"
     prices.write_text(f'[models]\n"{HELLO}" = "0.001/second"\n')
@@ -211,7 +215,9 @@ def test_a_batch_stopped_by_a_time_limit_suggests_a_larger_one(api: ScriptedAPI,
     assert "2 still to run: the same command with a larger --max-predict-time goes on with them" in outcome.err
 
 
-def test_several_models_have_their_own_prices_and_one_limit(api: ScriptedAPI, command: Command) -> None:
+def test_several_models_of_a_batch_have_their_own_prices_and_share_one_cost_limit(
+    api: ScriptedAPI, command: Command
+) -> None:
     answer(api, predict_time=1)
     api.models["acme/second"] = msgspec.structs.replace(api.models[HELLO], name="acme/second")
     texts(command, 10)

@@ -29,7 +29,7 @@ def damage(command: Command, column: str, value: Any, where: str) -> None:
 
 
 @pytest.mark.parametrize(("column", "value"), [("job", "{"), ("claimed_at", 1e300), ("problem", b"\xff")])
-def test_a_damaged_job_is_named_and_the_rest_is_listed(
+def test_list_names_a_damaged_job_and_shows_the_other_jobs(
     api: ScriptedAPI, command: Command, column: str, value: Any
 ) -> None:
     for key in ("a", "b", "c"):

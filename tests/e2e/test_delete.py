@@ -34,7 +34,7 @@ def test_a_job_is_deleted_by_its_id_or_its_key_and_its_files_stay(command: Comma
 
 
 @pytest.mark.parametrize("verb", ["run", "wait", "show"])
-def test_the_key_of_a_deleted_job_does_not_pay_again(api: ScriptedAPI, command: Command, verb: str) -> None:
+def test_the_key_of_a_deleted_job_creates_no_second_prediction(api: ScriptedAPI, command: Command, verb: str) -> None:
     words = ("run", HELLO, "text=x", "--key", "a")
     whole = command(*words).response
     command("delete", "a")
@@ -46,7 +46,7 @@ def test_the_key_of_a_deleted_job_does_not_pay_again(api: ScriptedAPI, command: 
     assert "belongs to another job" in other.error
 
 
-def test_unknown_names_are_an_error_before_anything_is_deleted(command: Command) -> None:
+def test_an_unknown_name_causes_an_error_before_anything_is_deleted(command: Command) -> None:
     command("run", HELLO, "text=x", "--key", "a")
     outcome = command("delete", "a", "nothing", "else")
     assert outcome.code == 2
@@ -54,7 +54,7 @@ def test_unknown_names_are_an_error_before_anything_is_deleted(command: Command)
     assert listed(command) == ["a"]
 
 
-def test_a_job_that_runs_is_not_deleted(api: ScriptedAPI, command: Command) -> None:
+def test_a_running_job_is_not_deleted(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf))
     command("run", HELLO, "text=x", "--key", "a", "--no-wait")
     outcome = command("delete", "a")

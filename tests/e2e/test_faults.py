@@ -25,7 +25,7 @@ def announced(outcome: Outcome) -> float:
 
 
 @pytest.mark.parametrize("fault", ["429(body=1)", "429(header=1)", "429(date=1)", "429(detail=1)"])
-def test_a_throttled_create_is_sent_again_at_the_time_that_the_api_named(
+def test_a_throttled_create_request_is_sent_again_at_the_time_that_the_api_names(
     api: ScriptedAPI, command: Command, fault: str
 ) -> None:
     api.faults.next("create", fault)
@@ -40,7 +40,9 @@ def test_a_throttled_create_is_sent_again_at_the_time_that_the_api_named(
 
 
 @pytest.mark.parametrize("fault", ["429()", "429(header=soon)", "429(body=-5)", "429(header=nan)", "429(date=-90)"])
-def test_after_a_429_without_a_usable_time_the_wait_is_short(api: ScriptedAPI, command: Command, fault: str) -> None:
+def test_after_a_429_without_a_valid_retry_time_the_wait_is_short(
+    api: ScriptedAPI, command: Command, fault: str
+) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x")
     assert announced(outcome) < 2
@@ -49,7 +51,7 @@ def test_after_a_429_without_a_usable_time_the_wait_is_short(api: ScriptedAPI, c
 
 
 @pytest.mark.parametrize("fault", ["429(body=86400)", "429(header=1e9)", "429(date=99999)"])
-def test_a_429_with_an_absurd_time_is_an_error(api: ScriptedAPI, command: Command, fault: str) -> None:
+def test_a_429_with_an_absurdly_long_retry_time_causes_an_error(api: ScriptedAPI, command: Command, fault: str) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x", "--key", "k")
     assert outcome.code == 3
@@ -83,7 +85,9 @@ def test_a_402_is_not_retried(api: ScriptedAPI, command: Command) -> None:
         "408-after",
     ],
 )
-def test_an_ambiguous_create_is_looked_up_and_found(api: ScriptedAPI, command: Command, fault: str) -> None:
+def test_the_prediction_of_an_ambiguous_create_request_is_looked_up_and_found(
+    api: ScriptedAPI, command: Command, fault: str
+) -> None:
     api.faults.next("create", fault)
     outcome = command("run", HELLO, "text=x")
     assert outcome.code == 0
@@ -95,7 +99,9 @@ def test_an_ambiguous_create_is_looked_up_and_found(api: ScriptedAPI, command: C
     assert api.count("create") == 1
 
 
-def test_a_create_that_made_nothing_is_sent_again_once_the_list_is_current(api: ScriptedAPI, command: Command) -> None:
+def test_a_create_request_that_created_nothing_is_sent_again_once_the_list_would_show_a_prediction(
+    api: ScriptedAPI, command: Command
+) -> None:
     """The jobs run at the same time, because each waits some seconds for the list."""
     faults = ["html", "empty", "500", "nonsense", "drop", "close", "408"]
     api.faults.next("create", *faults)
@@ -108,7 +114,7 @@ def test_a_create_that_made_nothing_is_sent_again_once_the_list_is_current(api: 
     assert api.count("create") == 2 * len(faults)
 
 
-def test_a_look_up_that_keeps_failing_is_an_error_of_one_line(command: Command) -> None:
+def test_a_look_up_that_keeps_failing_causes_a_one_line_error(command: Command) -> None:
     """The jobs run at the same time, because each repeats its look-up for some seconds."""
     answers = [
         Answer(502, b"<html><body>Bad Gateway</body></html>", "text/html"),
@@ -135,7 +141,7 @@ def test_a_look_up_that_keeps_failing_is_an_error_of_one_line(command: Command) 
             assert "<html" not in outcome.error
 
 
-def test_an_input_that_the_api_refuses_is_the_users_mistake(api: ScriptedAPI, command: Command) -> None:
+def test_an_input_that_the_api_refuses_is_reported_as_a_mistake_of_the_user(api: ScriptedAPI, command: Command) -> None:
     api.faults.next(
         "create", Fault.answering(Answer(422, b'{"title":"Input validation failed","detail":"- input: x\\n"}'))
     )
@@ -145,7 +151,7 @@ def test_an_input_that_the_api_refuses_is_the_users_mistake(api: ScriptedAPI, co
     assert api.count("list") == 0
 
 
-def test_a_redirected_create_is_not_followed_with_the_token(api: ScriptedAPI, command: Command) -> None:
+def test_a_redirect_of_a_create_request_is_not_followed_with_the_token(api: ScriptedAPI, command: Command) -> None:
     api.faults.next("create", f"redirect({api.files_url}/v1/predictions)")
     outcome = command("run", HELLO, "text=x")
     assert outcome.code == 0
@@ -155,7 +161,7 @@ def test_a_redirected_create_is_not_followed_with_the_token(api: ScriptedAPI, co
     assert not [request for request in api.requests if request.origin == "files"]
 
 
-def test_an_api_that_cannot_be_reached_is_named(command: Command) -> None:
+def test_the_error_names_an_api_that_cannot_be_reached(command: Command) -> None:
     """Five processes run, because a thread of the HTTP library sometimes aborted a process at its exit."""
     gone = {"REPLICATE_BASE_URL": "http://127.0.0.1:9"}
     for process in [command.start("run", "acme/private", env=gone) for _ in range(5)]:

@@ -55,7 +55,7 @@ def test_an_upload_that_fails_for_a_moment_is_sent_again(api: ScriptedAPI, comma
     assert (outcome.code, api.count("file"), api.created) == (0, 2, 1)
 
 
-def test_a_file_of_a_changed_content_is_uploaded_again(api: ScriptedAPI, command: Command) -> None:
+def test_a_file_whose_content_has_changed_is_uploaded_again(api: ScriptedAPI, command: Command) -> None:
     for first in (b"1", b"2"):
         (command.folder / "a.bin").write_bytes(first + bytes(300_000))
         assert command("run", SDXL, "image=@a.bin").code == 0
@@ -82,7 +82,7 @@ def test_a_file_of_more_than_100_mb_is_refused_before_any_request(api: ScriptedA
         ("prompt=@a.bin", "a.bin is not UTF-8 text (byte 1), and this input takes text"),
     ],
 )
-def test_a_file_that_cannot_be_sent_is_named(api: ScriptedAPI, command: Command, word: str, said: str) -> None:
+def test_the_error_names_a_file_that_cannot_be_sent(api: ScriptedAPI, command: Command, word: str, said: str) -> None:
     (command.folder / "a.txt").write_text("hello")
     (command.folder / "a.bin").write_bytes(b"\xff")
     outcome = command("run", SDXL, word)
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_sent_is_named(api: ScriptedAPI, command: Command,
     assert not api.predictions
 
 
-def test_text_that_starts_with_an_at_sign_is_written_with_two(api: ScriptedAPI, command: Command) -> None:
+def test_text_that_starts_with_an_at_sign_is_escaped_with_a_second_one(api: ScriptedAPI, command: Command) -> None:
     assert command("run", SDXL, "prompt=@@home").code == 0
     assert api.predictions[0].input == {"prompt": "@home"}
 

@@ -35,7 +35,7 @@ def pictures(number: int) -> list[str]:
     return [f"picture {line}" for line in range(number)]
 
 
-def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
+def test_a_batch_is_submitted_and_run_by_workers_and_its_results_are_read(fleet: Fleet) -> None:
     prompts = pictures(45)
     batch = fleet.submit(prompts, "--rate", "none")
     waiting = fleet.command("status", batch, "--json").json
@@ -73,7 +73,7 @@ def test_the_liveness_probe_passes_while_the_database_is_unreachable(fleet: Flee
     assert fleet.command("worker", "--check").code in {0, 1}
 
 
-def test_a_rate_limit_below_the_fleets_rate_causes_few_429s(fleet: Fleet, api: ScriptedAPI) -> None:
+def test_a_rate_limit_below_the_configured_rate_of_the_fleet_causes_few_429s(fleet: Fleet, api: ScriptedAPI) -> None:
     api.faults.limit(rate=5, burst=10)
     fleet.start(2)
     prompts = pictures(60)
@@ -83,7 +83,7 @@ def test_a_rate_limit_below_the_fleets_rate_causes_few_429s(fleet: Fleet, api: S
     assert api.faults.throttled <= 5
 
 
-def test_a_submit_that_is_killed_half_way_starts_nothing(fleet: Fleet, api: ScriptedAPI) -> None:
+def test_a_submit_that_is_killed_halfway_starts_nothing(fleet: Fleet, api: ScriptedAPI) -> None:
     rows = b"".join(b'{"prompt": "picture %d"}\n' % number for number in range(2 * HELD))
     sending = fleet.command.start("batch", SDXL, "-", "--fleet", "--detach", "--rate", "none")
     sending.send(rows)
@@ -109,7 +109,7 @@ def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:
     assert [line.split(b'"status":')[1][:8] for line in told.out.splitlines()] == [b'"succeed', b'"error",']
 
 
-def test_submitting_a_batch_says_if_no_worker_is_alive(fleet: Fleet) -> None:
+def test_submitting_a_batch_prints_a_message_if_no_worker_is_alive(fleet: Fleet) -> None:
     (fleet.command.folder / "one.jsonl").write_text('{"prompt": "a"}\n', encoding="utf-8")
     words = ["batch", SDXL, "one.jsonl", "--fleet", "--no-save"]
     waits = "no worker is alive: unfinished rows wait for one, `replicate-job worker`"
@@ -142,7 +142,7 @@ def test_a_batch_that_stops_at_its_limit_suggests_a_larger_one(fleet: Fleet) -> 
     assert fleet.command(*words, "0.03").code == 0
 
 
-def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
+def test_following_a_batch_ends_when_the_batch_is_canceled(fleet: Fleet) -> None:
     (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\n", encoding="utf-8")
     following = fleet.command.start("batch", SDXL, "rows.csv", "--fleet", "--no-save")
     fleet.wait(lambda: fleet.states() == {"none": 2})
@@ -177,7 +177,7 @@ def test_the_last_worker_reports_running_predictions_and_the_next_one_collects_t
     assert api.created == 3
 
 
-def test_cancelling_a_batch_that_is_over_or_canceled_says_so_and_succeeds(fleet: Fleet) -> None:
+def test_canceling_a_batch_that_has_ended_or_is_canceled_says_so_and_succeeds(fleet: Fleet) -> None:
     batch = fleet.submit(pictures(2))
     assert fleet.command("cancel", batch).error == "2 rows will not be created"
     told = f"the batch {batch} is over: nothing is left to cancel"
@@ -192,7 +192,7 @@ def test_cancelling_a_batch_that_is_over_or_canceled_says_so_and_succeeds(fleet:
     assert "stopped" not in fleet.command("status", over).out.decode()
 
 
-def test_status_and_results_report_rows_that_wait_for_a_worker_without_a_token(fleet: Fleet) -> None:
+def test_without_a_token_status_and_results_still_report_rows_that_wait_for_a_worker(fleet: Fleet) -> None:
     batch = fleet.submit(pictures(3))
     database = fleet.command.environment["REPLICATE_JOB_JOURNAL"]
     fleet.query(f"UPDATE replicate_job.batches SET api = 'https://api.replicate.com/v1' WHERE id = '{batch}'")  # noqa: S608 - ours
@@ -209,7 +209,7 @@ def test_status_and_results_report_rows_that_wait_for_a_worker_without_a_token(f
     following.end()
 
 
-def test_workers_run_a_grid_without_a_file_and_retries(fleet: Fleet, api: ScriptedAPI) -> None:
+def test_workers_run_a_grid_without_a_file_and_retry_failed_rows(fleet: Fleet, api: ScriptedAPI) -> None:
     broken = set[str]()
 
     def once(given: dict[str, Any]) -> Script:
@@ -259,7 +259,7 @@ def test_options_that_exclude_each_other_are_refused(command: Command, words: li
     assert (done.code, told in done.err) == (2, True)
 
 
-def test_a_fleet_needs_a_journal_in_postgresql(command: Command) -> None:
+def test_a_fleet_refuses_a_journal_that_is_not_in_postgresql(command: Command) -> None:
     (command.folder / "rows.csv").write_text("prompt\na\n", encoding="utf-8")
     submit = ["batch", SDXL, "rows.csv", "--fleet"]
     calls: list[list[Any]] = [["worker"], ["status"], ["results", "b"], submit, [*submit, "--dry-run"]]
@@ -270,7 +270,7 @@ def test_a_fleet_needs_a_journal_in_postgresql(command: Command) -> None:
 
 @pytest.mark.long
 @pytest.mark.replicate_api(list_lag=1, faults=FAULTS)
-def test_whatever_goes_wrong_every_row_is_paid_once_and_kept(
+def test_whatever_fault_occurs_every_row_is_paid_for_once_and_its_outputs_are_saved(
     command: Command, api: ScriptedAPI, testrun_uid: str, worker_id: str
 ) -> None:
     """Creates that break, a worker killed, one stopped beyond its lease, connections cut, the database restarted."""

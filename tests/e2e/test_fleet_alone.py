@@ -84,7 +84,7 @@ def test_following_a_batch_can_be_interrupted_while_the_database_is_unreachable(
 
 
 @ways
-def test_without_the_database_the_health_port_answers_503_and_a_worker_check_passes(
+def test_without_the_database_the_health_port_answers_503_and_the_check_of_workers_passes(
     fleet: Fleet, line: Line, go_away: Away
 ) -> None:
     fleet.start(1, "--health-port", "0")

@@ -70,7 +70,9 @@ def check(fleet: Fleet) -> None:
     assert "none.webp" in records[3]["problem"]
 
 
-def test_files_of_rows_go_through_the_bucket_of_the_outputs_to_workers_elsewhere(fleet: Fleet, s3: S3) -> None:
+def test_input_files_of_rows_reach_workers_on_other_machines_through_the_bucket_for_outputs(
+    fleet: Fleet, s3: S3
+) -> None:
     command = fleet.command
     command.environment |= s3.environment
     s3.make("pictures")
@@ -98,7 +100,7 @@ def test_files_of_rows_go_through_the_bucket_of_the_outputs_to_workers_elsewhere
     assert [worker.end().code for worker in fleet.workers] == [0, 0]
 
 
-def test_a_folder_for_outputs_takes_files_of_rows_too_and_says_who_must_see_it(fleet: Fleet) -> None:
+def test_a_folder_for_outputs_also_holds_input_files_of_rows_and_a_message_says_who_needs_it(fleet: Fleet) -> None:
     command = fleet.command
     write_rows(command.folder)
     submitted = command("batch", SDXL, "rows.jsonl", "--fleet", "--detach", "--save", "out")
@@ -112,7 +114,7 @@ def test_a_folder_for_outputs_takes_files_of_rows_too_and_says_who_must_see_it(f
     fleet.wait(lambda: not place.exists(), 90)
 
 
-def test_files_of_rows_without_a_place_for_their_copies_are_refused(fleet: Fleet) -> None:
+def test_input_files_of_rows_are_refused_without_a_place_for_their_copies(fleet: Fleet) -> None:
     write_rows(fleet.command.folder)
     submitted = fleet.command("batch", SDXL, "rows.jsonl", "--fleet", "--detach", "--no-save")
     assert submitted.code == 2

@@ -39,7 +39,7 @@ def gateway(api: ScriptedAPI) -> Iterator[Gateway]:
         yield gateway
 
 
-def test_a_base_url_with_a_path_is_the_whole_base(command: Command, gateway: Gateway) -> None:
+def test_a_base_url_with_a_path_is_used_without_an_added_version_path(command: Command, gateway: Gateway) -> None:
     for base in (gateway.url, f"{gateway.url}/"):
         outcome = command("run", FLUX, "prompt=a fox", env={"REPLICATE_BASE_URL": base})
         assert (outcome.code, outcome.response["status"]) == (0, "succeeded"), outcome
@@ -49,12 +49,16 @@ def test_a_base_url_with_a_path_is_the_whole_base(command: Command, gateway: Gat
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
-def test_a_base_url_without_a_path_means_v1_and_names_one_api(api: ScriptedAPI, command: Command, path: str) -> None:
+def test_a_base_url_without_a_path_names_the_same_api_as_one_with_v1(
+    api: ScriptedAPI, command: Command, path: str
+) -> None:
     assert command("run", HELLO, "text=you", env={"REPLICATE_BASE_URL": api.base_url + path}).code == 0
     assert [row["api"] for row in command.rows()] == [f"{api.base_url}/v1"]
 
 
-def test_headers_go_with_every_request_to_the_api_and_nowhere_else(api: ScriptedAPI, command: Command) -> None:
+def test_configured_headers_are_sent_with_every_request_to_the_api_and_to_no_other_host(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(output=["a", "b"], stream=Stream()))
     env = {"REPLICATE_JOB_HEADERS": f"CF-AIG-Authorization: {SECRET}\n\n x-team : vision:7 \n"}
     assert command("run", LLAMA, "prompt=x", "--output-only", env=env).code == 0
@@ -67,7 +71,7 @@ def test_headers_go_with_every_request_to_the_api_and_nowhere_else(api: Scripted
         assert tuple(own.values()) == expected, (origin, headers)
 
 
-def test_the_values_of_headers_are_not_stored(command: Command, tmp_path: Path) -> None:
+def test_the_values_of_configured_headers_are_not_stored(command: Command, tmp_path: Path) -> None:
     env = {"REPLICATE_JOB_HEADERS": f"cf-aig-authorization: {SECRET}"}
     for words in (["run", HELLO, "text=you", "-v"], ["check", "-v"], ["list", "--json"]):
         outcome = command(*words, env=env)
@@ -76,7 +80,7 @@ def test_the_values_of_headers_are_not_stored(command: Command, tmp_path: Path) 
     assert not any(b"cf_secret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_a_local_run_sends_no_header(command: Command) -> None:
+def test_a_local_run_sends_no_configured_header(command: Command) -> None:
     outcome = command("check", "--local", env={"REPLICATE_JOB_HEADERS": "not a header"})
     assert outcome.code == 0, outcome
 
@@ -94,7 +98,7 @@ def test_a_local_run_sends_no_header(command: Command) -> None:
         ("Prefer: wait", "Prefer is a header that replicate-job writes itself: leave it out"),
     ],
 )
-def test_invalid_headers_are_an_error_of_one_line_without_their_values(
+def test_invalid_headers_cause_a_one_line_error_without_their_values(
     api: ScriptedAPI, command: Command, text: str, said: str
 ) -> None:
     outcome = command("run", HELLO, "text=you", env={"REPLICATE_JOB_HEADERS": text})
@@ -119,7 +123,7 @@ def test_headers_from_python_replace_those_of_the_environment(
     ]
 
 
-def test_a_clients_headers_go_with_all_of_its_requests(api: ScriptedAPI) -> None:
+def test_the_headers_of_a_client_are_sent_with_all_of_its_requests(api: ScriptedAPI) -> None:
     with Client(headers={"x-key": "k"}) as client:
         client.run(HELLO, {"text": "you"})
         client.run(FLUX, {"prompt": "a fox"})
@@ -128,13 +132,13 @@ def test_a_clients_headers_go_with_all_of_its_requests(api: ScriptedAPI) -> None
 
 @pytest.mark.parametrize("wrong", [{"x-key": None}, {"x-key": "cf_secret\r\nx: y"}, {1: "cf_secret"}, {"": "a"}])
 @pytest.mark.usefixtures("api")
-def test_invalid_headers_from_python_are_an_error_without_their_values(wrong: Any) -> None:
+def test_invalid_headers_from_python_raise_an_error_without_their_values(wrong: Any) -> None:
     with pytest.raises(JobError, match=r"^headers: ") as caught:
         run(HELLO, {"text": "you"}, headers=wrong)
     assert "secret" not in str(caught.value)
 
 
-def test_headers_turn_off_retries_and_caches_of_cloudflares_gateway(
+def test_request_headers_turn_off_the_retries_and_caches_of_a_cloudflare_gateway(
     api: ScriptedAPI, command: Command, gateway: Gateway
 ) -> None:
     """A create request that a gateway retries is paid for again. A cached list hides new predictions."""
@@ -150,7 +154,7 @@ def test_headers_turn_off_retries_and_caches_of_cloudflares_gateway(
         assert request.headers["authorization"] == f"Bearer {api.token}"
 
 
-def test_no_other_gateway_gets_cloudflares_headers(api: ScriptedAPI, command: Command, gateway: Gateway) -> None:
+def test_no_other_gateway_gets_the_headers_for_cloudflare(api: ScriptedAPI, command: Command, gateway: Gateway) -> None:
     assert command("run", HELLO, "text=you", env={"REPLICATE_BASE_URL": gateway.url}).code == 0
     assert not any(ONCE.keys() & dict(request.headers).keys() for request in api.requests)
 
@@ -177,7 +181,7 @@ def secure(api: ScriptedAPI, certificates: Path) -> Iterator[Gateway]:
         yield gateway
 
 
-def test_a_private_ca_is_trusted_if_the_variable_names_its_file(
+def test_a_private_ca_is_trusted_if_an_environment_variable_names_its_file(
     command: Command, secure: Gateway, certificates: Path
 ) -> None:
     env = {"REPLICATE_BASE_URL": secure.url, "SSL_CERT_FILE": str(certificates / "ca.pem")}
@@ -199,7 +203,7 @@ def test_the_error_of_an_unknown_issuer_names_the_variable_to_set(
 
 @pytest.mark.parametrize(("name", "said"), [("gone.pem", "which cannot be read: No such file"), ("", "cannot be read"),
                                             ("names", "which holds no certificate")])  # fmt: skip
-def test_an_invalid_certificate_file_is_an_error(
+def test_an_invalid_certificate_file_causes_an_error(
     command: Command, secure: Gateway, certificates: Path, name: str, said: str
 ) -> None:
     named = str(certificates / name) if name else ""
@@ -209,7 +213,9 @@ def test_an_invalid_certificate_file_is_an_error(
     assert said in outcome.error
 
 
-def test_variables_are_taken_without_the_quotes_around_them(api: ScriptedAPI, command: Command) -> None:
+def test_environment_variables_are_read_without_the_quotes_around_their_values(
+    api: ScriptedAPI, command: Command
+) -> None:
     """``docker run --env-file`` keeps the quotes of a file."""
     quoted = {name: f'"{value}"' for name, value in api.environment.items()}
     quoted |= {"REPLICATE_JOB_JOURNAL": f"'{command.journal}'", "REPLICATE_JOB_HEADERS": '"x-team: vision"'}
@@ -242,7 +248,7 @@ def test_a_deployment_that_was_renamed_is_run_by_its_new_name(
     assert f"POST {PATH}/deployments/acme/flux/predictions" in gateway.paths
 
 
-def test_a_redirect_to_elsewhere_or_without_end_is_an_error_and_gets_no_token(
+def test_a_redirect_to_another_host_or_in_a_circle_causes_an_error_and_gets_no_token(
     api: ScriptedAPI, command: Command, gateway: Gateway
 ) -> None:
     path = f"{PATH}/models/acme/old"
@@ -289,7 +295,9 @@ def socks(api: ScriptedAPI) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-def test_a_socks_proxy_looks_up_the_name_of_the_api(command: Command, socks: tuple[str, list[str]]) -> None:
+def test_with_a_socks_proxy_the_proxy_looks_up_the_host_name_of_the_api(
+    command: Command, socks: tuple[str, list[str]]
+) -> None:
     url, names = socks
     env = {"ALL_PROXY": url, "REPLICATE_BASE_URL": "http://api.replicate.invalid"}
     outcome = command("run", HELLO, "text=you", env=env)

@@ -21,7 +21,7 @@ JSON = (DEEP, ENDLESS, "9" * 400, "9" * 5000, "NaN", "1e999", r'"\ud800"', r'{"\
 
 
 @pytest.mark.parametrize("target", [PRIVATE, "replicate/hello-world"])
-def test_each_hostile_line_is_an_error_of_its_own_row(api: ScriptedAPI, command: Command, target: str) -> None:
+def test_each_invalid_line_is_an_error_of_its_own_row_only(api: ScriptedAPI, command: Command, target: str) -> None:
     lines = [f'{{"text": {value}}}' for value in (*JSON[:-1], '"a"', "{", '"b"')]
     (command.folder / "rows.jsonl").write_text("\n".join(lines))
     outcome = command("batch", target, "rows.jsonl", "--results", "results.jsonl")
@@ -33,7 +33,7 @@ def test_each_hostile_line_is_an_error_of_its_own_row(api: ScriptedAPI, command:
     assert sorted(prediction.input["text"] for prediction in api.predictions) == ["a", "b"]
 
 
-def test_each_hostile_cell_is_an_error_of_its_own_row(api: ScriptedAPI, command: Command) -> None:
+def test_each_invalid_cell_is_an_error_of_its_own_row_only(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.csv").write_text("x\n1\n" + "".join(f"{value}\n" for value in (DEEP, "9" * 400)) + "2\n")
     outcome = command("batch", PRIVATE, "rows.csv", "--results", "-")
     records = [msgspec.json.decode(line) for line in outcome.out.splitlines()]
@@ -48,7 +48,7 @@ def test_each_hostile_cell_is_an_error_of_its_own_row(api: ScriptedAPI, command:
 
 @pytest.mark.parametrize("value", JSON, ids=range(len(JSON)))
 @pytest.mark.parametrize("way", ["input", "job.json", "job.toml"])
-def test_a_hostile_input_of_one_job_is_an_error_of_one_line(
+def test_an_invalid_input_of_one_job_causes_a_one_line_error(
     api: ScriptedAPI, command: Command, way: str, value: str
 ) -> None:
     if way == "input":
@@ -68,7 +68,9 @@ def test_a_hostile_input_of_one_job_is_an_error_of_one_line(
 
 
 @pytest.mark.parametrize("value", [DEEP, "9" * 400])
-def test_a_hostile_word_is_an_error_of_one_line(api: ScriptedAPI, command: Command, value: str) -> None:
+def test_an_invalid_word_on_the_command_line_causes_a_one_line_error(
+    api: ScriptedAPI, command: Command, value: str
+) -> None:
     outcome = command("run", PRIVATE, f"text={value}")
     assert outcome.code == 2
     assert "text: " in outcome.err
@@ -76,7 +78,7 @@ def test_a_hostile_word_is_an_error_of_one_line(api: ScriptedAPI, command: Comma
 
 
 @pytest.mark.parametrize("created", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-12:00"])
-def test_commands_accept_hostile_times_and_numbers_in_a_response(
+def test_commands_accept_extreme_times_and_numbers_in_a_response(
     api: ScriptedAPI, command: Command, created: str
 ) -> None:
     metrics = {"predict_time": 10**300, "total_time": -1}

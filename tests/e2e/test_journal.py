@@ -68,7 +68,7 @@ def torn(command: Command) -> str:
 
 
 @pytest.mark.parametrize("break_", [newer, corrupt, foreign, folder, below_a_file, torn])
-def test_a_journal_that_cannot_be_used_is_an_error_of_one_line_and_creates_nothing(
+def test_with_a_journal_that_cannot_be_used_a_command_prints_a_one_line_error_and_creates_nothing(
     api: ScriptedAPI, command: Command, break_: Callable[[Command], str]
 ) -> None:
     said = break_(command)
@@ -82,7 +82,7 @@ def test_a_journal_that_cannot_be_used_is_an_error_of_one_line_and_creates_nothi
     assert len(api.predictions) == before
 
 
-def test_a_read_only_journal_is_an_error_of_one_line(api: ScriptedAPI, command: Command) -> None:
+def test_a_read_only_journal_causes_a_one_line_error(api: ScriptedAPI, command: Command) -> None:
     command("run", HELLO, "text=x")
     command.journal.chmod(0o400)
     command.journal.parent.chmod(0o500)
@@ -99,7 +99,7 @@ def test_a_read_only_journal_is_an_error_of_one_line(api: ScriptedAPI, command: 
     assert len(api.predictions) == 1
 
 
-def test_a_journal_that_stays_locked_is_an_error_after_a_wait(api: ScriptedAPI, command: Command) -> None:
+def test_a_journal_that_stays_locked_causes_an_error_after_a_wait(api: ScriptedAPI, command: Command) -> None:
     command("list")
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -110,7 +110,7 @@ def test_a_journal_that_stays_locked_is_an_error_after_a_wait(api: ScriptedAPI, 
         assert not api.predictions
 
 
-def test_a_journal_that_is_locked_for_a_moment_is_waited_for(api: ScriptedAPI, command: Command) -> None:
+def test_a_command_waits_for_a_journal_that_is_locked_for_a_moment(api: ScriptedAPI, command: Command) -> None:
     command("list")
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -121,7 +121,9 @@ def test_a_journal_that_is_locked_for_a_moment_is_waited_for(api: ScriptedAPI, c
     assert len(api.predictions) == 1
 
 
-def test_a_journal_that_breaks_after_the_creation_costs_no_result(api: ScriptedAPI, command: Command) -> None:
+def test_a_result_is_printed_even_if_the_journal_breaks_after_the_create_request(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(duration=math.inf, output="done"))
     process = command.start("run", HELLO, "text=x")
     api.wait_until(lambda: api.predictions)

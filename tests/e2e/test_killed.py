@@ -57,7 +57,9 @@ def is_killed(command: Command, number: int, moment: float) -> bool:
     return True
 
 
-def test_a_job_that_is_killed_at_any_moment_is_created_once_and_kept(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_whose_process_is_killed_at_any_moment_has_one_prediction_and_a_saved_output(
+    api: ScriptedAPI, command: Command
+) -> None:
     seed = random.randrange(2**32)  # noqa: S311 - as below
     moments = random.Random(seed)  # noqa: S311 - repeatable, not secret
     with ThreadPoolExecutor(TOGETHER) as pool:

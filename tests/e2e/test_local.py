@@ -27,7 +27,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**cache, **ours, **own}
 
 
-def test_after_a_local_timeout_resume_runs_the_prediction_again(command: Command, environment: dict[str, str]) -> None:
+def test_after_the_timeout_of_a_local_run_resume_runs_the_prediction_again(
+    command: Command, environment: dict[str, str]
+) -> None:
     outcome = command("run", HELLO, "text=you", "--local", *SHORT, env=environment)
     assert outcome.code == 5
     seen = outcome.response
@@ -46,7 +48,7 @@ def test_after_a_local_timeout_resume_runs_the_prediction_again(command: Command
     assert resumed.code == 0
 
 
-def test_a_batch_that_ctrl_c_ends_and_the_list_count_its_unfinished_rows_alike(
+def test_after_ctrl_c_a_batch_and_the_command_list_give_the_same_number_of_unfinished_rows(
     command: Command, environment: dict[str, str]
 ) -> None:
     (command.folder / "rows.csv").write_text("prompt\n" + "".join(f"a lake {number}\n" for number in range(40)))
@@ -72,7 +74,7 @@ def states(command: Command) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("words", [["--no-wait"], []])
-def test_local_with_no_wait_is_a_usage_error(command: Command, words: list[str]) -> None:
+def test_the_options_local_and_no_wait_together_are_a_usage_error(command: Command, words: list[str]) -> None:
     waits = "true" if words else "false"
     (command.folder / "job.toml").write_text(f'model = "{HELLO}"\nwait_for_completion = {waits}\n')
     outcome = command("run", "job.toml", "--local", *words)
@@ -99,7 +101,7 @@ def test_the_original_run_job_paints_a_picture_of_its_aspect_ratio(
         assert (picture.format, picture.size) == ("WEBP", (1344, 768))
 
 
-def test_the_error_for_a_local_job_that_replicate_lacks_says_that_it_ran_here(
+def test_the_error_for_a_job_that_only_ran_locally_says_that_it_ran_on_this_machine(
     command: Command, environment: dict[str, str]
 ) -> None:
     command("run", HELLO, "text=you", "--local", "--key", "k", env=environment)
@@ -130,7 +132,7 @@ def test_a_dry_run_needs_only_the_schema_and_prepares_no_environment(
 
 
 @pytest.mark.parametrize("more", [[], ["-v"]])
-def test_a_batch_with_finished_and_new_rows_reports_its_stand_in_once(
+def test_a_batch_with_finished_and_new_rows_reports_its_stand_in_model_once(
     command: Command, environment: dict[str, str], more: list[str]
 ) -> None:
     words = ("batch", "black-forest-labs/flux-schnell", "rows.jsonl", "--results", "results.jsonl", "--local", *more)

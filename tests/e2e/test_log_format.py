@@ -30,7 +30,7 @@ def lines(outcome: Outcome) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_jobs_lines_name_its_key_prediction_and_model(command: Command, api: ScriptedAPI) -> None:
+def test_log_lines_about_a_job_have_its_key_and_prediction_and_model(command: Command, api: ScriptedAPI) -> None:
     api.next(Script(duration=0.2, logs="loading\n", end="failed", error="out of memory"))
     outcome = command("run", MODEL, "n=1", "--key", "mine", "--no-save", "-v", *JSON)
     assert outcome.code == 1
@@ -43,14 +43,14 @@ def test_a_jobs_lines_name_its_key_prediction_and_model(command: Command, api: S
     assert log | about | {"level": "debug"} == log
 
 
-def test_an_error_that_ends_a_command_is_an_object_about_its_job(command: Command, api: ScriptedAPI) -> None:
+def test_an_error_that_ends_a_command_is_logged_as_an_object_with_its_job(command: Command, api: ScriptedAPI) -> None:
     api.faults.next("create", "402")
     (line,) = lines(command("run", MODEL, "n=1", "--key", "mine", *JSON))
     assert (line["level"], line["key"], line["model"]) == ("error", "mine", MODEL)
     assert "prediction" not in line
 
 
-def test_the_lines_of_a_batch_name_the_batch_and_its_rows(command: Command, api: ScriptedAPI) -> None:
+def test_log_lines_about_a_batch_have_the_batch_and_its_rows(command: Command, api: ScriptedAPI) -> None:
     (command.folder / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     api.next(Script(end="failed", error="bad luck"))
     api.faults.next("create", "503")
@@ -69,19 +69,19 @@ def test_the_lines_of_a_batch_name_the_batch_and_its_rows(command: Command, api:
     assert broken["key"].startswith(f"{batch}/")
 
 
-def test_quiet_writes_only_errors(command: Command, api: ScriptedAPI) -> None:
+def test_with_quiet_only_errors_are_logged(command: Command, api: ScriptedAPI) -> None:
     api.next(Script(end="failed", error="no"))
     outcome = command("run", MODEL, "n=1", "--no-save", "-q", *JSON)
     assert [line["level"] for line in lines(outcome)] == ["error"]
 
 
 @pytest.mark.parametrize("words", [("run", "--nonsense"), ("nonsense",), ("show", "no-such-prediction")])
-def test_errors_of_the_command_line_are_objects_too(command: Command, words: tuple[str, ...]) -> None:
+def test_errors_in_the_command_line_are_logged_as_objects_too(command: Command, words: tuple[str, ...]) -> None:
     (line,) = lines(command(*words, env={"REPLICATE_JOB_LOG_FORMAT": "json"}))
     assert line["level"] == "error"
 
 
-def test_the_option_wins_over_the_variable_and_a_wrong_variable_is_an_error(command: Command) -> None:
+def test_the_option_overrides_the_variable_and_an_invalid_variable_is_an_error(command: Command) -> None:
     asked = command("show", "no-such", "--log-format=text", env={"REPLICATE_JOB_LOG_FORMAT": "json"})
     assert asked.error.startswith("error: ")
     wrong = command("show", "no-such", env={"REPLICATE_JOB_LOG_FORMAT": "xml"})

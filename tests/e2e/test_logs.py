@@ -39,14 +39,14 @@ def test_show_prints_logs_that_the_api_has_deleted(api: ScriptedAPI, command: Co
     assert command("show", made).response["status"] == "failed"
 
 
-def test_show_prints_the_logs_of_a_prediction_made_elsewhere(api: ScriptedAPI, command: Command) -> None:
+def test_show_prints_the_logs_of_a_prediction_that_another_program_created(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0, boot=0, logs="a\nb\n"))
     made = command("run", PRIVATE).response["prediction_id"]
     command.journal.unlink()
     assert command("show", made, "--logs").out in {b"a\nb\n", b""}
 
 
-def test_a_record_beside_the_files_holds_the_logs(api: ScriptedAPI, command: Command) -> None:
+def test_the_record_beside_the_output_files_holds_the_logs(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output=OutputFile(content=b"x", name="a.png"), logs="step 1\nstep 2\n", boot=0, duration=0))
     made = command("run", "stability-ai/sdxl").response["prediction_id"]
     record = msgspec.json.decode((command.folder / "outputs" / made / "result.json").read_bytes())

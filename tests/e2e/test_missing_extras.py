@@ -50,7 +50,7 @@ def bare(command: Command) -> Command:
         "replay made.jsonl -- true",
     ],
 )
-def test_a_command_that_needs_an_extra_says_in_a_line_what_to_install(bare: Command, words: str) -> None:
+def test_a_command_that_needs_a_missing_extra_says_in_one_line_what_to_install(bare: Command, words: str) -> None:
     (bare.folder / "rows.parquet").write_bytes(b"PAR1")
     (bare.folder / "made.jsonl").touch()
     outcome = bare(*words.replace("MODEL", MODEL).split())
@@ -76,7 +76,7 @@ def test_a_command_that_needs_no_extra_works_without_extras(bare: Command, words
     assert outcome.code == 0, outcome
 
 
-def test_a_fleet_call_from_python_says_what_to_install_too(bare: Command) -> None:
+def test_a_fleet_call_from_python_without_its_extra_says_what_to_install(bare: Command) -> None:
     code = "import replicate_job as r; r.Client(token='t').submit_batch('a/b', [{}])"
     environment = {**bare.environment, "REPLICATE_JOB_JOURNAL": str(bare.folder / "j.db")}
     words = [sys.executable, "-c", code]

@@ -30,7 +30,7 @@ def listed(command: Command, *words: Any) -> list[dict[str, Any]]:
     return msgspec.json.decode(command("models", "--json", *words).out, type=list[dict[str, Any]])
 
 
-def test_a_pipe_gets_one_line_a_model_with_aligned_columns(command: Command) -> None:
+def test_a_pipe_gets_one_line_for_each_model_with_aligned_columns(command: Command) -> None:
     outcome = command("models")
     assert (outcome.code, outcome.err) == (0, "")
     heading, *lines = outcome.out.decode().splitlines()
@@ -44,7 +44,9 @@ def test_a_pipe_gets_one_line_a_model_with_aligned_columns(command: Command) -> 
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
-def test_on_a_terminal_each_note_stands_below_its_name_within_the_width(command: Command, width: int) -> None:
+def test_on_a_terminal_each_description_is_below_the_models_name_and_fits_the_width(
+    command: Command, width: int
+) -> None:
     lines = command.on_terminal("models", width=width).out.decode().splitlines()
     assert max(map(len, lines)) <= width
     shown = [line for line in lines if not line.startswith("  ")]
@@ -63,7 +65,7 @@ def test_models_of_the_user_are_marked_and_cannot_control_the_terminal(command: 
     assert b"Does \x1b[31mwhat it can." in command("models", own).out  # a pipe gets what there is
 
 
-def test_every_built_in_model_says_what_it_is_and_what_it_costs(command: Command) -> None:
+def test_every_built_in_model_says_what_it_is_and_how_much_it_downloads(command: Command) -> None:
     models = listed(command)
     assert models
     for model in models:

@@ -37,7 +37,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_without_a_home_a_given_journal_is_enough(api: ScriptedAPI, homeless: Command) -> None:
+def test_without_a_home_folder_a_command_runs_if_it_is_given_a_journal(api: ScriptedAPI, homeless: Command) -> None:
     journal = homeless.folder / "kept" / "journal.db"
     first = homeless(*RUN, "--key", "mine", "--journal", journal)
     assert first.response["status"] == "succeeded"
@@ -48,7 +48,9 @@ def test_without_a_home_a_given_journal_is_enough(api: ScriptedAPI, homeless: Co
     assert "~" not in names(homeless.folder)
 
 
-def test_without_a_home_and_a_journal_one_line_says_what_to_name(api: ScriptedAPI, homeless: Command) -> None:
+def test_without_a_home_folder_and_a_journal_one_line_says_which_option_to_give(
+    api: ScriptedAPI, homeless: Command
+) -> None:
     refused = homeless(*RUN)
     assert refused.code == 3
     assert refused.error == (
@@ -69,7 +71,9 @@ def test_without_a_home_and_a_journal_one_line_says_what_to_name(api: ScriptedAP
     ],
     ids=["journal", "outputs", "an input", "inputs", "rows"],
 )
-def test_without_a_home_a_path_that_begins_there_is_refused(homeless: Command, words: tuple[str, ...]) -> None:
+def test_without_a_home_folder_a_path_that_begins_with_a_tilde_is_refused(
+    homeless: Command, words: tuple[str, ...]
+) -> None:
     refused = homeless(*words)
     assert refused.code == 2
     assert "~" in refused.error
@@ -80,7 +84,7 @@ def local(command: Command, *words: str) -> Outcome:
     return command("run", "replicate/hello-world", "text=x", "--local", "--no-save", *words)
 
 
-def test_without_a_home_the_local_server_says_what_it_needs(homeless: Command) -> None:
+def test_without_a_home_folder_the_local_server_says_what_it_needs(homeless: Command) -> None:
     refused = local(homeless, "--journal", "j.db")
     assert refused.code == 3
     assert refused.error.endswith(
@@ -90,7 +94,7 @@ def test_without_a_home_the_local_server_says_what_it_needs(homeless: Command) -
     assert (refused.code, refused.error.rpartition(": ")[2]) == (3, "name a folder with --state")
 
 
-def test_without_a_home_a_model_is_built_in_the_folder_that_is_named_for_it(homeless: Command) -> None:
+def test_without_a_home_folder_a_model_is_built_in_the_given_cache_folder(homeless: Command) -> None:
     index = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_", "SSL_"))}
     cache = homeless.folder / "cache"
     homeless.environment = {**index, **homeless.environment, "XDG_CACHE_HOME": str(cache)}
@@ -109,7 +113,9 @@ def cut_off(command: Command) -> Command:
     return command
 
 
-def test_with_a_home_that_cannot_be_written_a_given_journal_is_enough(api: ScriptedAPI, cut_off: Command) -> None:
+def test_with_an_unwritable_home_folder_a_command_runs_if_it_is_given_a_journal(
+    api: ScriptedAPI, cut_off: Command
+) -> None:
     assert cut_off(*RUN, "--journal", "j.db").response["status"] == "succeeded"
     refused = cut_off(*RUN)
     assert refused.code == 3
@@ -118,7 +124,7 @@ def test_with_a_home_that_cannot_be_written_a_given_journal_is_enough(api: Scrip
     assert len(api.predictions) == 1
 
 
-def test_with_a_home_that_cannot_be_written_the_local_server_says_what_it_needs(cut_off: Command) -> None:
+def test_with_an_unwritable_home_folder_the_local_server_says_what_it_needs(cut_off: Command) -> None:
     refused = local(cut_off, "--journal", "j.db")
     assert (refused.code, refused.error.rpartition(": ")[2]) == (
         3,
@@ -132,7 +138,7 @@ def test_with_a_home_that_cannot_be_written_the_local_server_says_what_it_needs(
     )
 
 
-def test_the_environment_of_cron_is_enough(api: ScriptedAPI, command: Command) -> None:
+def test_a_command_runs_in_the_environment_of_cron(api: ScriptedAPI, command: Command) -> None:
     """Cron gives no locale, no terminal and a short PATH. The token is set in the crontab's line."""
     home = command.folder / "home"
     home.mkdir(exist_ok=True)

@@ -45,7 +45,9 @@ def s3(server: S3, command: Command) -> Iterator[S3]:
         assert KEY.encode() not in content, path
 
 
-def test_files_of_a_run_become_objects_named_by_the_template(api: ScriptedAPI, command: Command, s3: S3) -> None:
+def test_output_files_of_a_run_become_objects_whose_names_come_from_the_template(
+    api: ScriptedAPI, command: Command, s3: S3
+) -> None:
     s3.make("pictures")
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.webp"), OutputFile(content=LARGE, name="b.webp")]))
     outcome = command("run", FLUX, "prompt=x", "--key", "order 7", "--save", PATTERN)
@@ -66,7 +68,9 @@ def test_files_of_a_run_become_objects_named_by_the_template(api: ScriptedAPI, c
     assert s3.requests == [], "a job that is finished costs no request"
 
 
-def test_the_template_names_files_of_a_batch_by_their_lines(api: ScriptedAPI, command: Command, s3: S3) -> None:
+def test_output_files_of_a_batch_become_objects_whose_names_contain_their_lines(
+    api: ScriptedAPI, command: Command, s3: S3
+) -> None:
     s3.make("rows")
     api.models[FLUX] = msgspec.structs.replace(
         api.models[FLUX],
@@ -94,7 +98,7 @@ def test_the_template_names_files_of_a_batch_by_their_lines(api: ScriptedAPI, co
     )
 
 
-def test_a_process_that_is_killed_while_it_uploads_leaves_no_half_object(
+def test_a_process_that_is_killed_while_it_uploads_leaves_no_incomplete_object(
     api: ScriptedAPI, command: Command, s3: S3
 ) -> None:
     s3.make("killed")
@@ -130,7 +134,7 @@ def test_an_upload_that_is_interrupted_is_aborted_at_the_store(api: ScriptedAPI,
     assert any(line.startswith("DELETE /aborted/k/output-0.webp?uploadId=") for line in s3.requests)
 
 
-def test_a_python_program_keeps_outputs_in_a_store_and_resumes_interrupted_jobs(
+def test_a_python_program_saves_outputs_in_a_store_and_resumes_interrupted_jobs(
     api: ScriptedAPI, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.make("python")
@@ -154,7 +158,7 @@ def test_a_python_program_keeps_outputs_in_a_store_and_resumes_interrupted_jobs(
 
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("verb", ["run", "batch"])
-def test_a_missing_bucket_is_an_error_before_anything_is_paid_for(
+def test_a_missing_bucket_causes_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command, verb: str
 ) -> None:
     (command.folder / "rows.csv").write_text("prompt\none\n")
@@ -167,7 +171,7 @@ def test_a_missing_bucket_is_an_error_before_anything_is_paid_for(
     assert api.created == 0
 
 
-def test_a_store_that_refuses_an_output_leaves_the_job_to_resume(api: ScriptedAPI, command: Command, s3: S3) -> None:
+def test_a_job_whose_output_the_store_refuses_can_be_resumed(api: ScriptedAPI, command: Command, s3: S3) -> None:
     s3.make("refusing")
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.webp")]))
     s3.refuse(lambda line: line.startswith("PUT /refusing/k"))
@@ -195,7 +199,7 @@ def test_a_store_that_refuses_an_output_leaves_the_job_to_resume(api: ScriptedAP
         ("az://pictures/{id}?sig=s3cret", "the URL of a store has no query"),
     ],
 )
-def test_a_wrong_template_is_an_error_before_any_request(
+def test_an_invalid_template_causes_an_error_before_any_request(
     api: ScriptedAPI, command: Command, save: str, message: str
 ) -> None:
     outcome = command("run", FLUX, "prompt=x", "--save", save)
@@ -204,7 +208,7 @@ def test_a_wrong_template_is_an_error_before_any_request(
     assert (outcome.code, api.requests) == (2, [])
 
 
-def test_a_template_that_gives_all_rows_one_name_is_refused(api: ScriptedAPI, command: Command) -> None:
+def test_a_template_that_gives_the_same_name_to_all_rows_is_refused(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.csv").write_text("prompt\none\n")
     outcome = command("batch", FLUX, "rows.csv", "--results", "r.jsonl", "--save", "out/{batch}/{name}")
     assert "would put the outputs of several jobs in one place: it needs {line}, {key} or {id}" in outcome.error

@@ -62,7 +62,7 @@ def test_a_check_of_rows_prints_its_counts_on_lines_of_their_own(command: Comman
     assert lines[-1].startswith("the price of ")
 
 
-def test_results_on_the_terminal_are_whole_lines(command: Command) -> None:
+def test_results_on_the_terminal_are_on_lines_of_their_own(command: Command) -> None:
     words = batch(command)
     code, lines = command.on_one_terminal(*words[:-1], "-", "--no-save").end()
     assert code == 0
@@ -70,7 +70,7 @@ def test_results_on_the_terminal_are_whole_lines(command: Command) -> None:
     assert lines[3].startswith("3 rows: 3 succeeded")
 
 
-def test_jobs_that_are_resumed_together_print_whole_lines(api: ScriptedAPI, command: Command) -> None:
+def test_jobs_that_are_resumed_together_print_on_lines_of_their_own(api: ScriptedAPI, command: Command) -> None:
     api.next(*[Script(duration=math.inf, end="failed", error="no memory")] * 2)
     for text in "ab":
         command("run", HELLO, f"text={text}", "--no-wait")

@@ -24,7 +24,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_interrupted_downloads_still_give_every_file_whole(command: Command) -> None:
+def test_every_file_is_complete_even_if_its_download_was_interrupted(command: Command) -> None:
     files = [OutputFile(content=bytes([number]) * 200_000, name=f"{number}.bin") for number in range(40)]
     with ScriptedAPI(script=Script(output=files), faults="download:truncate=0.2,download:drop=0.1", seed=7) as api:
         command.environment |= api.environment
@@ -37,7 +37,11 @@ def test_interrupted_downloads_still_give_every_file_whole(command: Command) -> 
 
 
 @pytest.mark.parametrize("redirect", [False, True])
-def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, redirect: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+def test_file_names_from_a_server_never_lead_out_of_the_output_folder(
+    api: ScriptedAPI,
+    command: Command,
+    redirect: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
     names = ["../../x", "/etc/passwd", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "a\0b", "-rf", "ü.webp"]
     files = [
         OutputFile(
@@ -78,7 +82,7 @@ def test_the_suffix_of_a_file_follows_its_first_bytes(api: ScriptedAPI, command:
     assert [Path(name).suffix for name in response["files"]] == [".jpg", ".npz", ".geojson", ".webp"]
 
 
-def test_a_page_that_came_in_place_of_a_picture_is_not_kept(api: ScriptedAPI, command: Command) -> None:
+def test_a_web_page_that_arrives_in_place_of_a_picture_is_not_saved(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output=[PICTURE]))
     api.faults.next("download", "nonsense")
     response = command("run", FLUX, "prompt=x").response
@@ -86,14 +90,14 @@ def test_a_page_that_came_in_place_of_a_picture_is_not_kept(api: ScriptedAPI, co
     assert api.count("download") == 2
 
 
-def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Command) -> None:
+def test_outputs_that_are_data_urls_in_the_response_are_saved_too(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output=[OutputFile(content=b"picture", name="a.png", inline=True)]))
     response = command("run", FLUX, "prompt=x").response
     assert (command.folder / response["files"][0]).read_bytes() == b"picture"
 
 
 @pytest.mark.parametrize("gone", [404, 410])
-def test_expired_outputs_are_an_error_and_the_response_is_printed(
+def test_expired_outputs_cause_an_error_and_the_response_is_printed(
     api: ScriptedAPI, command: Command, gone: int
 ) -> None:
     api.next(Script(output=[OutputFile(content=b"x", name="a.webp", expires=0, gone=gone), PICTURE]))
@@ -108,7 +112,7 @@ def test_expired_outputs_are_an_error_and_the_response_is_printed(
     assert command("resume").error == "no unfinished jobs"
 
 
-def test_a_job_whose_data_were_removed_before_it_was_resumed_says_so(command: Command) -> None:
+def test_the_error_for_a_job_whose_data_the_api_removed_before_it_was_resumed_says_so(command: Command) -> None:
     with ScriptedAPI(expire=0, script=Script(duration=0.1, output=[PICTURE])) as api:
         command.environment |= api.environment
         command("run", FLUX, "prompt=x", "--no-wait")
@@ -131,7 +135,7 @@ def _a_link_to_nowhere(folder: Path) -> None:
 @pytest.mark.parametrize("spoil", [_in_the_way, _a_link_to_nowhere])
 @pytest.mark.parametrize("inside", ["", "deep/er"])
 @pytest.mark.parametrize("verb", ["run", "batch"])
-def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_paid_for(
+def test_an_output_folder_that_cannot_be_written_causes_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command, spoil: Callable[[Path], None], inside: str, verb: str
 ) -> None:
     spoil(command.folder / "kept")
@@ -146,7 +150,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_paid_for
 
 
 @pytest.mark.parametrize("folder", ["/proc/kept", "x" * 300])
-def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_paid_for(
+def test_an_output_folder_that_cannot_be_made_causes_an_error_before_anything_is_paid_for(
     api: ScriptedAPI, command: Command, folder: str
 ) -> None:
     for more in ((), ("--dry-run",)):
@@ -156,14 +160,16 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_paid_for(
     assert not api.predictions
 
 
-def test_the_check_of_the_folder_leaves_no_file(api: ScriptedAPI, command: Command) -> None:
+def test_the_check_whether_the_output_folder_can_be_written_leaves_no_file(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed"))
     assert command("run", FLUX, "prompt=x", "--save", "a/b").code == 1
     assert not (command.folder / "a").exists()
     assert not list(command.folder.glob(".replicate-job*"))
 
 
-def test_resume_keeps_outputs_elsewhere_when_their_folder_is_gone(api: ScriptedAPI, command: Command) -> None:
+def test_resume_saves_outputs_in_another_folder_when_their_own_folder_is_gone(
+    api: ScriptedAPI, command: Command
+) -> None:
     """When the prediction ends, a file has taken the folder's place. A removed disk has the same effect."""
     api.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
     command("run", FLUX, "prompt=x", "--no-wait", "--save", "kept")
@@ -180,7 +186,7 @@ def test_resume_keeps_outputs_elsewhere_when_their_folder_is_gone(api: ScriptedA
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Command) -> None:
+def test_an_output_folder_without_write_permission_causes_an_error(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "outputs").mkdir(mode=0o500)
     outcome = command("run", FLUX, "prompt=x")
     assert outcome.code == 2
@@ -188,7 +194,7 @@ def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Comm
     assert not api.predictions
 
 
-def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
+def test_after_an_error_for_a_full_disk_resume_saves_the_outputs(api: ScriptedAPI, command: Command) -> None:
     """A limit on file sizes simulates a full disk: a write beyond it fails in the same way."""
     api.next(Script(output=[OutputFile(content=bytes(3_000_000), name="a.webp")]))
     words = " ".join([*command.program, "run", FLUX, "prompt=x"])
@@ -203,7 +209,9 @@ def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, 
     assert len(api.predictions) == 1
 
 
-def test_a_host_that_keeps_failing_is_given_up_and_resume_fetches_later(api: ScriptedAPI, command: Command) -> None:
+def test_after_a_host_keeps_failing_the_download_is_given_up_and_resume_repeats_it_later(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(output=[PICTURE]))
     api.faults.next("download", "403")
     outcome = command("run", FLUX, "prompt=x")
@@ -213,7 +221,7 @@ def test_a_host_that_keeps_failing_is_given_up_and_resume_fetches_later(api: Scr
 
 
 @pytest.mark.parametrize("output", [None, []])
-def test_a_success_without_the_schemas_files_causes_a_warning(
+def test_a_success_without_the_files_that_the_schema_promises_causes_a_warning(
     api: ScriptedAPI, command: Command, output: object
 ) -> None:
     api.next(Script(output=output), Script(output=output))
@@ -225,7 +233,9 @@ def test_a_success_without_the_schemas_files_causes_a_warning(
     assert "succeeded without a file" in command("run", FLUX, "prompt=x", "--no-save").error
 
 
-def test_a_resumed_job_that_succeeded_without_its_files_is_warned_of(api: ScriptedAPI, command: Command) -> None:
+def test_resuming_a_job_that_succeeded_without_the_files_that_the_schema_promises_causes_a_warning(
+    api: ScriptedAPI, command: Command
+) -> None:
     """The model is an official one, which hides its version: its schema is looked up again."""
     api.next(Script(output=[]))
     command("run", FLUX, "prompt=x", "--no-wait")
@@ -235,7 +245,7 @@ def test_a_resumed_job_that_succeeded_without_its_files_is_warned_of(api: Script
 
 
 @pytest.mark.parametrize("output", [None, []])
-def test_a_row_without_the_files_that_the_schema_promises_is_a_problem(
+def test_a_row_without_the_files_that_the_schema_promises_has_a_problem(
     api: ScriptedAPI, command: Command, output: object
 ) -> None:
     (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n{"prompt": "y"}\n')
@@ -252,7 +262,7 @@ def test_a_row_without_the_files_that_the_schema_promises_is_a_problem(
     assert command(*words, "--retry-failed").code == 0
 
 
-def test_the_token_goes_to_no_redirect_and_no_other_host(api: ScriptedAPI, command: Command) -> None:
+def test_the_token_is_sent_to_no_redirect_target_and_no_other_host(api: ScriptedAPI, command: Command) -> None:
     other = f"{api.files_url}/elsewhere"
     api.next(
         Script(
@@ -271,7 +281,9 @@ def far(api: ScriptedAPI, command: Command) -> ScriptedAPI:
     return api
 
 
-def test_outputs_on_this_machine_are_not_fetched_for_an_api_elsewhere(far: ScriptedAPI, command: Command) -> None:
+def test_outputs_on_this_machine_are_not_downloaded_if_the_api_is_on_another_machine(
+    far: ScriptedAPI, command: Command
+) -> None:
     far.next(Script(output=[PICTURE]))
     outcome = command("run", FLUX, "prompt=x", "--key", "k")
     assert outcome.code == 3
@@ -283,7 +295,9 @@ def test_outputs_on_this_machine_are_not_fetched_for_an_api_elsewhere(far: Scrip
 
 
 @pytest.mark.parametrize("verb", ["run", "batch", "wait"])
-def test_private_outputs_can_be_allowed(far: ScriptedAPI, command: Command, verb: str) -> None:
+def test_downloads_from_private_addresses_can_be_allowed_by_an_option(
+    far: ScriptedAPI, command: Command, verb: str
+) -> None:
     far.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
     (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
     if verb == "wait":
@@ -295,7 +309,7 @@ def test_private_outputs_can_be_allowed(far: ScriptedAPI, command: Command, verb
     assert far.count("download") == 1
 
 
-def test_a_row_whose_outputs_lie_on_this_machine_says_so(far: ScriptedAPI, command: Command) -> None:
+def test_the_problem_of_a_row_whose_outputs_are_on_this_machine_says_so(far: ScriptedAPI, command: Command) -> None:
     far.next(Script(output=[PICTURE]))
     (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
     outcome = command("batch", FLUX, "rows.jsonl", "--results", "-")

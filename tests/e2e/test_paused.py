@@ -36,7 +36,7 @@ def stopped(command: Command, place: str, budget: int = 10) -> Process:
 
 
 @pytest.mark.parametrize("place", ["claimed", "intended", "answered"])
-def test_a_process_paused_until_its_lease_ended_makes_no_second_prediction(
+def test_a_process_that_was_paused_until_its_lease_ended_creates_no_second_prediction(
     api: ScriptedAPI, command: Command, place: str
 ) -> None:
     sleeper = stopped(command, place)
@@ -64,7 +64,7 @@ def test_a_paused_process_that_continues_waits_for_the_one_that_took_over_its_jo
     assert len(api.predictions) == 1
 
 
-def test_a_process_paused_while_its_create_is_held_open_and_one_that_takes_over_share_one_prediction(
+def test_a_process_paused_during_its_blocking_wait_and_one_that_takes_over_share_one_prediction(
     api: ScriptedAPI, command: Command
 ) -> None:
     api.next(Script(duration=float("inf"), output="x"))

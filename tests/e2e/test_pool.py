@@ -66,7 +66,7 @@ def answers(url: str) -> bool:
     return True
 
 
-def test_a_fleet_works_behind_a_pool_of_sessions(
+def test_a_fleet_works_behind_a_connection_pool_in_session_mode(
     command: Command, postgres: Postgres, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     api.models[SDXL] = msgspec.structs.replace(api.models[SDXL], script=paint)
@@ -80,7 +80,7 @@ def test_a_fleet_works_behind_a_pool_of_sessions(
         fleet.check(prompts)
 
 
-def test_a_pool_of_transactions_is_refused_in_one_line(
+def test_a_connection_pool_in_transaction_mode_is_refused_with_a_one_line_error(
     command: Command, postgres: Postgres, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     with pooled(postgres, "transaction", tmp_path) as url, fleet_of(command, postgres, api) as fleet:

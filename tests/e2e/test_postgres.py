@@ -47,7 +47,9 @@ def rows(postgres: Postgres, name: str) -> list[dict[str, Any]]:
     return postgres.execute("SELECT * FROM replicate_job.jobs ORDER BY seq", database=name)
 
 
-def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, name: str, url: str) -> None:
+def test_a_job_in_a_postgresql_journal_is_run_and_shown_and_listed(
+    command: Command, postgres: Postgres, name: str, url: str
+) -> None:
     said = []
     refused = command("run", MODEL, "prompt=x", "--no-save")
     said.append(refused.error)
@@ -75,7 +77,7 @@ def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, nam
 
 
 @pytest.mark.long
-def test_a_batch_of_chains_whose_process_was_killed_makes_every_step_once(
+def test_a_batch_of_chains_whose_process_was_killed_creates_every_step_once(
     command: Command, postgres: Postgres, name: str, api: ScriptedAPI
 ) -> None:
     command("migrate")
@@ -137,7 +139,9 @@ def test_a_batch_stores_its_command_without_the_password(
     assert all("s3cret" not in path.read_text(errors="replace") for path in command.folder.glob("rows*"))
 
 
-def test_the_address_comes_from_a_file_and_the_password_from_libpqs_password_file(command: Command, url: str) -> None:
+def test_the_databases_address_is_read_from_a_file_and_its_password_from_libpqs_password_file(
+    command: Command, url: str
+) -> None:
     secret, passwords = command.folder / "journal-url", command.folder / "pgpass"
     secret.write_text(f"{url}\n", encoding="utf-8")
     passwords.write_text(f"*:*:*:*:{PASSWORD.replace(':', chr(92) + ':')}\n", encoding="utf-8")
@@ -160,7 +164,7 @@ async def test_clients_of_several_processes_share_their_keys(
 
 
 @pytest.mark.replicate_api(faults="create:drop-after=0.2", list_lag=0.3)
-def test_the_job_of_each_list_element_is_made_once(
+def test_the_prediction_of_each_list_element_is_created_once(
     api: ScriptedAPI, command: Command, postgres: Postgres, name: str
 ) -> None:
     command("migrate")

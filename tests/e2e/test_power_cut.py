@@ -52,7 +52,7 @@ def cut_back(journal: Path, synced: Path) -> None:
         file.truncate(ends.get(file.read(32)[16:24].hex(), 0))
 
 
-def test_a_batch_that_loses_its_power_again_and_again_pays_no_row_twice(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_whose_machine_loses_power_repeatedly_pays_for_no_row_twice(api: ScriptedAPI, command: Command) -> None:
     rows = [msgspec.json.encode({"text": f"row {number}"}) for number in range(ROWS)]
     (command.folder / "rows.jsonl").write_bytes(b"\n".join(rows))
     synced = command.folder / "synced"

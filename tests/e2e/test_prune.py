@@ -18,7 +18,9 @@ def stored(command: Command) -> bytes:
     return b"".join(path.read_bytes() for path in command.journal.parent.glob("journal*"))
 
 
-def test_a_pruned_jobs_data_is_gone_and_its_key_does_not_pay_again(api: ScriptedAPI, command: Command) -> None:
+def test_prune_removes_the_data_of_a_job_but_its_key_creates_no_second_prediction(
+    api: ScriptedAPI, command: Command
+) -> None:
     command("run", HELLO, "text=words of somebody", "--key", "mine")
     assert "1 jobs" in command("prune", "--older-than", "0s", "--dry-run").err
     assert b"words of somebody" in stored(command)
@@ -37,14 +39,14 @@ def test_a_pruned_jobs_data_is_gone_and_its_key_does_not_pay_again(api: Scripted
     assert api.count("create") == 1
 
 
-def test_a_key_that_is_forgotten_is_free(api: ScriptedAPI, command: Command) -> None:
+def test_a_key_that_prune_has_removed_can_be_used_for_another_job(api: ScriptedAPI, command: Command) -> None:
     command("run", HELLO, "text=x", "--key", "mine")
     assert "nothing is left of them" in command("prune", "--older-than", "0s", "--forget").err
     assert command("run", HELLO, "text=y", "--key", "mine").code == 0
     assert api.count("create") == 2
 
 
-def test_young_and_unfinished_jobs_stay(command: Command) -> None:
+def test_prune_keeps_recent_jobs_and_unfinished_jobs(command: Command) -> None:
     command("run", HELLO, "text=x", "--no-wait")
     command("run", HELLO, "text=y")
     assert "0 jobs" in command("prune", "--older-than", "30d").err
@@ -53,7 +55,7 @@ def test_young_and_unfinished_jobs_stay(command: Command) -> None:
 
 
 @pytest.mark.parametrize("age", ["", "30", "-1d", "d", "1y"])
-def test_an_age_that_cannot_be_read_is_refused(command: Command, age: str) -> None:
+def test_prune_refuses_an_age_that_cannot_be_read(command: Command, age: str) -> None:
     outcome = command("prune", "--older-than", age)
     assert outcome.code == (0 if age == "30" else 2)
 

@@ -36,7 +36,7 @@ def picture(content: bytes = b"\x89PNG\r\n\x1a\n", **facts: Any) -> Script:
     return Script(duration=0, boot=0, output=[OutputFile(content=content, name="a.png", **facts)])
 
 
-def test_outputs_made_elsewhere_are_kept_once_and_expired_ones_are_reported_in_one_line(
+def test_outputs_of_other_programs_are_downloaded_once_and_expired_outputs_are_reported_in_one_line(
     api: ScriptedAPI, command: Command, elsewhere: Elsewhere
 ) -> None:
     kept = elsewhere(api, picture())
@@ -59,7 +59,7 @@ def test_outputs_made_elsewhere_are_kept_once_and_expired_ones_are_reported_in_o
     assert summary == "1 kept before, 1 still running, 2 expired"
 
 
-def test_a_prediction_that_is_named_is_shown_each_time(
+def test_a_prediction_that_is_named_is_printed_at_each_pull(
     api: ScriptedAPI, command: Command, elsewhere: Elsewhere
 ) -> None:
     made, running = elsewhere(api, picture()), elsewhere(api, Script(duration=math.inf))
@@ -74,7 +74,7 @@ def test_a_prediction_that_is_named_is_shown_each_time(
 
 
 @pytest.mark.replicate_api(faults="download:slow(200ms)=1")
-def test_a_killed_pull_goes_on_where_it_stopped(api: ScriptedAPI, command: Command, elsewhere: Elsewhere) -> None:
+def test_a_killed_pull_continues_where_it_stopped(api: ScriptedAPI, command: Command, elsewhere: Elsewhere) -> None:
     made = [elsewhere(api, picture(bytes([number]) * 1000)) for number in range(4)]
     words = Script(duration=0, boot=0, output="hello")
     made += [elsewhere(api, words, "replicate/hello-world") for _ in range(4)]
@@ -91,7 +91,7 @@ def test_a_killed_pull_goes_on_where_it_stopped(api: ScriptedAPI, command: Comma
     assert api.count("download") == fetched
 
 
-def test_the_accounts_predictions_are_listed_with_the_files_that_are_kept_here(
+def test_list_remote_shows_the_predictions_of_the_account_with_the_files_saved_on_this_machine(
     api: ScriptedAPI, command: Command, elsewhere: Elsewhere
 ) -> None:
     kept = elsewhere(api, picture())

@@ -30,7 +30,7 @@ def _painter(api: ScriptedAPI) -> None:
     )
 
 
-def test_a_command_is_recorded_once_and_replayed_without_a_network_and_a_token(
+def test_the_requests_of_a_command_are_recorded_once_and_replayed_without_a_network_and_a_token(
     command: Command, api: ScriptedAPI
 ) -> None:
     recorded = command("record", "hello.json", "--", *PAINT)
@@ -46,7 +46,7 @@ def test_a_command_is_recorded_once_and_replayed_without_a_network_and_a_token(
     assert body.read_bytes() == PICTURE
 
 
-def test_an_unrecorded_request_is_named_and_makes_the_exit_code_1(command: Command) -> None:
+def test_an_unrecorded_request_is_reported_and_causes_exit_code_1(command: Command) -> None:
     command("record", "hello.json", "--", *PAINT)
     quiet = (sys.executable, "-c", "import os, sys; os.system(sys.argv[1] + ' 2>&1'); sys.exit(0)")
     other = f"{sys.executable} -m replicate_job run me/painter prompt=other"
@@ -58,7 +58,9 @@ def test_an_unrecorded_request_is_named_and_makes_the_exit_code_1(command: Comma
     assert command("replay", "hello.json", "--lenient", "--", *quiet, other, env=OFFLINE).code == 0
 
 
-def test_the_exit_code_is_the_commands_and_a_failed_prediction_is_recorded(command: Command, api: ScriptedAPI) -> None:
+def test_record_exits_with_the_exit_code_of_its_command_and_records_a_failed_prediction(
+    command: Command, api: ScriptedAPI
+) -> None:
     api.next(Script(end="failed", error="out of memory"))
     assert command("record", "failed.json", "--", *PAINT).code == 1
     api.close()
@@ -66,7 +68,7 @@ def test_the_exit_code_is_the_commands_and_a_failed_prediction_is_recorded(comma
     assert (replayed.code, replayed.response["error"]) == (1, "out of memory")
 
 
-def test_a_command_that_sends_no_request_or_does_not_start_writes_nothing(command: Command) -> None:
+def test_no_recording_is_written_if_the_command_sends_no_request_or_does_not_start(command: Command) -> None:
     idle = command("record", "x.json", "--", sys.executable, "-c", "")
     assert (idle.code, "has sent no request to REPLICATE_BASE_URL" in idle.error) == (2, True)
     absent = command("record", "x.json", "--", "./no-such-program")
@@ -76,7 +78,9 @@ def test_a_command_that_sends_no_request_or_does_not_start_writes_nothing(comman
     assert not (command.folder / "x.json").exists()
 
 
-def test_an_interrupted_recording_leaves_the_earlier_one_and_no_process(command: Command, api: ScriptedAPI) -> None:
+def test_an_interrupted_recording_keeps_the_earlier_file_and_leaves_no_process(
+    command: Command, api: ScriptedAPI
+) -> None:
     command("record", "hello.json", "--", *PAINT)
     earlier = (command.folder / "hello.json").read_bytes()
     api.next(Script(duration=float("inf")))
@@ -98,7 +102,7 @@ def test_a_replay_without_a_command_answers_until_a_signal_ends_it(command: Comm
     assert (ended.code, ended.out) == (0, f"{base_url}\n".encode())
 
 
-def test_recording_without_a_token_says_what_to_do(command: Command) -> None:
+def test_the_error_for_recording_without_a_token_says_what_to_do(command: Command) -> None:
     outcome = command("record", "x.json", "--", *PAINT, env={"REPLICATE_API_TOKEN": ""})
     assert (outcome.code, outcome.error.startswith("error: REPLICATE_API_TOKEN is not set")) == (2, True)
 

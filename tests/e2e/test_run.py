@@ -46,7 +46,7 @@ def sent(api: ScriptedAPI) -> Any:
     return msgspec.json.decode(prediction.request.body)
 
 
-def test_the_response_is_one_line_of_ten_fields(api: ScriptedAPI, command: Command) -> None:
+def test_the_printed_response_is_one_line_with_ten_fields(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", HELLO, "text=you")
     (prediction,) = api.predictions
     assert outcome.code == 0
@@ -60,12 +60,16 @@ def test_the_response_is_one_line_of_ten_fields(api: ScriptedAPI, command: Comma
     assert "files" not in outcome.response
 
 
-def test_a_job_with_a_blocking_wait_costs_one_model_look_up_and_one_create(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_with_a_blocking_wait_sends_one_model_request_and_one_create_request(
+    api: ScriptedAPI, command: Command
+) -> None:
     command("run", HELLO, "text=you")
     assert [request.operation for request in api.requests if request.path != "/v1/account"] == ["model", "create"]
 
 
-def test_files_are_kept_beside_their_record_and_named_in_the_response(api: ScriptedAPI, command: Command) -> None:
+def test_output_files_are_saved_beside_their_record_and_named_in_the_response(
+    api: ScriptedAPI, command: Command
+) -> None:
     response = command("run", FLUX, "prompt=a lake", "num_outputs=2").response
     place = f"outputs/{api.predictions[0].id}"
     assert response["files"] == [f"{place}/output-0.webp", f"{place}/output-1.webp"]
@@ -75,7 +79,7 @@ def test_files_are_kept_beside_their_record_and_named_in_the_response(api: Scrip
     assert record == response | {"files": ["output-0.webp", "output-1.webp"], "sha256": sums}
 
 
-def test_a_job_file_runs_as_it_stands(api: ScriptedAPI, command: Command) -> None:
+def test_the_original_run_job_file_runs_unchanged(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "run.xs").write_text(RUN_XS)
     outcome = command("run", "run.xs")
     assert outcome.code == 0
@@ -83,7 +87,9 @@ def test_a_job_file_runs_as_it_stands(api: ScriptedAPI, command: Command) -> Non
     assert len(outcome.response["files"]) == 1
 
 
-def test_a_word_wins_over_the_input_file_which_wins_over_the_job_file(api: ScriptedAPI, command: Command) -> None:
+def test_a_word_overrides_the_input_file_and_the_input_file_overrides_the_job_file(
+    api: ScriptedAPI, command: Command
+) -> None:
     (command.folder / "run.xs").write_text(RUN_XS)
     (command.folder / "more.json").write_text('{"prompt": "a sea", "aspect_ratio": "1:1", "seed": 1}')
     assert command("run", "run.xs", "--input", "more.json", "seed=2").code == 0
@@ -95,7 +101,7 @@ def test_words_take_the_types_that_the_schema_gives_them(api: ScriptedAPI, comma
     assert sent(api)["input"] == {"prompt": "5", "seed": 5, "num_outputs": 2, "output_quality": 90}
 
 
-def test_a_dash_reads_the_input_from_stdin(api: ScriptedAPI, command: Command) -> None:
+def test_a_dash_as_the_input_file_means_stdin(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", HELLO, "--input", "-", typed='{"text": "grüß dich"}'.encode())
     assert outcome.response["output"] == "hello grüß dich"
     assert sent(api)["input"] == {"text": "grüß dich"}
@@ -110,7 +116,7 @@ def test_a_dash_reads_the_input_from_stdin(api: ScriptedAPI, command: Command) -
         (b'{"text": "\xff"}', "--input -: not JSON"),
     ],
 )
-def test_an_input_that_is_no_json_object_is_refused_before_any_request(
+def test_an_input_that_is_not_a_json_object_is_refused_before_any_request(
     api: ScriptedAPI, command: Command, typed: bytes, said: str
 ) -> None:
     outcome = command("run", HELLO, "--input", "-", typed=typed)
@@ -120,7 +126,7 @@ def test_an_input_that_is_no_json_object_is_refused_before_any_request(
     assert not api.requests
 
 
-def test_an_input_file_that_is_missing_is_named(command: Command) -> None:
+def test_the_error_names_an_input_file_that_is_missing(command: Command) -> None:
     outcome = command("run", HELLO, "--input", "none.json")
     assert outcome.code == 2
     assert outcome.error == "error: --input none.json: No such file or directory"
@@ -137,7 +143,7 @@ def test_every_problem_of_an_input_is_in_one_error_and_nothing_is_created(api: S
     assert not api.predictions
 
 
-def test_allow_unknown_sends_inputs_that_the_schema_lacks(api: ScriptedAPI, command: Command) -> None:
+def test_with_allow_unknown_inputs_that_the_schema_lacks_are_sent(api: ScriptedAPI, command: Command) -> None:
     assert command("run", HELLO, "text=you", "mood=3").code == 2
     assert command("run", HELLO, "text=you", "mood=3", "--allow-unknown").code == 0
     assert sent(api)["input"] == {"text": "you", "mood": 3}
@@ -153,7 +159,7 @@ def test_allow_unknown_sends_inputs_that_the_schema_lacks(api: ScriptedAPI, comm
         ("acme/private", {"input": {}}),
     ],
 )
-def test_every_kind_of_target_runs(api: ScriptedAPI, command: Command, target: str, body: Any) -> None:
+def test_a_job_runs_for_every_kind_of_target(api: ScriptedAPI, command: Command, target: str, body: Any) -> None:
     api.models["acme/flux-fork"] = ScriptedModel(
         name="acme/flux-fork", versions=("a" * 64, "b" * 64), schema=openapi_schema({}), script=Script(output="done")
     )
@@ -169,7 +175,7 @@ def test_the_error_of_a_missing_model_says_what_was_tried(command: Command) -> N
 
 
 @pytest.mark.parametrize("target", ["flux", "acme/flux/three", "acme/ü", "acme/x:abc", "run.yaml", "none.xs", ""])
-def test_an_invalid_target_is_an_error_of_one_line(api: ScriptedAPI, command: Command, target: str) -> None:
+def test_an_invalid_target_causes_a_one_line_error(api: ScriptedAPI, command: Command, target: str) -> None:
     outcome = command("run", target)
     assert outcome.code == 2
     assert target in outcome.error
@@ -206,7 +212,7 @@ def test_invalid_words_are_reported_before_a_missing_token(command: Command, wor
         ("aborted", 4, "prediction {id} was aborted"),
     ],
 )
-def test_each_unsuccessful_end_has_its_exit_code(
+def test_each_unsuccessful_status_has_its_own_exit_code(
     api: ScriptedAPI, command: Command, end: str, code: int, said: str
 ) -> None:
     api.next(Script(end=end, error="out of memory"))
@@ -216,7 +222,7 @@ def test_each_unsuccessful_end_has_its_exit_code(
     assert outcome.response["status"] == end
 
 
-def test_after_the_time_limit_the_prediction_goes_on_and_a_hint_says_how_to_wait(
+def test_after_the_time_limit_the_prediction_keeps_running_and_a_hint_says_how_to_wait_for_it(
     api: ScriptedAPI, command: Command
 ) -> None:
     api.next(Script(duration=math.inf, output="done"))
@@ -231,21 +237,23 @@ def test_after_the_time_limit_the_prediction_goes_on_and_a_hint_says_how_to_wait
     assert command("wait", prediction.id).response["output"] == "done"
 
 
-def test_the_hints_name_the_journal_that_was_given(api: ScriptedAPI, command: Command) -> None:
+def test_the_commands_in_hints_name_the_journal_that_was_given(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, output="done"))
     budget = ["--poll-interval", "0.1", "--max-poll-attempts", "1"]
     outcome = command("run", HELLO, "text=x", *budget, "--journal", "my jobs.db")
     assert f"`replicate-job wait {api.predictions[0].id} --journal 'my jobs.db'` goes on" in outcome.error
 
 
-def test_a_complete_output_while_processing_is_not_the_end(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_with_a_complete_output_is_waited_for_while_its_status_is_processing(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(duration=0.6, output_at=0.1, output="hello"))
     response = command("run", HELLO, "text=x").response
     assert response["status"] == "succeeded"
     assert response["completed_at"]
 
 
-def test_an_unknown_status_is_reported_and_waited_for(api: ScriptedAPI, command: Command) -> None:
+def test_a_prediction_with_an_unknown_status_is_reported_and_waited_for(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(timeline=((0, "queued"), (0.1, "processing")), duration=0.3, output="x"))
     api.faults.next("create", "slow-after(1ms)")  # done without a blocking wait
     outcome = command("run", HELLO, "text=x")
@@ -253,7 +261,7 @@ def test_an_unknown_status_is_reported_and_waited_for(api: ScriptedAPI, command:
     assert outcome.error == "warning: unknown status 'queued': waiting on"
 
 
-def test_polls_that_fail_do_not_fail_the_job(api: ScriptedAPI, command: Command) -> None:
+def test_failed_polls_do_not_fail_the_job(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0.5, output="x"))
     api.faults.next("create", "slow-after(1ms)")
     api.faults.next("get", "503", "drop", "html", "half", "404")
@@ -302,7 +310,7 @@ def test_a_key_that_belongs_to_another_input_is_refused(api: ScriptedAPI, comman
     assert len(api.predictions) == 1
 
 
-def test_two_processes_with_one_key_make_one_prediction(api: ScriptedAPI, command: Command) -> None:
+def test_two_processes_with_the_same_key_create_one_prediction(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, output="x"))
     first = command.start("run", HELLO, "text=one", "--key", "k")
     api.wait_until(lambda: api.predictions)
@@ -329,7 +337,7 @@ def test_a_dry_run_says_what_would_be_sent_and_creates_nothing(api: ScriptedAPI,
     assert command("list", "--json").json == []
 
 
-def test_the_option_no_save_keeps_no_files(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_no_save_stores_no_files(api: ScriptedAPI, command: Command) -> None:
     response = command("run", FLUX, "prompt=x", "--no-save").response
     assert "files" not in response
     assert response["output"] == api.predictions[0].output
@@ -337,7 +345,7 @@ def test_the_option_no_save_keeps_no_files(api: ScriptedAPI, command: Command) -
 
 
 @pytest.mark.parametrize("folder", ["new/deep", "with space/und ümlaut", "../beside"])
-def test_the_option_save_names_the_folder(api: ScriptedAPI, command: Command, folder: str) -> None:
+def test_the_option_save_names_the_output_folder(api: ScriptedAPI, command: Command, folder: str) -> None:
     command.folder = command.folder / "work"
     command.folder.mkdir()
     (file,) = command("run", FLUX, "prompt=x", "--save", folder).response["files"]
@@ -345,13 +353,13 @@ def test_the_option_save_names_the_folder(api: ScriptedAPI, command: Command, fo
     assert (command.folder / file).samefile(expected)
 
 
-def test_cancel_after_and_webhook_reach_the_api(api: ScriptedAPI, command: Command) -> None:
+def test_the_options_cancel_after_and_webhook_are_sent_to_the_api(api: ScriptedAPI, command: Command) -> None:
     command("run", HELLO, "text=x", "--cancel-after", "5m", "--webhook", "https://example.com/hook")
     assert sent(api)["webhook"] == "https://example.com/hook"
     assert api.predictions[0].request.headers["cancel-after"] == "5m"
 
 
-def test_cancel_after_ends_the_job_as_canceled(api: ScriptedAPI, command: Command) -> None:
+def test_the_option_cancel_after_ends_a_running_prediction_as_canceled(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf, deadline=0.2))
     assert command("run", HELLO, "text=x", "--cancel-after", "5s").code == 4
 
@@ -380,7 +388,7 @@ def test_invalid_options_are_refused_and_create_nothing(api: ScriptedAPI, comman
     assert not api.predictions
 
 
-def test_text_is_streamed_as_it_is(api: ScriptedAPI, command: Command) -> None:
+def test_streamed_text_is_printed_unchanged(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", LLAMA, "prompt=x", "--stream")
     assert outcome.out == b"Once upon a time."
     assert outcome.err == ""
@@ -411,7 +419,9 @@ def test_a_stream_without_text_prints_the_response(command: Command) -> None:
     assert len(outcome.response["files"]) == 1
 
 
-def test_a_stream_that_is_not_all_text_prints_the_response_to_stderr(api: ScriptedAPI, command: Command) -> None:
+def test_a_stream_with_output_that_is_not_text_prints_the_response_to_stderr(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(output=["a caption", None, 3, OutputFile(content=b"x", name="a.txt", inline=True)]))
     outcome = command("run", "acme/private", "--stream")
     assert (outcome.code, outcome.out) == (0, b"a caption")
@@ -420,7 +430,7 @@ def test_a_stream_that_is_not_all_text_prints_the_response_to_stderr(api: Script
     assert [(command.folder / name).read_bytes() for name in response["files"]] == [b"x"]
 
 
-def test_a_stream_without_any_text_says_so(api: ScriptedAPI, command: Command) -> None:
+def test_for_a_stream_without_any_text_a_message_says_so(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output={"label": "cat"}))
     outcome = command("run", "acme/private", "--stream")
     assert outcome.response["output"] == {"label": "cat"}
@@ -435,7 +445,7 @@ def test_a_failed_stream_keeps_its_text_and_its_exit_code(api: ScriptedAPI, comm
     assert outcome.error.endswith("failed: no memory")
 
 
-def test_verbose_writes_the_status_and_quiet_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_with_verbose_the_status_is_written_and_with_quiet_nothing_is(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0.3, output="x"))
     api.faults.next("create", "slow-after(1ms)")
     told = command("run", HELLO, "text=x", "-v", "--poll-interval", "0.05", "--max-poll-attempts", "99").err
@@ -454,7 +464,7 @@ def test_verbose_writes_the_status_and_quiet_nothing(api: ScriptedAPI, command: 
     assert quiet.err == ""
 
 
-def test_a_variable_that_the_job_needs_is_named(api: ScriptedAPI, command: Command) -> None:
+def test_an_error_names_the_environment_variable_that_the_job_needs(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "run.xs").write_text(RUN_XS.replace('["REPLICATE_API_TOKEN"]', '["SEASON"]'))
     outcome = command("run", "run.xs")
     assert outcome.code == 2
@@ -475,7 +485,7 @@ def test_without_a_token_the_error_says_where_to_get_one(command: Command) -> No
         )
 
 
-def test_the_error_of_a_wrong_token_says_so(command: Command) -> None:
+def test_the_error_for_a_wrong_token_has_the_status_401_and_not_the_token(command: Command) -> None:
     outcome = command("run", HELLO, "text=x", env={"REPLICATE_API_TOKEN": "r8_wrong"})
     assert outcome.code == 3
     assert "401" in outcome.error
@@ -483,19 +493,19 @@ def test_the_error_of_a_wrong_token_says_so(command: Command) -> None:
 
 
 @pytest.mark.parametrize("base", ["", "/v1", "/v1/"])
-def test_the_base_url_may_have_v1_or_not(api: ScriptedAPI, command: Command, base: str) -> None:
+def test_the_base_url_works_with_and_without_v1(api: ScriptedAPI, command: Command, base: str) -> None:
     outcome = command("run", HELLO, "text=x", env={"REPLICATE_BASE_URL": api.base_url + base})
     assert outcome.code == 0
 
 
-def test_the_journal_is_where_the_option_says(command: Command) -> None:
+def test_the_option_journal_names_the_file_of_the_journal(command: Command) -> None:
     place = command.folder / "other place" / "jobs.db"
     command("run", HELLO, "text=x", "--journal", place)
     assert place.exists()
     assert not command.journal.exists()
 
 
-def test_help_and_version_go_to_stdout(command: Command) -> None:
+def test_the_help_and_the_version_are_printed_to_stdout(command: Command) -> None:
     for words in (["--version"], ["run", "--version"]):
         assert command(*words).out.decode() == f"replicate-job, version {__version__}\n"
     for words in (["--help"], ["-h"], ["run", "--help"], ["run", "-h"]):

@@ -138,7 +138,7 @@ def select_ended(file: int) -> bool:
     return bool(select.select([file], [], [], 10)[0])
 
 
-def test_serve_prints_only_its_address_and_a_command_runs_a_model_there_without_a_token(
+def test_serve_prints_only_its_address_and_a_command_without_a_token_runs_a_model_there(
     serve: Callable[..., Server], command: Command, environment: dict[str, str]
 ) -> None:
     server = serve()
@@ -163,7 +163,7 @@ def test_with_quiet_serve_prints_only_its_address(serve: Callable[..., Server]) 
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_a_port_in_use_is_an_error_of_one_line(command: Command, environment: dict[str, str]) -> None:
+def test_a_port_in_use_causes_a_one_line_error(command: Command, environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         outcome = command("serve", "--port", str(port), env=environment)
@@ -173,7 +173,7 @@ def test_a_port_in_use_is_an_error_of_one_line(command: Command, environment: di
     assert "in use" in outcome.error
 
 
-def test_a_state_folder_in_use_is_an_error_of_one_line(
+def test_a_state_folder_in_use_causes_a_one_line_error(
     serve: Callable[..., Server], command: Command, environment: dict[str, str]
 ) -> None:
     serve()
@@ -184,7 +184,7 @@ def test_a_state_folder_in_use_is_an_error_of_one_line(
     )
 
 
-def test_a_state_that_is_a_file_or_cannot_be_written_is_an_error_of_one_line(
+def test_a_state_folder_that_is_a_file_or_cannot_be_written_causes_a_one_line_error(
     command: Command, environment: dict[str, str]
 ) -> None:
     (command.folder / "file").touch()
@@ -210,7 +210,7 @@ def test_a_state_that_is_a_file_or_cannot_be_written_is_an_error_of_one_line(
         (["--port", "99999"], "99999"),
     ],
 )
-def test_a_wrong_option_is_an_error_of_one_line_and_nothing_is_served(
+def test_an_invalid_option_causes_a_one_line_error_and_no_server_starts(
     command: Command, environment: dict[str, str], words: list[str], said: str
 ) -> None:
     outcome = command("serve", "--port", "0", *words, env=environment)
@@ -233,14 +233,14 @@ def test_with_a_token_serve_listens_on_every_address_and_warns(serve: Callable[.
         server.ask("GET", "/v1/account")
 
 
-def test_fault_injects_the_named_faults(serve: Callable[..., Server]) -> None:
+def test_the_option_fault_injects_the_named_faults(serve: Callable[..., Server]) -> None:
     server = serve("--fault", "list:503=1")
     with pytest.raises(OSError, match="503"):
         server.ask("GET", "/v1/predictions")
     assert server.ask("GET", "/v1/account")
 
 
-def test_a_cog_project_is_served_from_inside_it(serve: Callable[..., Server], models: Path) -> None:
+def test_the_folder_of_a_cog_project_can_be_served_by_itself(serve: Callable[..., Server], models: Path) -> None:
     server = serve(models / "me" / "slow")
     listed = server.ask("GET", "/v1/models")["results"]
     assert "local/slow" in {f"{model['owner']}/{model['name']}" for model in listed}
@@ -261,7 +261,7 @@ def test_folders_without_a_readable_model_are_reported_and_the_others_are_served
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_server_and_its_models_and_running_predictions_name_the_reason(
+def test_a_signal_ends_the_server_and_its_models_and_fails_running_predictions_with_the_reason(
     serve: Callable[..., Server], models: Path, command: Command, number: int
 ) -> None:
     server = serve("--models", models)
@@ -277,7 +277,7 @@ def test_a_signal_ends_the_server_and_its_models_and_running_predictions_name_th
         assert (found["status"], found["error"]) == ("failed", "the server was stopped before this ended")
 
 
-def test_after_a_kill_the_next_server_lists_all_predictions_and_no_process_is_left(
+def test_after_a_server_is_killed_the_next_one_lists_its_predictions_and_no_process_is_left(
     serve: Callable[..., Server], models: Path, command: Command
 ) -> None:
     server = serve("--models", models)
@@ -305,7 +305,7 @@ def test_after_a_kill_the_next_server_lists_all_predictions_and_no_process_is_le
     assert new["id"] not in {each["id"] for each in listed}
 
 
-def test_the_next_server_sends_the_webhook_of_a_prediction_that_a_kill_ended(
+def test_after_a_server_is_killed_the_next_one_sends_the_webhook_of_an_unfinished_prediction(
     serve: Callable[..., Server], models: Path, command: Command
 ) -> None:
     told: Queue[tuple[dict[str, str], bytes]] = Queue()
@@ -337,7 +337,7 @@ def test_the_next_server_sends_the_webhook_of_a_prediction_that_a_kill_ended(
     assert found["urls"]["get"].startswith("http://127.0.0.1:")
 
 
-def test_a_full_disk_is_an_error_for_the_client_and_stored_data_stays(
+def test_a_full_disk_is_reported_to_the_client_as_an_error_and_stored_data_stays(
     command: Command, environment: dict[str, str]
 ) -> None:
     limited = ["/bin/sh", "-c", 'ulimit -f 300; exec "$@"', "sh", *command.program]

@@ -52,7 +52,7 @@ def shared(request: pytest.FixtureRequest, command: Command) -> Iterator[Command
 
 
 @pytest.mark.long
-def test_ten_processes_that_run_the_same_hundred_keys_together_pay_for_a_hundred(
+def test_ten_processes_that_run_the_same_hundred_keys_together_create_a_hundred_predictions(
     shared: Command, api: ScriptedAPI
 ) -> None:
     script = lambda given: Script(duration=0.2, output=f"picture {given['prompt']}")  # noqa: E731

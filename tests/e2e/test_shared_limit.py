@@ -40,7 +40,7 @@ def test_prefork_workers_share_one_rate_limit(api: ScriptedAPI, command: Command
     assert (api.created, api.faults.throttled) == (WORKERS * CALLS, 0)
 
 
-def test_a_command_obeys_the_429_that_another_one_met(api: ScriptedAPI, command: Command) -> None:
+def test_a_command_obeys_a_429_that_another_command_received(api: ScriptedAPI, command: Command) -> None:
     api.faults.next("create", "429(body=3)")
     first = command.start("run", HELLO, "text=1")
     api.wait_until(lambda: creates(api))
@@ -56,7 +56,9 @@ def creates(api: ScriptedAPI) -> list[float]:
     return [request.time for request in api.requests if request.operation == "create"]
 
 
-def test_a_run_writes_one_row_for_the_create_requests_of_the_account(api: ScriptedAPI, command: Command) -> None:
+def test_runs_share_one_rate_limit_row_for_the_create_requests_of_an_account(
+    api: ScriptedAPI, command: Command
+) -> None:
     for number in range(3):
         assert command("run", HELLO, f"text={number}").code == 0
     with closing(sqlite3.connect(command.journal)) as database:
@@ -65,6 +67,6 @@ def test_a_run_writes_one_row_for_the_create_requests_of_the_account(api: Script
     assert msgspec.json.decode(rows[0][1])["state"]["number"] == 3
 
 
-def test_a_command_that_creates_nothing_writes_nothing(command: Command) -> None:
+def test_a_command_that_creates_no_prediction_makes_no_journal(command: Command) -> None:
     assert command("schema", HELLO).code == 0
     assert not command.journal.exists()

@@ -27,7 +27,7 @@ def running(api: ScriptedAPI, command: Command, *words: str) -> tuple[Process, S
     return process, api.predictions[0]
 
 
-def test_ctrl_c_while_the_command_is_imported_is_quiet(command: Command) -> None:
+def test_ctrl_c_while_the_commands_modules_are_imported_prints_no_traceback(command: Command) -> None:
     interrupt = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     (command.folder / "click.py").write_text(interrupt)
     outcome = command("--help", env={"PYTHONPATH": str(command.folder)})
@@ -58,7 +58,9 @@ def test_ctrl_c_while_polling_cancels(api: ScriptedAPI, command: Command) -> Non
     assert outcome.error == f"warning: interrupted: prediction {prediction.id} is canceled"
 
 
-def test_a_key_whose_prediction_was_canceled_says_how_to_go_on(api: ScriptedAPI, command: Command) -> None:
+def test_a_run_with_the_key_of_a_canceled_prediction_says_how_to_create_a_new_one(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(ENDLESS)
     command("run", HELLO, "text=x", "--no-wait", "--key", "k", "--no-save")
     command("cancel", "k")
@@ -69,7 +71,9 @@ def test_a_key_whose_prediction_was_canceled_says_how_to_go_on(api: ScriptedAPI,
     assert again.err.splitlines() == told
 
 
-def test_ctrl_c_while_a_text_streams_cancels_and_the_text_stays(api: ScriptedAPI, command: Command) -> None:
+def test_ctrl_c_while_text_is_streamed_cancels_the_prediction_and_keeps_the_printed_text(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.next(Script(duration=math.inf, output=["Once", " upon"], stream=Stream()))
     process = command.start("run", "meta/llama-2-70b-chat", "prompt=x", "--stream")
     assert process.read(9) == b"Once upon"
@@ -102,7 +106,7 @@ def test_ctrl_c_while_a_throttled_create_waits_creates_nothing(api: ScriptedAPI,
     assert command("resume").error == "no unfinished jobs"
 
 
-def test_a_prediction_that_ends_before_the_cancel_is_reported_with_its_status(
+def test_a_prediction_that_ends_before_it_can_be_canceled_is_reported_with_its_status(
     api: ScriptedAPI, command: Command
 ) -> None:
     process, prediction = running(api, command)
@@ -129,7 +133,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once(api: ScriptedAPI, command: Com
     assert command("resume").response["prediction_id"] == prediction.id
 
 
-def test_sigterm_leaves_the_prediction_and_resume_finishes_it(api: ScriptedAPI, command: Command) -> None:
+def test_sigterm_leaves_the_prediction_running_and_resume_finishes_it(api: ScriptedAPI, command: Command) -> None:
     process, prediction = running(api, command, "--key", "k")
     process.signal(signal.SIGTERM)
     outcome = process.end()
@@ -145,7 +149,7 @@ def test_sigterm_leaves_the_prediction_and_resume_finishes_it(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_wait_that_is_stopped_leaves_the_prediction_and_says_so(
+def test_a_wait_command_that_is_stopped_leaves_the_prediction_running_and_says_so(
     api: ScriptedAPI, command: Command, number: int, code: int
 ) -> None:
     api.next(ENDLESS)
@@ -161,7 +165,7 @@ def test_a_wait_that_is_stopped_leaves_the_prediction_and_says_so(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_resume_that_is_stopped_leaves_the_predictions_and_says_so(
+def test_a_resume_command_that_is_stopped_leaves_the_predictions_running_and_says_so(
     api: ScriptedAPI, command: Command, number: int, code: int
 ) -> None:
     api.next(ENDLESS, ENDLESS)
@@ -180,9 +184,7 @@ def test_a_resume_that_is_stopped_leaves_the_predictions_and_says_so(
     assert command("resume").code == 0
 
 
-def test_ctrl_c_while_outputs_are_fetched_leaves_a_job_that_resume_completes(
-    api: ScriptedAPI, command: Command
-) -> None:
+def test_after_ctrl_c_during_a_download_resume_completes_the_job(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output=[OutputFile(content=b"x" * 1000, name="a.webp")]))
     api.faults.next("download", "hang")
     process = command.start("run", "black-forest-labs/flux-schnell", "prompt=x")

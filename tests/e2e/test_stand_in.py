@@ -31,7 +31,7 @@ def paint(api: ScriptedAPI, *, times: int = 1) -> None:
         api.next(Script(output=[picture], logs=_logs, boot=0.05, duration=0.2))
 
 
-def test_a_client_of_a_local_server_reports_a_stand_in_once_on_its_own_terminal(
+def test_a_command_at_a_local_server_reports_a_stand_in_model_once_on_its_own_terminal(
     api: ScriptedAPI, command: Command
 ) -> None:
     paint(api)
@@ -43,7 +43,9 @@ def test_a_client_of_a_local_server_reports_a_stand_in_once_on_its_own_terminal(
     assert command("run", PRIVATE, "prompt=a car", "-q").err == ""
 
 
-def test_a_batch_names_the_stand_in_in_its_summary_results_and_report(api: ScriptedAPI, command: Command) -> None:
+def test_the_summary_and_the_results_and_the_report_of_a_batch_name_the_stand_in_model(
+    api: ScriptedAPI, command: Command
+) -> None:
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n{"prompt": "a car"}\n')
     paint(api, times=2)
     words = ("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl")
@@ -67,7 +69,7 @@ def test_a_batch_names_the_stand_in_in_its_summary_results_and_report(api: Scrip
     assert stand_ins() == {1: "not FLUX", 2: "not FLUX; not painted: car"}
 
 
-def test_a_batch_of_the_real_model_says_nothing_of_stand_ins(api: ScriptedAPI, command: Command) -> None:
+def test_a_batch_of_the_real_model_does_not_mention_stand_in_models(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n')
     api.next(Script(output="a", logs="Using seed: 7\n", boot=0.05, duration=0.2))
     outcome = command("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl")
@@ -77,7 +79,7 @@ def test_a_batch_of_the_real_model_says_nothing_of_stand_ins(api: ScriptedAPI, c
         assert "stand_in" not in text
 
 
-def test_a_stand_in_costs_nothing_unless_the_batch_is_given_a_price(api: ScriptedAPI, command: Command) -> None:
+def test_a_stand_in_model_costs_nothing_unless_the_batch_is_given_a_price(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "prices.toml").write_text(f'[models]\n"{PRIVATE}" = "0.003/image"\n')
     known = {"REPLICATE_JOB_PRICES": str(command.folder / "prices.toml")}
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n')
@@ -95,7 +97,9 @@ def test_a_stand_in_costs_nothing_unless_the_batch_is_given_a_price(api: Scripte
     assert (cost(), "about $0.003" in outcome.err) == (0.003, True)
 
 
-def test_stand_ins_do_not_count_towards_a_cost_limit_by_the_price_tables(api: ScriptedAPI, command: Command) -> None:
+def test_predictions_of_a_stand_in_model_do_not_count_toward_a_cost_limit_from_the_price_tables(
+    api: ScriptedAPI, command: Command
+) -> None:
     (command.folder / "prices.toml").write_text(f'[models]\n"{PRIVATE}" = "0.003/image"\n')
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n{"prompt": "a car"}\n{"prompt": "a fox"}\n')
     paint(api, times=3)

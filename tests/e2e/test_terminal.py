@@ -41,7 +41,7 @@ def test_a_terminal_shows_the_status_and_the_bar_and_then_clears_the_line(api: S
     assert "\x1b[?25h" in outcome.err  # and the cursor is back
 
 
-def test_the_error_of_a_failure_is_the_last_line_on_the_terminal(api: ScriptedAPI, command: Command) -> None:
+def test_the_error_of_a_failed_prediction_is_the_last_line_on_the_terminal(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", error="no memory"))
     outcome = command.on_terminal("run", HELLO, "text=x")
     assert outcome.code == 1
@@ -49,7 +49,7 @@ def test_the_error_of_a_failure_is_the_last_line_on_the_terminal(api: ScriptedAP
 
 
 @pytest.mark.parametrize("width", [1, 7, 40])
-def test_a_narrow_terminal_works(api: ScriptedAPI, command: Command, width: int) -> None:
+def test_no_line_is_wider_than_a_narrow_terminal(api: ScriptedAPI, command: Command, width: int) -> None:
     api.next(SLOW)
     assert command.on_terminal("run", HELLO, "text=x", width=width).code == 0
     assert command.on_terminal("list", width=width).code == 0
@@ -67,13 +67,13 @@ def test_a_terminal_that_cannot_draw_gets_no_control_characters(
     assert "\x1b" not in outcome.err
 
 
-def test_the_variable_no_color_turns_colors_off(api: ScriptedAPI, command: Command) -> None:
+def test_the_environment_variable_no_color_turns_colors_off(api: ScriptedAPI, command: Command) -> None:
     api.next(SLOW)
     outcome = command.on_terminal("run", HELLO, "text=x", env={"NO_COLOR": "1"})
     assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", outcome.err)
 
 
-def test_quiet_draws_nothing(api: ScriptedAPI, command: Command) -> None:
+def test_with_quiet_nothing_is_drawn(api: ScriptedAPI, command: Command) -> None:
     api.next(SLOW)
     assert command.on_terminal("run", HELLO, "text=x", "-q").err == ""
 
@@ -92,7 +92,7 @@ def shell(command: Command, tail: str, *words: str) -> tuple[int, str]:
     return outcome.code, outcome.err
 
 
-def test_a_reader_that_leaves_early_does_not_stop_the_job(command: Command) -> None:
+def test_a_job_goes_on_to_its_end_when_the_reader_of_its_stdout_closes_the_pipe(command: Command) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = command.start("run", "black-forest-labs/flux-schnell", "prompt=x", stdout=writing)
@@ -103,7 +103,9 @@ def test_a_reader_that_leaves_early_does_not_stop_the_job(command: Command) -> N
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["schema", HELLO], ["check"]])
-def test_head_gets_its_line_without_an_error(command: Command, words: list[str]) -> None:
+def test_a_command_prints_no_error_when_the_reader_of_its_stdout_has_closed_the_pipe(
+    command: Command, words: list[str]
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = command.start(*words, stdout=writing)
@@ -113,20 +115,22 @@ def test_head_gets_its_line_without_an_error(command: Command, words: list[str])
     assert "rror" not in outcome.err
 
 
-def test_a_reader_of_stderr_that_leaves_does_not_stop_the_job(api: ScriptedAPI, command: Command) -> None:
+def test_a_job_goes_on_to_its_end_when_the_reader_of_its_stderr_closes_the_pipe(
+    api: ScriptedAPI, command: Command
+) -> None:
     api.faults.next("create", "drop-after", "429(body=0)")  # something to warn about
     assert shell(command, "2>&1 >&- | true", "run", "black-forest-labs/flux-schnell", "prompt=x") == (0, "")
     api.wait_until(lambda: command.rows("state") == [{"state": "collected"}])
 
 
 @pytest.mark.parametrize("tail", [">&-", "2>&-", ">&- 2>&-", "<&-"])
-def test_streams_may_be_closed_from_the_start(command: Command, tail: str) -> None:
+def test_a_command_runs_even_if_its_standard_streams_are_closed_from_the_start(command: Command, tail: str) -> None:
     code, told = shell(command, tail, "run", "black-forest-labs/flux-schnell", "prompt=x")
     assert (code, told) == (0, "")
     assert command("list", "--json").json[0]["state"] == "collected"
 
 
-def test_a_full_disk_behind_stdout_is_an_error_and_the_job_is_kept(command: Command) -> None:
+def test_a_full_disk_behind_stdout_causes_an_error_and_the_job_stays_in_the_journal(command: Command) -> None:
     code, told = shell(command, "> /dev/full", "run", HELLO, "text=x")
     assert code == 3
     assert told == "error: stdout cannot be written: No space left on device\n"
@@ -155,19 +159,19 @@ def test_output_is_utf_8_whatever_the_locale_says(
     assert failed.error.startswith("error: --input ")
 
 
-def test_words_of_any_script_arrive_as_they_were_typed(command: Command) -> None:
+def test_words_of_any_script_are_sent_as_they_were_typed(command: Command) -> None:
     outcome = command("run", HELLO, "text=山 → 'x' \"y\" = \\ 🌄", env={"LC_ALL": "C"})
     assert outcome.response["output"] == "hello 山 → 'x' \"y\" = \\ 🌄"
 
 
-def test_a_word_that_is_no_text_is_refused(api: ScriptedAPI, command: Command) -> None:
+def test_a_word_that_is_not_valid_text_in_its_encoding_is_refused(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", HELLO, os.fsdecode(b"text=a\xffb"))
     assert outcome.code == 2
     assert outcome.error == r"error: 'text=a\udcffb' is not valid Unicode: write it in this locale's utf-8"
     assert not api.requests
 
 
-def test_a_word_that_the_locale_cannot_carry_is_refused(command: Command) -> None:
+def test_a_word_that_the_locales_encoding_cannot_represent_is_refused(command: Command) -> None:
     ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     outcome = command("run", HELLO, "text=ü", env=ascii_only)
     assert outcome.code == 2

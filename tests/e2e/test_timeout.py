@@ -68,7 +68,7 @@ def test_wait_and_resume_stop_at_the_timeout_too(api: ScriptedAPI, command: Comm
         ),
     ],
 )
-def test_the_timeout_ends_a_wait_for_an_api_that_hangs(
+def test_the_timeout_ends_a_request_to_an_api_that_does_not_answer(
     api: ScriptedAPI, command: Command, words: list[str], operation: str, said: str
 ) -> None:
     (command.folder / "input.json").write_text('{"text": "x"}')
@@ -80,7 +80,7 @@ def test_the_timeout_ends_a_wait_for_an_api_that_hangs(
     assert not api.predictions
 
 
-def test_ctrl_c_within_the_timeout_cancels(api: ScriptedAPI, command: Command) -> None:
+def test_ctrl_c_before_the_timeout_cancels_the_prediction(api: ScriptedAPI, command: Command) -> None:
     api.next(ENDLESS)
     process = command.start("run", HELLO, "text=x", "--timeout", "10m")
     api.wait_until(lambda: api.predictions)
@@ -97,7 +97,7 @@ def test_an_invalid_timeout_is_a_usage_error(command: Command, text: str) -> Non
     assert outcome.err.splitlines()[-1].startswith("error: Invalid value for '--timeout': ")
 
 
-def test_a_job_file_in_toml_waits_as_long_as_it_takes(api: ScriptedAPI, command: Command) -> None:
+def test_a_toml_job_file_without_a_limit_waits_until_the_prediction_ends(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "job.toml").write_text(f'model = "{HELLO}"\npoll_interval = 0.01\n[input_data]\ntext = "x"\n')
     api.next(ENDLESS)
     api.faults.next("create", "slow-after(1ms)")  # answered without a blocking wait

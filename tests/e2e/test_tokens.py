@@ -21,7 +21,7 @@ MODEL = "black-forest-labs/flux-schnell"
     ("words", "is_advised"),
     [(["cancel", "x"], False), (["wait", "x"], False), (["show", "x"], True), (["run", MODEL, "prompt=a"], True)],
 )
-def test_the_error_for_a_missing_token_names_local_if_the_command_has_it(
+def test_the_error_for_a_missing_token_names_the_option_local_if_the_command_has_it(
     command: Command, words: list[str], *, is_advised: bool
 ) -> None:
     outcome = command(*words, env=AWAY)
@@ -39,7 +39,7 @@ def test_resume_needs_a_token_only_for_unfinished_jobs_of_its_api(command: Comma
 
 
 @pytest.mark.parametrize("name", ["show", "wait", "cancel"])
-def test_the_error_for_the_key_of_a_job_at_another_api_names_that_api(
+def test_the_error_for_the_key_of_a_job_at_another_api_names_that_other_api(
     command: Command, api: ScriptedAPI, name: str
 ) -> None:
     command("run", MODEL, "prompt=a", "--no-save", "--key", "k")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WORDS = ("train", "stability-ai/sdxl", "acme/fox", "input_images=https://example.com/a.zip", "--key", "fox-1")
 
 
-def test_a_training_is_waited_for_and_its_key_starts_no_second_one(api: ScriptedAPI, command: Command) -> None:
+def test_a_training_is_waited_for_and_its_key_creates_no_second_training(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=0.1))
     first, second = command(*WORDS), command(*WORDS)
     (made,) = api.trainings.values()
@@ -40,7 +40,7 @@ def test_a_training_is_waited_for_and_its_key_starts_no_second_one(api: Scripted
     assert api.count("create") == 1
 
 
-def test_a_training_outlives_its_killed_process_and_is_resumed(api: ScriptedAPI, command: Command) -> None:
+def test_a_training_is_resumed_after_its_process_was_killed(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(duration=math.inf))
     process = command.start(*WORDS)
     api.wait_until(lambda: api.count("get"))
@@ -66,7 +66,7 @@ def test_ctrl_c_cancels_a_training(api: ScriptedAPI, command: Command) -> None:
     assert outcome.err.splitlines()[-1] == f"warning: interrupted: training {made.id} is canceled"
 
 
-def test_the_message_of_a_failed_training_says_training(api: ScriptedAPI, command: Command) -> None:
+def test_the_message_for_a_failed_training_calls_it_a_training(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", duration=0.1), Script(duration=math.inf))
     failed = command(*WORDS)
     late = command(*WORDS[:-1], "fox-2", "--timeout", "1s")
@@ -80,7 +80,7 @@ def test_the_message_of_a_failed_training_says_training(api: ScriptedAPI, comman
     assert (canceled.code, again.err) == (0, f"{second} was canceled\n")
 
 
-def test_the_error_of_a_training_says_training(api: ScriptedAPI) -> None:
+def test_the_exception_for_a_failed_training_calls_it_a_training(api: ScriptedAPI) -> None:
     api.next(Script(end="failed", duration=0.1))
     with Client(token=api.token, base_url=api.base_url) as client:
         result = client.train("stability-ai/sdxl", "acme/fox", {"input_images": "https://example.com/a.zip"})
