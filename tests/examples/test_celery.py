@@ -79,7 +79,7 @@ def test_each_worker_process_runs_its_tasks_with_one_client(folder: Path, start:
     assert "ERROR" not in worker.output
 
 
-def test_a_task_whose_process_is_killed_pays_once(
+def test_a_task_whose_process_is_killed_has_one_prediction(
     folder: Path, start: Start, api: ScriptedAPI, environment: dict[str, str]
 ) -> None:
     configure(folder, f"worker_lost_wait = 0.1\n{TELLS}")
@@ -109,7 +109,7 @@ def test_a_task_that_timed_out_is_retried_and_continues_its_prediction(
     assert api.count("create") == 1
 
 
-def test_the_jobs_of_a_worker_that_was_killed_are_finished_by_another(
+def test_the_jobs_of_a_worker_that_was_killed_are_finished_by_another_worker(
     start: Start, worker: Program, api: ScriptedAPI, environment: dict[str, str]
 ) -> None:
     """Their messages are lost, because the file broker deletes a message once a worker has fetched it."""

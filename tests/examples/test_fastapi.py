@@ -46,7 +46,7 @@ def pictures_in(folder: Path) -> set[str]:
     return set(map(str, folder.rglob("*.webp")))
 
 
-async def test_two_hundred_requests_together_share_one_client(
+async def test_two_hundred_requests_at_the_same_time_share_one_client(
     shop: Any, server: Program, api: ScriptedAPI, folder: Path
 ) -> None:
     async def order(number: int) -> Any:
@@ -63,14 +63,14 @@ async def test_two_hundred_requests_together_share_one_client(
     assert "Traceback" not in server.output
 
 
-async def test_an_upload_is_handed_on_to_the_model(shop: Any, api: ScriptedAPI) -> None:
+async def test_an_uploaded_file_is_sent_to_the_model(shop: Any, api: ScriptedAPI) -> None:
     form = FormBuilder().part("image", PartBuilder.from_bytes(b"\x89PNG\r\n\x1a\n...").file_name("cat.png"))
     response = await shop.client.post(f"{shop.base_url}/variations").multipart(form).build().send()
     assert (await response.json())["status"] == "succeeded"
     assert api.predictions[0].input["image"].endswith(";base64,iVBORw0KGgouLi4=")
 
 
-async def test_a_signed_webhook_has_the_outputs_kept_and_an_unsigned_one_is_refused(
+async def test_after_a_signed_webhook_the_outputs_are_saved_and_an_unsigned_webhook_is_refused(
     shop: Any, api: ScriptedAPI, folder: Path
 ) -> None:
     api.next(Script(duration=3600, output=[OutputFile(name="fox.gif", content=b"GIF89a")]))
@@ -105,9 +105,7 @@ async def test_an_error_response_is_one_line_with_the_right_status(shop: Any, ap
     assert "402" in (await refused.json())["detail"]
 
 
-async def test_a_request_that_takes_too_long_gets_its_picture_when_it_is_sent_again(
-    shop: Any, api: ScriptedAPI
-) -> None:
+async def test_a_request_that_timed_out_gets_its_picture_when_it_is_sent_again(shop: Any, api: ScriptedAPI) -> None:
     api.next(Script(duration=3600, output=[]))
     order = {"key": "order-17", "prompt": "a fox", "timeout": 0.5}
     late = await shop.request("POST", "/pictures", order)
@@ -118,7 +116,7 @@ async def test_a_request_that_takes_too_long_gets_its_picture_when_it_is_sent_ag
     assert api.count("create") == 1
 
 
-async def test_the_orders_of_a_server_that_was_killed_are_finished_by_the_next(
+async def test_the_orders_of_a_server_that_was_killed_are_finished_by_the_next_server(
     shop: Any, server: Program, serve: Callable[[], Program], api: ScriptedAPI, folder: Path
 ) -> None:
     api.next(Script(duration=3600, output=[OutputFile(name="fox.gif", content=b"GIF89a")]))

@@ -92,13 +92,13 @@ def test_the_grace_period_of_a_container_is_longer_than_that_of_its_worker() -> 
     assert all(pod["terminationGracePeriodSeconds"] > GRACE for pod in PODS if pod["containers"][0]["name"] == "worker")
 
 
-def test_published_ports_are_reached_from_this_machine_only() -> None:
+def test_published_ports_can_be_reached_only_from_the_same_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_no_secret_has_a_value_or_a_default() -> None:
+def test_no_secret_has_a_value_or_a_default_in_the_files() -> None:
     given = {name: value for service in SERVICES.values() for name, value in service["environment"].items()}
     secrets = {name: value for name, value in given.items() if re.search("PASSWORD|TOKEN", name)}
     assert secrets.keys() == {"REPLICATE_API_TOKEN", "PGPASSWORD", "POSTGRES_PASSWORD"}
@@ -108,7 +108,7 @@ def test_no_secret_has_a_value_or_a_default() -> None:
     assert "Secret" not in {manifest["kind"] for manifest in MANIFESTS}
 
 
-def test_containers_are_confined() -> None:
+def test_containers_run_with_a_read_only_file_system_and_without_privileges() -> None:
     for service in SERVICES.values():
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]

@@ -12,7 +12,7 @@ CELLS = {block.text for block in blocks(ROOT / "docs/how-to/notebooks.md")}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_a_page_shows_the_whole_program(name: str) -> None:
+def test_a_page_shows_the_whole_code_of_its_program(name: str) -> None:
     assert name in SHOWN, f"no page has a block that begins with # {name}"
     assert SHOWN[name].text == (EXAMPLES / name).read_text("utf-8"), f"copy examples/{name} to {SHOWN[name].place}"
 

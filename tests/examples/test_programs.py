@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_a_pool_of_processes_has_a_client_in_each(method: str, folder: Path, start: Start, api: ScriptedAPI) -> None:
+def test_each_process_of_a_pool_opens_its_own_client(method: str, folder: Path, start: Start, api: ScriptedAPI) -> None:
     program = folder / "pool.py"
     program.write_text(program.read_text().replace('"spawn"', f'"{method}"'))
     for _ in range(2):
@@ -28,7 +28,7 @@ def test_a_pool_of_processes_has_a_client_in_each(method: str, folder: Path, sta
         assert api.count("create") == 4
 
 
-def test_gunicorn_opens_a_client_in_each_worker_after_the_fork(start: Start, api: ScriptedAPI) -> None:
+def test_each_gunicorn_worker_opens_its_own_client_after_the_fork(start: Start, api: ScriptedAPI) -> None:
     server = start(*["gunicorn", "--preload", "--workers", "2", "--threads", "8", "-b", "127.0.0.1:0", "web:app"])
     url = server.wait_for(r"Listening at: (http://[\d.:]+)")
     for animal in ("fox", "hare", "fox"):
@@ -47,7 +47,7 @@ def test_one_client_serves_many_threads(start: Start, api: ScriptedAPI) -> None:
     assert api.count("create") == 8
 
 
-def test_the_program_reads_a_table_and_writes_one_with_the_results(
+def test_a_program_reads_a_table_and_writes_a_table_with_the_results(
     folder: Path, start: Start, api: ScriptedAPI
 ) -> None:
     program = start("python", "tables.py")
@@ -64,7 +64,9 @@ def test_the_program_reads_a_table_and_writes_one_with_the_results(
     ]
 
 
-def test_a_notebook_awaits_blocks_and_shows_pictures(folder: Path, start: Start, api: ScriptedAPI) -> None:
+def test_a_notebook_runs_jobs_with_and_without_await_and_shows_pictures(
+    folder: Path, start: Start, api: ScriptedAPI
+) -> None:
     kernel = start("jupyter", "execute", "--inplace", "notebook.ipynb")
     assert kernel.end() == 0, kernel.output
     notebook = msgspec.json.decode((folder / "notebook.ipynb").read_bytes())
