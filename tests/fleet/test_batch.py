@@ -35,7 +35,7 @@ def rows(number: int) -> list[dict[str, Any]]:
     return [{"prompt": f"row {line}"} for line in range(1, number + 1)]
 
 
-async def test_a_client_submits_and_reads_the_results_as_they_end(
+async def test_a_client_submits_a_batch_and_reads_each_result_as_its_row_ends(
     member: Member, options: dict[str, Any], api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -57,7 +57,7 @@ async def test_a_client_submits_and_reads_the_results_as_they_end(
     assert list(status.errors.values()) == [1]
 
 
-def test_the_blocking_client_submits_and_reads_the_results(options: dict[str, Any], api: ScriptedAPI) -> None:
+def test_the_blocking_client_submits_a_batch_and_reads_its_results(options: dict[str, Any], api: ScriptedAPI) -> None:
     with Client(**options) as client:
         handle = client.submit_batch(MODEL, rows(3), key="b")
         assert (handle.id, handle.status().waiting) == ("b", 3)
@@ -104,7 +104,7 @@ async def test_running_predictions_are_canceled_on_request(
     assert await cancel_named(fleet.context, "c", running=True) is None
 
 
-async def test_a_name_of_both_a_batch_and_a_job_is_an_error(
+async def test_a_name_that_is_both_a_batch_and_the_key_of_a_job_raises_an_error(
     member: Member, submitted: Submitted, options: dict[str, Any]
 ) -> None:
     fleet = await member()

@@ -59,7 +59,7 @@ async def test_all_workers_stop_at_the_cost_limit_and_continue_with_a_higher_one
     assert api.created == 40
 
 
-async def test_amounts_for_running_rows_count_once_even_if_their_worker_died(
+async def test_amounts_set_aside_for_running_rows_count_once_even_if_their_worker_died(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     """A worker is stopped after amounts were set aside for its rows, and before it has sent the rows."""
@@ -78,7 +78,7 @@ async def test_amounts_for_running_rows_count_once_even_if_their_worker_died(
     assert api.created == 10
 
 
-async def test_an_uncertain_row_counts_and_a_refused_one_does_not(
+async def test_an_uncertain_row_counts_toward_the_cost_limit_and_a_refused_row_does_not(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -100,7 +100,7 @@ async def test_an_uncertain_row_counts_and_a_refused_one_does_not(
     }
 
 
-async def test_if_the_cost_is_unknown_the_first_row_runs_alone(
+async def test_if_the_cost_of_a_prediction_is_unknown_the_first_row_runs_alone(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -113,7 +113,7 @@ async def test_if_the_cost_is_unknown_the_first_row_runs_alone(
     assert api.created == 10
 
 
-async def test_further_attempts_are_within_the_cost_limit(
+async def test_further_attempts_of_a_row_count_toward_the_cost_limit(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -124,7 +124,7 @@ async def test_further_attempts_are_within_the_cost_limit(
     assert api.created == 2
 
 
-async def test_a_submit_that_dies_at_its_end_does_not_change_the_limit(
+async def test_a_submit_that_dies_at_its_end_does_not_change_the_cost_limit(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     def read() -> Iterator[dict[str, Any]]:
@@ -148,7 +148,7 @@ async def test_a_model_without_a_price_is_refused_with_advice(member: Member, su
         await submitted(await member(), rows(1), max_cost=Decimal(1), job="stability-ai/sdxl")
 
 
-async def test_several_models_with_their_own_prices_share_one_limit(
+async def test_several_models_with_their_own_prices_share_one_cost_limit(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()

@@ -112,7 +112,7 @@ async def test_a_canceled_row_whose_worker_died_before_its_create_request_is_fin
     assert query("SELECT state, holder FROM jobs") == [{"state": "refused", "holder": None}]
 
 
-async def test_a_canceled_batch_that_is_started_without_the_fleet_runs(
+async def test_a_canceled_batch_runs_when_it_is_started_again_without_the_fleet(
     member: Member, submitted: Submitted, settings: Settings, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -125,7 +125,7 @@ async def test_a_canceled_batch_that_is_started_without_the_fleet_runs(
     assert api.created == 2
 
 
-async def test_a_batch_that_is_submitted_again_locks_no_rows_before_it_has_locked_the_batch(
+async def test_submitting_a_batch_again_locks_the_batch_before_it_locks_any_rows(
     member: Member, submitted: Submitted, query: Query, postgres: Any, database: str
 ) -> None:
     """A process that notes the rows of a canceled batch locks in this order too: so neither waits for the other."""

@@ -95,7 +95,7 @@ async def test_workers_create_each_step_once_the_one_before_it_has_ended(
     assert api.created == 135
 
 
-async def test_a_failed_step_ends_its_row_and_is_retried_only_on_request(
+async def test_a_failed_step_ends_its_row_and_the_step_is_retried_only_on_request(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -202,7 +202,7 @@ async def test_a_local_file_in_a_step_is_refused(member: Member, submitted: Subm
         await submitted(await member(), [{}], job=chain)
 
 
-async def test_a_step_runs_for_each_element_and_its_outputs_are_gathered(
+async def test_a_step_runs_for_each_list_element_and_its_outputs_are_gathered(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -244,7 +244,7 @@ async def test_a_worker_with_a_cached_batch_runs_a_step_that_a_later_submit_adde
         ]
 
 
-async def test_workers_keep_one_cost_limit_for_all_steps(
+async def test_workers_keep_to_one_cost_limit_for_all_steps_of_a_chain(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()
@@ -273,7 +273,7 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
-async def test_the_amounts_for_calls_that_could_not_be_sent_are_released(
+async def test_amounts_set_aside_for_requests_that_could_not_be_sent_are_released(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     """Two parallel steps use a file that is gone: nothing stays set aside for either."""

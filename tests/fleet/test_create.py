@@ -55,7 +55,7 @@ async def test_rows_are_created_without_waiting_for_their_ends(
 
 @pytest.mark.parametrize("hours", [-1, 1])
 @pytest.mark.replicate_api(list_lag=0.1, faults="create:drop-after=0.5", seed=1)
-async def test_broken_create_requests_on_machines_with_wrong_clocks_make_no_second_prediction(
+async def test_broken_create_requests_on_machines_with_wrong_clocks_cause_no_second_prediction(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, hours: int
 ) -> None:
     fleet, other = await member(), await member(WrongClock(hours))
@@ -78,7 +78,9 @@ async def test_a_row_that_the_api_refuses_does_not_stop_the_others(
     assert api.created == 2
 
 
-async def test_no_credit_stops_the_batch(member: Member, submitted: Submitted, query: Query, api: ScriptedAPI) -> None:
+async def test_a_402_for_lack_of_credit_stops_the_batch(
+    member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
+) -> None:
     fleet = await member()
     batch = await submitted(fleet, rows(1))
     api.faults.next("create", "402")
@@ -89,7 +91,7 @@ async def test_no_credit_stops_the_batch(member: Member, submitted: Submitted, q
     assert api.created == 0
 
 
-async def test_a_draining_process_puts_its_unstarted_rows_back(
+async def test_a_worker_that_is_shutting_down_returns_the_rows_that_it_has_not_started(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -102,7 +104,7 @@ async def test_a_draining_process_puts_its_unstarted_rows_back(
     assert api.created == 0
 
 
-async def test_every_worker_uses_the_model_as_resolved_at_the_submit(
+async def test_every_worker_uses_the_model_as_it_was_resolved_when_the_batch_was_submitted(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     batch = await submitted(await member(), rows(1))

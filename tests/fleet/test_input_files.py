@@ -44,7 +44,7 @@ async def clean_until(fleet: Fleet, condition: Callable[[], object]) -> None:
         await background.close()
 
 
-async def test_paths_bytes_and_open_files_of_a_program_reach_the_workers(
+async def test_files_given_as_paths_or_bytes_or_open_files_reach_the_workers(
     member: Member, postgres: Any, database: str, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     (tmp_path / "a.webp").write_bytes(PICTURE)
@@ -73,7 +73,7 @@ async def test_paths_bytes_and_open_files_of_a_program_reach_the_workers(
     assert len(set(sent.values())) == 3
 
 
-async def test_a_second_submit_copies_only_files_that_are_still_needed(
+async def test_submitting_a_batch_again_copies_only_the_files_that_are_still_needed(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     fleet, out = await member(), tmp_path / "out"
@@ -102,7 +102,7 @@ async def test_a_second_submit_copies_only_files_that_are_still_needed(
     assert not (out / FOLDER).exists()
 
 
-async def test_a_missing_or_changed_file_is_a_problem_of_its_row(
+async def test_a_missing_or_changed_file_is_reported_as_a_problem_of_its_row(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
     fleet, out = await member(), tmp_path / "out"
@@ -121,7 +121,7 @@ async def test_a_missing_or_changed_file_is_a_problem_of_its_row(
     assert (problems[2], api.created) == ("", 1)
 
 
-async def test_a_worker_without_the_folder_leaves_the_row_to_others(
+async def test_a_worker_that_lacks_the_folder_with_input_files_leaves_the_row_to_other_workers(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path, heard: Heard
 ) -> None:
     fleet, out = await member(), tmp_path / "out"
@@ -137,7 +137,7 @@ async def test_a_worker_without_the_folder_leaves_the_row_to_others(
     assert api.created == 1
 
 
-async def test_a_place_that_cannot_be_written_is_an_error_at_the_submit(
+async def test_a_folder_or_bucket_that_cannot_be_written_causes_an_error_at_submit(
     member: Member, submitted: Submitted, query: Query, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

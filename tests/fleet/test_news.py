@@ -58,7 +58,7 @@ async def test_a_process_that_waits_for_a_key_claims_the_job_as_soon_as_it_is_re
     assert query(LISTENING) == [{"n": 1}], "one connection a process"
 
 
-async def test_each_key_released_in_one_transaction_is_notified(
+async def test_a_notification_is_sent_for_each_key_that_is_released_in_one_transaction(
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "TRUSTED", 60.0)
@@ -80,7 +80,7 @@ async def test_each_key_released_in_one_transaction_is_notified(
 
 
 @pytest.mark.parametrize("emit", [None, print], ids=["waits", "follows a text that has no stream"])
-async def test_a_run_gets_its_end_from_the_watcher_without_a_poll(
+async def test_a_process_learns_the_end_of_its_prediction_from_the_watcher_without_a_poll(
     member: Member,
     query: Query,
     api: ScriptedAPI,
@@ -102,7 +102,7 @@ async def test_a_run_gets_its_end_from_the_watcher_without_a_poll(
     assert api.count("get") <= 2, "the watcher's own, for the last two"
 
 
-async def test_an_end_from_the_watcher_counts_even_if_the_runs_own_poll_failed(
+async def test_a_process_accepts_the_end_from_the_watcher_even_if_its_own_poll_failed(
     member: Member, query: Query, api: ScriptedAPI, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wait, "SOON", (0.1,))
@@ -121,7 +121,7 @@ async def test_an_end_from_the_watcher_counts_even_if_the_runs_own_poll_failed(
     assert heard.warnings == []
 
 
-async def test_a_run_without_a_watcher_polls(member: Member, api: ScriptedAPI) -> None:
+async def test_a_process_polls_if_there_is_no_watcher(member: Member, api: ScriptedAPI) -> None:
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=0.3, output="done"))
     runner = await member()
     await listening(runner)
@@ -130,7 +130,7 @@ async def test_a_run_without_a_watcher_polls(member: Member, api: ScriptedAPI) -
     assert api.count("get") >= 1
 
 
-async def test_a_broken_connection_for_news_is_opened_again_and_wakes_the_waiters(
+async def test_a_broken_notification_connection_is_reopened_and_wakes_the_waiters(
     member: Member, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_news, "AGAIN", 0.1)
@@ -149,7 +149,7 @@ async def test_a_broken_connection_for_news_is_opened_again_and_wakes_the_waiter
         await release(other.context, await waiting)
 
 
-async def test_behind_a_pool_that_loses_notifications_waiters_poll(
+async def test_waiters_poll_behind_a_connection_pool_that_loses_notifications(
     member: Member, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_news, "PROBED", 0.2)

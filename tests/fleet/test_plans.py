@@ -86,7 +86,7 @@ async def test_a_failure_gets_another_attempt_after_its_pause(
     assert query("SELECT count(*) AS n FROM batch_rows WHERE is_open OR job IS NOT NULL") == [{"n": 0}]
 
 
-async def test_the_number_of_attempts_is_limited_and_the_last_one_is_the_result(
+async def test_the_number_of_attempts_is_limited_and_the_last_attempt_is_the_result(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -95,7 +95,7 @@ async def test_the_number_of_attempts_is_limited_and_the_last_one_is_the_result(
     assert (result.status, result.error, len(result.earlier), api.created) == ("failed", "boom", 1, 2)
 
 
-async def test_every_process_keeps_the_pause_before_the_next_attempt(
+async def test_every_process_waits_for_the_pause_before_the_next_attempt(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database's clock delays the task. A second look, as after a takeover, makes no second attempt."""
@@ -136,7 +136,7 @@ async def test_a_fallback_runs_after_the_first_models_last_attempt(
     assert api.created == 2
 
 
-async def test_content_refusals_and_unknown_outcomes_are_not_tried_again(
+async def test_refused_content_and_unknown_outcomes_are_not_retried(
     member: Member, submitted: Submitted, api: ScriptedAPI
 ) -> None:
     fleet = await member()
@@ -183,7 +183,7 @@ async def test_a_canceled_batch_makes_no_further_attempts(
     assert (result.status, result.earlier, api.created) == ("failed", (), 1)
 
 
-async def test_a_row_that_is_canceled_between_two_attempts_says_so(
+async def test_a_row_that_is_canceled_between_two_attempts_reports_its_earlier_prediction(
     member: Member, submitted: Submitted, api: ScriptedAPI, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It said that it was canceled before it was created, though a prediction was made and paid for."""
@@ -214,7 +214,7 @@ async def test_submitting_again_retries_failed_rows(member: Member, submitted: S
     assert (result.output, len(result.earlier), api.created) == ("done", 2, 3)
 
 
-async def test_two_workers_that_advance_a_row_make_one_further_attempt(
+async def test_two_workers_that_handle_the_same_failed_row_create_one_further_attempt(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
 ) -> None:
     fleet, other = await member(), await member()

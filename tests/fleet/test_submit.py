@@ -36,7 +36,9 @@ def rows(number: int) -> list[dict[str, Any]]:
     return [{"prompt": f"row {line}"} for line in range(number)]
 
 
-async def test_rows_and_their_tasks_are_written_together(member: Member, submitted: Submitted, query: Query) -> None:
+async def test_a_submit_writes_its_rows_and_a_task_for_each_chunk_of_them(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
     batch = await submitted(await member(), rows(45), key="b")
     assert [row["args"] for row in query(TASKS)] == [
         {"batch": batch.number, "first": first, "last": last} for first, last in [(1, 20), (21, 40), (41, 45)]
@@ -54,7 +56,7 @@ async def test_statistics_are_updated_after_many_new_rows(member: Member, submit
 @pytest.mark.parametrize(
     ("options", "size"), [({}, CHUNK), ({"retries": 1}, FEW), ({"max_cost": 1000, "price": "0.01/run"}, CHUNK)]
 )
-async def test_rows_are_written_while_others_are_read(
+async def test_rows_are_written_while_later_rows_are_read(
     member: Member, submitted: Submitted, query: Query, options: dict[str, Any], size: int
 ) -> None:
     """So a million rows are never in memory at once."""
@@ -72,7 +74,7 @@ async def test_rows_are_written_while_others_are_read(
     assert len(query(TASKS)) == number / size
 
 
-async def test_the_batch_exists_only_once_all_rows_are_written(
+async def test_a_batch_exists_only_after_all_its_rows_are_written(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     seen: list[Any] = []
@@ -153,7 +155,9 @@ async def test_a_stopped_batch_continues_when_it_is_submitted_again(member: Memb
     assert (await submitted(fleet, rows(1), key="b")).stopped == ""
 
 
-async def test_a_name_used_twice_with_different_inputs_is_an_error(member: Member, submitted: Submitted) -> None:
+async def test_a_row_name_that_is_used_twice_with_different_inputs_raises_an_error(
+    member: Member, submitted: Submitted
+) -> None:
     fleet = await member()
     twice = [{"prompt": "a", "name": "x"}, {"prompt": "b", "name": "x"}, {"prompt": "a", "name": "x"}]
     batch = await submitted(fleet, twice, key="b", id="name")
@@ -162,7 +166,9 @@ async def test_a_name_used_twice_with_different_inputs_is_an_error(member: Membe
     assert found[0].key == found[2].key == "b/x"
 
 
-async def test_local_files_are_refused(member: Member, submitted: Submitted, tmp_path: Path) -> None:
+async def test_local_files_are_refused_without_a_place_for_their_copies(
+    member: Member, submitted: Submitted, tmp_path: Path
+) -> None:
     (tmp_path / "a.png").write_bytes(b"picture")
     with pytest.raises(JobError, match="line 1 names a file of this machine"):
         await submitted(await member(), [{"prompt": tmp_path / "a.png"}])
@@ -173,7 +179,7 @@ async def test_a_submit_without_rows_is_refused(member: Member, submitted: Submi
         await submitted(await member(), [])
 
 
-async def test_a_fleet_has_one_account(member: Member, submitted: Submitted) -> None:
+async def test_a_fleet_with_an_unfinished_batch_refuses_another_account(member: Member, submitted: Submitted) -> None:
     fleet = await member()
     await join(fleet.context, fleet.tables)
     await fleet.tables.join(fleet.api, "another")  # without an unfinished batch the account may change
@@ -185,14 +191,14 @@ async def test_a_fleet_has_one_account(member: Member, submitted: Submitted) -> 
     await join(fleet.context, fleet.tables)
 
 
-async def test_a_journal_in_a_file_has_no_fleet(settings: Settings, tmp_path: Path, heard: Any) -> None:
+async def test_a_fleet_is_refused_with_a_journal_in_a_file(settings: Settings, tmp_path: Path, heard: Any) -> None:
     alone = msgspec.structs.replace(settings, journal=tmp_path / "journal.db")
     async with open_session(alone, heard) as context:
         with pytest.raises(JobError, match="a fleet has its journal in PostgreSQL"):
             open_tables(context)
 
 
-async def test_a_folder_that_other_machines_may_lack_is_warned_of_at_the_submit(
+async def test_submitting_warns_of_an_output_folder_that_other_machines_may_lack(
     member: Member, submitted: Submitted, heard: Heard, tmp_path: Path
 ) -> None:
     fleet, here, elsewhere = await member(), await member(), await member()

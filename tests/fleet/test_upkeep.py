@@ -32,7 +32,7 @@ def take(query: Query, *, seen: int) -> None:
     query(f"UPDATE procrastinate_workers SET last_heartbeat = now() - interval '{seen} s'")  # noqa: S608 - a number
 
 
-async def test_tasks_of_a_worker_without_a_heartbeat_are_given_again(
+async def test_tasks_of_a_worker_without_a_heartbeat_are_queued_again(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -44,7 +44,7 @@ async def test_tasks_of_a_worker_without_a_heartbeat_are_given_again(
     assert [task["status"] for task in query(TASKS)] == ["todo", "todo"]
 
 
-async def test_a_stalled_task_with_a_waiting_successor_is_not_given_again(
+async def test_a_stalled_task_that_already_has_a_successor_is_not_queued_again(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -55,7 +55,7 @@ async def test_a_stalled_task_with_a_waiting_successor_is_not_given_again(
     assert [task["status"] for task in query(TASKS)] == ["todo"]
 
 
-async def test_the_end_of_a_task_that_was_given_again_meanwhile_does_not_end_the_new_run(
+async def test_a_task_that_was_queued_again_is_not_ended_by_the_end_of_its_first_run(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -81,7 +81,9 @@ async def test_the_end_of_a_task_that_was_given_again_meanwhile_does_not_end_the
         await asyncio.wait([serving])
 
 
-async def test_lost_tasks_are_added_again_from_the_journal(member: Member, submitted: Submitted, query: Query) -> None:
+async def test_lost_tasks_are_created_again_from_the_rows_in_the_journal(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
     fleet = await member()
     batch = await submitted(fleet, rows(45))
     await create_rows(fleet, batch.number, 21, 40)

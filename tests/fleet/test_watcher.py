@@ -45,7 +45,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_the_watcher_finishes_rows_with_nothing_to_keep(
+async def test_the_watcher_finishes_rows_that_have_no_files_to_save(
     member: Member, submitted: Submitted, query: Query
 ) -> None:
     fleet = await member()
@@ -57,7 +57,7 @@ async def test_the_watcher_finishes_rows_with_nothing_to_keep(
     assert query("SELECT * FROM roles WHERE role = 'watcher'") == []  # it resigned
 
 
-async def test_the_end_is_written_with_a_task_that_collects_the_outputs(
+async def test_the_end_of_a_prediction_is_written_together_with_the_task_that_saves_its_outputs(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, tmp_path: Any
 ) -> None:
     fleet = await member()
