@@ -34,7 +34,7 @@ async def test_the_error_of_a_task_is_passed_to_the_owner() -> None:
         await owner.news
 
 
-async def test_a_task_cancelled_from_outside_is_an_error_for_the_owner() -> None:
+async def test_a_task_that_is_cancelled_from_outside_raises_an_error_in_its_owner() -> None:
     owner = Owner()
     owner.background.start(endless()).cancel()
     with pytest.raises(RuntimeError, match=r"endless.* was cancelled, and not by its owner"):
@@ -42,7 +42,7 @@ async def test_a_task_cancelled_from_outside_is_an_error_for_the_owner() -> None
 
 
 @pytest.mark.parametrize("work", [endless, broken])
-async def test_closing_cancels_the_tasks_without_an_error(work: Any) -> None:
+async def test_closing_cancels_the_background_tasks_without_an_error(work: Any) -> None:
     owner = Owner()
     coroutine: Coroutine[Any, Any, None] = work()
     task = owner.background.start(coroutine)

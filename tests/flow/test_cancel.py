@@ -40,7 +40,9 @@ async def interrupt(
 
 
 @pytest.mark.parametrize("blocking_wait", [0, 60], ids=["while polling", "during the blocking wait"])
-async def test_ctrl_c_cancels_at_the_api(api: ScriptedAPI, connect: Connect, heard: Any, blocking_wait: int) -> None:
+async def test_ctrl_c_cancels_the_prediction_at_the_api(
+    api: ScriptedAPI, connect: Connect, heard: Any, blocking_wait: int
+) -> None:
     api.next(ENDLESS)
     async with connect(api) as context:
         ready = (lambda: api.count("get")) if blocking_wait == 0 else (lambda: api.predictions)
@@ -72,7 +74,7 @@ async def test_ctrl_c_cancels_a_prediction_that_the_api_does_not_know_yet(connec
         assert [prediction.status for prediction in api.predictions] == ["canceled"]
 
 
-async def test_ctrl_c_while_streaming_cancels_too(api: ScriptedAPI, connect: Connect) -> None:
+async def test_ctrl_c_while_text_is_streamed_cancels_the_prediction_too(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=math.inf, output=["a", "b"], stream=Stream(interval=30)))
     job = msgspec.structs.replace(JOB, model="meta/llama-2-70b-chat", input_data={"prompt": "x"})
     pieces: list[str] = []
@@ -122,7 +124,9 @@ async def test_a_failed_cancel_request_is_sent_again(api: ScriptedAPI, connect: 
     assert api.predictions[0].status == "canceled"
 
 
-async def test_a_cancel_that_keeps_failing_is_reported_and_the_job_can_be_resumed(connect: Connect, heard: Any) -> None:
+async def test_a_cancel_request_that_keeps_failing_is_reported_and_the_job_can_be_resumed(
+    connect: Connect, heard: Any
+) -> None:
     with ScriptedAPI(script=ENDLESS, faults="cancel:403=1") as api:
         async with connect(api) as context:
             await interrupt(context, api, lambda: api.predictions)
@@ -145,7 +149,7 @@ async def test_sigterm_leaves_the_prediction_running_and_names_the_command_that_
     assert len(api.predictions) == 1
 
 
-async def test_a_second_ctrl_c_ends_at_once(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_second_ctrl_c_ends_the_job_at_once(api: ScriptedAPI, connect: Connect) -> None:
     api.next(ENDLESS)
     api.faults.next("cancel", "hang")
     async with connect(api) as context, asyncio.timeout(5):
@@ -180,7 +184,9 @@ async def test_a_cancel_waits_for_the_canceled_status(api: ScriptedAPI, connect:
         assert (await cancel_prediction(context, created.id)).status == "canceled"
 
 
-async def test_a_prediction_made_elsewhere_is_taken_over_without_its_input(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_prediction_of_another_program_is_taken_over_without_its_input(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         entry = await adopt(context, created.id, key=None, save=None)
@@ -205,7 +211,7 @@ async def test_a_user_can_name_the_prediction_of_an_uncertain_job(connect: Conne
         assert len(api.predictions) == 1
 
 
-async def test_a_prediction_belongs_to_one_job(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_prediction_of_one_job_cannot_be_taken_over_by_another_job(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         first = await run_job(context, Ask(JOB, key="first"))
         other = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
@@ -223,7 +229,7 @@ async def test_an_unknown_prediction_cannot_be_taken_over(api: ScriptedAPI, conn
         assert await context.journal.entries() == []
 
 
-async def test_a_cancel_after_the_end_keeps_data_that_the_api_has_deleted(connect: Connect) -> None:
+async def test_canceling_an_ended_job_keeps_stored_data_that_the_api_has_deleted(connect: Connect) -> None:
     script = Script(duration=0, output="x", logs="all well\n")
     with ScriptedAPI(script=script, expire=1) as api:
         async with connect(api) as context:

@@ -60,7 +60,7 @@ async def test_files_and_the_record_are_in_the_predictions_folder(
     assert (await entry_of(connect, api)).files == result.files
 
 
-async def test_nested_outputs_data_urls_and_odd_names_all_land_inside(
+async def test_nested_outputs_and_data_urls_and_unusual_names_are_all_saved_inside_the_folder(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     names = ["../../x", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "result.json", ".png", "%2e%2e%2fy.png"]
@@ -125,7 +125,7 @@ async def test_a_failed_prediction_writes_no_folder(api: ScriptedAPI, connect: C
 
 
 @pytest.mark.parametrize("gone", [404, 410])
-async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_files(
+async def test_expired_files_raise_an_error_and_the_record_and_the_other_files_are_kept(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, gone: int
 ) -> None:
     files = [OutputFile(content=PICTURE, name="a.png"), OutputFile(content=SOUND, name="b.wav", expires=0, gone=gone)]
@@ -141,7 +141,7 @@ async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_fi
     assert (tmp_path / "out" / result.prediction_id / "result.json").exists()
 
 
-async def test_after_a_folder_could_not_be_written_the_same_key_keeps_the_outputs(
+async def test_after_the_folder_could_not_be_written_a_run_with_the_same_key_saves_the_outputs(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(output=[OutputFile(content=PICTURE, name="a.png")], duration=math.inf))
@@ -177,7 +177,7 @@ async def test_the_date_in_a_file_name_is_the_day_of_the_claim(
     assert msgspec.json.decode((place / "job-result.json").read_bytes())["files"] == ["job-output-0.png"]
 
 
-async def test_a_record_that_cannot_be_written_is_an_error_that_names_the_kept_files(
+async def test_a_record_that_cannot_be_written_raises_an_error_that_names_the_saved_files(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(duration=0, output=[OutputFile(content=PICTURE, name="a.png")], overrides={"id": "abc"}))
@@ -194,7 +194,7 @@ async def test_a_broken_download_is_resumed(connect: Connect, tmp_path: Path) ->
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
 
 
-async def test_outputs_deleted_before_they_were_kept_are_an_error_with_the_result(
+async def test_outputs_that_were_deleted_before_they_were_saved_raise_an_error_with_the_result(
     connect: Connect, tmp_path: Path
 ) -> None:
     with ScriptedAPI(expire=0, script=Script(duration=0.2, output=[OutputFile(content=PICTURE)])) as api:

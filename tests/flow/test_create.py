@@ -88,7 +88,7 @@ async def test_after_a_429_without_a_retry_time_the_create_request_is_sent_again
 
 
 @pytest.mark.parametrize("throttled", ["429(body=1000000)", "429(header=86400)", "429(date=86400)", "429(detail=9999)"])
-async def test_an_absurdly_long_retry_after_is_an_error_at_once(
+async def test_an_absurdly_long_retry_time_raises_an_error_at_once(
     api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
 ) -> None:
     api.faults.next("create", throttled)
@@ -100,7 +100,7 @@ async def test_an_absurdly_long_retry_after_is_an_error_at_once(
 
 
 @pytest.mark.long
-async def test_the_waits_after_429s_are_limited_in_all(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_the_total_wait_after_several_429s_is_limited(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     api.faults.next("create", *["429(body=50)"] * 5)
     await refuse(api, connect, RateLimitError, clock=fast)
     assert api.count("create") == 3
@@ -116,7 +116,7 @@ async def test_the_waits_after_429s_are_limited_in_all(api: ScriptedAPI, connect
         ("413", InvalidRequestError, "413"),
     ],
 )
-async def test_a_refused_create_request_is_an_error_of_one_line_and_not_sent_again(
+async def test_a_refused_create_request_raises_a_one_line_error_and_is_not_sent_again(
     api: ScriptedAPI, connect: Connect, fault: str, kind: type[ReplicateJobError], words: str
 ) -> None:
     api.faults.next("create", fault)
@@ -161,7 +161,7 @@ async def test_without_any_connection_the_error_says_that_nothing_was_created(
     assert "tried 3 times, nothing was created" in line
 
 
-async def test_429s_do_not_use_up_the_tries_to_connect(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_429s_do_not_count_as_failed_attempts_to_connect(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
     """Four 429s, then the network fails for one request: that one is tried again."""
     api.faults.next("create", *["429(body=1)"] * 4)
 
@@ -204,7 +204,7 @@ async def test_a_prediction_whose_answer_was_lost_is_found(
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", [*(f"{name}-before" for name in LOST), REDIRECT.format("before")])
-async def test_a_lost_create_request_that_made_nothing_is_sent_again(
+async def test_a_lost_create_request_that_created_nothing_is_sent_again(
     api: ScriptedAPI, connect: Connect, fault: str
 ) -> None:
     api.faults.next("create", fault)
@@ -242,7 +242,7 @@ async def test_an_uncertain_job_that_turns_out_not_created_is_sent_again(connect
         assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
 
 
-async def test_the_number_of_create_requests_that_make_nothing_is_limited(connect: Connect, fast: Any) -> None:
+async def test_the_number_of_create_requests_that_create_nothing_is_limited(connect: Connect, fast: Any) -> None:
     with ScriptedAPI(faults="create:500-before=1") as api:
         line = await refuse(api, connect, APIError, clock=fast, sends=3)
         assert "sent 3 times, nothing was created" in line
@@ -291,7 +291,7 @@ async def test_a_create_request_carries_every_field_of_the_job(api: ScriptedAPI,
 
 
 @pytest.mark.long
-async def test_identical_jobs_at_the_same_time_get_a_prediction_each(connect: Connect) -> None:
+async def test_identical_jobs_at_the_same_time_each_get_their_own_prediction(connect: Connect) -> None:
     with ScriptedAPI(list_lag=0.1) as api:
         api.faults.next("create", "drop-after", "drop-before", None, "500-after", "500-before", None, "drop-after")
         async with connect(api, settle=0.4) as context:
@@ -315,7 +315,7 @@ async def test_a_job_that_gets_another_jobs_prediction_twice_is_uncertain(api: S
 
 @pytest.mark.long
 @pytest.mark.parametrize("is_row", [False, True])
-async def test_a_job_that_waits_long_for_a_free_place_is_still_sent(
+async def test_a_job_that_waits_long_for_a_free_request_slot_is_still_sent(
     api: ScriptedAPI,
     connect: Connect,
     heard: Any,
@@ -343,7 +343,7 @@ async def test_a_job_that_waits_long_for_a_free_place_is_still_sent(
     assert not [line for line in heard.warnings if "nothing was" in line]
 
 
-async def test_an_empty_key_is_an_error(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_empty_key_raises_an_error(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         with pytest.raises(JobError, match="the key is empty"):
             await run_job(context, Ask(JOB, ""))

@@ -36,7 +36,7 @@ async def run_all(context: Context, jobs: list[Job], *, together: int) -> list[R
     [(1000, lambda number: {"n": number}), (200, lambda _: {"prompt": "the same"})],
     ids=["1000-different", "200-identical"],
 )
-async def test_every_job_has_exactly_one_prediction_though_45_of_100_creates_break(
+async def test_every_job_has_exactly_one_prediction_though_45_of_100_create_requests_break(
     connect: Connect, count: int, inputs: Callable[[int], dict[str, Any]]
 ) -> None:
     script = Script(duration=0, boot=0, output="done")

@@ -114,7 +114,7 @@ async def test_the_blocking_wait_ends_before_the_timeout_does(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("fault", ["hang-before", "hang-after"])
-async def test_after_a_timeout_during_the_create_request_the_same_key_looks_it_up(
+async def test_after_a_timeout_during_the_create_request_the_same_key_looks_the_prediction_up(
     api: ScriptedAPI, connect: Connect, fault: str
 ) -> None:
     api.faults.next("create", fault)
@@ -137,7 +137,7 @@ async def test_after_a_timeout_during_the_create_request_the_same_key_looks_it_u
 
 @pytest.mark.long
 @pytest.mark.parametrize(("operation", "fault"), [("model", "hang"), ("file", "hang"), ("create", "429(body=4)")])
-async def test_after_a_timeout_before_the_create_request_the_same_key_continues(
+async def test_after_a_timeout_before_the_create_request_the_same_key_continues_the_job(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, operation: str, fault: str
 ) -> None:
     picture = tmp_path / "sketch.png"
@@ -183,7 +183,7 @@ async def test_a_timeout_before_the_key_is_checked_shows_no_other_job_of_that_ke
     assert (error.result.prediction_id, error.result.model) == ("", "acme/private")
 
 
-async def test_after_a_timeout_during_the_download_the_same_key_keeps_the_outputs(
+async def test_after_a_timeout_during_the_download_the_same_key_saves_the_outputs(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(Script(output=[OutputFile(content=b"\x89PNG\r\n\x1a\n" + bytes(100), name="a.png")]))
@@ -250,7 +250,7 @@ async def has_id(context: Context, api: ScriptedAPI) -> bool:
 
 
 @pytest.mark.parametrize("journal", [Failing, FailsLate])
-async def test_an_unrecorded_id_is_recorded_when_the_timeout_releases_the_claim(
+async def test_an_id_that_could_not_be_recorded_is_recorded_when_the_timeout_releases_the_claim(
     api: ScriptedAPI, connect: Connect, journal: Any
 ) -> None:
     api.next(ENDLESS)
@@ -259,7 +259,7 @@ async def test_an_unrecorded_id_is_recorded_when_the_timeout_releases_the_claim(
         assert await has_id(context, api)
 
 
-async def test_an_unrecorded_id_is_recorded_when_the_jobs_own_limit_releases_the_claim(
+async def test_an_id_that_could_not_be_recorded_is_recorded_when_the_jobs_limit_releases_the_claim(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     api.next(ENDLESS)
@@ -274,7 +274,7 @@ async def test_an_unrecorded_id_is_recorded_when_the_jobs_own_limit_releases_the
 
 
 @pytest.mark.long
-async def test_a_timeout_during_the_write_of_the_end_still_records_the_end_and_an_unrecorded_id(
+async def test_a_timeout_while_the_end_is_written_still_records_the_end_and_the_id(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
@@ -327,7 +327,7 @@ async def test_a_cancel_waits_only_a_limited_time_for_another_process_with_the_c
 
 
 @pytest.mark.long
-async def test_polls_that_fail_for_long_are_warned_of_once(
+async def test_polls_that_fail_for_a_long_time_cause_one_warning(
     api: ScriptedAPI, connect: Connect, heard: Any, fast: Any
 ) -> None:
     api.next(ENDLESS)

@@ -52,7 +52,7 @@ TEXT = openapi_schema({"prompt": {}}, {"type": "string"})
         ("a line\n" * 10_000 + "Prediction interrupted; please retry (code: PA)", "interrupted"),
     ],
 )
-def test_each_public_error_is_classified_as_the_table_says(error: Any, failure: Failure) -> None:
+def test_each_error_of_a_public_model_is_classified_as_in_the_table(error: Any, failure: Failure) -> None:
     assert read_error(error) == failure
     assert why("failed", error, None, None) == failure
 
@@ -71,11 +71,11 @@ def test_each_public_error_is_classified_as_the_table_says(error: Any, failure: 
         ("processing", None, FILE, ""),
     ],
 )
-def test_a_success_without_the_promised_output_is_empty(
+def test_a_success_without_the_promised_output_counts_as_empty(
     status: str, output: Any, schema: dict[str, Any] | None, failure: Failure
 ) -> None:
     assert why(status, None, output, schema) == failure
 
 
-def test_a_prediction_whose_data_the_api_deleted_is_not_empty() -> None:
+def test_a_prediction_whose_data_the_api_has_deleted_does_not_count_as_empty() -> None:
     assert why("succeeded", None, None, FILE, is_removed=True) == ""

@@ -33,7 +33,7 @@ def streams(api: ScriptedAPI) -> list[Any]:
     return [request for request in api.requests if request.operation == "stream"]
 
 
-async def test_text_comes_in_the_pieces_that_the_model_writes(api: ScriptedAPI, connect: Connect) -> None:
+async def test_text_is_yielded_in_the_pieces_that_the_model_writes(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=0.2, output=WORDS, stream=Stream(interval=0.02)))
     result, pieces = await follow(connect, api)
     assert pieces == WORDS
@@ -53,7 +53,7 @@ async def test_a_broken_stream_is_resumed_after_the_last_event(api: ScriptedAPI,
 
 
 @pytest.mark.parametrize("ending", ["drop", "close"])
-async def test_after_a_broken_stream_without_event_ids_polling_gives_the_rest_once(
+async def test_after_a_broken_stream_without_event_ids_the_remaining_text_comes_once_from_polling(
     api: ScriptedAPI, connect: Connect, ending: str
 ) -> None:
     api.next(Script(duration=0.1, output=WORDS, stream=Stream(ids=False, breaks=(2,), ending=ending)))
@@ -69,7 +69,7 @@ async def test_empty_event_ids_count_as_missing(api: ScriptedAPI, connect: Conne
     assert "".join(pieces) == "abc"
 
 
-async def test_repeated_events_are_used_once(api: ScriptedAPI, connect: Connect) -> None:
+async def test_repeated_events_are_used_only_once(api: ScriptedAPI, connect: Connect) -> None:
     events = tuple(StreamEvent(data=word, id=name) for word, name in [("a", "1"), ("b", "2"), ("b", "2"), ("a", "1")])
     api.next(Script(duration=0.1, output=["a", "b"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
@@ -108,7 +108,7 @@ async def test_if_the_stream_never_opens_the_prediction_is_polled(connect: Conne
     assert result.status == "succeeded"
 
 
-async def test_a_stream_that_opens_at_the_second_try_is_read(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_stream_whose_second_connection_succeeds_is_read(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("stream", "503")
     api.next(Script(duration=0.3, output=WORDS, stream=Stream(interval=0.02)))
     _, pieces = await follow(connect, api)
@@ -180,7 +180,9 @@ async def test_with_a_wrong_stream_url_the_prediction_is_polled(api: ScriptedAPI
     assert (result.status, pieces) == ("succeeded", ["".join(WORDS)])
 
 
-async def test_when_the_budget_is_over_the_text_so_far_is_given(api: ScriptedAPI, connect: Connect) -> None:
+async def test_when_the_limit_of_polls_is_reached_the_text_so_far_has_been_yielded(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.next(Script(duration=math.inf, output=WORDS, stream=Stream(interval=1)))
     job = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.1, max_poll_attempts=4)
     result, pieces = await follow(connect, api, job)
@@ -188,7 +190,9 @@ async def test_when_the_budget_is_over_the_text_so_far_is_given(api: ScriptedAPI
     assert pieces == ["Once"]
 
 
-async def test_the_stored_text_of_a_finished_job_is_given_again(api: ScriptedAPI, connect: Connect) -> None:
+async def test_following_a_finished_job_replays_its_stored_text_without_a_request(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     await follow(connect, api)
     requests = len(api.requests)
     _, pieces = await follow(connect, api)

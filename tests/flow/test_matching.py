@@ -144,7 +144,7 @@ LINK = {"image": "https://replicate.delivery/x"}
         ({"text": "hush"}, {"text": REDACTED}, None, "almost"),
     ],
 )
-def test_the_verdict_follows_from_the_parts_that_can_be_compared(
+def test_only_the_parts_that_can_be_compared_decide_whether_a_request_matches(
     sent: Any, listed: Any, content: str | None, expected: Verdict
 ) -> None:
     assert verdict(make_request(given=sent), {"model": "acme/private", "input": listed}, content) == expected

@@ -61,7 +61,7 @@ def statuses(result: Result) -> list[str]:
     ],
     ids=["interrupted", "twice", "exhausted", "empty", "not empty", "not failed", "then failed", "refused", "good"],
 )
-async def test_each_failure_gets_its_number_of_attempts(  # noqa: PLR0913, PLR0917 - fixtures
+async def test_each_kind_of_failure_gets_its_own_number_of_attempts(  # noqa: PLR0913, PLR0917 - fixtures
     api: ScriptedAPI, connect: Connect, fast: Any, scripts: list[Script], options: dict[str, Any], made: list[str]
 ) -> None:
     api.next(*scripts)
@@ -103,7 +103,7 @@ async def test_refused_content_is_not_tried_with_a_fallback(api: ScriptedAPI, co
     assert len(api.predictions) == 1
 
 
-async def test_a_fallback_that_does_not_accept_the_input_is_an_error_before_the_first_attempt(
+async def test_a_fallback_that_does_not_accept_the_input_raises_an_error_before_the_first_attempt(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     job = msgspec.structs.replace(JOB, fallback=(Fallback("acme/second"),))
@@ -114,7 +114,7 @@ async def test_a_fallback_that_does_not_accept_the_input_is_an_error_before_the_
     assert api.predictions == []
 
 
-async def test_the_same_key_continues_with_the_next_attempt_and_pays_for_none_twice(
+async def test_the_same_key_continues_with_the_next_attempt_and_pays_for_no_attempt_twice(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     api.next(INTERRUPTED, INTERRUPTED, PICTURE)
@@ -173,7 +173,7 @@ async def test_an_attempt_whose_pause_exceeds_the_timeout_is_not_made(
         (msgspec.structs.replace(JOB, fallback=(Fallback("what"),)), {}, "what"),
     ],
 )
-def test_an_impossible_plan_is_a_job_error(job: Job, options: dict[str, Any], message: str) -> None:
+def test_an_impossible_plan_of_attempts_raises_a_job_error(job: Job, options: dict[str, Any], message: str) -> None:
     with pytest.raises(JobError, match=message):
         make_plan(job, **options)
 

@@ -58,7 +58,9 @@ def fates(pulled: list[Pulled]) -> dict[str, str]:
     return {each.result.prediction_id: each.fate for each in pulled}
 
 
-async def test_outputs_made_elsewhere_are_downloaded_once(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_outputs_of_another_program_are_downloaded_once(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     async with connect(api) as context:
         made = [await elsewhere(context, api, picture(f"{number}.png")) for number in range(3)]
         pulled = await recent(context, tmp_path / "out")
@@ -108,7 +110,7 @@ async def test_each_prediction_has_its_own_outcome(api: ScriptedAPI, connect: Co
     assert again == fates(pulled) | {kept.id: "known", text.id: "known"}
 
 
-async def test_outputs_that_expired_after_they_were_kept_are_known(
+async def test_outputs_that_expired_after_they_were_saved_are_not_reported_as_expired(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     async with connect(api) as context:
@@ -118,7 +120,7 @@ async def test_outputs_that_expired_after_they_were_kept_are_known(
         assert fates(await recent(context, tmp_path)) == {made.id: "known"}
 
 
-async def test_only_predictions_of_that_age_and_model_are_pulled(
+async def test_only_predictions_of_the_given_age_and_model_are_pulled(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     flux, deployed = "/models/black-forest-labs/flux-schnell/predictions", "/deployments/acme/flux/predictions"
@@ -149,7 +151,7 @@ async def test_an_unknown_prediction_does_not_stop_the_others(
     assert fates([kept]) == {made.id: "kept"}
 
 
-async def test_the_outputs_of_a_job_that_kept_none_are_kept_in_the_named_place(
+async def test_the_outputs_of_a_job_that_saved_none_are_saved_in_the_given_folder(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     api.next(picture())
@@ -161,7 +163,7 @@ async def test_the_outputs_of_a_job_that_kept_none_are_kept_in_the_named_place(
         assert fates(await recent(context, tmp_path / "other")) == {result.prediction_id: "known"}
 
 
-async def test_the_next_pull_finishes_an_interrupted_one(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_the_next_pull_finishes_an_interrupted_pull(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     async with connect(api) as context:
         made = [await elsewhere(context, api, picture(f"{number}.png")) for number in range(4)]
         pulling = Pull(context, str(tmp_path / "out"), moves=True).recent(HOUR)

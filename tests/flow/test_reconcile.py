@@ -67,7 +67,9 @@ async def test_the_prediction_of_a_broken_create_request_is_found(api: ScriptedA
 
 
 @pytest.mark.long
-async def test_a_prediction_is_absent_only_after_the_list_had_time_to_show_it(connect: Connect) -> None:
+async def test_a_missing_prediction_counts_as_not_created_only_after_the_list_had_time_to_show_it(
+    connect: Connect,
+) -> None:
     with ScriptedAPI(list_lag=0.3) as api:
         async with connect(api, settle=0.6) as context:
             claim = await intended(context, "late", make_request(given={"n": 2}))
@@ -78,7 +80,9 @@ async def test_a_prediction_is_absent_only_after_the_list_had_time_to_show_it(co
     assert time.monotonic() - before >= 0.6
 
 
-async def test_time_before_the_look_up_counts_as_time_for_the_list(api: ScriptedAPI, connect: Connect) -> None:
+async def test_time_before_the_look_up_counts_toward_the_time_that_the_list_gets(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api, settle=3600) as context:
         await context.client.get_account()
         claim = await intended(context, "job", make_request(), send=False)
@@ -112,14 +116,16 @@ async def test_a_listed_prediction_without_its_input_makes_the_job_uncertain(con
     assert caught.value.candidates == (api.predictions[0].id,)
 
 
-async def test_a_list_that_fails_for_a_while_is_read_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+async def test_a_list_whose_requests_fail_for_a_while_is_read_again(
+    api: ScriptedAPI, connect: Connect, fast: Any
+) -> None:
     api.faults.next("list", "503", "drop", "html", "429(body=0)", "half", "nonsense")
     async with connect(api, clock=fast) as context:
         claim = await intended(context, "job", make_request())
         assert await look(context, claim) == api.predictions[0].id
 
 
-async def test_a_list_that_keeps_failing_makes_the_job_uncertain(connect: Connect) -> None:
+async def test_a_list_whose_requests_keep_failing_makes_the_job_uncertain(connect: Connect) -> None:
     with ScriptedAPI(faults="list:503=1") as api:
         async with connect(api, settle=0, listing=0.2) as context:
             claim = await intended(context, "job", make_request())
@@ -127,7 +133,7 @@ async def test_a_list_that_keeps_failing_makes_the_job_uncertain(connect: Connec
                 await look(context, claim)
 
 
-async def test_a_list_that_fails_late_in_a_long_look_up_is_read_again(
+async def test_a_list_whose_requests_fail_late_in_a_long_look_up_is_read_again(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     """A rival's adoption can make a look-up longer, so a limit from its beginning would be over."""
@@ -147,7 +153,9 @@ async def test_a_list_that_fails_late_in_a_long_look_up_is_read_again(
         assert await looking == api.predictions[1].id
 
 
-async def test_a_refused_list_makes_the_job_uncertain_at_once(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_refused_request_for_the_list_makes_the_job_uncertain_at_once(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.faults.next("list", "403")
     async with connect(api, settle=3600) as context:
         claim = await intended(context, "job", make_request())
@@ -275,7 +283,9 @@ async def test_without_the_apis_time_a_job_without_a_match_is_uncertain(
             await look(context, claim)
 
 
-async def test_an_equal_prediction_made_minutes_off_makes_the_job_uncertain(api: ScriptedAPI, connect: Connect) -> None:
+async def test_an_equal_prediction_created_minutes_too_early_makes_the_job_uncertain(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         claim = await intended(context, "job", make_request())
         api.predictions[0].created -= 180
@@ -284,7 +294,9 @@ async def test_an_equal_prediction_made_minutes_off_makes_the_job_uncertain(api:
     assert caught.value.candidates == (api.predictions[0].id,)
 
 
-async def test_a_prediction_made_minutes_off_without_its_input_makes_the_job_uncertain(connect: Connect) -> None:
+async def test_a_prediction_created_minutes_too_early_whose_input_is_gone_makes_the_job_uncertain(
+    connect: Connect,
+) -> None:
     with ScriptedAPI(script=Script(duration=0), expire=0) as api:
         async with connect(api) as context:
             claim = await intended(context, "job", make_request())
@@ -408,7 +420,7 @@ async def test_the_schema_of_a_model_that_just_ran_is_not_requested_again(api: S
         assert api.count("model") == asked
 
 
-async def test_after_a_rival_on_another_machine_adopted_the_list_gets_time_to_show_its_prediction(
+async def test_after_a_rival_on_another_machine_adopts_a_prediction_the_list_gets_its_full_time_again(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     """Clocks of two machines cannot be compared, so the list gets its whole time from now on."""
@@ -425,7 +437,7 @@ async def test_after_a_rival_on_another_machine_adopted_the_list_gets_time_to_sh
     assert fast.now() >= adopted + 60
 
 
-async def test_a_rival_whose_request_is_under_way_or_made_nothing_keeps_no_job_waiting(
+async def test_a_rival_job_whose_request_is_under_way_or_created_nothing_keeps_no_job_waiting(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     async with connect(api, clock=fast, settle=60) as context:
@@ -439,7 +451,9 @@ async def test_a_rival_whose_request_is_under_way_or_made_nothing_keeps_no_job_w
 
 
 @pytest.mark.long
-async def test_a_newer_prediction_in_the_list_proves_that_there_is_none(api: ScriptedAPI, connect: Connect) -> None:
+async def test_newer_predictions_in_the_list_prove_that_the_prediction_was_not_created(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api, settle=3600, overtaken=0.5) as context, asyncio.timeout(20):
         claim = await intended(context, "job", make_request(), send=False)
         looking = asyncio.create_task(look(context, claim))

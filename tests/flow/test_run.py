@@ -82,9 +82,7 @@ async def test_a_refused_job_can_be_corrected_under_its_key(api: ScriptedAPI, co
     assert [prediction.input for prediction in api.predictions] == [{"prompt": "x"}]
 
 
-async def test_a_job_that_is_found_invalid_without_a_request_is_not_journaled(
-    api: ScriptedAPI, connect: Connect
-) -> None:
+async def test_a_job_that_can_be_refused_without_a_request_is_not_journaled(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         for wrong in ({"model": "flux"}, {"cancel_after": "3s"}, {"cancel_after": "soon"}, {"cancel_after": "25h"}):
             with pytest.raises(JobError):
@@ -266,7 +264,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("fact", ["created", "ended"])
-async def test_a_fact_that_could_not_be_written_is_written_with_the_next(
+async def test_a_state_that_could_not_be_journaled_is_written_with_the_next_state(
     api: ScriptedAPI, connect: Connect, fact: str
 ) -> None:
     async with connect(api) as context:
@@ -334,7 +332,7 @@ print(asyncio.run(arun(job, key="job", journal=sys.argv[1], save_to=sys.argv[2])
 
 
 @pytest.mark.parametrize("count", range(1, 8))
-async def test_a_job_killed_at_its_nth_request_has_one_prediction(
+async def test_a_job_whose_process_is_killed_at_its_nth_request_has_one_prediction(
     api: ScriptedAPI, connect: Connect, same_journal: Any, tmp_path: Path, count: int
 ) -> None:
     """The requests are: the model, the create request, polls, two downloads. SIGKILL comes while one is answered."""
@@ -362,7 +360,7 @@ async def test_a_job_killed_at_its_nth_request_has_one_prediction(
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
 
 
-async def test_the_next_run_downloads_files_that_were_not_saved_or_were_deleted(
+async def test_the_next_run_downloads_files_that_were_not_saved_or_have_been_deleted(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     job = Job("black-forest-labs/flux-schnell", {"prompt": "x"})

@@ -45,7 +45,7 @@ async def test_the_schema_of_a_version_is_requested_once(connect: Connect) -> No
         assert sum(request.path.endswith(VERSION) for request in api.requests) == 1
 
 
-async def test_a_schema_is_cached_only_for_its_own_api(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_schema_is_used_only_for_the_api_that_it_was_cached_for(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         replicate, proxy = at(context, REPLICATE), at(context, PROXY)
         keep_schema(replicate, VERSION, SCHEMA)

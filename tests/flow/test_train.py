@@ -125,7 +125,7 @@ async def test_another_process_can_wait_for_a_training_and_cancel_it(api: Script
     }
 
 
-async def test_an_impossible_training_is_an_error_before_anything_is_created(
+async def test_an_impossible_training_raises_an_error_before_anything_is_created(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     cases: list[tuple[Job, type[Exception], str]] = [

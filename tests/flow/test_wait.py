@@ -39,7 +39,7 @@ async def waiting(context: Context, ask: Ask, seen: Callable[[], object]) -> asy
 
 
 @pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
-async def test_processing_with_a_complete_output_is_not_the_end(
+async def test_a_prediction_with_a_complete_output_is_waited_for_while_its_status_is_processing(
     api: ScriptedAPI, connect: Connect, heard: Any, ask: Ask
 ) -> None:
     api.next(Script(boot=0, duration=math.inf, output_at=0, output=["x"]))
@@ -78,7 +78,7 @@ async def test_each_terminal_status_ends_the_wait(
     assert entry.state == "collected"
 
 
-async def test_an_unknown_status_is_warned_of_once_and_polled_on(
+async def test_an_unknown_status_causes_one_warning_and_polling_continues(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
     api.next(Script(timeline=((0, "starting"), (0.05, "queued")), duration=math.inf, output="x"))
@@ -97,7 +97,7 @@ async def test_a_404_for_a_new_prediction_is_polled_again(connect: Connect) -> N
             assert (await task).status == "succeeded"
 
 
-async def test_a_lasting_404_is_an_error(connect: Connect) -> None:
+async def test_a_404_that_lasts_raises_an_error(connect: Connect) -> None:
     with ScriptedAPI(missing_for=math.inf) as api:
         async with connect(api, appear=0.2) as context:
             with pytest.raises(NotFoundError):
@@ -115,7 +115,7 @@ async def test_failed_polls_do_not_fail_the_job(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
-async def test_when_the_budget_is_over_the_prediction_runs_on_and_the_same_key_continues(
+async def test_when_the_limit_of_polls_is_reached_the_prediction_runs_on_and_the_same_key_continues(
     api: ScriptedAPI, connect: Connect, ask: Ask
 ) -> None:
     api.next(Script(duration=math.inf, output="x"))
@@ -132,7 +132,7 @@ async def test_when_the_budget_is_over_the_prediction_runs_on_and_the_same_key_c
     assert len(api.predictions) == 1
 
 
-async def test_the_budget_holds_even_if_every_poll_fails(connect: Connect) -> None:
+async def test_the_limit_of_polls_holds_even_if_every_poll_fails(connect: Connect) -> None:
     with ScriptedAPI(faults="get:503=1", script=Script(duration=math.inf)) as api:
         short = msgspec.structs.replace(JOB, max_poll_attempts=4)
         async with connect(api) as context:
@@ -153,7 +153,9 @@ async def test_if_no_poll_succeeds_the_last_error_is_raised(connect: Connect) ->
         assert len(api.predictions) == 1
 
 
-async def test_a_budget_used_up_by_the_create_request_still_allows_one_poll(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_limit_that_the_create_request_has_used_up_still_allows_one_poll(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     api.faults.next("create", "drop-after(1s)")
     short = msgspec.structs.replace(JOB, max_poll_attempts=20)
     async with connect(api) as context:
@@ -161,7 +163,7 @@ async def test_a_budget_used_up_by_the_create_request_still_allows_one_poll(api:
     assert (result.status, result.output) == ("succeeded", "done")
 
 
-async def test_a_401_ends_the_wait_and_the_same_key_continues(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_401_ends_the_wait_and_the_same_key_continues_the_job(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("get", "401")
     async with connect(api) as context:
         with pytest.raises(AuthenticationError):
@@ -180,7 +182,7 @@ async def test_after_a_429_the_next_poll_waits_as_long_as_the_api_asks(
     assert 4 in fast.slept
 
 
-async def test_a_job_that_does_not_wait_returns_the_created_prediction(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_job_without_a_wait_returns_the_created_prediction(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=math.inf))
     job = msgspec.structs.replace(JOB, wait_for_completion=False)
     async with connect(api) as context:
@@ -189,7 +191,7 @@ async def test_a_job_that_does_not_wait_returns_the_created_prediction(api: Scri
     assert [request.operation for request in api.requests if request.path != "/v1/account"] == ["create"]
 
 
-async def test_a_job_that_does_not_wait_survives_a_broken_create_request_and_a_404(connect: Connect) -> None:
+async def test_a_job_without_a_wait_survives_a_broken_create_request_and_a_404(connect: Connect) -> None:
     with ScriptedAPI(missing_for=0.5) as api:
         api.faults.next("create", "drop-after")
         job = msgspec.structs.replace(JOB, wait_for_completion=False)

@@ -37,7 +37,7 @@ def busy(seed: int) -> Plan:
     )
 
 
-def test_a_thousand_jobs_with_broken_create_requests_end_without_an_uncertain_one() -> None:
+def test_a_thousand_jobs_with_broken_create_requests_end_without_an_uncertain_job() -> None:
     problems, world = verdict(busy(1))
     assert not problems
     assert {row.state for row in world.rows.values()} == {"collected"}

@@ -167,6 +167,6 @@ FOUND = {
 
 
 @pytest.mark.parametrize("plan", FOUND.values(), ids=FOUND.keys())
-def test_a_plan_that_once_broke_a_promise_breaks_none(plan: Plan) -> None:
+def test_a_plan_that_once_broke_a_promise_no_longer_breaks_any(plan: Plan) -> None:
     problems, _ = verdict(plan)
     assert not problems, story(plan)
