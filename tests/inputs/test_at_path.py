@@ -80,7 +80,7 @@ def test_an_input_that_takes_a_file_or_any_type_gets_the_file(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["image", "choice", "any", "unknown", "prompt", "both"])
-def test_two_at_signs_are_text_everywhere(name: str) -> None:
+def test_in_every_input_two_leading_at_signs_are_read_as_text_with_one(name: str) -> None:
     assert read(name, "@@cat.txt") == "@cat.txt"
     assert read(name, "@@@x") == "@@x"
 
@@ -135,7 +135,7 @@ def test_a_text_input_refuses_binary_and_endless_files() -> None:
         read("prompt", "@long.txt")
 
 
-def test_with_within_text_is_read_from_those_folders_only(folder: Path) -> None:
+def test_with_the_option_within_text_is_read_only_from_those_folders(folder: Path) -> None:
     inside, outside = folder / "in", folder / "secret.txt"
     (inside / "deep").mkdir(parents=True)
     outside.write_text("secret")
@@ -148,7 +148,7 @@ def test_with_within_text_is_read_from_those_folders_only(folder: Path) -> None:
     assert read("image", "@cat.png", within=[inside]) == Path("cat.png")
 
 
-def test_each_reading_is_observed() -> None:
+def test_each_reading_of_an_at_sign_is_reported_to_the_observer() -> None:
     readings: list[Reading] = []
     given = {"prompt": "@cat.txt", "words": ["x", "@alice", "@@bob"], "image": "@cat.png"}
     AtPaths(DOCUMENT, observe=readings.append).read(given)

@@ -90,7 +90,7 @@ DOCUMENT = {
         ("unknown=4", 4),
     ],
 )
-def test_a_value_gets_the_type_of_the_schema(pair: str, value: Any) -> None:
+def test_a_value_gets_its_type_from_the_schema(pair: str, value: Any) -> None:
     (parsed,) = parse_pairs([pair], DOCUMENT).values()
 
     assert parsed == value
@@ -113,7 +113,7 @@ def test_a_value_gets_the_type_of_the_schema(pair: str, value: Any) -> None:
         ("a=[", "["),
     ],
 )
-def test_without_a_schema_a_value_is_json_or_else_text(pair: str, value: Any) -> None:
+def test_without_a_schema_a_value_is_read_as_json_or_else_as_text(pair: str, value: Any) -> None:
     assert parse_pairs([pair]) == {"a": value}
 
 
@@ -122,12 +122,12 @@ def test_a_list_is_given_item_by_item() -> None:
 
 
 @pytest.mark.parametrize("document", [DOCUMENT, None])
-def test_giving_a_single_value_twice_is_an_error(document: dict[str, Any] | None) -> None:
+def test_giving_a_single_value_twice_raises_an_error(document: dict[str, Any] | None) -> None:
     with pytest.raises(JobError, match=r"^n is given twice"):
         parse_pairs(["n=1", "n=2"], document)
 
 
-def test_an_at_sign_is_plain_text() -> None:
+def test_an_at_sign_in_a_value_is_read_as_plain_text() -> None:
     assert parse_pairs(["prompt=@a", "images=@b", "images=@c", "any=@@d"], DOCUMENT) == {
         "prompt": "@a",
         "images": ["@b", "@c"],

@@ -169,7 +169,7 @@ def test_the_properties_of_objects_are_checked() -> None:
     assert check({"size": {"width": 7}}, schema) == ["size.height is required", "size.width: 7 is not a multiple of 8"]
 
 
-def test_an_input_may_be_named_like_a_keyword_of_the_schema_language() -> None:
+def test_an_input_may_have_the_name_of_a_schema_keyword() -> None:
     schema = document({"format": {"type": "string"}, "nullable": {"type": "boolean"}, "default": {"type": "integer"}})
 
     assert check({"format": "uri", "nullable": True, "default": 3}, schema) == []
@@ -218,7 +218,7 @@ def test_the_error_of_a_union_lists_every_alternative() -> None:
     assert check({"x": "long"}, schema) == ["x: is longer than 2 characters"]
 
 
-def test_a_file_fits_where_any_alternative_takes_one() -> None:
+def test_a_file_is_valid_where_any_alternative_accepts_a_file() -> None:
     schema = document({"x": {"anyOf": [{"type": "string"}, {"type": "string", "format": "uri"}]}, "any": {}})
 
     assert check({"x": Path("a.png"), "any": [Path("b.png")]}, schema) == []

@@ -86,7 +86,7 @@ async def test_a_file_whose_type_only_its_suffix_shows_is_uploaded_even_if_small
     assert [upload[1] for upload in storage.uploads] == [name]
 
 
-async def test_one_content_with_two_such_suffixes_is_uploaded_twice(tmp_path: Path) -> None:
+async def test_one_content_with_two_suffixes_of_different_types_is_uploaded_twice(tmp_path: Path) -> None:
     storage, names = Storage(), ["a.npz", "a.pt", "b.pt"]
 
     sent = await send_files({"x": [file(tmp_path, name, b"PK\x03\x04") for name in names]}, storage)
