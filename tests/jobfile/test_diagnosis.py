@@ -222,7 +222,7 @@ def test_a_byte_order_mark_and_carriage_returns_do_not_move_the_place() -> None:
     assert refusal('\ufefffunction "f" {}').column == 1
 
 
-def test_a_long_found_text_is_cut_and_put_on_one_line() -> None:
+def test_a_long_text_in_an_error_is_cut_and_put_on_one_line() -> None:
     error = refusal('run.job "t" {\n main = {name: "f" "' + "long " * 40 + '"}\n}')
     assert error.message == 'found "long long long long long long…, expected a comma, a newline or "}"'
     assert "\n" not in str(refusal('run.job """\nt\n""" "u" {}'))

@@ -58,7 +58,7 @@ def test_a_model_a_version_and_a_deployment_are_valid_targets(model: str) -> Non
     assert job_of(f'model: "{model}"').model == model
 
 
-def test_null_is_none_for_fields_whose_default_is_none() -> None:
+def test_null_is_read_as_none_for_fields_whose_default_is_none() -> None:
     nulls = [f"{name}: null" for name in ("poll_interval", "max_poll_attempts", "cancel_after", "webhook")]
     assert job_of('model: "a/b"', *nulls) == Job("a/b", title="t")
 

@@ -75,7 +75,7 @@ def test_toml_holds_every_name_at_the_top_level() -> None:
     )
 
 
-def test_a_model_alone_is_a_job() -> None:
+def test_a_file_with_only_a_model_is_a_valid_job() -> None:
     assert from_json('{"model": "a/b"}') == from_toml("model = 'a/b'") == Job("a/b")
 
 
@@ -152,7 +152,7 @@ def test_the_error_of_a_mistake_in_json_names_the_place(text: str, message: str)
     assert json_refusal(text) == f"job.json:{message}"
 
 
-def test_the_error_of_a_name_that_occurs_twice_has_no_place() -> None:
+def test_the_error_for_a_name_that_occurs_in_two_objects_has_no_place() -> None:
     text = '{"model": "a/b", "webhook": "x", "input_data": {"webhook": 1}}'
     assert json_refusal(text) == 'job.json: webhook must be an http or https URL, found "x"'
 

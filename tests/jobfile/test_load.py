@@ -94,26 +94,26 @@ def test_the_error_of_another_suffix_lists_the_valid_ones(tmp_path: Path, name: 
     assert refusal(path) == f"{path}: the name of a job file ends in .xs, .toml or .json"
 
 
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_raises_an_error(tmp_path: Path) -> None:
     path = tmp_path / "none.xs"
     assert refusal(path) == f"{path}: cannot read this file: no such file or directory"
 
 
-def test_a_directory_is_an_error(tmp_path: Path) -> None:
+def test_a_directory_raises_an_error(tmp_path: Path) -> None:
     path = tmp_path / "folder.xs"
     path.mkdir()
     assert refusal(path).startswith(f"{path}: cannot read this file: ")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_read_permission_is_an_error(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_raises_an_error(tmp_path: Path) -> None:
     path = tmp_path / "job.xs"
     path.write_text("")
     path.chmod(0)
     assert refusal(path) == f"{path}: cannot read this file: permission denied"
 
 
-def test_an_impossible_file_name_is_an_error() -> None:
+def test_an_impossible_file_name_raises_an_error() -> None:
     assert refusal("a\0b.xs").endswith("cannot read this file: its name has a NUL character")
 
 
@@ -124,7 +124,7 @@ def test_an_impossible_file_name_is_an_error() -> None:
         ("run.job".encode("utf-16"), "1:1: not UTF-8 text (save it as UTF-8, not UTF-16)"),
     ],
 )
-def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path, data: bytes, rest: str) -> None:
+def test_a_file_that_is_not_utf_8_raises_an_error(tmp_path: Path, data: bytes, rest: str) -> None:
     path = tmp_path / "job.xs"
     path.write_bytes(data)
     assert refusal(path) == f"{path}:{rest}"

@@ -160,14 +160,14 @@ def test_the_error_of_a_value_without_a_literal_names_the_field(value: object, m
     assert str(caught.value) == message
 
 
-def test_the_deepest_nesting_is_written_and_read_and_one_more_level_is_an_error() -> None:
+def test_the_deepest_nesting_is_written_and_read_back_and_one_more_level_raises_an_error() -> None:
     run_job = RunJob("t", "f", {"x": nested(MAX_DEPTH - 1)})
     assert parse(to_xanoscript(run_job)) == run_job
     with pytest.raises(JobError, match="more than 200 deep"):
         to_xanoscript(RunJob("t", "f", {"x": nested(MAX_DEPTH)}))
 
 
-def test_a_value_that_contains_itself_is_an_error() -> None:
+def test_a_value_that_contains_itself_raises_an_error() -> None:
     loop: list[object] = []
     loop.append(loop)
     with pytest.raises(JobError, match="more than 200 deep"):
@@ -182,7 +182,7 @@ def test_a_value_that_contains_itself_is_an_error() -> None:
         (RunJob("\udfff", "f"), "title has half of a surrogate pair, which is not valid Unicode"),
     ],
 )
-def test_a_run_job_that_no_file_can_hold_is_an_error(run_job: RunJob, message: str) -> None:
+def test_a_run_job_that_no_file_can_hold_raises_an_error(run_job: RunJob, message: str) -> None:
     with pytest.raises(JobError) as caught:
         to_xanoscript(run_job)
     assert str(caught.value) == message

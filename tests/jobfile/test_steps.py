@@ -68,7 +68,7 @@ def test_the_error_of_a_mistake_names_its_place(tmp_path: Path, old: str, new: s
     assert str(raised.value).startswith(f"{path}{problem}")
 
 
-def test_load_chain_refuses_a_job_and_load_job_a_chain(tmp_path: Path) -> None:
+def test_load_chain_refuses_a_job_and_load_job_refuses_a_chain(tmp_path: Path) -> None:
     with pytest.raises(JobFileError, match="this file is a chain of steps, and no job"):
         load_job(write(tmp_path, POSTER))
     with pytest.raises(JobFileError, match="this file is a job, and no chain of steps"):
