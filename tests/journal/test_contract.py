@@ -76,7 +76,7 @@ async def intended(journal: SQLJournal, key: str, request: CreateRequest = REQUE
     return await journal.intend(await claim(journal, key), request, SENT)
 
 
-async def test_each_fact_of_a_jobs_life_is_recorded(journal: SQLJournal, now: Any, place: Place) -> None:
+async def test_each_state_of_a_job_is_recorded_with_its_data(journal: SQLJournal, now: Any, place: Place) -> None:
     held = await claim(journal)
     assert (held.entry.state, held.entry.job, held.entry.save, held.entry.sends) == ("claimed", JOB, "/out", 0)
     now.seconds += 1
@@ -105,7 +105,7 @@ async def test_each_fact_of_a_jobs_life_is_recorded(journal: SQLJournal, now: An
     )  # fmt: skip
 
 
-async def test_the_step_of_a_chain_is_recorded_with_the_claim(journal: SQLJournal, place: Place) -> None:
+async def test_the_claim_of_a_job_records_its_step_of_the_chain(journal: SQLJournal, place: Place) -> None:
     await journal.claim("a/b/draw", API, JOB, None, chain_step="draw")
     await claim(journal, "a/b")
     async with place.open() as again:
@@ -116,7 +116,7 @@ async def test_the_step_of_a_chain_is_recorded_with_the_claim(journal: SQLJourna
     assert steps == [found["a/b/draw"]]
 
 
-async def test_lists_are_in_order_and_by_api(journal: SQLJournal) -> None:
+async def test_jobs_are_listed_in_order_and_by_api(journal: SQLJournal) -> None:
     for key in ("a", "b", "c"):
         await claim(journal, key)
     await journal.claim("d", "local", JOB, None)
@@ -156,7 +156,7 @@ FACTS: dict[str, Callable[[SQLJournal, Claim], Any]] = {
 
 
 @pytest.mark.parametrize("fact", FACTS)
-async def test_a_fact_of_an_older_claim_is_refused_and_changes_nothing(
+async def test_a_write_with_an_older_claim_is_refused_and_changes_nothing(
     journal: SQLJournal, now: Any, fact: str
 ) -> None:
     older = await intended(journal, "job")
@@ -179,7 +179,7 @@ async def test_releasing_a_lost_claim_does_not_release_the_new_one(journal: SQLJ
         await claim(journal)
 
 
-async def test_a_claim_lasts_as_long_as_its_lease_is_renewed(journal: SQLJournal, now: Any) -> None:
+async def test_a_claim_is_held_as_long_as_its_lease_is_renewed(journal: SQLJournal, now: Any) -> None:
     held = await claim(journal)
     now.seconds += journal.lease - 1
     with pytest.raises(JobHeldError) as caught:
@@ -193,12 +193,12 @@ async def test_a_claim_lasts_as_long_as_its_lease_is_renewed(journal: SQLJournal
     assert (await claim(journal)).fence == held.fence + 1
 
 
-async def test_a_released_job_can_be_claimed_at_once(journal: SQLJournal) -> None:
+async def test_a_job_can_be_claimed_as_soon_as_it_is_released(journal: SQLJournal) -> None:
     await journal.release(await claim(journal))
     await claim(journal)
 
 
-async def test_the_claim_of_another_machine_holds_until_its_lease_ends(
+async def test_the_claim_of_another_machine_is_valid_until_its_lease_ends(
     journal: SQLJournal, now: Any, monkeypatch: pytest.MonkeyPatch, place: Place
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere with a space")
@@ -221,7 +221,7 @@ async def test_a_key_belongs_to_one_job_and_its_waiting_options_may_differ(journ
         await journal.claim("job", "local", JOB, None)
 
 
-async def test_the_key_of_a_refused_job_is_free_for_another(journal: SQLJournal) -> None:
+async def test_the_key_of_a_refused_job_can_be_used_for_another_job(journal: SQLJournal) -> None:
     await journal.refused(await intended(journal, "job"), "out of credit")
     entry = (await claim(journal, job=Job("acme/other"))).entry
     assert (entry.state, entry.job.model, entry.sends, entry.request, entry.problem) == (
@@ -237,7 +237,7 @@ async def test_a_finished_job_can_be_claimed_while_another_claim_is_held(journal
     assert (await claim(journal)).entry.state == "collected"
 
 
-async def test_a_later_id_does_not_replace_a_jobs_first_one(journal: SQLJournal, now: Any) -> None:
+async def test_a_later_prediction_id_does_not_replace_the_first_one_of_a_job(journal: SQLJournal, now: Any) -> None:
     older = await intended(journal, "job")
     now.seconds += journal.lease
     newer = await claim(journal)
@@ -249,7 +249,7 @@ async def test_a_later_id_does_not_replace_a_jobs_first_one(journal: SQLJournal,
     assert await journal.find("p2", API) is None
 
 
-async def test_a_lost_claim_can_record_the_first_id(journal: SQLJournal, now: Any) -> None:
+async def test_a_lost_claim_can_record_the_first_prediction_id_of_its_job(journal: SQLJournal, now: Any) -> None:
     older = await intended(journal, "job")
     now.seconds += journal.lease
     newer = await claim(journal)
@@ -257,7 +257,9 @@ async def test_a_lost_claim_can_record_the_first_id(journal: SQLJournal, now: An
     assert (await journal.intend(newer, REQUEST, SENT)).entry.prediction_id == "p1"
 
 
-async def test_a_lost_claim_cannot_record_its_id_for_a_new_job_with_the_same_key(journal: SQLJournal, now: Any) -> None:
+async def test_a_lost_claim_cannot_record_its_prediction_id_for_a_new_job_with_the_same_key(
+    journal: SQLJournal, now: Any
+) -> None:
     older = await intended(journal, "job")
     now.seconds += journal.lease
     await journal.refused(await claim(journal), "interrupted")
@@ -269,7 +271,7 @@ async def test_a_lost_claim_cannot_record_its_id_for_a_new_job_with_the_same_key
     assert entry.prediction_id is None
 
 
-async def test_one_prediction_belongs_to_one_job_of_an_api(journal: SQLJournal) -> None:
+async def test_a_prediction_cannot_belong_to_two_jobs_of_an_api(journal: SQLJournal) -> None:
     assert await journal.created(await intended(journal, "one"), Prediction("p1", "starting")) == "p1"
     other = await intended(journal, "two")
     assert await journal.created(other, Prediction("p1", "starting")) == ""
@@ -277,7 +279,9 @@ async def test_one_prediction_belongs_to_one_job_of_an_api(journal: SQLJournal) 
     assert await journal.created(local, Prediction("p1", "starting")) == "p1"
 
 
-async def test_the_end_records_an_id_that_was_not_recorded_before(journal: SQLJournal) -> None:
+async def test_writing_the_end_of_a_job_records_a_prediction_id_that_was_not_recorded_before(
+    journal: SQLJournal,
+) -> None:
     """The journal may have failed when the prediction was created, and work again at its end."""
     held = await intended(journal, "one")
     await journal.ended(held, Prediction("p1", "succeeded"))
@@ -288,7 +292,7 @@ async def test_the_end_records_an_id_that_was_not_recorded_before(journal: SQLJo
     assert await journal.adopt(other, ["p1"]) == Adoption()
 
 
-async def test_the_oldest_free_prediction_is_adopted(journal: SQLJournal) -> None:
+async def test_of_several_matching_predictions_the_oldest_one_without_a_job_is_adopted(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
     two, three = await intended(journal, "two"), await intended(journal, "three")
     assert await journal.adopt(two, ["p1"]) == Adoption()
@@ -300,7 +304,7 @@ async def test_the_oldest_free_prediction_is_adopted(journal: SQLJournal) -> Non
     assert (entry.state, entry.prediction_id) == ("created", "p3")
 
 
-async def test_a_rival_counts_by_the_end_of_its_unanswered_request_once_it_has_adopted_a_prediction(
+async def test_a_rival_job_counts_by_the_end_of_its_unanswered_request_after_it_has_adopted_a_prediction(
     journal: SQLJournal, now: Any
 ) -> None:
     """A rival that got an answer has its own prediction. One without a prediction has adopted none."""
@@ -321,7 +325,7 @@ async def test_a_rival_counts_by_the_end_of_its_unanswered_request_once_it_has_a
     assert await journal.adopt(one, ["p1", "p3"]) == Adoption(rivals_unanswered=(first,))
 
 
-async def test_of_many_rivals_those_count_whose_requests_ended_last(journal: SQLJournal, now: Any) -> None:
+async def test_of_many_rival_jobs_those_whose_requests_ended_last_count(journal: SQLJournal, now: Any) -> None:
     """A request that was sent first can be the last to end, as a slow one does."""
     one, slow = await intended(journal, "one"), await intended(journal, "slow")
     last = msgspec.structs.replace(moment(now), wall=now.time() + 95, since=now.now() + 95)
@@ -333,7 +337,9 @@ async def test_of_many_rivals_those_count_whose_requests_ended_last(journal: SQL
     assert last in (await journal.adopt(one, [])).rivals_unanswered
 
 
-async def test_more_predictions_than_waiting_jobs_are_unclear(journal: SQLJournal) -> None:
+async def test_matching_predictions_are_unclear_if_there_are_more_of_them_than_waiting_jobs(
+    journal: SQLJournal,
+) -> None:
     one = await intended(journal, "one")
     await intended(journal, "different", OTHER)
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
@@ -341,14 +347,14 @@ async def test_more_predictions_than_waiting_jobs_are_unclear(journal: SQLJourna
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption("p1")
 
 
-async def test_a_job_that_sent_nothing_is_no_rival(journal: SQLJournal) -> None:
+async def test_a_job_whose_request_was_not_sent_does_not_count_as_a_rival(journal: SQLJournal) -> None:
     one, throttled, ended = [await intended(journal, key) for key in ("one", "throttled", "refused")]
     await journal.unsent(throttled)
     await journal.refused(ended, "out of credit")
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
 
 
-async def test_a_job_of_long_ago_is_no_rival(journal: SQLJournal, now: Any) -> None:
+async def test_a_job_of_long_ago_does_not_count_as_a_rival(journal: SQLJournal, now: Any) -> None:
     await intended(journal, "old")
     now.seconds += 600
     one = await claim(journal, "one")
@@ -356,7 +362,9 @@ async def test_a_job_of_long_ago_is_no_rival(journal: SQLJournal, now: Any) -> N
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
 
 
-async def test_the_first_request_is_the_first_one_that_may_have_been_sent(journal: SQLJournal, now: Any) -> None:
+async def test_the_recorded_time_of_the_first_request_is_that_of_the_first_one_that_may_have_been_sent(
+    journal: SQLJournal, now: Any
+) -> None:
     one, first = await claim(journal, "one"), moment(now)
     await journal.unsent(await journal.intend(one, REQUEST, first))
     await journal.unsent(one)  # as when a process ends while another one looks it up
@@ -398,7 +406,9 @@ async def test_two_processes_can_write_to_one_journal(journal: SQLJournal, place
     assert len({held.key for held in claims}) == len(await journal.entries()) == 40
 
 
-async def test_a_new_job_can_be_claimed_with_its_create_request(journal: SQLJournal, now: Any) -> None:
+async def test_a_new_job_can_be_claimed_together_with_the_intent_of_its_create_request(
+    journal: SQLJournal, now: Any
+) -> None:
     held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT, batch="b")
     assert held.intends
     entry = await journal.get("b/1")
@@ -412,7 +422,9 @@ async def test_a_new_job_can_be_claimed_with_its_create_request(journal: SQLJour
     assert (again.sends, again.first_sent, again.last_sent) == (2, SENT, moment(now))
 
 
-async def test_a_claim_on_a_known_job_does_not_intend_its_create_request_again(journal: SQLJournal) -> None:
+async def test_a_claim_on_a_known_job_does_not_record_the_intent_of_its_create_request_again(
+    journal: SQLJournal,
+) -> None:
     held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     await journal.release(held)
     again = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
@@ -433,7 +445,7 @@ async def test_a_refused_job_can_be_claimed_as_new_and_its_older_claim_is_lost(j
         await journal.ended(first, Prediction("p1", "succeeded"))
 
 
-async def test_a_claim_with_its_create_request_is_a_rival_of_an_equal_request(journal: SQLJournal) -> None:
+async def test_a_job_claimed_together_with_its_create_request_is_a_rival_of_an_equal_job(journal: SQLJournal) -> None:
     first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     assert await journal.adopt(first, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
     await journal.claim("b/2", API, JOB, None, request=REQUEST, sent=SENT)
@@ -505,7 +517,9 @@ async def test_setting_the_wall_clock_ends_no_lease_of_this_boot(journal: SQLJou
             await claim(other)
 
 
-async def test_a_lapsed_lease_may_not_send_even_after_a_renewal(journal: SQLJournal, now: Any) -> None:
+async def test_a_lapsed_lease_does_not_allow_a_create_request_even_after_a_renewal(
+    journal: SQLJournal, now: Any
+) -> None:
     """A process that was stopped renews when it wakes up, but its job may be another's by then."""
     held = await intended(journal, "job")
     assert held.lease.may_send
@@ -515,7 +529,7 @@ async def test_a_lapsed_lease_may_not_send_even_after_a_renewal(journal: SQLJour
     assert (await journal.intend(held, REQUEST, SENT)).lease.may_send
 
 
-async def test_a_claim_is_held_if_other_work_in_its_first_transaction_fails(
+async def test_a_claim_is_held_even_if_other_work_in_its_first_transaction_fails(
     journal: SQLJournal, place: Place, now: Any
 ) -> None:
     """The transaction is rolled back and repeated, so the lease that it wrote first is gone."""
@@ -544,7 +558,7 @@ async def test_a_lease_written_by_failed_work_does_not_count(journal: SQLJournal
 
 
 @pytest.mark.parametrize("moved", ["seconds", "set_by"])
-async def test_a_lease_that_is_nearly_over_by_either_clock_may_not_send(
+async def test_a_lease_that_is_nearly_over_by_either_clock_does_not_allow_a_create_request(
     journal: SQLJournal, now: Any, moved: str
 ) -> None:
     held = await intended(journal, "job")
@@ -552,7 +566,7 @@ async def test_a_lease_that_is_nearly_over_by_either_clock_may_not_send(
     assert not held.lease.may_send
 
 
-async def test_the_next_fact_also_writes_an_earlier_one_that_failed(journal: SQLJournal) -> None:
+async def test_writing_a_later_state_also_records_an_earlier_state_that_was_not_written(journal: SQLJournal) -> None:
     end = Prediction("p1", "succeeded", output="x")
     for key, fact in {"one": journal.ended, "two": journal.collected}.items():
         prediction = msgspec.structs.replace(end, id=key)
@@ -608,7 +622,9 @@ async def finished(journal: SQLJournal, key: str = "job", job: Job = JOB) -> Non
     await journal.collected(taken, done, [Path("/kept/secret.png")])
 
 
-async def test_a_forgotten_job_keeps_its_key_its_id_and_its_status(journal: SQLJournal, place: Place) -> None:
+async def test_a_forgotten_job_keeps_its_key_and_its_prediction_id_and_its_status(
+    journal: SQLJournal, place: Place
+) -> None:
     await finished(journal)
     await journal.forget("job")
     assert await journal.entries() == []
@@ -647,7 +663,7 @@ async def test_a_row_of_a_batch_cannot_be_forgotten(journal: SQLJournal) -> None
         await journal.forget("b/1")
 
 
-async def test_a_closed_journal_leaves_no_holder(place: Place, now: Any) -> None:
+async def test_closing_a_journal_removes_its_row_of_holders(place: Place, now: Any) -> None:
     done = Prediction(id="p", status="succeeded")
     async with place.open(clock=now) as journal:
         await journal.collected(await claim(journal, "collected"), done)
@@ -658,7 +674,7 @@ async def test_a_closed_journal_leaves_no_holder(place: Place, now: Any) -> None
     assert place.holders() == []
 
 
-async def test_a_claim_that_was_never_released_lasts_until_its_lease_ends(place: Place, now: Any) -> None:
+async def test_a_claim_that_was_never_released_is_valid_until_its_lease_ends(place: Place, now: Any) -> None:
     """That holds even after an earlier claim on the same job."""
     async with place.open(clock=now) as journal:
         older = await claim(journal)
@@ -685,7 +701,7 @@ async def test_the_state_of_a_rate_limit_is_swapped_only_if_it_is_unchanged(plac
         assert await stranger.swap_rate(API, "create", "", "1") is None
 
 
-async def test_of_many_tasks_that_claim_a_job_together_one_holds_it(place: Place) -> None:
+async def test_of_many_tasks_that_claim_a_job_at_the_same_time_one_gets_it(place: Place) -> None:
     keys = [f"job-{number}" for number in range(20)]
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open()) for _ in range(3)]
@@ -717,7 +733,7 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_of_many_processes_that_claim_a_job_together_one_holds_it(place: Place) -> None:
+async def test_of_many_processes_that_claim_a_job_at_the_same_time_one_gets_it(place: Place) -> None:
     async with place.open() as journal:
         await journal.entries()
         command = [sys.executable, "-c", RACER, place.address]
@@ -739,7 +755,7 @@ async def test_of_many_processes_that_claim_a_job_together_one_holds_it(place: P
         assert sorted(int(number) for numbers in won for number in numbers) == list(range(30))
 
 
-async def test_many_jobs_that_adopt_together_get_different_predictions(place: Place, now: Any) -> None:
+async def test_many_jobs_that_adopt_at_the_same_time_get_different_predictions(place: Place, now: Any) -> None:
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
         claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
@@ -750,7 +766,7 @@ async def test_many_jobs_that_adopt_together_get_different_predictions(place: Pl
         assert sorted(str(adoption.prediction_id) for adoption in adoptions) == ids
 
 
-async def test_a_prediction_that_could_not_be_written_is_recorded_with_the_release(journal: SQLJournal) -> None:
+async def test_releasing_a_claim_records_a_prediction_that_could_not_be_written(journal: SQLJournal) -> None:
     first, second = await intended(journal, "first"), await intended(journal, "second")
     await journal.release(first, Prediction("p1", "processing"))
     await journal.release(second, Prediction("p1", "processing"))
@@ -759,7 +775,7 @@ async def test_a_prediction_that_could_not_be_written_is_recorded_with_the_relea
         assert (held.entry.state, held.entry.prediction_id) == expected
 
 
-async def test_of_many_jobs_that_record_one_prediction_one_has_it(place: Place, now: Any) -> None:
+async def test_of_many_jobs_that_record_the_same_prediction_one_gets_it(place: Place, now: Any) -> None:
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
         claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
@@ -790,7 +806,7 @@ async def claimed_soon(journal: SQLJournal, **options: Any) -> Claim:
             await asyncio.sleep(0.05)
 
 
-async def test_a_job_whose_release_failed_is_free_once_the_database_is_back(place: Place, now: Any) -> None:
+async def test_a_job_whose_release_failed_can_be_claimed_once_the_database_is_back(place: Place, now: Any) -> None:
     async with place.open(clock=now, **place.impatient) as journal, place.open(clock=now) as other:
         held = await intended(journal, "job")
         with place.away(), pytest.raises(JournalError):
@@ -809,7 +825,7 @@ async def test_a_prediction_that_a_failed_release_was_to_record_is_recorded_once
         assert (await claimed_soon(other)).entry.prediction_id == "p1"
 
 
-async def test_a_release_that_failed_does_not_release_a_later_claim(place: Place, now: Any) -> None:
+async def test_repeating_a_release_that_failed_does_not_release_a_later_claim(place: Place, now: Any) -> None:
     async with place.open(clock=now, **place.impatient) as journal, place.open(clock=now) as other:
         lost = await claim(journal, "taken over")
         now.seconds += journal.lease
@@ -824,7 +840,7 @@ async def test_a_release_that_failed_does_not_release_a_later_claim(place: Place
             await claim(journal, "taken over")
 
 
-async def test_a_journal_that_closes_after_a_failed_release_leaves_no_holder(place: Place, now: Any) -> None:
+async def test_a_journal_that_closes_after_a_failed_release_leaves_no_row_of_holders(place: Place, now: Any) -> None:
     async with place.open(clock=now, **place.impatient) as journal:
         held = await claim(journal)
         with place.away(), pytest.raises(JournalError):
@@ -861,13 +877,13 @@ async def test_many_concurrent_claims_hold_different_jobs(journal: SQLJournal) -
     assert [entries[held.key].prediction for held in claims] == made
 
 
-async def test_of_many_concurrent_claims_on_one_key_one_holds_it(journal: SQLJournal) -> None:
+async def test_of_many_concurrent_claims_on_the_same_key_one_succeeds(journal: SQLJournal) -> None:
     claims = [journal.claim("job", API, JOB, None, request=REQUEST, sent=SENT) for _ in range(5)]
     outcomes = await asyncio.gather(*claims, return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Claim", *["JobHeldError"] * 4]
 
 
-async def test_of_many_jobs_answered_together_with_one_prediction_one_has_it(journal: SQLJournal) -> None:
+async def test_of_many_jobs_that_get_the_same_prediction_at_the_same_time_one_keeps_it(journal: SQLJournal) -> None:
     claims = [await intended(journal, f"job-{number}") for number in range(5)]
     one, others = Prediction("p", "starting"), [Prediction(f"p{number}", "starting") for number in range(5)]
     both = zip(claims, [one, others[1], one, others[3], one], strict=True)
@@ -932,7 +948,7 @@ async def test_a_lease_is_renewed_while_the_event_loop_is_busy(place: Place) -> 
         assert held.lease.left > 0
 
 
-async def test_a_scan_of_a_batch_gives_its_rows_only(journal: SQLJournal, monkeypatch: Any) -> None:
+async def test_a_scan_of_a_batch_yields_only_its_rows(journal: SQLJournal, monkeypatch: Any) -> None:
     monkeypatch.setattr("replicate_job.journal.sql.LOOKED_UP", 2)
     keys = ["b/1", "b/2", "b/3", "b~2/1", "b~10/x"]
     others = [("b2/1", "b2"), ("b", None), ("b/4", None), ("a/1", "a")]
@@ -943,7 +959,7 @@ async def test_a_scan_of_a_batch_gives_its_rows_only(journal: SQLJournal, monkey
     assert [entry.key async for some in journal.scan(batch="none") for entry in some] == []
 
 
-async def test_a_scan_since_a_time_gives_jobs_and_rows_claimed_after_it(
+async def test_a_scan_since_a_given_time_yields_the_jobs_and_rows_claimed_after_it(
     journal: SQLJournal, now: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("replicate_job.journal.sql.LOOKED_UP", 2)
@@ -1024,7 +1040,7 @@ async def test_a_jobs_fingerprint_uses_the_journals_key_from_the_first_use(journ
     assert made != print_job(b"", JOB)
 
 
-async def test_each_prediction_of_an_earlier_commits_journal_may_have_been_adopted(place: Any, now: Any) -> None:
+async def test_each_prediction_in_an_older_journal_counts_as_possibly_adopted(place: Any, now: Any) -> None:
     """It does not say which of them were known from an answer."""
     states = ("claimed", "intended", "uncertain", "refused", "created", "ended", "collected")
     async with place.open(clock=now) as journal:

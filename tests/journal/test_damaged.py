@@ -61,7 +61,7 @@ def write(column: str, value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("column", "value"), CASES, ids=[f"{column} {str(value)[:20]!r}" for column, value in CASES])
-async def test_a_damaged_row_is_left_out_and_named(journal: SQLiteJournal, column: str, value: Any) -> None:
+async def test_a_damaged_row_is_left_out_of_lists_and_reported(journal: SQLiteJournal, column: str, value: Any) -> None:
     for key in ("a", "b", "c"):
         await fill(journal, key)
     await journal._store.run(write(column, value))  # noqa: SLF001 - the store's own connection

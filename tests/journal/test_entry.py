@@ -73,7 +73,7 @@ def test_data_that_looks_like_a_file_has_another_fingerprint() -> None:
     assert fingerprint(data) != fingerprint(file)
 
 
-def test_a_content_is_stored_without_its_bytes() -> None:
+def test_a_file_given_as_bytes_is_stored_without_its_bytes() -> None:
     content = Content.of(b"hush", "a.txt")
     text = encode_job(Job("a/b", {"x": [content]}))
     (read,) = decode_job(text).input_data["x"]
@@ -84,7 +84,7 @@ def test_a_content_is_stored_without_its_bytes() -> None:
     assert b"aHVzaA" not in text
 
 
-def test_a_content_counts_by_its_bytes_and_not_by_its_name() -> None:
+def test_a_file_given_as_bytes_is_compared_by_its_bytes_and_not_by_its_name() -> None:
     jobs = [Job("a/b", {"x": Content.of(*given_)}) for given_ in ((b"1", "a"), (b"1", "tmp7"), (b"2", "a"))]
     prints = [fingerprint(job) for job in jobs]
     assert prints[0] == prints[1] != prints[2]

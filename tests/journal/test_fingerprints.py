@@ -39,17 +39,17 @@ def test_equal_jobs_and_requests_have_equal_fingerprints(
     assert (print_request(KEY, request(one)) == print_request(KEY, request(other))) is is_same
 
 
-def test_another_key_gives_another_fingerprint() -> None:
+def test_another_fingerprint_key_gives_another_fingerprint() -> None:
     assert print_job(KEY, Job("a/b")) != print_job(b"other", Job("a/b"))
     assert print_request(KEY, request({})) != print_request(b"other", request({}))
 
 
-def test_another_model_or_place_is_another_request() -> None:
+def test_a_request_for_another_target_has_another_fingerprint() -> None:
     assert print_request(KEY, request({})) != print_request(KEY, request({}, path="/deployments/a/b/predictions"))
     assert print_request(KEY, request({})) == print_request(KEY, request({}, path="/models/A/B/predictions"))
 
 
-def test_requests_that_differ_in_secrets_have_equal_fingerprints_of_the_listed_part() -> None:
+def test_requests_that_differ_only_in_secrets_have_equal_fingerprints_of_their_listed_part() -> None:
     one, other = (request({"n": 1, "key": key}, secrets=("key",)) for key in ("hush", "husher"))
     (whole, shown), (other_whole, other_shown) = print_request(KEY, one), print_request(KEY, other)
     assert shown == other_shown

@@ -30,7 +30,7 @@ async def test_a_migrated_journal_has_the_newest_tables_and_keeps_its_rows(path:
         assert version(path) == len(MIGRATIONS)
 
 
-async def test_a_newer_releases_journal_is_refused_and_unchanged(tmp_path: Path) -> None:
+async def test_the_journal_of_a_newer_release_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     database = sqlite3.connect(path)
     database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -41,7 +41,7 @@ async def test_a_newer_releases_journal_is_refused_and_unchanged(tmp_path: Path)
     assert version(path) == len(MIGRATIONS) + 1
 
 
-async def test_another_programs_database_is_refused_and_unchanged(tmp_path: Path) -> None:
+async def test_the_database_of_another_program_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE bookmarks (url)")
@@ -115,7 +115,7 @@ OLD_ROWS = {
 }
 
 
-async def test_an_old_row_that_lacks_a_fact_is_looked_up_and_not_sent_again(tmp_path: Path) -> None:
+async def test_the_prediction_of_an_old_row_that_lacks_data_is_looked_up_and_not_created_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for statement in MIGRATIONS[0].split(";"):

@@ -139,7 +139,7 @@ def lose(relay: Relay, what: str) -> None:
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_every_fact_is_written_once_if_the_connection_breaks_at_the_commit(
+async def test_every_state_is_written_once_if_the_connection_breaks_at_the_commit(
     journal: PostgresJournal, relay: Relay, lost: str
 ) -> None:
     async def check(state: str, sends: int) -> None:
@@ -179,7 +179,9 @@ async def test_every_fact_is_written_once_if_the_connection_breaks_at_the_commit
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_a_claim_with_its_create_request_intends_once(journal: PostgresJournal, relay: Relay, lost: str) -> None:
+async def test_a_claim_with_its_create_request_records_the_intent_once_if_the_connection_breaks(
+    journal: PostgresJournal, relay: Relay, lost: str
+) -> None:
     lose(relay, lost)
     held = await claim(journal, request=REQUEST, sent=SENT)
     assert (held.fence, held.intends, held.entry.sends) == (1, True, 1)
@@ -247,7 +249,7 @@ async def test_a_value_that_the_database_refuses_fails_only_its_own_job(database
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_claims_in_one_transaction_intend_once_if_the_connection_breaks_at_the_commit(
+async def test_claims_in_one_transaction_record_each_intent_once_if_the_connection_breaks_at_the_commit(
     journal: PostgresJournal, relay: Relay, lost: str
 ) -> None:
     lose(relay, lost)
@@ -289,7 +291,7 @@ async def test_a_claim_cancelled_while_its_connection_breaks_at_the_commit_is_re
     [(False, {}), (True, {}), (False, {"request": REQUEST})],
     ids=["new", "known", "intended"],
 )
-async def test_a_claim_whose_answer_was_lost_is_free_once_the_database_is_back(  # noqa: PLR0913 - its faults
+async def test_a_job_whose_claim_got_no_answer_can_be_claimed_once_the_database_is_back(  # noqa: PLR0913 - its faults
     database: DatabasePlace, relay: Relay, url: str, *, options: dict[str, Any], is_cancelled: bool, is_known: bool
 ) -> None:
     """The database stays away for longer than the claim, and its undoing, wait for it."""
@@ -362,7 +364,7 @@ async def test_a_rate_limit_is_swapped_if_the_connection_breaks_at_the_commit(
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
-async def test_periodic_work_and_a_role_are_taken_if_the_connection_breaks_at_the_commit(
+async def test_periodic_work_and_the_watchers_role_are_taken_if_the_connection_breaks_at_the_commit(
     journal: PostgresJournal, relay: Relay, database: DatabasePlace, lost: str
 ) -> None:
     tables = FleetTables(journal)
@@ -375,7 +377,7 @@ async def test_periodic_work_and_a_role_are_taken_if_the_connection_breaks_at_th
             database.execute("UPDATE replicate_job.roles SET until = 0")
 
 
-async def test_broken_connections_are_opened_again(database: DatabasePlace) -> None:
+async def test_broken_connections_are_reopened(database: DatabasePlace) -> None:
     async with database.open() as journal:
         claims = [asyncio.ensure_future(journal.claim(f"job-{n}", API, JOB, None, request=REQUEST)) for n in range(60)]
         while not all(held.done() for held in claims):
@@ -385,7 +387,7 @@ async def test_broken_connections_are_opened_again(database: DatabasePlace) -> N
         assert [entry.sends for entry in await journal.entries()] == [1] * 60
 
 
-async def test_no_fact_is_lost_in_a_crash_of_the_server() -> None:
+async def test_no_committed_write_is_lost_in_a_crash_of_the_server() -> None:
     """The server is killed as in a crash, while facts are written."""
     server = start(uuid4().hex, "own")
     try:
@@ -407,7 +409,7 @@ async def test_no_fact_is_lost_in_a_crash_of_the_server() -> None:
         server.stop()
 
 
-async def test_an_unreachable_database_is_an_error_of_one_line(database: DatabasePlace) -> None:
+async def test_an_unreachable_database_raises_a_one_line_error(database: DatabasePlace) -> None:
     async with PostgresJournal(DatabaseURL(database.address), patience=0.5) as journal:
         held = await claim(journal)
         database.server.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
@@ -470,7 +472,7 @@ async def test_commits_are_synced_even_if_the_servers_default_is_off(database: D
     assert found == {"synchronous_commit": "on"}
 
 
-async def test_a_missing_server_is_an_error_of_one_line_without_the_password() -> None:
+async def test_a_missing_server_raises_a_one_line_error_without_the_password() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     text = await opening(f"postgresql://me:s3cret@127.0.0.1:{port}/jobs")
@@ -484,7 +486,7 @@ async def test_the_error_for_a_refused_connection_says_what_to_check(postgres: P
     assert (await opening(url)).endswith('role "stranger" does not exist): is the user right?')
 
 
-async def test_a_server_that_does_not_answer_is_an_error_after_seconds() -> None:
+async def test_a_server_that_does_not_answer_raises_an_error_after_some_seconds() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         async with asyncio.timeout(30):
             text = await opening(f"postgresql://me:s3cret@127.0.0.1:{server.getsockname()[1]}/jobs?sslmode=disable")
@@ -503,7 +505,7 @@ async def test_a_local_server_is_started_migrated_and_stopped() -> None:
     shutil.rmtree(folder.parent)
 
 
-async def test_the_error_for_a_server_that_does_not_start_has_postgresqls_own_message() -> None:
+async def test_the_error_for_a_server_that_does_not_start_has_the_message_of_postgresql() -> None:
     folder = Path(tempfile.mkdtemp()) / "pg"
     folder.mkdir()
     (folder / "somebodys.txt").write_text("mine", encoding="utf-8")

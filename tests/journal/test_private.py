@@ -84,7 +84,7 @@ async def test_the_private_data_of_a_refused_job_are_deleted(path: Path) -> None
     assert holds(path, SECRET, PICTURE[:60]) == []
 
 
-async def test_data_that_a_job_may_still_need_are_kept(path: Path) -> None:
+async def test_private_data_that_a_job_may_still_need_are_kept(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.uncertain(await begin(journal, at_once=True), "several could be it")
         entry = await journal.get("job")
@@ -115,7 +115,7 @@ async def test_a_pruned_job_keeps_its_key_id_and_status(path: Path, now: Any) ->
         assert {entry.key for entry in await journal.entries()} == {"open", "new"}
 
 
-async def test_pruned_data_are_no_longer_in_the_file(path: Path) -> None:
+async def test_pruned_data_are_no_longer_in_the_journal_file(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         claim = await journal.claim("old", API, Job("acme/model", {"prompt": "a prompt of somebody"}), None)
         await journal.created(claim, Prediction("p", "succeeded", output="an answer"), collected=True)

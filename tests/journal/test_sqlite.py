@@ -140,7 +140,7 @@ def test_any_number_of_identical_jobs_make_exactly_one_prediction_each(
     assert sorted(map(str, ids)) == sorted(account.ids)
 
 
-async def test_the_journal_can_be_read_with_plain_sqlite(journal: SQLiteJournal, path: Path) -> None:
+async def test_the_journal_can_be_read_with_sqlite_alone(journal: SQLiteJournal, path: Path) -> None:
     await journal.created(await intended(journal, "job"), Prediction("p1", "starting"))
     with sqlite3.connect(path) as database:
         row = database.execute("SELECT key, state, prediction_id FROM jobs").fetchone()
@@ -157,7 +157,7 @@ def await_renewal(path: Path, until: float) -> None:
             time.sleep(0.01)
 
 
-async def test_a_claim_lasts_as_long_as_its_open_journal(path: Path, now: Any) -> None:
+async def test_a_claim_is_valid_as_long_as_its_journal_is_open(path: Path, now: Any) -> None:
     async with SQLiteJournal(path, lease=0.3, clock=now) as other:
         async with SQLiteJournal(path, lease=0.3, clock=now) as journal:
             await claim(journal)
@@ -212,7 +212,7 @@ async def test_a_process_in_a_container_with_the_same_host_name_does_not_count_a
         await claim(journal)
 
 
-async def test_a_reused_process_id_holds_no_claim(
+async def test_a_new_process_with_the_id_of_a_dead_one_does_not_hold_its_claims(
     journal: SQLiteJournal, now: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier = msgspec.structs.replace(Process.current(now), started="1")
@@ -222,7 +222,7 @@ async def test_a_reused_process_id_holds_no_claim(
     await claim(journal)
 
 
-async def test_the_database_refuses_a_state_without_its_facts(journal: SQLiteJournal, path: Path) -> None:
+async def test_the_database_refuses_a_state_without_its_required_data(journal: SQLiteJournal, path: Path) -> None:
     held = await intended(journal, "job")
     with pytest.raises(JournalError, match="without the prediction's end"):
         await journal.ended(held, Prediction("p1", "processing"))
@@ -243,7 +243,7 @@ def holders(path: Path) -> list[str]:
         return [row[0] for row in database.execute("SELECT holder FROM holders")]
 
 
-async def test_holders_of_killed_processes_are_deleted_after_their_leases(path: Path, now: Any) -> None:
+async def test_rows_of_holders_that_were_killed_are_deleted_after_their_leases_end(path: Path, now: Any) -> None:
     async with SQLiteJournal(path, clock=now) as journal:
         await claim(journal)
     process = msgspec.json.encode(Process.current(now)).decode()

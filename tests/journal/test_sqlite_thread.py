@@ -43,7 +43,7 @@ async def test_a_thousand_concurrent_writes_share_a_few_transactions(path: Path)
     await writer.close()
 
 
-async def test_only_failed_work_is_undone(path: Path) -> None:
+async def test_in_a_shared_transaction_only_failed_work_is_undone(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
 
     def half(database: sqlite3.Connection) -> None:
@@ -106,7 +106,7 @@ sys.stdin.read()
 """
 
 
-async def test_a_journal_locked_by_another_process_is_named(path: Path) -> None:
+async def test_the_error_names_a_journal_that_another_process_has_locked(path: Path) -> None:
     async with SQLiteJournal(path, busy_timeout=0.2) as journal:
         await journal.entries()
         with start(LOCKER, path) as process:
@@ -134,7 +134,7 @@ def public() -> Iterator[Path]:
             yield folder
 
 
-async def test_a_read_only_journal_is_named(public: Path) -> None:
+async def test_the_error_names_a_read_only_journal(public: Path) -> None:
     path = public / "journal.db"
     async with SQLiteJournal(path) as journal:
         await journal.entries()
@@ -144,7 +144,7 @@ async def test_a_read_only_journal_is_named(public: Path) -> None:
         assert await journal.entries() == []  # reading still works
 
 
-async def test_a_journal_in_a_read_only_folder_is_named(public: Path) -> None:
+async def test_the_error_names_a_journal_in_a_read_only_folder(public: Path) -> None:
     folder = public / "locked"
     folder.mkdir()
     folder.chmod(0o555)
@@ -153,20 +153,20 @@ async def test_a_journal_in_a_read_only_folder_is_named(public: Path) -> None:
     folder.chmod(0o755)
 
 
-async def test_a_folder_in_place_of_the_journal_is_named(tmp_path: Path) -> None:
+async def test_the_error_names_a_folder_in_place_of_the_journal(tmp_path: Path) -> None:
     assert "cannot be used" in await fail(tmp_path)
 
 
-async def test_a_file_in_place_of_the_journals_folder_is_named(tmp_path: Path) -> None:
+async def test_the_error_names_a_file_in_place_of_the_journals_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "cannot be used" in await fail(tmp_path / "file" / "journal.db")
 
 
-async def test_an_impossible_file_name_is_named() -> None:
+async def test_the_error_names_an_impossible_file_name() -> None:
     assert "cannot be used" in await fail(Path("a\0b"))
 
 
-async def test_a_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
+async def test_the_error_names_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"this is a text, and long enough to be read as the header of a page" * 9)
     assert "is damaged (file is not a database)" in await fail(tmp_path / "journal.db")
 
@@ -176,7 +176,7 @@ def tear(path: Path) -> None:
     path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
 
 
-async def test_a_journal_with_a_damaged_page_is_named(path: Path) -> None:
+async def test_the_error_names_a_journal_with_a_damaged_page(path: Path) -> None:
     async with SQLiteJournal(path) as journal:
         await journal.entries()
     tear(path)
@@ -196,7 +196,7 @@ async def test_a_full_disk_fails_one_write_and_later_writes_work(path: Path) -> 
     await writer.close()
 
 
-async def test_a_journal_that_failed_to_open_is_opened_for_the_next_write(tmp_path: Path) -> None:
+async def test_a_journal_that_could_not_be_opened_is_opened_at_the_next_write(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "journal.db"
     (tmp_path / "folder").write_text("in the way")
     async with SQLiteJournal(path) as journal:
@@ -225,7 +225,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("lines", [1, 30, 200])
-async def test_acknowledged_writes_survive_a_kill(path: Path, lines: int) -> None:
+async def test_acknowledged_writes_survive_the_kill_of_their_process(path: Path, lines: int) -> None:
     with start(WRITES, path) as process:
         assert process.stdout
         told = [process.stdout.readline() for _ in range(lines)]
@@ -239,7 +239,7 @@ async def test_acknowledged_writes_survive_a_kill(path: Path, lines: int) -> Non
     database.close()
 
 
-async def test_the_beat_runs_while_the_thread_is_busy_or_idle_and_not_after_it_was_closed(path: Path) -> None:
+async def test_the_periodic_work_runs_while_the_thread_is_busy_or_idle_and_not_after_it_is_closed(path: Path) -> None:
     beats: queue.Queue[None] = queue.Queue()
     writer = SQLiteThread(path, lambda _: beats.put(None), every=0.05)
     await writer.run(lambda _: None)
@@ -267,7 +267,7 @@ async def test_the_beat_runs_while_the_thread_is_busy_or_idle_and_not_after_it_w
     assert beats.qsize() == ended
 
 
-async def test_a_failed_beat_is_repeated_and_fails_no_work(path: Path) -> None:
+async def test_failed_periodic_work_is_repeated_and_fails_no_other_work(path: Path) -> None:
     beats = 0
 
     def beat(_: sqlite3.Connection) -> None:
@@ -283,7 +283,7 @@ async def test_a_failed_beat_is_repeated_and_fails_no_work(path: Path) -> None:
     await writer.close()
 
 
-async def test_an_idle_thread_keeps_to_the_interval_of_the_beat(path: Path) -> None:
+async def test_an_idle_thread_keeps_to_the_interval_of_the_periodic_work(path: Path) -> None:
     beats: queue.Queue[float] = queue.Queue()
     writer = SQLiteThread(path, lambda _: beats.put(time.monotonic()), every=0.1)
     writer.beats = True
@@ -309,7 +309,7 @@ def commits(database: sqlite3.Connection) -> queue.Queue[str]:
     return seen
 
 
-async def test_work_with_sync_soon_is_synced_by_a_beat(path: Path) -> None:
+async def test_work_with_sync_soon_is_synced_by_the_next_periodic_work(path: Path) -> None:
     writer = SQLiteThread(path, lambda db: db.execute(insert("beat")).close(), every=600)
     writer.beats = True
     seen = await writer.run(commits)
