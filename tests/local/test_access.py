@@ -53,7 +53,7 @@ async def test_requests_to_any_other_host_are_refused_on_every_path(api: Any, ho
 @pytest.mark.parametrize(
     "host", ["", "localhost@example.com", "example.com/localhost", "[", "a b", 'a"b', "a:b", "<b>"]
 )
-async def test_a_malformed_host_is_refused_even_with_the_token(secured: Any, host: str) -> None:
+async def test_a_malformed_host_header_is_refused_even_with_the_token(secured: Any, host: str) -> None:
     answer = await secured.request("GET", "/v1/account", host=host, authorization=f"Bearer {TOKEN}")
     assert answer.status == 400
 
@@ -70,7 +70,7 @@ async def test_a_request_with_two_host_headers_is_refused(api: Any, raw: Callabl
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
-async def test_a_second_foreign_origin_header_is_refused(api: Any, raw: Callable[..., bytes]) -> None:
+async def test_a_second_origin_header_of_another_site_is_refused(api: Any, raw: Callable[..., bytes]) -> None:
     own = api.base_url
     for first, second in ((own, "http://example.com"), ("http://example.com", own)):
         request = (
@@ -81,20 +81,22 @@ async def test_a_second_foreign_origin_header_is_refused(api: Any, raw: Callable
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_sec_fetch_site_of_another_page_is_refused_without_an_origin(api: Any, site: str) -> None:
+async def test_a_request_that_sec_fetch_site_marks_as_not_same_origin_is_refused_even_without_an_origin(
+    api: Any, site: str
+) -> None:
     headers = {"sec_fetch_site": site, "sec_fetch_dest": "empty"}
     assert (await api.request("POST", "/v1/predictions/none/cancel", **headers)).status == 403
     headers["sec_fetch_site"] = "same-origin"
     assert (await api.request("POST", "/v1/predictions/none/cancel", **headers)).status == 404
 
 
-async def test_another_sites_page_cannot_prepare_models_with_image_requests(api: Any) -> None:
+async def test_a_page_of_another_site_cannot_prepare_models_with_image_requests(api: Any) -> None:
     for path in ("/v1/models", "/v1/models/replicate/hello-world", "/models"):
         headers = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}
         assert (await api.request("GET", path, **headers)).status == 403
 
 
-async def test_links_and_images_on_other_sites_work(api: Any) -> None:
+async def test_links_and_images_on_pages_of_other_sites_work(api: Any) -> None:
     link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     for path in ("/", "/v1/account"):
         assert (await api.request("GET", path, **link)).status == 200
@@ -105,7 +107,7 @@ async def test_links_and_images_on_other_sites_work(api: Any) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "PUT"])
 @pytest.mark.parametrize("origin", ["http://example.com", "null", "http://127.0.0.1:1", "http://localhost", "file://"])
-async def test_no_page_of_another_origin_writes(api: Any, method: str, origin: str) -> None:
+async def test_a_page_of_another_origin_cannot_write(api: Any, method: str, origin: str) -> None:
     answer = await api.request(method, "/v1/deployments/local/a", origin=origin)
     assert answer.status == 403
     assert (await answer.json())["detail"] == "This server takes no requests from other web pages."
@@ -185,7 +187,7 @@ async def test_file_and_stream_addresses_need_no_token(secured: Any, path: str) 
     assert (await secured.request("GET", path)).status == 404
 
 
-async def test_with_a_token_the_page_is_open_and_any_host_is_admitted(secured: Any) -> None:
+async def test_with_a_token_configured_the_page_needs_no_token_and_any_host_is_admitted(secured: Any) -> None:
     assert (await secured.request("GET", "/", host="my.machine.example")).status == 200
     known = {"host": "my.machine.example", "authorization": f"Bearer {TOKEN}"}
     answer = await secured.request("GET", "/v1/models/replicate/hello-world", **known)
@@ -194,7 +196,9 @@ async def test_with_a_token_the_page_is_open_and_any_host_is_admitted(secured: A
     assert (await secured.request("POST", "/v1/predictions", {}, **foreign)).status == 403
 
 
-async def test_a_request_without_a_host_is_refused_with_a_message(secured: Any, raw: Callable[..., bytes]) -> None:
+async def test_a_request_without_a_host_header_is_refused_with_a_message(
+    secured: Any, raw: Callable[..., bytes]
+) -> None:
     for version in ("1.0", "1.1"):
         request = f"GET /v1/predictions HTTP/{version}\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n"
         answer = await asyncio.to_thread(raw, secured.base_url, request)

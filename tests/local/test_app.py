@@ -83,7 +83,7 @@ async def test_without_a_long_blocking_wait_the_prediction_is_returned_unfinishe
         assert (held.status, (await held.json())["status"]) == (202, "starting")
 
 
-async def test_a_users_model_does_not_run_by_name_alone(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_users_model_cannot_be_run_without_its_version(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ECHO)
     async with local() as api:
         for path, body in (
@@ -276,12 +276,12 @@ async def test_the_stream_of_a_failed_prediction_has_the_error(write_model: Call
 
 
 @pytest.mark.parametrize("host", ["example.com", "127.0.0.1.example.com", "0.0.0.0", "[::", ""])  # noqa: S104 - a name that is refused
-async def test_another_host_name_is_refused(local: Any, host: str) -> None:
+async def test_a_request_with_another_host_name_is_refused(local: Any, host: str) -> None:
     async with local() as api:
         assert (await api.request("GET", "/v1/account", host=host)).status in (400, 403)
 
 
-async def test_only_the_servers_own_page_may_write(local: Any) -> None:
+async def test_only_the_page_of_the_server_itself_may_write(local: Any) -> None:
     async with local() as api:
         assert (await api.request("POST", "/v1/predictions", {}, origin="https://example.com")).status == 403
         assert (await api.request("POST", "/v1/predictions", {}, origin="null")).status == 403
@@ -293,7 +293,7 @@ async def test_only_the_servers_own_page_may_write(local: Any) -> None:
     "path",
     ["/v1/predictions/none", "/v1/models/no/body", "/outputs/..%2f..%2fetc/passwd", "/v1/nothing"],
 )
-async def test_unknown_paths_get_the_apis_404(local: Any, path: str) -> None:
+async def test_unknown_paths_get_the_same_404_as_at_the_real_api(local: Any, path: str) -> None:
     async with local() as api:
         answer = await api.request("GET", path)
         assert (answer.status, await answer.json()) == (
@@ -318,12 +318,12 @@ async def test_a_version_can_be_looked_up_and_shows_the_models_schema(
 @pytest.mark.parametrize(
     "path", ["/account", "/predictions", "/models/replicate/hello-world", "/files", "/search?query=a"]
 )
-async def test_a_path_may_have_v1_once_twice_or_not_at_all(local: Any, path: str) -> None:
+async def test_a_path_works_with_v1_once_or_twice_or_without_it(local: Any, path: str) -> None:
     async with local() as api:
         assert await api.get(path) == await api.get(f"/v1{path}") == await api.get(f"/v1/v1{path}")
 
 
-async def test_official_clients_get_output_files_as_data_urls_and_others_get_addresses(
+async def test_official_clients_get_output_files_as_data_urls_and_other_clients_get_urls_of_the_server(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(FILES)
@@ -335,7 +335,7 @@ async def test_official_clients_get_output_files_as_data_urls_and_others_get_add
             assert seen == done | {"output": ["data:image/webp;base64,eDA=", "data:image/webp;base64,eDE="]}
 
 
-async def test_a_removed_output_file_stays_an_address_for_official_clients(
+async def test_an_output_file_that_was_removed_is_a_url_of_the_server_also_for_official_clients(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(FILES)

@@ -36,7 +36,7 @@ def test_a_new_release_has_the_next_number_and_keeps_unchanged_fields(deployment
     assert deployments.get("local/a") == second
 
 
-def test_deployments_are_listed_by_creation_newest_first(deployments: Deployments) -> None:
+def test_deployments_are_listed_newest_first_by_their_creation(deployments: Deployments) -> None:
     made = [deployments.release(name, **FACTS) for name in ("local/b", "local/a")]
     assert deployments.all() == made[::-1]
     again = deployments.release("local/b", hardware="gpu-t4")

@@ -59,7 +59,7 @@ async def test_values_of_every_type_reach_the_model_and_files_in_objects_are_sto
         assert [await (await api.request("GET", url)).text() for url in output["masks"]] == ["1.png", "2.png"]
 
 
-async def test_every_wrong_value_is_refused_before_the_model_sees_it(
+async def test_every_invalid_value_is_refused_before_the_model_gets_it(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(TYPES, 'run: "predict.py:Runner"\n')
@@ -105,7 +105,9 @@ async def test_an_optional_input_may_be_left_out_but_not_null(write_model: Calla
         ]
 
 
-async def test_the_model_gets_exactly_the_context_of_the_request(write_model: Callable[..., Path], local: Any) -> None:
+async def test_the_model_gets_the_context_of_its_own_request_unchanged(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     code = """
         from cog import BasePredictor, current_scope
 
@@ -165,7 +167,7 @@ async def test_an_environment_that_was_removed_is_built_again(
         assert (done["error"], done["output"]) == (None, "well")
 
 
-async def test_a_stand_in_is_reported_once_and_preparation_is_no_warning(
+async def test_a_stand_in_model_is_reported_once_and_its_preparation_causes_no_warning(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     code = """

@@ -57,7 +57,7 @@ def test_times_are_in_order_and_logs_are_complete(events: list[ModelEvent]) -> N
     assert (one.started_at is None) == (not any(isinstance(event, Started | Produced) for event in taken))
 
 
-def test_ids_have_the_form_of_the_apis_ids() -> None:
+def test_prediction_ids_have_the_form_of_those_of_the_real_api() -> None:
     ids = {new_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(len(id) == 26 and id.isalnum() and id == id.lower() for id in ids)  # noqa: A001 - it is one

@@ -98,7 +98,7 @@ async def test_cancel_ends_a_prediction_at_once_and_ignores_a_late_result(store:
 
 
 @pytest.mark.parametrize(("begun", "status"), [(False, "aborted"), (True, "canceled")])
-async def test_a_deadline_aborts_before_the_start_and_cancels_after_it(
+async def test_a_deadline_aborts_a_prediction_before_its_start_and_cancels_it_after_the_start(
     begun: bool,  # noqa: FBT001 - the case
     status: str,
     store: Store,
@@ -141,7 +141,7 @@ async def test_events_can_be_read_as_they_happen_and_later(store: Store) -> None
     assert [event async for event in predictions.events(one)] == live
 
 
-async def test_pages_of_100_go_newest_first_to_the_oldest_and_back(store: Store) -> None:
+async def test_the_pages_of_the_list_go_from_the_newest_prediction_to_the_oldest_and_back(store: Store) -> None:
     ticks = iter(range(1000, 2000))
     predictions = Predictions(store, clock=lambda: float(next(ticks, 2000)))
     made = [create(predictions).id for _ in range(250)][::-1]
@@ -172,7 +172,7 @@ async def test_a_malformed_cursor_is_refused(cursor: str, store: Store) -> None:
         await Predictions(store).page(HERE, cursor)
 
 
-async def test_after_a_restart_ended_predictions_are_stored_and_running_ones_failed(
+async def test_after_a_restart_ended_predictions_are_unchanged_and_running_ones_have_failed(
     tmp_path: Path,
 ) -> None:
     with opened(tmp_path) as store:
@@ -198,7 +198,7 @@ async def test_after_a_restart_ended_predictions_are_stored_and_running_ones_fai
     await predictions.close()
 
 
-async def test_stored_addresses_get_the_origin_that_the_client_uses(store: Store) -> None:
+async def test_stored_urls_get_the_origin_that_the_client_uses(store: Store) -> None:
     async def writes(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Ended("succeeded", [f"{ORIGIN}/outputs/a/b.png"])
 
@@ -210,7 +210,7 @@ async def test_stored_addresses_get_the_origin_that_the_client_uses(store: Store
     assert ORIGIN.encode() not in b"".join((await predictions.page(HERE)).items)
 
 
-async def test_data_are_removed_after_the_retention_time(tmp_path: Path) -> None:
+async def test_the_data_of_a_prediction_are_removed_after_the_retention_time(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
         predictions = Predictions(store, retention=0.01, on_removed=gone.put_nowait)
@@ -222,7 +222,9 @@ async def test_data_are_removed_after_the_retention_time(tmp_path: Path) -> None
         assert predictions.get(one.id) is None
 
 
-async def test_data_whose_retention_ended_while_the_server_was_down_are_removed_at_its_start(tmp_path: Path) -> None:
+async def test_data_whose_retention_time_ended_while_the_server_was_down_are_removed_at_its_start(
+    tmp_path: Path,
+) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
         predictions = Predictions(store, retention=3600, on_removed=gone.put_nowait)
@@ -234,7 +236,7 @@ async def test_data_whose_retention_ended_while_the_server_was_down_are_removed_
         assert await asyncio.wait_for(gone.get(), 20) == one.id
 
 
-async def test_only_the_latest_and_small_ended_predictions_keep_their_events_in_memory(store: Store) -> None:
+async def test_of_the_ended_predictions_only_the_latest_ones_with_little_output_stay_in_memory(store: Store) -> None:
     predictions = Predictions(store)
     large = create(predictions, says("a" * 2**20))
     await predictions.wait(large, 5)
@@ -264,7 +266,7 @@ def says(text: str) -> Callable[[str, asyncio.Event], AsyncGenerator[ModelEvent]
     return work
 
 
-async def test_an_end_that_cannot_be_written_is_still_returned_and_listed(store: Store) -> None:
+async def test_the_end_of_a_prediction_that_cannot_be_written_is_still_returned_and_listed(store: Store) -> None:
     predictions = Predictions(store)
     one, large = create(predictions), "a" * 100_000
     with full(store):
@@ -283,7 +285,7 @@ def store_body(store: Store, id: str) -> bytes:  # noqa: A002 - the API's own na
     return found.body
 
 
-async def test_an_unwritten_end_is_written_with_the_next_end(store: Store) -> None:
+async def test_the_unwritten_end_of_a_prediction_is_written_with_the_end_of_the_next_one(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         one = create(predictions, says("a" * 100_000))
@@ -295,7 +297,7 @@ async def test_an_unwritten_end_is_written_with_the_next_end(store: Store) -> No
     await predictions.close()
 
 
-async def test_a_large_end_that_does_not_fit_on_the_disk_does_not_delay_a_small_one(store: Store) -> None:
+async def test_a_large_output_that_does_not_fit_on_the_disk_does_not_delay_the_end_of_another(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         large, small = create(predictions, says("a" * 100_000)), create(predictions, echo)
@@ -305,7 +307,7 @@ async def test_a_large_end_that_does_not_fit_on_the_disk_does_not_delay_a_small_
     await predictions.close()
 
 
-async def test_an_unwritten_end_is_retried_by_a_timer(store: Store) -> None:
+async def test_writing_the_end_of_a_prediction_is_retried_by_a_timer(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         one = create(predictions, says("a" * 100_000))
@@ -317,7 +319,7 @@ async def test_an_unwritten_end_is_retried_by_a_timer(store: Store) -> None:
     await predictions.close()
 
 
-async def test_an_unwritten_end_is_written_when_the_server_closes(tmp_path: Path) -> None:
+async def test_the_unwritten_end_of_a_prediction_is_written_when_the_server_closes(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         predictions = Predictions(store)
         with full(store):

@@ -31,7 +31,7 @@ WAITER = """
 """
 
 
-async def test_after_the_end_nothing_listens_and_signal_handlers_are_unchanged(tmp_path: Path) -> None:
+async def test_after_a_server_has_ended_no_port_is_open_and_signal_handlers_are_unchanged(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     async with serve(ServerOptions(cache_dir=tmp_path)) as base_url, ClientBuilder().no_proxy().build() as client:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -85,13 +85,15 @@ async def test_canceling_the_servers_task_ends_the_server(write_model: Callable[
         await api.get("/v1/account")
 
 
-async def test_a_warmed_model_is_ready_before_the_first_request(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_model_that_is_started_in_advance_is_ready_before_the_first_request(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(WAITER.replace("time.sleep(60)", "pass"))
     async with local(warm="me/model") as api:
         assert (await api.run())["output"] == "late"
 
 
-async def test_a_model_that_cannot_be_prepared_is_a_422_with_the_reason(
+async def test_a_model_that_cannot_be_prepared_gets_a_422_with_the_reason(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model("import nonsense_that_is_nowhere\nclass Predictor: pass", name="broken")
@@ -149,7 +151,7 @@ async def test_the_error_for_an_unwritable_cache_names_the_folder(
     assert not caplog.records
 
 
-async def test_the_server_does_not_start_with_an_unreadable_model_to_warm(
+async def test_the_server_does_not_start_if_the_model_to_start_in_advance_is_unreadable(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model("", "predict: [", name="unreadable")
@@ -158,7 +160,7 @@ async def test_the_server_does_not_start_with_an_unreadable_model_to_warm(
             pass
 
 
-async def test_an_error_after_the_server_listens_is_a_warning_and_the_server_runs_on(
+async def test_an_error_after_the_server_has_opened_its_port_is_a_warning_and_the_server_runs_on(
     write_model: Callable[..., Path], local: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_model("", "predict: [", name="unreadable")
@@ -177,7 +179,7 @@ async def test_an_error_after_the_server_listens_is_a_warning_and_the_server_run
 
 
 @pytest.mark.parametrize("warm", ["no-such/model", "0" * 64, "/", "../.."])
-async def test_an_unknown_model_to_warm_is_ignored(local: Any, warm: str) -> None:
+async def test_an_unknown_model_to_start_in_advance_is_ignored(local: Any, warm: str) -> None:
     async with local(warm=warm) as api:
         assert (await api.request("GET", "/v1/account")).status == 200
 
@@ -199,7 +201,7 @@ async def test_a_users_model_is_prepared_at_its_first_use_and_not_by_listing(
         assert found["model"]["latest_version"] == model["latest_version"]
 
 
-async def test_with_prepare_a_users_model_is_prepared_at_the_start_and_only_once(
+async def test_with_the_option_prepare_a_users_model_is_prepared_once_at_the_start(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(WAITER, 'build: {python_packages: ["./no-such-luck"]}\npredict: "predict.py:Predictor"\n')

@@ -23,7 +23,7 @@ def test_a_folder_can_be_used_by_one_server_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but a text that is long enough to be read", b""])
-def test_a_file_that_is_no_store_is_refused_unless_it_is_empty(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_store_is_refused_unless_it_is_empty(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "server.db").write_bytes(content)
     if content:
         with pytest.raises(LocalError, match="cannot be read: file is not a database; move it away"):
@@ -73,7 +73,7 @@ def test_the_state_folder_is_readable_by_its_user_only(tmp_path: Path) -> None:
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_secret_stays_the_same_and_differs_by_name(tmp_path: Path) -> None:
+def test_a_secret_stays_the_same_and_secrets_with_different_names_differ(tmp_path: Path) -> None:
     store = Store(tmp_path)
     made = store.secret("webhooks")
     assert made != store.secret("files")

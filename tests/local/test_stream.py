@@ -93,7 +93,7 @@ async def test_a_malformed_last_event_id_starts_the_stream_at_the_beginning(
         assert await read(api, done, last_event_id=last) == await read(api, done)
 
 
-async def test_a_client_that_has_received_all_outputs_gets_only_done(
+async def test_a_client_that_has_received_all_output_events_gets_only_the_event_done(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(TEXT)
@@ -137,7 +137,7 @@ async def test_after_a_restart_an_ended_prediction_streams_from_the_beginning_or
         assert rest == texts[1][1:]
 
 
-async def test_the_stream_of_a_prediction_that_a_restart_ended_has_that_error(
+async def test_the_stream_of_a_prediction_that_a_restart_ended_has_the_error_of_the_restart(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(SLOW)

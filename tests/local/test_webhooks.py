@@ -154,7 +154,7 @@ async def start() -> AsyncIterator[Callable[..., Sender]]:
         await sender.webhooks.close()
 
 
-async def test_every_event_is_sent_with_the_predictions_state_of_that_moment(
+async def test_every_event_is_sent_with_the_state_of_the_prediction_at_that_moment(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     sender = start(window=0.05)
@@ -180,7 +180,7 @@ async def test_every_event_is_sent_with_the_predictions_state_of_that_moment(
     assert not sender.notices
 
 
-async def test_a_prediction_that_ends_at_once_sends_start_and_completed(
+async def test_a_prediction_that_ends_at_once_sends_the_events_start_and_completed(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     sender = start()
@@ -211,7 +211,7 @@ async def test_only_the_filtered_events_are_sent(receiver: Receiver, start: Call
     }
 
 
-async def test_a_thousand_events_send_one_request_for_each_window(
+async def test_a_thousand_events_cause_one_request_for_each_time_window(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     window = 0.1
@@ -229,7 +229,9 @@ async def test_a_thousand_events_send_one_request_for_each_window(
     assert receiver.seen[-1].body == {"status": "succeeded", "output": "done", "logs": "." * 500}
 
 
-async def test_completed_is_sent_without_delay_and_last(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_the_event_completed_is_sent_without_delay_and_last(
+    receiver: Receiver, start: Callable[..., Sender]
+) -> None:
     sender = start(window=3600)
     story = sender.watch(receiver.origin)
     story.tell(Logged("1"))
@@ -239,7 +241,7 @@ async def test_completed_is_sent_without_delay_and_last(receiver: Receiver, star
     assert [each.body["status"] for each in receiver.seen] == ["starting", "succeeded"]
 
 
-async def test_only_completed_is_retried_with_the_same_message_id(
+async def test_only_the_event_completed_is_retried_and_keeps_its_message_id(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     async def refuse_five(_: Seen) -> Response:
@@ -295,7 +297,7 @@ async def test_a_410_ends_the_retries(receiver: Receiver, start: Callable[..., S
     assert not sender.notices
 
 
-async def test_by_default_completed_is_retried_for_about_a_minute() -> None:
+async def test_by_default_the_event_completed_is_retried_for_about_a_minute() -> None:
     webhooks = Webhooks(SECRET, print)
     assert 55 <= sum(webhooks.delays) <= 70
     assert webhooks.window == 0.5
@@ -325,7 +327,9 @@ async def test_an_unreachable_receiver_is_reported(start: Callable[..., Sender])
     assert is_given_up(last, first.removeprefix("a webhook did not get through: "))
 
 
-async def test_a_receiver_that_hangs_does_not_delay_another(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_a_receiver_that_hangs_does_not_delay_another_receiver(
+    receiver: Receiver, start: Callable[..., Sender]
+) -> None:
     receiver.answer = hang
     sender = start(timeout=3600)
     async with receiving() as other:
@@ -382,7 +386,7 @@ async def test_the_body_of_a_receivers_response_is_not_read(receiver: Receiver, 
     assert not sender.notices
 
 
-async def test_completed_is_sent_even_if_the_server_stops_right_after(
+async def test_the_event_completed_is_sent_even_if_the_server_stops_right_after_it(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     sender = start()
@@ -417,7 +421,7 @@ async def test_the_completed_events_of_a_hundred_predictions_are_sent_concurrent
         "http://a:99999/",
     ],
 )
-def test_an_invalid_receiver_address_is_a_value_error(url: str) -> None:
+def test_an_invalid_receiver_url_raises_a_value_error(url: str) -> None:
     webhooks = Webhooks(SECRET, print)
     assert not is_receiver(url)
     with pytest.raises(ValueError, match="not an address"):
@@ -425,5 +429,5 @@ def test_an_invalid_receiver_address_is_a_value_error(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:3000/hook", "https://example.com", "HTTP://[::1]/?token=1"])
-def test_http_and_https_addresses_are_receivers(url: str) -> None:
+def test_a_receiver_may_have_an_http_or_https_url(url: str) -> None:
     assert is_receiver(url)

@@ -34,7 +34,7 @@ def held_up(versions: Path) -> Iterator[None]:
         yield
 
 
-async def test_other_models_are_found_at_once_while_an_edited_one_is_read(
+async def test_other_models_are_found_at_once_while_an_edited_model_is_read(
     write_model: Callable[..., Path], catalog: AsyncCatalog, tmp_path: Path
 ) -> None:
     folder = write_model("one", name="edited")
@@ -92,7 +92,7 @@ async def test_reading_a_folder_continues_after_its_request_was_canceled(
     assert await catalog.versions(new) == [new, old]
 
 
-async def test_finding_an_unreadable_model_raises_local_error(
+async def test_finding_an_unreadable_model_raises_a_local_error(
     write_model: Callable[..., Path], catalog: AsyncCatalog
 ) -> None:
     write_model("code", "predict: [")

@@ -97,7 +97,9 @@ def test_two_models_with_equal_files_have_different_versions(write_model: Callab
         ("project", "image: registry.example/x/y\n", "local/project"),
     ],
 )
-def test_a_cog_project_is_a_model_by_itself(tmp_path: Path, name: str, config: str, slug: str) -> None:
+def test_the_folder_of_a_cog_project_is_a_catalog_with_one_model(
+    tmp_path: Path, name: str, config: str, slug: str
+) -> None:
     folder = tmp_path / name
     folder.mkdir()
     (folder / "cog.yaml").write_text(f"predict: a.py:P\n{config}")
@@ -314,7 +316,7 @@ def test_an_unknown_version_id_is_not_found(write_model: Callable[..., Path], ke
     assert kept().version(id) is None
 
 
-def test_built_in_models_are_found_by_the_published_versions_of_real_models() -> None:
+def test_built_in_models_are_found_by_the_published_version_ids_of_the_real_models() -> None:
     catalog = Catalog()
     for model in catalog.models():
         assert model.is_built_in
@@ -338,7 +340,7 @@ def test_built_in_models_are_found_by_the_published_versions_of_real_models() ->
         ("def run(self: ...", 1),
     ],
 )
-def test_concurrency_comes_from_cog_yaml_or_else_from_the_code(
+def test_concurrency_is_read_from_cog_yaml_or_else_from_the_code(
     write_model: Callable[..., Path], code: str, count: int
 ) -> None:
     folder = write_model(f"class Predictor:\n    {code}\n")
@@ -347,7 +349,7 @@ def test_concurrency_comes_from_cog_yaml_or_else_from_the_code(
     assert read_model(folder).concurrency == 7
 
 
-def test_an_earlier_folder_hides_the_same_name_in_a_later_one(tmp_path: Path) -> None:
+def test_a_model_in_an_earlier_folder_hides_a_model_with_the_same_name_in_a_later_one(tmp_path: Path) -> None:
     for root in ("first", "second"):
         folder = tmp_path / root / "me" / "model"
         folder.mkdir(parents=True)
@@ -358,7 +360,7 @@ def test_an_earlier_folder_hides_the_same_name_in_a_later_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("owner", "name"), [("..", ".."), ("me", "../me/model"), ("", ""), ("me", "none")])
-def test_a_name_never_becomes_a_path(write_model: Callable[..., Path], owner: str, name: str) -> None:
+def test_a_model_name_never_becomes_a_path(write_model: Callable[..., Path], owner: str, name: str) -> None:
     folder = write_model("code")
     assert Catalog([folder.parent.parent]).find(owner, name) is None
 

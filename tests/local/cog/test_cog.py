@@ -68,7 +68,9 @@ async def test_a_crash_fails_its_prediction_with_the_reason_and_the_next_one_suc
             assert (await api.run())["output"] == "well"
 
 
-async def test_a_server_killed_while_idle_is_started_again(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_model_server_that_is_killed_while_idle_is_started_again(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(ILL, CONFIG)
     async with local() as api:
         folder = (await api.run(how="where"))["output"]
@@ -108,9 +110,7 @@ async def test_a_failed_setup_fails_the_prediction_with_the_reason_and_the_log(
         assert (await api.run())["output"] == "well"
 
 
-async def test_a_model_writes_into_a_copy_and_not_into_its_source_folder(
-    write_model: Callable[..., Path], local: Any
-) -> None:
+async def test_a_model_writes_into_a_copy_of_its_source_folder(write_model: Callable[..., Path], local: Any) -> None:
     folder = write_model(ILL, CONFIG)
     for _ in range(2):  # files beside its code stay for the next server
         async with local() as api:
@@ -142,7 +142,9 @@ async def test_a_model_fetches_its_input_files_without_a_proxy(
         assert (await api.run(how="proxy"))["output"] == " ".join(["127.0.0.1,localhost,example.com"] * 2)
 
 
-async def test_predictions_wait_for_a_slot_and_leave_no_files(write_model: Callable[..., Path], local: Any) -> None:
+async def test_predictions_wait_for_a_free_slot_and_leave_no_files(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(ILL, CONFIG)
     async with local() as api:
         done = await asyncio.gather(*(api.run() for _ in range(20)))
@@ -225,7 +227,7 @@ async def serving(folder: Path, cache: Path) -> AsyncIterator[tuple[asyncio.subp
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("with_shell", [False, True], ids=["alone", "and the shell that watches it"])
-async def test_a_killed_server_leaves_no_process_and_no_folder(
+async def test_a_local_server_that_is_killed_leaves_no_process_and_no_folder(
     write_model: Callable[..., Path],
     cache: Path,
     reach: Any,

@@ -42,7 +42,7 @@ async def test_a_response_has_a_status_and_a_body() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 200", b"nonsense\r\n\r\n"])
-async def test_a_connection_without_a_response_is_an_error(answer: bytes) -> None:
+async def test_a_connection_that_closes_without_a_response_raises_an_error(answer: bytes) -> None:
     async with await answering(answer) as server:
         with pytest.raises(ConnectionError, match="no answer"):
             async with call(ServerAddress(*server.sockets[0].getsockname()), "GET", "/"):

@@ -107,9 +107,7 @@ async def test_the_hello_world_model_runs(write_model: Callable[..., Path], benc
         assert await engine.output(text="world") == "hello world"
 
 
-async def test_an_image_goes_in_and_comes_out_resized(
-    write_model: Callable[..., Path], bench: Any, cache: Path
-) -> None:
+async def test_a_model_resizes_an_image(write_model: Callable[..., Path], bench: Any, cache: Path) -> None:
     write_model(RESIZE, f"{CONFIG}build:\n  python_requirements: requirements.txt\n", requirements_dot_txt="pillow\n")
     drawn = BytesIO()
     Image.new("RGB", (64, 64), "red").save(drawn, "PNG")
@@ -125,7 +123,7 @@ async def test_an_image_goes_in_and_comes_out_resized(
     assert (cache / "workspaces" / version / "src" / "predict.py").exists()
 
 
-async def test_text_streams_in_pieces(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_text_model_streams_its_output_in_pieces(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(STREAM, CONFIG)
     async with bench() as engine:
         run = await engine.run(text="well")
@@ -150,7 +148,7 @@ async def test_four_predictions_of_an_async_model_run_at_the_same_time(
         assert [run.end.output for run in runs] == [["hello ", name] for name in "abcd"]
 
 
-async def test_an_object_leaves_out_missing_fields(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_output_object_leaves_out_missing_fields(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(OBJECT, CONFIG)
     async with bench() as engine:
         scored = await engine.output(scored=True)

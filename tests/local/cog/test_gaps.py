@@ -118,7 +118,9 @@ LEAVER = """
 """
 
 
-async def test_the_output_of_a_setup_that_exits_is_in_the_log(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_the_printed_output_of_a_setup_that_exits_is_in_the_log(
+    write_model: Callable[..., Path], bench: Any
+) -> None:
     write_model(LEAVER, CONFIG)
     async with bench() as engine:
         run = await engine.run()
@@ -126,7 +128,7 @@ async def test_the_output_of_a_setup_that_exits_is_in_the_log(write_model: Calla
         assert "looking\n" in run.log
 
 
-async def test_a_long_log_of_a_setup_keeps_its_beginning_and_its_end(
+async def test_the_long_log_of_a_setup_keeps_its_beginning_and_its_end(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(LEAVER.replace('"looking"', '"\\n".join("x" * 9_999 for _ in range(150))'), CONFIG)
@@ -222,7 +224,7 @@ async def test_each_prediction_starts_in_the_working_directory_of_the_setup(
         assert await engine.output() == "home"
 
 
-async def test_a_setup_may_run_a_prediction_and_a_prediction_another(
+async def test_a_setup_may_call_the_predict_function_and_the_function_may_call_itself(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     code = """
@@ -240,7 +242,7 @@ async def test_a_setup_may_run_a_prediction_and_a_prediction_another(
         assert await engine.output(depth=2) == 2
 
 
-async def test_a_missing_numpy_is_not_searched_for_with_every_number_of_an_output(
+async def test_a_missing_numpy_is_not_searched_for_again_for_each_number_of_an_output(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(
@@ -270,7 +272,7 @@ async def test_a_missing_numpy_is_not_searched_for_with_every_number_of_an_outpu
     assert 1 <= asked < 500  # the search runs once a second, not for each number
 
 
-async def test_an_installed_numpy_is_used(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_array_of_an_installed_numpy_can_be_an_output(write_model: Callable[..., Path], bench: Any) -> None:
     numpy = """
 class integer: pass
 class floating: pass

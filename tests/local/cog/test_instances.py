@@ -64,7 +64,7 @@ async def test_a_server_is_reused_and_stops_after_its_idle_time(bench: Any) -> N
         assert await engine.output("one") != first
 
 
-async def test_the_least_recently_used_idle_server_makes_room(bench: Any) -> None:
+async def test_the_least_recently_used_idle_server_is_stopped_to_make_room(bench: Any) -> None:
     async with bench(max_models=2) as engine:
         one, two = await engine.output("one"), await engine.output("two")
         assert await engine.output("one") == one
@@ -148,7 +148,7 @@ async def test_an_old_version_can_be_run_after_a_restart(bench: Any, tmp_path: P
         assert await engine.output(version=old, say="old") == "old"
 
 
-async def test_a_prediction_uses_the_warmed_server(bench: Any) -> None:
+async def test_a_prediction_uses_the_server_that_was_started_in_advance(bench: Any) -> None:
     async with bench() as engine:
         engine.engine.warm(engine.catalog.find("me", "one"))
         assert is_alive(await engine.output("one"))

@@ -34,7 +34,7 @@ async def test_a_class_without_a_base_class_and_with_a_decorated_method_runs(
         assert await engine.output(text="a") == "a inf {}"
 
 
-async def test_a_partial_method_runs(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_predict_method_made_with_partial_runs(write_model: Callable[..., Path], bench: Any) -> None:
     code = """
         import functools
         from typing import Iterator

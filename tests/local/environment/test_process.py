@@ -50,7 +50,7 @@ def test_a_command_ends_on_asyncios_loop_and_on_uvloop() -> None:
 
 
 @pytest.mark.long
-def test_many_concurrent_commands_do_not_close_each_others_files() -> None:
+def test_many_concurrent_commands_do_not_close_the_files_of_other_commands() -> None:
     async def run_one(number: int) -> tuple[int, str]:
         async with asyncio.timeout(number % 7 * 0.004 if number % 3 == 0 else 60):
             return await run(("/bin/sh", "-c", f"echo {number}; sleep 0.01"), os.environ)
@@ -75,7 +75,7 @@ async def test_canceling_at_any_step_of_the_start_ends_the_command() -> None:
         assert task.cancelled()
 
 
-async def test_canceling_ends_a_command_with_much_unread_output() -> None:
+async def test_canceling_ends_a_command_that_has_much_unread_output() -> None:
     flows = asyncio.Event()
 
     def stop(_: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ("cogs==1", ["cogs==1"], []),
     ],
 )
-def test_options_of_pip_become_lines_or_options_of_uv(
+def test_options_for_pip_become_lines_of_a_requirements_file_or_options_for_uv(
     line: str, lines: list[str], options: list[str], tmp_path: Path
 ) -> None:
     found = read_requirements([line], tmp_path)

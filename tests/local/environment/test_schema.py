@@ -182,7 +182,7 @@ async def test_every_output_type_that_cog_documents_is_read(read: Reader, hint: 
     assert schemas["Input"] == {"title": "Input", "type": "object", "properties": {}}
 
 
-async def test_an_object_output_has_its_fields(read: Reader) -> None:
+async def test_an_output_object_has_its_fields_in_the_schema(read: Reader) -> None:
     code = """
 class Result(BaseModel):
     text: str
@@ -292,7 +292,7 @@ class Predictor:
     assert schemas["Output"]["items"] == {"type": "string"}
 
 
-async def test_a_partial_method_has_only_the_inputs_that_are_not_bound(read: Reader) -> None:
+async def test_a_predict_method_made_with_partial_has_only_the_inputs_that_are_not_bound(read: Reader) -> None:
     code = """
 import functools
 

@@ -37,7 +37,9 @@ async def test_models_with_the_same_recipe_share_one_environment(
 
 
 @pytest.mark.long
-async def test_a_killed_build_is_not_complete(write_model: Callable[..., Path], tmp_path: Path) -> None:
+async def test_an_environment_whose_build_was_killed_does_not_count_as_complete(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
     model = read_model(write_model("a", NAMED + "build:\n  run:\n    - touch begun && sleep 60\n"))
     place = tmp_path / "venvs" / recipe(model).key
     building = asyncio.create_task(ensure_venv(model, tmp_path / "venvs", lambda _: None))
@@ -79,7 +81,7 @@ async def test_a_python_version_too_old_for_cog_is_not_used(write_model: Callabl
     assert "it asks for Python 3.8, and Cog needs 3.10 or newer: using " in notices[1]
 
 
-async def test_the_running_python_is_used_without_a_search(
+async def test_the_running_python_is_used_without_a_search_if_its_version_fits(
     write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -119,7 +121,7 @@ COMMANDS = """
 
 @pytest.mark.cog
 @pytest.mark.skipif(not confine.version(), reason="needs Landlock")
-async def test_commands_change_only_the_environment_and_skipped_steps_are_reported(
+async def test_build_commands_change_only_the_environment_and_skipped_steps_are_reported(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -194,7 +196,7 @@ def test_ignored_settings_are_reported_in_one_line(write_model: Callable[..., Pa
     assert ignored_settings(read_model(write_model("a", NAMED + "build:\n  gpu: false\n", name="two"))) == ""
 
 
-def test_every_fact_of_a_recipe_changes_its_key(write_model: Callable[..., Path]) -> None:
+def test_every_part_of_a_recipe_changes_its_key(write_model: Callable[..., Path]) -> None:
     builds = (
         "{}",
         'python_version: "3.12"',

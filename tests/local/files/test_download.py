@@ -45,7 +45,7 @@ async def test_range_and_head_requests_are_supported(path: Path) -> None:
     assert (await ask(path, "image/png", range="bytes=99-")).status == 416
 
 
-async def test_a_range_with_another_etag_gets_the_whole_file(path: Path) -> None:
+async def test_a_range_request_with_another_etag_gets_the_whole_file(path: Path) -> None:
     whole = await ask(path, "audio/wav", range="bytes=0-")
     assert (whole.status, whole.headers["etag"]) == (206, f'"{SHA256}"')
     for etag, status in ((f'"{SHA256}"', 206), (f'W/"{SHA256}"', 200), ('"another"', 200)):
@@ -65,7 +65,7 @@ async def test_a_range_with_another_etag_gets_the_whole_file(path: Path) -> None
         ("", 200),
     ],
 )
-async def test_a_client_that_has_the_file_already_gets_304(path: Path, method: str, etags: str, status: int) -> None:
+async def test_a_client_that_has_the_file_already_gets_a_304(path: Path, method: str, etags: str, status: int) -> None:
     answer = await ask(path, "image/png", method, **{"if-none-match": etags})
     assert (answer.status, answer.headers["etag"]) == (status, f'"{SHA256}"')
     assert await answer.text() == ("0123456789" if (method, status) == ("GET", 200) else "")

@@ -63,7 +63,7 @@ def test_a_safe_name_keeps_the_extension(given_name: str, name: str) -> None:
     assert safe_name(given_name) == name
 
 
-async def test_a_file_appears_when_it_is_complete_and_never_before(tmp_path: Path) -> None:
+async def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     drafts, shelf = Drafts(tmp_path / "unfinished"), tmp_path / "shelf"
     async with drafts.filled(chunks(b"one", b"two"), 6) as draft:
         assert read_file(shelf / "a") is None
@@ -73,7 +73,7 @@ async def test_a_file_appears_when_it_is_complete_and_never_before(tmp_path: Pat
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
-async def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_file_over_the_size_limit_leaves_no_file(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path / "unfinished")
     with pytest.raises(FileTooLargeError, match="larger than 5 bytes"):
         async with drafts.filled(chunks(b"one", b"two"), 5):
@@ -106,7 +106,7 @@ FACTS = b'{"id":"a","name":"%b","content_type":"text/plain","size":1,"sha256":""
         FACTS % (b"../a", b"1"),
     ],
 )
-def test_a_folder_with_unreadable_facts_is_not_a_file(tmp_path: Path, facts: bytes) -> None:
+def test_a_folder_with_unreadable_metadata_does_not_count_as_a_file(tmp_path: Path, facts: bytes) -> None:
     (tmp_path / "facts.json").write_bytes(facts)
     (tmp_path / "content").write_bytes(b"x")
     assert read_file(tmp_path) is None

@@ -75,7 +75,9 @@ def files(tmp_path: Path) -> Files:
 
 
 @pytest.mark.parametrize("origin", [OWN, ORIGIN, "http://localhost:5999", "HTTP://[::1]:5999", "https://me.example"])
-async def test_uploads_and_outputs_under_any_host_are_read_from_disk(files: Files, origin: str) -> None:
+async def test_uploads_and_outputs_are_read_from_disk_whatever_host_their_address_has(
+    files: Files, origin: str
+) -> None:
     upload = await files.uploads.add(b"x", "cat.png", "image/png", {})
     output = await files.outputs.store("q" * 26, "data:image/webp;base64,eA==", DOCUMENT)
     given = {
@@ -105,7 +107,7 @@ async def test_an_address_from_before_a_restart_still_works(tmp_path: Path, file
     "path", ["/v1/files/none", "/files/none/x", "/outputs/none/x", "/v1/predictions", "/", "/inputs/p/0-x"]
 )
 @pytest.mark.parametrize("allow_private", [False, True])
-async def test_a_missing_file_of_this_server_is_reported_and_never_fetched_from_itself(
+async def test_a_missing_file_of_this_server_is_reported_and_not_downloaded_from_the_server_itself(
     tmp_path: Path,
     path: str,
     allow_private: bool,  # noqa: FBT001 - a table's column
@@ -140,7 +142,7 @@ async def test_a_file_input_other_than_http_https_or_data_is_refused(files: File
 
 
 @pytest.mark.parametrize("name", ["image", "either"])
-async def test_a_private_address_fails_the_prediction_with_the_name_of_the_input(
+async def test_a_private_address_as_input_fails_the_prediction_with_the_name_of_the_input(
     files: Files, site: Site, name: str
 ) -> None:
     with pytest.raises(LocalError, match=rf"^input\.{name}: 127\.0\.0\.1 is in a private network"):

@@ -50,7 +50,7 @@ async def test_a_model_gets_a_downloaded_file_with_its_suffix(
         assert (await (await api.request("GET", again["output"])).text()).endswith("from the web")
 
 
-async def test_a_private_input_address_fails_the_prediction_with_the_reason(
+async def test_a_private_address_as_input_fails_the_prediction_with_the_reason(
     write_model: Callable[..., Path], local: Any, site: str
 ) -> None:
     write_model(SHOW)

@@ -104,7 +104,7 @@ async def fetch(inbound: Inbound, folder: Path, url: str) -> StoredFile:
     return await inbound.fetch(parse_address(url), folder / "inputs", "0")
 
 
-async def test_a_file_is_fetched_under_its_own_name_without_a_token(
+async def test_a_file_is_downloaded_under_its_own_name_without_a_token(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_secret")
@@ -225,14 +225,14 @@ async def test_a_compressed_response_that_was_not_asked_for_is_decompressed(
     assert file.path.read_bytes() == PNG
 
 
-async def test_endless_redirects_are_an_error(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
+async def test_endless_redirects_raise_an_error(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
     with pytest.raises(LocalError, match="more than 5 redirects"):
         await fetch(inbound(), tmp_path, f"{site.origin}/round")
     assert len(site.requests) == 6
 
 
 @pytest.mark.parametrize("path", ["/endless", "/pictures/cat.png"])
-async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
+async def test_a_file_over_the_size_limit_is_refused_and_leaves_no_file(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], path: str
 ) -> None:
     with pytest.raises(LocalError, match="larger than 50 bytes"):
@@ -263,7 +263,7 @@ async def test_the_error_names_a_host_that_is_unknown_or_refuses_connections(
         await fetch(inbound(), tmp_path, closed)
 
 
-async def test_a_canceled_download_leaves_nothing(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
+async def test_a_canceled_download_leaves_no_file(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
     task = asyncio.create_task(fetch(inbound(), tmp_path, f"{site.origin}/waits"))
     await site.is_reached.wait()
     task.cancel()

@@ -50,7 +50,7 @@ def names(outputs: Outputs, kept: list[str]) -> dict[str, str]:
     return found
 
 
-async def test_an_output_file_becomes_an_address_that_survives_a_restart(tmp_path: Path, outputs: Outputs) -> None:
+async def test_an_output_file_becomes_a_url_that_works_after_a_restart(tmp_path: Path, outputs: Outputs) -> None:
     kept = await outputs.store(ID, url("hello", "image/webp"), document(FILE))
     assert kept == f"{ORIGIN}/outputs/{ID}/output.webp"
     file = open_outputs(tmp_path).get(ID, "output.webp")
@@ -58,7 +58,9 @@ async def test_an_output_file_becomes_an_address_that_survives_a_restart(tmp_pat
     assert (file.path.read_text(), file.content_type, file.size) == ("hello", "image/webp", 5)
 
 
-async def test_files_of_a_list_are_not_stored_again_with_the_whole_list(tmp_path: Path, outputs: Outputs) -> None:
+async def test_files_of_a_list_that_were_stored_one_by_one_are_not_stored_again_with_the_whole_list(
+    tmp_path: Path, outputs: Outputs
+) -> None:
     listed = document({"type": "array", "items": FILE})
     parts = [await outputs.store(ID, url(str(number)), listed, number) for number in range(3)]
     whole = await outputs.store(ID, [url(str(number)) for number in range(3)], listed)
@@ -103,7 +105,7 @@ async def test_fields_with_the_same_safe_name_get_different_files(outputs: Outpu
 
 
 @pytest.mark.parametrize("text", ["data:image/png;base64,****", "https://example.com/x.png", "data", ""])
-async def test_text_that_is_no_data_url_stays_unchanged_and_stores_nothing(
+async def test_text_that_is_not_a_data_url_stays_unchanged_and_stores_no_file(
     tmp_path: Path, outputs: Outputs, text: str
 ) -> None:
     assert await outputs.store(ID, text, document(FILE)) == text
@@ -135,7 +137,7 @@ class SlowDrafts(Drafts):
         return super().new(limit)
 
 
-async def test_files_written_after_a_cancellation_are_forgotten_too(tmp_path: Path) -> None:
+async def test_files_that_are_stored_after_a_cancellation_are_removed_too(tmp_path: Path) -> None:
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(1)
     )  # with one thread, the second write waits for the first
@@ -166,7 +168,7 @@ async def test_removing_outputs_leaves_those_of_other_predictions(tmp_path: Path
     ("prediction", "name"),
     [("..", "files"), (ID, ".."), (ID, "../" + ID), ("", ""), (ID, ""), ("A" * 26, "output.txt")],
 )
-async def test_names_that_lead_elsewhere_find_and_remove_nothing(
+async def test_names_that_lead_to_other_folders_find_and_remove_nothing(
     tmp_path: Path, outputs: Outputs, prediction: str, name: str
 ) -> None:
     await outputs.store(ID, url("x"), document(FILE))

@@ -63,7 +63,9 @@ async def test_uploads_in_a_moved_folder_are_read(tmp_path: Path, clock: Clock) 
 
 
 @pytest.mark.long
-async def test_an_upload_over_the_limit_is_refused_and_stores_nothing(tmp_path: Path, uploads: UploadStore) -> None:
+async def test_an_upload_over_the_size_limit_is_refused_and_leaves_no_file(
+    tmp_path: Path, uploads: UploadStore
+) -> None:
     made = await uploads.add(bytes(LARGEST), "x", "application/zip", {})
     assert made.path.stat().st_size == LARGEST
     with pytest.raises(FileTooLargeError):
@@ -98,7 +100,7 @@ async def test_concurrent_uploads_have_different_positions_in_the_list(uploads: 
     assert len(listed) == 120
 
 
-async def test_a_next_page_continues_although_files_are_added_and_removed(uploads: UploadStore) -> None:
+async def test_the_next_page_continues_in_order_although_files_are_added_and_removed(uploads: UploadStore) -> None:
     made = [(await add(uploads)).id for _ in range(150)]
     first = await uploads.page()
     await uploads.remove(first.items[-1].id)

@@ -15,17 +15,17 @@ async def api(local: Any) -> AsyncIterator[Any]:
         yield api
 
 
-async def test_the_account_is_a_user_who_owns_this_machines_deployments(api: Any) -> None:
+async def test_the_account_is_a_user_named_after_this_machine(api: Any) -> None:
     assert await api.get("/v1/account") == {"type": "user", "username": "local", "name": "This machine"}
 
 
-async def test_hardware_has_replicates_skus_with_the_name_of_this_machine(api: Any) -> None:
+async def test_the_hardware_list_has_the_skus_of_replicate_and_the_name_of_this_machine(api: Any) -> None:
     found = {each["sku"]: each["name"] for each in await api.get("/v1/hardware")}
     assert {"cpu", "gpu-t4", "gpu-l40s"} <= set(found)
     assert all("this machine" in name.lower() for name in found.values())
 
 
-async def test_the_webhook_secret_belongs_to_the_state_and_survives_a_restart(local: Any, tmp_path: Path) -> None:
+async def test_the_webhook_secret_is_in_the_state_folder_and_survives_a_restart(local: Any, tmp_path: Path) -> None:
     async def read(state: Path) -> str:
         async with local(state=state) as api:
             return str((await api.get("/v1/webhooks/default/secret"))["key"])
@@ -36,7 +36,7 @@ async def test_the_webhook_secret_belongs_to_the_state_and_survives_a_restart(lo
     assert await read(tmp_path / "two") != first
 
 
-async def test_trainings_are_an_empty_list(api: Any) -> None:
+async def test_the_list_of_trainings_is_empty_and_any_training_is_a_404(api: Any) -> None:
     """The answers are no 5xx, because clients retry those."""
     assert await api.get("/v1/trainings") == {"next": None, "previous": None, "results": []}
     for method, path in (("GET", "/v1/trainings/a"), ("POST", "/v1/trainings/a/cancel")):

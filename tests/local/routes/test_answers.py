@@ -40,12 +40,14 @@ def allowance(answer: Any) -> tuple[str | None, str | None]:
 
 
 @pytest.mark.parametrize(("asked", "applied"), [("wait=10", "wait=10"), ("wait", "wait=60"), ("wait=900", "wait=60")])
-async def test_a_blocking_wait_is_confirmed_in_preference_applied(api: Any, asked: str, applied: str) -> None:
+async def test_a_blocking_wait_is_confirmed_in_the_preference_applied_header(
+    api: Any, asked: str, applied: str
+) -> None:
     assert (await create(api, prefer=asked)).headers["preference-applied"] == applied
 
 
 @pytest.mark.parametrize("asked", [{}, {"prefer": "respond-async"}])
-async def test_without_a_blocking_wait_there_is_no_preference_applied(api: Any, asked: dict[str, str]) -> None:
+async def test_without_a_blocking_wait_there_is_no_preference_applied_header(api: Any, asked: dict[str, str]) -> None:
     assert "preference-applied" not in (await create(api, **asked)).headers
 
 
@@ -66,7 +68,7 @@ async def test_the_rate_limit_headers_count_down_with_a_configured_limit(local: 
         assert allowance(await api.request("GET", "/v1/account")) == ("2999", "1")
 
 
-async def test_error_responses_have_the_media_type_problem_json(api: Any, local: Any) -> None:
+async def test_error_responses_have_the_media_type_application_problem_json(api: Any, local: Any) -> None:
     for path in ("/v1/models/a/b", f"{ALL}/none", "/v1/nothing", "/outputs/a/b", "/v1/trainings/a"):
         answer = await api.request("GET", path)
         assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
@@ -75,7 +77,7 @@ async def test_error_responses_have_the_media_type_problem_json(api: Any, local:
         assert (answer.status, answer.headers["content-type"]) == (401, "application/problem+json")
 
 
-async def test_only_output_files_and_streams_can_be_read_by_pages_of_any_origin(
+async def test_pages_of_other_origins_can_read_only_output_files_and_streams(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(FILES)

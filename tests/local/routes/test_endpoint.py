@@ -46,7 +46,7 @@ async def test_an_unsupported_method_is_a_405_with_the_allowed_ones(
 
 
 @pytest.mark.parametrize("path", ["/v1/account", "/v1/predictions", "/v1/models/replicate/hello-world", "/v1/none"])
-async def test_head_is_get_without_a_body(api: Any, path: str) -> None:
+async def test_a_head_request_gets_the_response_of_a_get_without_the_body(api: Any, path: str) -> None:
     head, get = await api.request("HEAD", path), await api.request("GET", path)
     assert (head.status, head.headers["content-type"]) == (get.status, get.headers["content-type"])
     assert head.headers["content-length"] == get.headers["content-length"]
@@ -59,7 +59,9 @@ async def test_head_is_get_without_a_body(api: Any, path: str) -> None:
     ids=range(9),
 )
 @pytest.mark.parametrize("path", ["/v1/predictions", "/v1/deployments"])
-async def test_a_body_that_is_no_json_object_is_400_in_one_line(api: Any, path: str, body: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_gets_a_400_with_a_one_line_message(
+    api: Any, path: str, body: bytes
+) -> None:
     answer = await api.client.post(f"{api.base_url}{path}").body_bytes(body).build().send()
     said = await answer.json()
     assert (answer.status, said["title"]) == (400, "Invalid JSON")
@@ -117,11 +119,13 @@ async def test_an_incomplete_body_does_not_delay_other_requests(api: Any, caplog
         "/stream/%ff",
     ],
 )
-async def test_unusual_names_in_paths_are_a_404(api: Any, path: str) -> None:
+async def test_unusual_names_in_a_path_get_a_404(api: Any, path: str) -> None:
     assert (await api.request("GET", path)).status == 404
 
 
-async def test_too_long_headers_are_refused_and_the_server_keeps_running(api: Any, raw: Callable[..., bytes]) -> None:
+async def test_headers_that_are_too_long_are_refused_and_the_server_keeps_running(
+    api: Any, raw: Callable[..., bytes]
+) -> None:
     request = f"GET /v1/account HTTP/1.1\r\nhost: {api.base_url[7:]}\r\nconnection: close\r\nx: {'a' * 2**20}\r\n\r\n"
     with suppress(ConnectionResetError):  # the server stops reading, so sending the rest may fail
         answer = await asyncio.to_thread(raw, api.base_url, request)

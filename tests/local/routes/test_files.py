@@ -36,7 +36,7 @@ async def upload(api: Any, content: bytes, name: str = "a.txt", **fields: str) -
     return await answer.json()
 
 
-async def test_an_upload_is_returned_with_its_facts_and_its_content_can_be_read(api: Any) -> None:
+async def test_an_upload_returns_the_metadata_of_its_file_and_the_content_can_be_downloaded(api: Any) -> None:
     file = await upload(api, b"hello", "größe 模.txt", metadata='{"of": "me"}')
     assert (file["size"], file["content_type"], file["metadata"]) == (5, "text/plain", {"of": "me"})
     assert file["checksums"]["sha256"] == hashlib.sha256(b"hello").hexdigest()
@@ -114,7 +114,7 @@ async def test_uploaded_files_survive_a_restart(local: Any, tmp_path: Path) -> N
         ("multipart/form-data; boundary=x", b"--x--\r\n", 422),
     ],
 )
-async def test_a_body_that_is_no_form_with_a_file_is_refused(
+async def test_a_body_that_is_not_a_form_with_a_file_is_refused(
     api: Any, content_type: str, body: bytes, status: int
 ) -> None:
     request = api.client.post(f"{api.base_url}/v1/files").body_bytes(body).header("content-type", content_type)

@@ -69,7 +69,7 @@ async def test_a_broken_model_is_left_out_of_the_list_and_its_fault_is_shown_on_
             assert "\n" not in said["detail"]
 
 
-async def test_a_model_can_break_and_be_mended_while_the_server_runs(
+async def test_a_model_can_become_unreadable_and_be_repaired_while_the_server_runs(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     folder = write_model(ECHO)
@@ -125,7 +125,7 @@ async def test_a_query_finds_models_that_have_every_word(api: Any, words: str, *
     assert ("replicate/hello-world" in slugs(await answer.json())) == found
 
 
-async def test_a_query_of_invalid_utf_8_finds_no_model(api: Any) -> None:
+async def test_a_query_in_invalid_utf_8_finds_no_model(api: Any) -> None:
     answer = await api.client.request("QUERY", f"{api.base_url}/v1/models").body_bytes(b"\xff\x00").build().send()
     assert (answer.status, (await answer.json())["results"]) == (200, [])
 
@@ -154,7 +154,7 @@ async def test_a_search_returns_models_with_their_metadata_up_to_its_limit(api: 
         ("query=a&limit=" + "9" * 5000, "from 1 to 50"),
     ],
 )
-async def test_a_wrong_search_is_refused_in_plain_json(api: Any, query: str, word: str) -> None:
+async def test_an_invalid_search_gets_an_error_in_plain_json(api: Any, query: str, word: str) -> None:
     answer = await api.request("GET", f"/v1/search?{query}")
     assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
     assert word in (await answer.json())["detail"]
@@ -268,7 +268,7 @@ async def test_the_example_of_a_model_is_a_prediction_that_succeeded(api: Any) -
     assert await default() == third
 
 
-async def test_a_users_model_has_the_example_and_readme_of_its_folder(
+async def test_a_users_model_has_the_example_and_the_readme_from_its_folder(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ECHO, name="bare")
@@ -284,7 +284,7 @@ async def test_a_users_model_has_the_example_and_readme_of_its_folder(
         assert await readme.text() == "# Grüße\n\nSays it."
 
 
-async def test_collections_separate_built_in_models_from_the_users(
+async def test_collections_separate_built_in_models_from_models_of_the_user(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ECHO)
@@ -314,7 +314,7 @@ async def test_requests_to_create_change_or_delete_models_are_refused(api: Any, 
     assert "owner/name/ with a cog.yaml" in (await answer.json())["detail"]
 
 
-async def test_changing_an_unknown_model_or_version_is_a_404(api: Any) -> None:
+async def test_a_request_to_change_an_unknown_model_or_version_gets_a_404(api: Any) -> None:
     for method, path in (("PATCH", "/v1/models/a/b"), ("DELETE", "/v1/models/a/b"), ("DELETE", f"{HELLO}/versions/a")):
         assert (await api.request(method, path, {})).status == 404
 

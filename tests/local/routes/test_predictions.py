@@ -56,7 +56,7 @@ async def test_the_response_to_a_create_request_has_a_location(api: Any) -> None
     }
 
 
-async def test_addresses_have_the_host_that_the_client_uses(api: Any) -> None:
+async def test_urls_in_a_response_have_the_host_that_the_client_uses(api: Any) -> None:
     port = api.base_url.rpartition(":")[2]
     answer = await api.request(
         "POST", ALL, {"version": await api.version(HELLO), "input": {"text": "a"}}, host=f"localhost:{port}"
@@ -80,7 +80,7 @@ async def test_addresses_have_the_host_that_the_client_uses(api: Any) -> None:
         ("respond-async", 201),
     ],
 )
-async def test_only_prefer_wait_with_whole_seconds_blocks(
+async def test_a_create_request_blocks_only_for_a_prefer_header_that_waits_whole_seconds(
     write_model: Callable[..., Path], local: Any, prefer: str, status: int
 ) -> None:
     write_model(SLOW)
@@ -124,7 +124,7 @@ async def test_a_422_names_every_fault_of_the_body(api: Any) -> None:
     ]
 
 
-async def test_a_version_of_another_model_than_the_one_named_with_it_is_refused(api: Any) -> None:
+async def test_a_version_that_belongs_to_another_model_than_the_named_one_is_refused(api: Any) -> None:
     answer = await post(api, f"{FLUX}:{await api.version(HELLO)}")
     assert (answer.status, (await answer.json())["title"]) == (422, "Invalid version or not permitted")
 
@@ -175,11 +175,13 @@ async def test_a_webhook_that_cannot_be_sent_is_refused_and_nothing_is_created(
 
 
 @pytest.mark.parametrize("facts", [{"webhook": None}, {"webhook_events_filter": None}])
-async def test_the_webhook_fields_may_be_null(api: Any, facts: dict[str, Any]) -> None:
+async def test_the_webhook_fields_of_a_create_request_may_be_null(api: Any, facts: dict[str, Any]) -> None:
     assert (await post(api, await api.version(HELLO), **facts)).status == 201
 
 
-async def test_a_deadline_before_the_start_aborts_the_prediction(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_deadline_that_passes_before_the_start_aborts_the_prediction(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(SLOW)
     async with local() as api:
         first = await (await post(api, await api.version(), {})).json()
@@ -212,7 +214,7 @@ async def test_canceling_an_ended_prediction_changes_nothing_and_an_unknown_one_
     assert (await api.request("POST", f"{ALL}/none/cancel")).status == 404
 
 
-async def test_only_an_ended_prediction_can_be_deleted_with_its_files(
+async def test_an_ended_prediction_can_be_deleted_with_its_files_and_a_running_one_cannot(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -301,7 +303,7 @@ async def test_an_invalid_list_query_is_refused(api: Any, query: str) -> None:
     assert (answer.status, (await answer.json())["title"]) == (400, "Bad request")
 
 
-async def test_the_list_of_predictions_from_the_web_is_empty(api: Any) -> None:
+async def test_the_list_of_predictions_with_the_source_web_is_empty(api: Any) -> None:
     await post(api, await api.version(HELLO))
     assert await api.get(f"{ALL}?source=web") == {"previous": None, "next": None, "results": []}
     assert (await api.get(f"{ALL}?created_after=1970-01-01T00:00:00Z"))["results"] != []
@@ -331,7 +333,7 @@ async def test_the_files_of_an_expired_prediction_are_removed_with_its_data(
         assert (await api.request("GET", done["output"])).status == 404
 
 
-async def test_a_fault_in_a_request_header_strikes_that_request_only(api: Any) -> None:
+async def test_a_fault_named_in_a_request_header_affects_only_that_request(api: Any) -> None:
     async def ask(fault: str, path: str = "/v1/account") -> Any:
         return await api.request("GET", path, x_replicate_job_fault=fault)
 
@@ -344,7 +346,7 @@ async def test_a_fault_in_a_request_header_strikes_that_request_only(api: Any) -
     assert (await api.request("GET", "/v1/account")).status == 200
 
 
-async def test_configured_faults_strike_their_operation_only(local: Any) -> None:
+async def test_a_configured_fault_affects_only_its_own_operation(local: Any) -> None:
     from replicate_job.serving.faults import Faults  # noqa: PLC0415 - only here
 
     async with local(faults=Faults.parse("create:500-before=1,get:404=1")) as api:

@@ -86,7 +86,7 @@ async def secret_of(api: Any) -> str:
     return str((await api.get("/v1/webhooks/default/secret"))["key"])
 
 
-async def test_a_receiver_gets_start_and_completed_with_the_same_object_as_a_get(
+async def test_a_receiver_gets_the_events_start_and_completed_with_the_object_that_a_get_returns(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
@@ -100,7 +100,7 @@ async def test_a_receiver_gets_start_and_completed_with_the_same_object_as_a_get
         assert seen[-1] == await api.get(made["urls"]["get"])
 
 
-async def test_with_the_filter_completed_only_that_event_is_sent(
+async def test_with_the_events_filter_completed_only_that_event_is_sent(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
@@ -127,7 +127,9 @@ async def test_official_models_and_deployments_have_webhooks_too(local: Any, rec
         assert (told["id"], told["status"]) == (made["id"], "canceled")
 
 
-async def test_a_cancellation_sends_completed(write_model: Callable[..., Path], local: Any, receiver: Receiver) -> None:
+async def test_canceling_a_prediction_sends_the_event_completed(
+    write_model: Callable[..., Path], local: Any, receiver: Receiver
+) -> None:
     write_model(TALKER)
     async with local() as api:
         made = await create(api, receiver, "completed", wait=True)
@@ -136,7 +138,7 @@ async def test_a_cancellation_sends_completed(write_model: Callable[..., Path], 
         assert (await receiver.next(await secret_of(api)))["status"] == "canceled"
 
 
-async def test_stopping_the_server_sends_completed(
+async def test_stopping_the_server_sends_the_event_completed_of_its_running_predictions(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
