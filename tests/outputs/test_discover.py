@@ -21,7 +21,7 @@ def found(output: Any, schema: dict[str, Any] | None = None, origin: str | None 
     return [file.position for file in find_files(output, schema, origin=origin)]
 
 
-def test_a_string_with_the_uri_format_is_a_file_at_any_host() -> None:
+def test_a_string_with_the_uri_format_is_a_file_whatever_its_host_is() -> None:
     assert find_files(ELSEWHERE, document(URI)) == [OutputFile((), ELSEWHERE)]
 
 
@@ -96,12 +96,12 @@ def test_text_that_starts_with_https_is_text() -> None:
         ("date:image/png,", False),
     ],
 )
-def test_without_a_schema_the_host_decides(url: str, is_file: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_without_a_schema_the_host_of_a_url_decides_whether_it_is_a_file(url: str, is_file: bool) -> None:  # noqa: FBT001 - a parameter of the test
     assert bool(found(url, None, "http://127.0.0.1:5000/v1")) is is_file
     assert bool(found({"a": [url]}, document({"type": "object"}), "http://127.0.0.1:5000")) is is_file
 
 
-def test_a_union_of_text_and_file_is_decided_by_the_host() -> None:
+def test_for_a_union_of_text_and_file_the_host_of_a_url_decides_whether_it_is_a_file() -> None:
     schema = document({"anyOf": [{"type": "string"}, URI]})
 
     assert found(ELSEWHERE, schema) == []
@@ -109,11 +109,11 @@ def test_a_union_of_text_and_file_is_decided_by_the_host() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 4, True, "", "s3://bucket/key", "/etc/passwd", "file:///etc/passwd", []])
-def test_a_value_that_is_no_url_is_not_a_file(value: Any) -> None:
+def test_a_value_that_is_not_a_url_is_not_a_file(value: Any) -> None:
     assert found(value, document(URI)) == []
 
 
-def test_a_schema_that_refers_to_itself_is_walked_as_deep_as_the_output() -> None:
+def test_a_schema_that_refers_to_itself_is_followed_as_deep_as_the_output() -> None:
     schema = document(
         {"$ref": "#/components/schemas/Tree"},
         Tree={

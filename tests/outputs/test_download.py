@@ -194,7 +194,7 @@ async def test_a_broken_download_continues_where_it_broke(files: Files, fetch: H
     assert {headers.get("if-range") for _, headers in files.requests[1:]} == {'"one"'}
 
 
-async def test_with_a_server_that_ignores_ranges_the_file_starts_over(
+async def test_the_download_of_a_file_starts_over_if_the_server_ignores_ranges(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.faults += [Fault(cut=100_000), Fault(whole=True)]
@@ -205,7 +205,7 @@ async def test_with_a_server_that_ignores_ranges_the_file_starts_over(
     assert saved.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
-async def test_a_file_that_changed_between_two_requests_starts_over(
+async def test_the_download_of_a_file_that_changed_between_two_requests_starts_over(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     class Changing(Sleeps):
@@ -220,7 +220,9 @@ async def test_a_file_that_changed_between_two_requests_starts_over(
     assert saved.path.read_bytes() == b"new" * 50_000
 
 
-async def test_a_partial_response_with_another_etag_starts_over(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_after_a_partial_response_with_another_etag_the_download_starts_over(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     """The host ignores If-Range: it sends the rest of its present file, which has the same length."""
     new = bytes(reversed(CONTENT))
     rest = {"etag": '"two"', "content-range": f"bytes 100000-{len(new) - 1}/{len(new)}"}
@@ -232,7 +234,7 @@ async def test_a_partial_response_with_another_etag_starts_over(files: Files, fe
     assert saved.path.read_bytes() == new
 
 
-async def test_a_partial_response_longer_than_its_range_starts_over(
+async def test_after_a_partial_response_longer_than_its_range_the_download_starts_over(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     rest = {"content-range": f"bytes 100000-199999/{len(CONTENT)}"}
@@ -243,7 +245,7 @@ async def test_a_partial_response_longer_than_its_range_starts_over(
     assert saved.path.read_bytes() == CONTENT
 
 
-async def test_a_partial_response_without_a_total_length_is_not_the_end(
+async def test_a_partial_response_without_a_total_length_does_not_end_the_download(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     end = len(CONTENT)
@@ -272,7 +274,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("coding", PACKED)
-async def test_a_file_that_the_host_compressed_unasked_is_decoded(
+async def test_a_file_that_the_host_compressed_without_being_asked_is_decoded(
     coding: str, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     packed = Fault(body=PACKED[coding], headers={"content-encoding": coding})
@@ -286,7 +288,7 @@ async def test_a_file_that_the_host_compressed_unasked_is_decoded(
 
 
 @pytest.mark.parametrize("coding", FOREIGN)
-async def test_an_encoding_that_only_the_http_library_decodes_is_requested_again(
+async def test_a_response_in_an_encoding_that_only_the_http_library_decodes_is_requested_again(
     coding: str, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     body, headers = FOREIGN[coding], {"content-encoding": coding}
@@ -300,7 +302,7 @@ async def test_an_encoding_that_only_the_http_library_decodes_is_requested_again
     assert {headers["accept-encoding"] for _, headers in files.requests} == {"identity"}
 
 
-async def test_a_host_that_changes_its_encoding_between_two_responses_is_decoded(
+async def test_a_file_whose_encoding_changes_between_two_responses_is_decoded(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     packed = Fault(body=PACKED["gzip"], headers={"content-encoding": "gzip"})
@@ -323,7 +325,7 @@ async def test_a_host_that_changes_its_encoding_between_two_responses_is_decoded
         ("zstd", b"not that"),
     ],
 )
-async def test_a_body_that_cannot_be_decoded_completely_is_a_failed_download(
+async def test_a_body_that_cannot_be_decoded_completely_makes_the_download_fail(
     coding: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.choose = lambda: Fault(body=body, headers={"content-encoding": coding})
@@ -354,7 +356,7 @@ async def test_a_web_page_in_place_of_a_file_is_requested_again(
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", None])
-async def test_a_lasting_web_page_in_place_of_a_file_is_a_failed_download(
+async def test_a_web_page_that_stays_in_place_of_a_file_makes_the_download_fail(
     kind: str | None, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.choose = lambda: Fault(body=PAGE, headers={"content-type": kind})
@@ -441,7 +443,7 @@ async def test_an_empty_file_is_saved(files: Files, fetch: HttpFetch, tmp_path: 
     assert (saved.size, saved.path.read_bytes()) == (0, b"")
 
 
-async def test_a_busy_server_is_asked_again_after_the_wait_that_it_names(
+async def test_a_request_to_a_busy_server_is_repeated_after_the_wait_that_the_server_names(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     sleeps = Sleeps()
@@ -454,7 +456,7 @@ async def test_a_busy_server_is_asked_again_after_the_wait_that_it_names(
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_a_deleted_file_is_an_expired_error_without_retries(
+async def test_a_deleted_file_raises_an_expired_error_without_retries(
     status: int, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.faults.append(Fault(status))
@@ -475,7 +477,7 @@ async def test_a_deleted_file_is_an_expired_error_without_retries(
         Fault(302, headers={"location": "/x"}),
     ],
 )
-async def test_a_permanent_failure_is_an_error_without_retries(
+async def test_a_permanent_failure_raises_an_error_without_retries(
     fault: Fault, files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     files.choose = lambda: fault
@@ -520,7 +522,9 @@ async def test_a_download_with_slow_progress_is_not_given_up(files: Files, fetch
     assert saved.path.read_bytes() == CONTENT
 
 
-async def test_a_host_that_refuses_connections_is_an_error_after_some_tries(fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_host_that_refuses_connections_raises_an_error_after_some_retries(
+    fetch: HttpFetch, tmp_path: Path
+) -> None:
     async with Files().serve() as closed:
         url = f"{closed.url}/a.png"
 
@@ -528,7 +532,9 @@ async def test_a_host_that_refuses_connections_is_an_error_after_some_tries(fetc
         await save(outputs(url), tmp_path, fetch, sleep=Sleeps(), attempts=2)
 
 
-async def test_one_lost_file_does_not_lose_the_others(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_file_that_is_lost_does_not_stop_the_other_downloads(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
     files.faults.append(Fault(404))
 
     with pytest.raises(OutputExpiredError) as caught:
@@ -538,7 +544,7 @@ async def test_one_lost_file_does_not_lose_the_others(files: Files, fetch: HttpF
     assert [one.sha256 for one in caught.value.kept] == [hashlib.sha256(word).hexdigest() for word in (b"a", b"b")]
 
 
-async def test_several_errors_are_raised_as_one_with_their_number(
+async def test_several_errors_are_raised_as_one_error_with_their_number(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     urls = [f"{files.url}/a", "data:;base64,*", f"{files.url}/b"]
@@ -552,7 +558,7 @@ async def test_several_errors_are_raised_as_one_with_their_number(
         await save(outputs(urls[0], urls[2]), tmp_path, fetch)
 
 
-async def test_no_name_or_header_of_the_server_leads_out_of_the_folder(
+async def test_no_file_name_or_header_from_the_server_leads_out_of_the_folder(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     bad = {"content-disposition": 'attachment; filename="../../evil.sh"', "content-type": "image/png"}
@@ -576,7 +582,7 @@ async def test_a_data_url_is_decoded_into_a_file(fetch: HttpFetch, tmp_path: Pat
     assert saved.url == "data:image/png;base64"
 
 
-async def test_saving_again_replaces_the_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_saving_an_output_again_replaces_the_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
     (tmp_path / "output-0.png").write_bytes(b"half of an earlier one")
 
     (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch)
@@ -602,7 +608,7 @@ async def test_the_error_names_a_folder_that_cannot_be_made(fetch: HttpFetch, tm
         await save(outputs("data:,x"), tmp_path / "file" / "in", fetch)
 
 
-async def test_a_folder_with_the_files_name_is_an_error(fetch: HttpFetch, tmp_path: Path) -> None:
+async def test_a_folder_with_the_name_of_the_file_raises_an_error(fetch: HttpFetch, tmp_path: Path) -> None:
     (tmp_path / "output-0.txt").mkdir()
 
     with pytest.raises(OutputError, match=r"^output-0 cannot be written in .*: Is a directory$"):
@@ -647,7 +653,7 @@ async def save_in_a_process(url: str, folder: Path, limit: int) -> str:
     return out.decode().strip()
 
 
-async def test_a_full_disk_is_an_error_that_leaves_no_file(files: Files, tmp_path: Path) -> None:
+async def test_a_full_disk_raises_an_error_and_leaves_no_file(files: Files, tmp_path: Path) -> None:
     """A limit on file sizes simulates a full disk: write(2) fails in the middle of the file."""
     said = await save_in_a_process(f"{files.url}/a.png", tmp_path, limit=100_000)
 
@@ -672,7 +678,7 @@ async def test_a_cancelled_download_leaves_no_file(files: Files, fetch: HttpFetc
     assert listing(tmp_path) == []
 
 
-async def test_a_bug_is_not_raised_as_an_output_error(tmp_path: Path) -> None:
+async def test_an_unexpected_exception_is_not_raised_as_an_output_error(tmp_path: Path) -> None:
     def broken(url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:  # noqa: ARG001 - the protocol's names
         raise ZeroDivisionError
 
@@ -710,7 +716,7 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert int(grown) < 30_000, "kB, for a file of 100,000"
 
 
-def test_waits_double_up_to_half_a_minute() -> None:
+def test_waits_between_retries_double_up_to_half_a_minute() -> None:
     assert [wait(barren, None) for barren in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
     assert wait(0, 5) == 5
     assert wait(0, 10**9) == 30
@@ -746,14 +752,14 @@ class TestHttpFetch:
         assert ended
         assert reading.cancelled()
 
-    async def test_a_failed_connection_raises_not_sent_error(self, fetch: HttpFetch) -> None:
+    async def test_a_failed_connection_raises_a_not_sent_error(self, fetch: HttpFetch) -> None:
         async with Files().serve() as closed:
             url = closed.url
         with pytest.raises(NotSentError, match="no connection"):
             async with fetch(url, {}):
                 pass
 
-    async def test_a_server_that_closes_the_connection_without_a_response_raises_no_answer_error(
+    async def test_a_server_that_closes_the_connection_without_a_response_raises_a_no_answer_error(
         self, fetch: HttpFetch
     ) -> None:
         async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -767,12 +773,12 @@ class TestHttpFetch:
                     pass
 
     @pytest.mark.parametrize("url", ["http://[", "", "no address", "http://", "https://a b/c"])
-    async def test_a_malformed_url_is_an_output_error(self, url: str, fetch: HttpFetch) -> None:
+    async def test_a_malformed_url_raises_an_output_error(self, url: str, fetch: HttpFetch) -> None:
         with pytest.raises(OutputError, match="is not an address that can be fetched"):
             async with fetch(url, {}):
                 pass
 
-    async def test_too_many_redirects_are_an_output_error(self, files: Files, fetch: HttpFetch) -> None:
+    async def test_too_many_redirects_raise_an_output_error(self, files: Files, fetch: HttpFetch) -> None:
         files.choose = lambda: Fault(302, headers={"location": "/again?secret"})
         with pytest.raises(OutputError, match="leads nowhere") as caught:
             async with fetch(files.url, {}):
@@ -797,7 +803,7 @@ class TestHttpFetch:
         assert [path for path, _ in files.requests] == ["/a", "/a"]
         assert [path for path, _ in proxy.requests] == ["http://replicate.delivery/b"]
 
-    async def test_headers_have_lower_case_names(self, files: Files, fetch: HttpFetch) -> None:
+    async def test_response_headers_are_read_with_lower_case_names(self, files: Files, fetch: HttpFetch) -> None:
         files.faults.append(Fault(headers={"X-Some-Header": "Yes"}))
         async with fetch(files.url, {}) as response:
             assert response.headers["x-some-header"] == "Yes"

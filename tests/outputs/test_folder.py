@@ -37,7 +37,7 @@ def test_the_error_names_a_path_that_is_not_a_folder(tmp_path: Path, name: str) 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(JobError, match="Permission denied"):
         check_folder(tmp_path / "closed" / "new")
@@ -71,7 +71,7 @@ except JobError as error:
 """
 
 
-def test_the_check_writes_bytes_into_its_file(tmp_path: Path) -> None:
+def test_the_check_of_a_folder_writes_bytes_into_a_file(tmp_path: Path) -> None:
     told = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True)
     assert os.strerror(errno.EFBIG) in told.stdout
     assert not list(tmp_path.iterdir())

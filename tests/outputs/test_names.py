@@ -23,13 +23,13 @@ STEP = (
 )
 
 
-def test_a_name_says_where_in_the_output_the_file_was() -> None:
+def test_a_file_name_tells_the_position_of_the_file_in_the_output() -> None:
     assert stems([()]) == ["output"]
     assert stems([(0,), (1,)]) == ["output-0", "output-1"]
     assert stems([("images", 0), ("audio",), ("a b", "c")]) == ["images-0", "audio", "a-b-c"]
 
 
-def test_equal_names_get_numbers() -> None:
+def test_equal_file_names_get_numbers() -> None:
     assert stems([("Image",), ("image",), ("image-2",), ("a.b",), ("a b",)]) == [
         "Image",
         "image-2",
@@ -39,7 +39,7 @@ def test_equal_names_get_numbers() -> None:
     ]
 
 
-def test_no_output_gets_the_name_of_the_record() -> None:
+def test_no_output_file_gets_the_name_of_the_record() -> None:
     assert stems([("result",)]) == ["result-2"]
 
 
@@ -80,7 +80,7 @@ def test_no_output_gets_the_name_of_the_record() -> None:
         ("data:text/x.png", "what/ever", b"", ".bin"),
     ],
 )
-def test_the_extension_follows_the_content_then_the_media_type_then_the_url(
+def test_the_extension_comes_from_the_content_or_else_the_media_type_or_else_the_url(
     url: str, media_type: str | None, head: bytes, expected: str
 ) -> None:
     assert extension(url, media_type, head) == expected

@@ -37,7 +37,7 @@ def test_a_text_without_braces_is_a_folder(given: str, tmp_path: Path, monkeypat
     assert read_save(given) == str(tmp_path / given)
 
 
-async def test_nothing_in_a_folders_name_is_replaced(
+async def test_nothing_is_replaced_in_the_name_of_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stores: Stores
 ) -> None:
     odd = tmp_path / "{odd}"
@@ -49,7 +49,9 @@ async def test_nothing_in_a_folders_name_is_replaced(
     assert await address(read_save("{id}/x"), stores) == str(odd / "abc123/x/output-0.webp")
 
 
-def test_braces_in_the_home_folders_name_are_no_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_braces_in_the_name_of_the_home_folder_do_not_make_a_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "{me}"))
     assert read_save("~/out/{id}") == f"file://{tmp_path}/{{{{me}}}}/out/{{id}}"
 
@@ -68,16 +70,16 @@ def test_braces_in_the_home_folders_name_are_no_template(tmp_path: Path, monkeyp
         ("az://container/x/{id}", "az://container/x/abc123/output-0.webp"),
     ],
 )
-async def test_a_template_is_filled_with_the_jobs_facts(save: str, found: str, stores: Stores) -> None:
+async def test_a_template_is_filled_with_values_of_the_job(save: str, found: str, stores: Stores) -> None:
     assert await address(read_save(save), stores) == found
 
 
-async def test_a_file_url_without_names_is_a_folder(stores: Stores) -> None:
+async def test_a_file_url_without_template_names_is_a_folder(stores: Stores) -> None:
     assert read_save("file:///out/x") == "/out/x"
     assert await address("/out/x", stores) == "/out/x/abc123/output-0.webp"
 
 
-async def test_the_place_of_a_row_is_filled_with_its_line(stores: Stores) -> None:
+async def test_the_template_for_a_row_is_filled_with_its_line(stores: Stores) -> None:
     assert of_row("/out", 1234) == "/out/0001"
     assert of_row("s3://bucket/out", 1234) == "s3://bucket/out/0001"
     row = of_row(read_save("s3://bucket/{batch}/{{x}}/{line}", rows=True), 1234)
@@ -85,12 +87,12 @@ async def test_the_place_of_a_row_is_filled_with_its_line(stores: Stores) -> Non
     assert await address(row, stores) == "s3://bucket/rows-1/{x}/1234/output-0.webp"
 
 
-async def test_the_date_is_the_day_of_the_claim_in_utc(stores: Stores) -> None:
+async def test_the_date_in_a_template_is_the_day_of_the_claim_in_utc(stores: Stores) -> None:
     facts = Facts("acme/fox", "k", 86_400 * 3 - 1, "id")
     assert await address("s3://b/{date}/{id}", stores, facts) == "s3://b/1970-01-03/id/output-0.webp"
 
 
-async def test_a_model_known_by_its_version_only_has_the_owner_unknown(stores: Stores) -> None:
+async def test_for_a_model_known_only_by_its_version_a_template_gets_the_owner_unknown(stores: Stores) -> None:
     facts = Facts("f" * 64, "k", 0, "id")
     assert await address("s3://b/{owner}/{model}/{id}", stores, facts) == f"s3://b/unknown/{'f' * 64}/id/output-0.webp"
 
@@ -106,12 +108,12 @@ async def test_a_model_known_by_its_version_only_has_the_owner_unknown(stores: S
         ("s3://bucket/{date}", r"it needs \{key\} or \{id\}"),
     ],
 )
-def test_an_invalid_place_is_an_error(save: str, message: str) -> None:
+def test_an_invalid_template_or_url_raises_an_error(save: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         read_save(save)
 
 
-async def test_the_folder_before_the_first_name_is_checked(tmp_path: Path, stores: Stores) -> None:
+async def test_the_folder_in_front_of_the_first_template_name_is_checked(tmp_path: Path, stores: Stores) -> None:
     (tmp_path / "file").write_text("in the way")
     await check_place(read_save(f"{tmp_path}/new/{{id}}/x"), stores)
     with pytest.raises(JobError, match="is not a folder"):
@@ -119,7 +121,9 @@ async def test_the_folder_before_the_first_name_is_checked(tmp_path: Path, store
     assert names(tmp_path) == {"file"}
 
 
-async def test_the_files_of_a_template_are_the_only_ones_written(tmp_path: Path, stores: Stores) -> None:
+async def test_writing_and_discarding_files_of_a_template_leaves_no_other_files(
+    tmp_path: Path, stores: Stores
+) -> None:
     place = await find_place(read_save(f"{tmp_path}/{{name}}/{{id}}"), FACTS, stores)
     await place.make()
     part = place.part("output")

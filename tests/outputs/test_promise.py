@@ -51,7 +51,9 @@ def document(output: dict[str, Any]) -> dict[str, Any]:
         (None, {"anyOf": [URI, FILES]}, "output is null"),
     ],
 )
-def test_a_missing_file_is_named(output: Any, schema: dict[str, Any], where: str) -> None:
+def test_a_file_that_the_schema_promises_and_the_output_lacks_is_named(
+    output: Any, schema: dict[str, Any], where: str
+) -> None:
     assert broken_promise(output, document(schema)).endswith(where)
 
 
@@ -78,6 +80,8 @@ def test_a_missing_file_is_named(output: Any, schema: dict[str, Any], where: str
         (None, {"$ref": "#/components/schemas/Output"}),
     ],
 )
-def test_without_a_promise_no_file_is_missing(output: Any, schema: dict[str, Any]) -> None:
+def test_a_file_that_the_schema_does_not_promise_is_not_reported_as_missing(
+    output: Any, schema: dict[str, Any]
+) -> None:
     assert broken_promise(output, document(schema)) == ""
     assert broken_promise(output, None) == ""

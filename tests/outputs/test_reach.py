@@ -71,7 +71,7 @@ async def test_no_spelling_of_a_private_address_gets_a_request(host: str, files:
 
 
 @pytest.mark.parametrize("found", ["127.0.0.1", "1.1.1.1 127.0.0.1", "::1", "fd00:ec2::254", "100.100.100.200"])
-async def test_a_name_with_a_private_address_is_refused(found: str) -> None:
+async def test_a_host_with_a_private_address_is_refused(found: str) -> None:
     assert await refused(Reach(PUBLIC_API, find=names(evil_example=found)), "https://evil.example/a.png")
 
 
@@ -112,7 +112,7 @@ async def test_a_redirect_to_a_malformed_url_is_not_followed(files: Files, url: 
 
 
 @pytest.mark.parametrize("host", ["pinned.example", "PINNED.example.", "user:password@pinned.example"])
-async def test_the_request_goes_to_the_address_that_was_checked(files: Files, host: str) -> None:
+async def test_a_request_goes_to_the_address_that_was_checked(files: Files, host: str) -> None:
     """The name is looked up once, so a later change of it has no effect (DNS rebinding)."""
     looked_up: list[str] = []
 
@@ -130,7 +130,7 @@ async def test_the_request_goes_to_the_address_that_was_checked(files: Files, ho
     assert "authorization" not in headers, "a user and a password in the address are not sent"
 
 
-async def test_a_host_that_cannot_be_looked_up_raises_not_sent_error() -> None:
+async def test_a_host_that_cannot_be_looked_up_raises_a_not_sent_error() -> None:
     async with HttpFetch(Reach(PUBLIC_API, find=names())) as fetch:
         with pytest.raises(NotSentError, match=r"no-host\.example cannot be looked up"):
             async with fetch("http://no-host.example/a.png", {}):
@@ -161,7 +161,7 @@ async def test_a_host_that_cannot_be_looked_up_raises_not_sent_error() -> None:
         (PUBLIC_API, "1.1.1.1", "https://1.0.0.1/a", False),
     ],
 )
-async def test_private_hosts_are_allowed_only_if_the_api_is_there_too(
+async def test_private_hosts_are_allowed_only_if_the_api_is_in_the_same_private_network(
     api: str,
     found: str,
     output: str,
@@ -172,7 +172,7 @@ async def test_private_hosts_are_allowed_only_if_the_api_is_there_too(
     assert not await refused(Reach(api, allow_private=True, find=names(**known)), output)
 
 
-async def test_a_name_that_a_proxy_looks_up_is_not_looked_up_here(
+async def test_a_host_name_that_a_proxy_looks_up_is_not_looked_up_by_the_client(
     monkeypatch: pytest.MonkeyPatch, files: Files
 ) -> None:
     monkeypatch.setenv("http_proxy", files.url)
@@ -190,7 +190,7 @@ async def test_a_name_that_a_proxy_looks_up_is_not_looked_up_here(
     ("named", "expected"),
     [("proxy:1", "http://proxy:1/"), ("http://u:p@proxy", "http://u:p@proxy/"), ("socks5://p:1", "socks5h://p:1")],
 )
-async def test_a_socks_proxy_is_made_to_look_up_names(
+async def test_with_a_socks_proxy_the_proxy_looks_up_host_names(
     monkeypatch: pytest.MonkeyPatch, named: str, expected: str
 ) -> None:
     monkeypatch.setenv("all_proxy", named)

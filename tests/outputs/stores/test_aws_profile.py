@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_without_a_name_the_default_profile_is_used(home: Path) -> None:
+def test_without_a_profile_name_the_default_profile_is_used(home: Path) -> None:
     profile = read_profile({"HOME": str(home)})
     assert profile
     assert dict(profile.keys) == {"access_key_id": "AKIADEFAULT", "secret_access_key": "d%s"}
@@ -54,7 +54,7 @@ def test_a_named_profile_is_used(home: Path) -> None:
     assert profile.region == "eu-central-1"
 
 
-def test_variables_can_name_other_profile_files(home: Path, tmp_path: Path) -> None:
+def test_environment_variables_can_name_other_profile_files(home: Path, tmp_path: Path) -> None:
     (home / ".aws" / "credentials").rename(tmp_path / "elsewhere")
     profile = read_profile({"HOME": str(home), "AWS_SHARED_CREDENTIALS_FILE": "~/elsewhere"})
     assert profile
@@ -76,12 +76,12 @@ def test_without_profile_files_there_is_no_profile(tmp_path: Path) -> None:
     assert read_profile({"HOME": str(tmp_path)}) is None
 
 
-def test_a_missing_named_profile_is_an_error(home: Path) -> None:
+def test_a_named_profile_that_is_missing_raises_an_error(home: Path) -> None:
     with pytest.raises(JobError, match="AWS_PROFILE names 'wrok', and there is no such profile"):
         read_profile({"HOME": str(home), "AWS_PROFILE": "wrok"})
 
 
-def test_a_malformed_profile_file_is_an_error_that_hides_its_content(home: Path) -> None:
+def test_a_malformed_profile_file_raises_an_error_that_hides_its_content(home: Path) -> None:
     (home / ".aws" / "credentials").write_text("AKIASECRET")
     with pytest.raises(JobError, match="it is not a file of AWS profiles") as caught:
         read_profile({"HOME": str(home)})

@@ -25,7 +25,9 @@ S3, GS, AZ = (Bucket(scheme, "b") for scheme in ("s3", "gs", "az"))
         (RuntimeError("HUSH"), S3, "s3://b refuses it"),
     ],
 )
-def test_an_error_is_explained_without_its_own_text(error: Exception, bucket: Bucket, said: str) -> None:
+def test_an_error_of_a_store_is_explained_without_the_text_of_the_store(
+    error: Exception, bucket: Bucket, said: str
+) -> None:
     told = explain(error, bucket)
     assert told.startswith(said)
     assert "HUSH" not in told

@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (S3, {"AWS_PROFILE": "nobodys"}, "there is no such profile"),
     ],
 )
-def test_wrong_settings_are_an_error_of_one_line(
+def test_invalid_settings_raise_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, bucket: Bucket, variables: dict[str, str], said: str
 ) -> None:
     for name, value in variables.items():

@@ -97,7 +97,7 @@ async def test_an_incomplete_file_becomes_no_object(store: MemoryStore, files: F
     assert objects(store) == {}
 
 
-async def test_an_older_object_stays_until_the_new_one_is_complete(
+async def test_an_older_object_stays_until_the_new_object_is_complete(
     store: MemoryStore, files: Files, fetch: HttpFetch
 ) -> None:
     obstore.put(store, "k/output-0.webp", b"old")
@@ -111,7 +111,7 @@ async def test_an_older_object_stays_until_the_new_one_is_complete(
     assert objects(store) == {"k/output-0.webp": LARGE}
 
 
-async def test_cancelling_leaves_no_object(store: MemoryStore, files: Files, fetch: HttpFetch) -> None:
+async def test_a_cancelled_upload_leaves_no_object(store: MemoryStore, files: Files, fetch: HttpFetch) -> None:
     hold = asyncio.Event()
     files.choose = lambda: Fault(cut=2 * PART, hold=hold)
     keeping = asyncio.create_task(keep(store, fetch, *[f"{files.url}/{number}" for number in range(4)]))
@@ -142,7 +142,7 @@ async def test_an_aborted_upload_becomes_no_object(store: MemoryStore) -> None:
     assert objects(store) == {}
 
 
-async def test_uploads_beyond_the_limit_of_concurrent_ones_wait(store: MemoryStore, fetch: HttpFetch) -> None:
+async def test_uploads_beyond_the_limit_of_concurrent_uploads_wait(store: MemoryStore, fetch: HttpFetch) -> None:
     stores = Stores(lambda _: store)
     places = [await stores.place(BUCKET, f"{number}/{{}}".format) for number in range(AT_ONCE + 4)]
     await asyncio.gather(*(save([OutputFile((), "data:,x")], place, fetch) for place in places))
@@ -162,7 +162,7 @@ async def test_a_bucket_is_checked_once_and_the_check_leaves_no_object(store: Me
     assert (opened, objects(store)) == ([BUCKET], {})
 
 
-async def test_a_store_that_cannot_be_reached_is_named(unused_tcp_port: int) -> None:
+async def test_the_error_names_a_store_that_cannot_be_reached(unused_tcp_port: int) -> None:
     from obstore.store import S3Store  # noqa: PLC0415 - only this test needs it
 
     store = S3Store(
