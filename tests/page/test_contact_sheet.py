@@ -41,7 +41,9 @@ def report(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("width", [1300, 390])
-async def test_choices_are_made_with_keys_and_saved(browser: Browser, report: Path, width: int) -> None:
+async def test_choices_on_the_contact_sheet_are_made_with_keys_and_saved(
+    browser: Browser, report: Path, width: int
+) -> None:
     context = await browser.new_context(viewport={"width": width, "height": 900})
     page, complaints = await context.new_page(), list[str]()
     page.on("console", lambda message: complaints.append(message.text))

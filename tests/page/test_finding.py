@@ -30,7 +30,7 @@ async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
     await expect(page.get_by_text("No model has these words.")).to_be_visible()
 
 
-async def test_history_loads_older_runs_when_scrolled_and_has_filters(visit: Any) -> None:
+async def test_the_history_loads_older_runs_when_it_is_scrolled_and_has_filters(visit: Any) -> None:
     await asyncio.gather(*(visit.create(f"number {count}") for count in range(120)))
     failing = await visit.create("the needle is to fail")
     page = (await visit.to("/history")).page
@@ -88,7 +88,7 @@ async def test_an_old_prediction_can_be_run_again_with_a_changed_input(visit: An
     assert (await visit.prediction())["input"] == {"prompt": "four"}
 
 
-async def test_everything_can_be_done_with_the_keyboard(visit: Any, tmp_path: Path) -> None:
+async def test_the_whole_page_can_be_used_with_the_keyboard(visit: Any, tmp_path: Path) -> None:
     page = (await visit.to("/")).page
     keyboard = page.keyboard
     await keyboard.press("Tab")
@@ -118,7 +118,7 @@ async def test_everything_can_be_done_with_the_keyboard(visit: Any, tmp_path: Pa
     await visit.status("canceled")
 
 
-async def test_every_field_has_a_name_for_screen_readers(visit: Any) -> None:
+async def test_every_field_of_a_form_has_a_name_for_screen_readers(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     nameless = await page.locator("main").evaluate(
         """(main) => [...main.querySelectorAll("input, select, textarea, button")].filter((one) =>

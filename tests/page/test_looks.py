@@ -42,7 +42,7 @@ async def test_every_text_has_enough_contrast(visit: Any, scheme: Any) -> None:
         assert await visit.page.evaluate(FAINT) == []
 
 
-async def test_with_reduced_motion_nothing_is_animated(visit: Any, tmp_path: Any) -> None:
+async def test_with_reduced_motion_the_page_has_no_animations(visit: Any, tmp_path: Any) -> None:
     moving = """() => document.getAnimations().length + [...document.querySelectorAll("*")]
         .flatMap((one) => ["", "::before", "::after"].map((part) => getComputedStyle(one, part)))
         .filter((style) => style.animationName !== "none" || style.transitionDuration !== "0s").length"""
@@ -57,7 +57,7 @@ async def test_with_reduced_motion_nothing_is_animated(visit: Any, tmp_path: Any
     (tmp_path / "gate").touch()
 
 
-async def test_no_page_is_wider_than_a_small_phone(visit: Any) -> None:
+async def test_every_page_fits_the_width_of_a_small_phone(visit: Any) -> None:
     await visit.page.set_viewport_size({"width": 360, "height": 740})
     for path in ("/", "/history", "/me/every", "/black-forest-labs/flux-schnell"):
         await visit.to(path)

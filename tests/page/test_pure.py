@@ -75,7 +75,7 @@ async def test_progress_is_read_from_the_last_progress_bar(visit: Any) -> None:
     assert await visit.pure("log", "m.progressOf('50% of it')") is None
 
 
-async def test_a_growing_output_is_polled_less_and_less_often(visit: Any) -> None:
+async def test_a_prediction_with_a_growing_output_is_polled_less_and_less_often(visit: Any) -> None:
     pauses = await visit.pure("follow", "[0, 1, 5, 20, 200].map((reads) => Math.round(m.pauseAfter(reads, 10)))")
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (250, 5000)
@@ -85,5 +85,5 @@ async def test_a_growing_output_is_polled_less_and_less_often(visit: Any) -> Non
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.004, "4 ms"), (0.12, "0.1 s"), (12.2, "12 s"), (185, "3 min 5 s"), (7300, "2 h 1 min")]
 )
-async def test_a_duration_is_rounded_by_its_length(visit: Any, seconds: float, shown: str) -> None:
+async def test_a_long_duration_is_rounded_more_than_a_short_one(visit: Any, seconds: float, shown: str) -> None:
     assert await visit.pure("format", "m.duration(given)", seconds) == shown

@@ -17,7 +17,7 @@ pytest.importorskip("playwright.async_api", reason="playwright is not installed"
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-async def test_a_short_text_has_a_low_card_and_a_blank_one_has_no_card(visit: Any, tmp_path: Path, width: int) -> None:
+async def test_a_short_text_has_a_low_card_and_a_blank_text_has_no_card(visit: Any, tmp_path: Path, width: int) -> None:
     outputs = ["Paris.", ["4", "2"], " \n", [" "], {"text": "yes"}]
     results = [
         Result(prediction_id=f"p{line}", status="succeeded", model="a/b", input={"prompt": "?"}, output=output,

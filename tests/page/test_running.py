@@ -77,7 +77,9 @@ async def test_a_reload_during_a_run_continues_to_show_it(visit: Any, tmp_path: 
     await expect(visit.text("prompt")).to_have_value("one two three four")
 
 
-async def test_progress_is_read_from_the_log_and_escape_cancels(visit: Any, tmp_path: Path) -> None:
+async def test_progress_is_read_from_the_log_and_the_escape_key_cancels_the_prediction(
+    visit: Any, tmp_path: Path
+) -> None:
     page = visit.page
     await run_words(visit, "one two three four", tmp_path / "never")
     await expect(page.get_by_test_id("progress")).to_have_text("50 % · words · 2/4 · 00:02 left")
@@ -126,7 +128,7 @@ async def test_output_files_are_played_shown_or_downloaded(visit: Any) -> None:
     assert (await (await download.value).path()).read_bytes() == b"PK"
 
 
-async def test_json_is_shown_as_a_tree_with_long_lists_folded(visit: Any) -> None:
+async def test_json_output_is_shown_as_a_tree_with_long_lists_folded(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     await visit.text("prompt").fill("x")
     await visit.run()
@@ -189,7 +191,7 @@ async def test_a_very_long_text_is_folded(visit: Any) -> None:
     await expect(text).to_have_text(prompt)
 
 
-async def test_an_output_picture_can_be_used_in_another_model(visit: Any, picture: Path) -> None:
+async def test_an_output_picture_can_be_used_as_the_input_of_another_model(visit: Any, picture: Path) -> None:
     page = visit.page
     given = await run_with_picture(visit, picture)
     await page.get_by_role("button", name="Use in").click()

@@ -66,7 +66,7 @@ async def test_a_copied_command_sends_the_same_input(visit: Any, kind: str, pict
     }
 
 
-async def test_files_that_are_not_on_disk_can_be_saved_for_the_copied_command(visit: Any, picture: Path) -> None:
+async def test_input_files_that_are_not_on_disk_can_be_saved_for_the_copied_command(visit: Any, picture: Path) -> None:
     """Such files come from an example, or from a prediction that another program created."""
     urls = [f"data:image/png;base64,{b64encode(bytes([count] * 999)).decode()}" for count in (1, 2)]
     version = (await visit.api("/v1/models/me/every"))["latest_version"]["id"]
@@ -83,7 +83,7 @@ async def test_files_that_are_not_on_disk_can_be_saved_for_the_copied_command(vi
     assert (await newest(visit))["input"] == sent
 
 
-async def test_code_for_the_official_clients_has_this_servers_address(visit: Any) -> None:
+async def test_code_for_the_official_clients_has_the_address_of_the_local_server(visit: Any) -> None:
     await visit.to("/black-forest-labs/flux-schnell")
     await visit.text("prompt").fill('a "fox"')
     code = await visit.snippet("Python client")
@@ -120,7 +120,7 @@ async def test_code_for_replicate_has_the_published_version_and_no_local_address
     assert visit.origin in await visit.snippet("Command")
 
 
-async def test_a_published_version_of_replicate_runs_on_this_server(visit: Any) -> None:
+async def test_a_version_id_published_on_replicate_runs_on_the_local_server(visit: Any) -> None:
     await visit.to("/replicate/hello-world")
     await visit.text("text").fill("you")
     said = await run(["sh", "-c", await visit.snippet("curl")], Path.cwd())
