@@ -68,7 +68,7 @@ def test_a_cost_is_the_price_times_the_usage(text: str, usage: Usage, cost: str)
         ("0.05/run", Usage("error")),
     ],
 )
-def test_an_unknown_cost_is_none_and_never_0(text: str, usage: Usage) -> None:
+def test_an_unknown_cost_is_none_and_not_0(text: str, usage: Usage) -> None:
     assert charge(Price(parse_terms(text), "user"), usage) is None
 
 
@@ -102,7 +102,7 @@ def test_a_result_has_a_cost_with_the_source_and_date_of_the_price() -> None:
     assert pickle.loads(pickle.dumps(found)).cost == Decimal("0.006")  # noqa: S301 - pickled in this line
 
 
-def test_a_result_has_no_cost_without_a_price_or_from_a_stand_in() -> None:
+def test_a_result_without_a_price_or_of_a_stand_in_model_has_no_cost() -> None:
     for found in (result(), result(price="acme/unknown"), result(price=FLUX, stand_in="a painter")):
         assert (found.cost, found.cost_source, found.price_date) == (None, None, None)
 

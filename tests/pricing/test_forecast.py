@@ -40,7 +40,7 @@ MANY = openapi_schema({"prompt": {}}, FILES)
         ("1/1k input tokens", SINGLE, {"prompt": "é" * 7}, "0.002", "0.015"),
     ],
 )
-def test_the_input_gives_the_expected_and_the_highest_cost(
+def test_the_expected_and_the_highest_cost_are_estimated_from_the_input(
     price: str, schema: Any, values: dict[str, Any], expected: str | None, most: str | None
 ) -> None:
     forecast = Forecast(Price(parse_terms(price), "user"), schema, None)
@@ -48,7 +48,7 @@ def test_the_input_gives_the_expected_and_the_highest_cost(
     assert forecast.most(values) == (None if most is None else Decimal(most))
 
 
-def test_cancel_after_bounds_the_cost() -> None:
+def test_a_cancel_after_duration_limits_the_highest_cost() -> None:
     forecast = Forecast(Price(parse_terms("0.001/second"), "user"), None, "1m")
     assert forecast.most({}) == Decimal("0.06")
 
@@ -67,5 +67,5 @@ def test_quantiles_are_those_of_the_newest_costs(costs: list[Decimal], part: flo
     assert sum(cost < found for cost in newest) < max(1, math.ceil(part * len(newest)))
 
 
-def test_without_costs_there_is_no_quantile() -> None:
+def test_without_earlier_costs_there_is_no_quantile() -> None:
     assert Learned().quantile(0.5) is None

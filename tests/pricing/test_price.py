@@ -63,7 +63,7 @@ def write(folder: Path, text: str) -> dict[str, str]:
     return {"REPLICATE_JOB_PRICES": str(folder / "prices.toml")}
 
 
-def test_the_packages_table_names_its_prices_and_the_day_they_were_read(tmp_path: Path) -> None:
+def test_the_price_table_of_the_package_has_prices_and_the_day_on_which_they_were_read(tmp_path: Path) -> None:
     prices = read_prices({"XDG_CONFIG_HOME": str(tmp_path)})
     flux = prices.find("black-forest-labs/flux-schnell")
     assert flux == Price((Term(Decimal("0.003"), "image"),), "table", date(2026, 10, 7))
@@ -72,7 +72,7 @@ def test_the_packages_table_names_its_prices_and_the_day_they_were_read(tmp_path
     assert all(price.date and price.terms for price in [*prices.models.values(), *prices.hardware.values()])
 
 
-def test_the_users_file_replaces_the_packages_prices_that_it_names(tmp_path: Path) -> None:
+def test_prices_in_the_users_file_replace_those_of_the_package(tmp_path: Path) -> None:
     text = """
         date = 2026-11-02
         [hardware]
@@ -91,7 +91,7 @@ def test_the_users_file_replaces_the_packages_prices_that_it_names(tmp_path: Pat
     assert flux.source == "table"
 
 
-def test_a_changed_price_file_is_read_again(tmp_path: Path) -> None:
+def test_a_price_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     environment = write(tmp_path, '[models]\n"a/b" = "1/image"')
     assert read_prices(environment).find("a/b")
     write(tmp_path, '[models]\n"a/ccc" = "1/image"')
@@ -131,13 +131,13 @@ def test_the_error_of_a_wrong_price_file_names_the_place(tmp_path: Path, text: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_price_file_is_an_error_only_if_the_user_named_it(tmp_path: Path) -> None:
+def test_a_missing_price_file_raises_an_error_only_if_the_user_named_it(tmp_path: Path) -> None:
     assert prices_place({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "replicate-job" / "prices.toml"
     with pytest.raises(JobError, match="REPLICATE_JOB_PRICES: there is no file"):
         read_prices({"REPLICATE_JOB_PRICES": str(tmp_path / "no.toml")})
 
 
-def test_a_given_price_is_an_amount_or_the_name_of_hardware(tmp_path: Path) -> None:
+def test_a_price_option_is_an_amount_or_the_name_of_hardware(tmp_path: Path) -> None:
     prices = read_prices({"XDG_CONFIG_HOME": str(tmp_path)})
     assert prices.read("gpu-l40s").source == "user"
     assert str(prices.read("0.003/image")) == "0.003/image"
