@@ -39,7 +39,7 @@ async def test_an_answer_is_sent_with_content_length_content_type_and_its_header
     assert await sent(Answer(204, content_type="")) == (204, {}, b"")
 
 
-def test_a_problem_has_its_nonempty_fields_in_the_apis_order() -> None:
+def test_an_error_response_has_its_nonempty_fields_in_the_order_of_the_api() -> None:
     answer = problem(402, "No money.", "Insufficient credit", hint="pay")
     assert answer.body == b'{"title":"Insufficient credit","detail":"No money.","status":402,"hint":"pay"}'
     assert answer.content_type == "application/problem+json"
@@ -47,7 +47,7 @@ def test_a_problem_has_its_nonempty_fields_in_the_apis_order() -> None:
     assert {NOT_FOUND.content_type, UNAUTHENTICATED.content_type} == {"application/problem+json"}
 
 
-def test_a_422_lists_every_invalid_field_and_repeats_it_in_the_detail() -> None:
+def test_a_422_lists_every_invalid_field_and_repeats_them_in_the_detail() -> None:
     answer = invalid(required("prompt", "input"), additional("x"), InvalidField("enum", "input.a", "no"))
     body = msgspec.json.decode(answer.body)
     assert body["invalid_fields"] == [

@@ -27,7 +27,7 @@ def test_a_body_deep_enough_to_decode_can_also_be_encoded() -> None:
 
 
 @pytest.mark.long
-def test_a_small_body_with_very_many_values_is_too_large() -> None:
+def test_a_small_body_with_very_many_values_is_refused_as_too_large() -> None:
     with pytest.raises(RefusedError) as caught:
         read_object(b'{"input":[' + b'{"":0},' * 2**20 + b"0]}")
     assert caught.value.answer.status == 413

@@ -57,7 +57,7 @@ def ends(connection: socket.socket) -> bool:
     ],
     ids=["headers", "one header", "address", "chunk extension", "trailer"],
 )
-def test_an_endless_head_is_cut_off_before_it_fills_the_memory(
+def test_a_request_with_an_endless_head_is_cut_off_before_it_fills_the_memory(
     connection: socket.socket, start: bytes, piece: bytes
 ) -> None:
     with suppress(ConnectionError):
@@ -78,7 +78,7 @@ def test_pipelined_requests_are_answered_one_by_one(connection: socket.socket) -
         answer += connection.recv(65536)
 
 
-def test_a_large_head_is_read_and_so_is_the_one_after_a_larger_body(connection: socket.socket) -> None:
+def test_a_large_request_head_is_read_and_so_is_the_head_after_a_larger_body(connection: socket.socket) -> None:
     head = START + b"X-Name: " + b"v" * (LARGEST_HEAD // 2) + b"\r\n"
     body = b"b" * 3 * LARGEST_HEAD
     for sent, size in ((b"", 0), (body, len(body)), (b"", 0)):

@@ -66,14 +66,14 @@ def test_any_json_object_is_read_as_a_create_request_or_refused(body: dict[str, 
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"input": {"a": "\xff"}}', b'{"input":' + b"[" * 100_000])
-def test_a_body_that_is_no_json_object_is_400(body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_gets_a_400(body: bytes) -> None:
     with pytest.raises(RefusedError) as caught:
         read_creation(body)
     assert caught.value.answer.status == 400
 
 
 @pytest.mark.parametrize("named", ["me/model", VERSION, f"me/model:{VERSION}"])
-def test_the_field_version_may_hold_a_model_an_id_or_both(named: str) -> None:
+def test_the_field_version_may_hold_a_model_or_a_version_id_or_both(named: str) -> None:
     assert str(read_version(named)) == named
 
 
@@ -94,6 +94,6 @@ def test_the_field_version_may_hold_a_model_an_id_or_both(named: str) -> None:
         VERSION[:-1],
     ],
 )
-def test_any_other_version_is_not_found(named: str) -> None:
+def test_a_version_in_any_other_form_is_not_found(named: str) -> None:
     with pytest.raises(RefusedError, match="Invalid version or not permitted"):
         read_version(named)

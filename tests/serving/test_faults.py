@@ -10,7 +10,7 @@ from replicate_job.serving.answer import Answer
 from replicate_job.serving.faults import OPERATIONS, WORDS, Fault, Faults, _parse_seconds
 
 
-def test_the_language_reads_faults_by_operation_and_settings_for_all() -> None:
+def test_the_fault_language_has_faults_for_each_operation_and_settings_for_all() -> None:
     assert Faults.parse("create:drop-after=0.2,get:503=0.1,rate=600/min,latency=50ms,expire=10s").expire == 10
     faults = Faults.parse("create:drop-after=1,get:503=1,rate=600/min,other-rate=50/s,burst=3,latency=50ms,expire=10s")
     drop, refusal = faults.draw("create", 1.0), faults.draw("get", 1.0)
@@ -21,7 +21,7 @@ def test_the_language_reads_faults_by_operation_and_settings_for_all() -> None:
     assert (faults.latency, faults.expire) == (0.05, 10.0)
 
 
-def test_every_word_that_the_error_message_suggests_is_a_fault() -> None:
+def test_every_word_that_the_error_message_suggests_is_a_valid_fault() -> None:
     words = WORDS.replace("or a status as ", "").replace(" or ", ", ").partition(", each")[0].split(", ")
     assert len(words) == 13
     for word in words:
@@ -67,7 +67,7 @@ def test_a_syntax_error_quotes_the_wrong_part(text: str, quoted: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["drop", "close", "hang", "slow", "503", "html", "empty", "nonsense", "redirect(http://x)"]
 )
-def test_a_fault_strikes_before_the_request_is_carried_out_by_default(kind: str) -> None:
+def test_by_default_a_fault_occurs_before_the_request_is_carried_out(kind: str) -> None:
     name, bracket, rest = kind.partition("(")
     assert not Fault.parse(kind).after
     assert not Fault.parse(f"{name}-before{bracket}{rest}").after
@@ -75,18 +75,18 @@ def test_a_fault_strikes_before_the_request_is_carried_out_by_default(kind: str)
 
 
 @pytest.mark.parametrize("kind", ["truncate", "half"])
-def test_truncate_and_half_strike_after_the_request_is_carried_out(kind: str) -> None:
+def test_the_faults_truncate_and_half_occur_after_the_request_is_carried_out(kind: str) -> None:
     assert Fault.parse(kind).after
 
 
-def test_faults_of_an_operation_strike_with_their_probabilities_one_at_a_time() -> None:
+def test_faults_of_an_operation_occur_with_their_probabilities_and_one_at_a_time() -> None:
     faults = Faults.parse("create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1", seed=1)
     seen = Counter(fault.name if fault else "" for fault in (faults.draw("create", 1.0) for _ in range(10_000)))
     expected = {"drop-after": 0.2, "drop-before": 0.1, "500-after": 0.1, "": 0.6}
     assert {name: pytest.approx(count / 10_000, abs=0.02) for name, count in seen.items()} == expected
 
 
-def test_a_probability_of_one_always_strikes_and_of_zero_never() -> None:
+def test_a_fault_with_the_probability_one_always_occurs_and_with_zero_never() -> None:
     faults = Faults.parse("get:drop=1,list:drop=0")
     assert all(faults.draw("get", 1.0) for _ in range(1000))
     assert not any(faults.draw("list", 1.0) for _ in range(1000))
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_faults(seed: int) -> None:
     assert [first.draw("create", 1.0) for _ in range(50)] == [second.draw("create", 1.0) for _ in range(50)]
 
 
-def test_queued_faults_precede_random_ones_and_none_means_no_fault() -> None:
+def test_queued_faults_come_before_random_faults_and_a_queued_none_means_no_fault() -> None:
     faults = Faults.parse("get:404=1")
     faults.next("get", "drop", None, Fault.answering(Answer(418)))
     names = [fault and fault.name for fault in (faults.draw("get", 1.0) for _ in range(4))]

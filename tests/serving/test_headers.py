@@ -20,7 +20,7 @@ from replicate_job.serving.headers import has_token, read_cancel_after, read_pre
         ("waits", None),
     ],
 )
-def test_prefer_wait_is_from_1_to_60_seconds(text: str, seconds: float | None) -> None:
+def test_a_prefer_header_may_ask_for_a_wait_of_1_to_60_seconds(text: str, seconds: float | None) -> None:
     assert read_prefer(text) == seconds
 
 
@@ -41,7 +41,7 @@ def test_any_other_cancel_after_raises_refused_error(text: str) -> None:
     assert 5 <= seconds <= 86400
 
 
-def test_a_time_without_a_zone_is_utc_and_nonsense_is_refused() -> None:
+def test_a_time_without_a_zone_is_read_as_utc_and_invalid_text_is_refused() -> None:
     local, utc = {"created_after": "2026-01-01T00:00:00"}, {"created_after": "2026-01-01T00:00:00Z"}
     assert read_times(local) == read_times(utc) == {"created_after": 1767225600.0}
     assert read_times({"created_before": "", "cursor": "x"}) == {}

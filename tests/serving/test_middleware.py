@@ -50,7 +50,7 @@ def app() -> Iterator[Counted]:
 
 
 @pytest.mark.parametrize(("fault", "done"), [("drop-before", 0), ("drop-after", 1)])
-def test_drop_resets_the_connection_before_or_after_the_request_runs(
+def test_the_fault_drop_resets_the_connection_before_or_after_the_request_runs(
     app: Counted, raw: Callable[..., bytes], fault: str, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -60,7 +60,7 @@ def test_drop_resets_the_connection_before_or_after_the_request_runs(
 
 
 @pytest.mark.parametrize(("fault", "done"), [("close-before", 0), ("close-after", 1)])
-def test_close_ends_the_connection_cleanly_without_a_response(
+def test_the_fault_close_ends_the_connection_cleanly_without_a_response(
     app: Counted, raw: Callable[..., bytes], fault: str, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -81,7 +81,7 @@ def test_close_ends_the_connection_cleanly_without_a_response(
         ("499", b"499 ", b'"status":499}', 0),
     ],
 )
-def test_a_fault_with_an_answer_replaces_the_apps_response(  # noqa: PLR0913, PLR0917 - the columns of the table
+def test_a_fault_with_a_response_replaces_the_response_of_the_app(  # noqa: PLR0913, PLR0917 - the columns of the table
     app: Counted, raw: Callable[..., bytes], fault: str, status: bytes, body: bytes, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -91,14 +91,16 @@ def test_a_fault_with_an_answer_replaces_the_apps_response(  # noqa: PLR0913, PL
     assert app.done == done
 
 
-def test_truncate_sends_fewer_bytes_than_its_content_length(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_the_fault_truncate_sends_fewer_bytes_than_its_content_length(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "truncate")
     head, _, body = raw(app.origin, GET).partition(b"\r\n\r\n")
     assert f"content-length: {len(BODY)}".encode() in head
     assert body == BODY[: len(BODY) // 2].encode()
 
 
-def test_half_sends_half_of_the_body_with_a_matching_content_length(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_the_fault_half_sends_half_of_the_body_with_a_matching_content_length(
+    app: Counted, raw: Callable[..., bytes]
+) -> None:
     app.faults.next("get", "half")
     head, _, body = raw(app.origin, GET).partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head
@@ -142,14 +144,14 @@ def test_a_redirect_fault_answers_307_with_the_given_location(app: Counted, raw:
 
 
 @pytest.mark.parametrize("fault", ["slow(80ms)", "slow-after(80ms)"])
-def test_slow_delays_the_real_response(app: Counted, raw: Callable[..., bytes], fault: str) -> None:
+def test_the_fault_slow_delays_the_real_response(app: Counted, raw: Callable[..., bytes], fault: str) -> None:
     app.faults.next("get", fault)
     began = time.monotonic()
     assert b'"status":"starting"' in raw(app.origin, GET)
     assert time.monotonic() - began >= 0.08
 
 
-async def test_hang_lasts_until_the_client_disconnects(app: Counted) -> None:
+async def test_the_fault_hang_lasts_until_the_client_disconnects(app: Counted) -> None:
     app.faults.next("get", "hang-after", None)
     async with ClientBuilder().build() as client:
 
@@ -167,7 +169,9 @@ async def test_hang_lasts_until_the_client_disconnects(app: Counted) -> None:
         assert await ask() == (200, BODY)
 
 
-def test_a_request_with_a_fault_after_it_has_no_blocking_wait(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_request_whose_fault_occurs_after_it_has_run_has_no_blocking_wait(
+    app: Counted, raw: Callable[..., bytes]
+) -> None:
     app.faults.next("get", "slow-after", "slow-before")
     assert b'"prefer":null' in raw(app.origin, GET)
     assert b'"prefer":"wait"' in raw(app.origin, GET)
@@ -180,7 +184,7 @@ def test_a_connection_can_be_reused_after_a_refusal(app: Counted, raw: Callable[
     assert re.findall(rb"HTTP/1.1 (\d+)", reply) == [b"200", b"503", b"200"]
 
 
-def test_latency_comes_before_every_answer(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_configured_latency_delays_every_response(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.latency = 0.05
     began = time.monotonic()
     raw(app.origin, GET)
@@ -215,7 +219,7 @@ def test_a_request_that_names_drop_after_runs_before_the_reset(app: Counted, raw
     assert app.done == 1
 
 
-def test_a_fault_named_by_the_request_precedes_all_others_and_uses_up_none(
+def test_a_fault_that_the_request_names_comes_before_queued_faults_and_uses_up_none(
     raw: Callable[..., bytes],
 ) -> None:
     app = Counted("get:500=1,other-rate=1/min,burst=1")
@@ -241,7 +245,7 @@ def test_an_unknown_fault_in_the_header_is_answered_with_the_list_of_faults(
     assert app.done == 0
 
 
-async def test_a_server_without_breakable_protocol_cannot_drop_connections() -> None:
+async def test_a_server_without_the_breakable_protocol_cannot_drop_connections() -> None:
     app = FaultMiddleware(Answer(200), Faults.parse("get:drop=1"))
 
     async def never(*_: object) -> Any:

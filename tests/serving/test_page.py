@@ -40,7 +40,7 @@ def test_the_next_page_continues_below_the_last_item_although_items_change(items
         assert read_page(left, int, first.next).items == [item for item in left[::-1] if item < lowest][:PAGE]
 
 
-def test_an_empty_list_has_no_links_and_a_page_past_the_end_links_back() -> None:
+def test_an_empty_list_has_no_links_and_a_page_after_the_end_links_back() -> None:
     assert read_page([], int, None) == ListPage([], None, None)
     below_two = read_page(range(1, 102), int, None).next
     beyond = read_page(range(50, 60), int, below_two)

@@ -60,7 +60,7 @@ def test_an_ended_prediction_has_its_times_and_metrics() -> None:
     assert (body["metrics"], body["deployment"]) == ({"total_time": 1.5}, "me/d")
 
 
-def test_removed_data_are_gone_from_the_body() -> None:
+def test_removed_data_of_a_prediction_are_not_in_its_body() -> None:
     body = prediction_body(**PREDICTION, output="x", logs="y", data_removed=True)
     assert (body["input"], body["output"], body["logs"], body["data_removed"]) == ({}, None, "", True)
 

@@ -31,9 +31,9 @@ def test_comments_and_events_without_an_id_set_no_event_id() -> None:
         ("aborted", '{"reason":"canceled"}'),
     ],
 )
-def test_done_has_a_reason_unless_the_prediction_succeeded(status: str, data: str) -> None:
+def test_the_event_done_has_a_reason_unless_the_prediction_succeeded(status: str, data: str) -> None:
     assert done_data(status) == data
 
 
-def test_an_error_has_its_message_in_detail() -> None:
+def test_the_event_error_has_its_message_in_the_field_detail() -> None:
     assert error_data('no "memory"') == '{"detail":"no \\"memory\\""}'

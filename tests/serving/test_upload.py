@@ -88,11 +88,11 @@ async def test_a_malformed_form_is_refused(parts: list[bytes], expected: int) ->
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "application/json", "multipart/form-data; boundary="])
-async def test_another_body_or_a_form_without_a_boundary_is_refused(kind: str) -> None:
+async def test_a_body_that_is_not_a_form_or_a_form_without_a_boundary_is_refused(kind: str) -> None:
     assert await status(FILE, content_type=kind) == 400
 
 
-async def test_a_file_one_byte_over_the_limit_is_413() -> None:
+async def test_a_file_one_byte_over_the_size_limit_gets_a_413() -> None:
     assert len((await posted(part("content", b"x" * 100, filename="x"))).content) == 100
     assert await status(part("content", b"x" * 101, filename="x")) == 413
 
@@ -104,7 +104,7 @@ async def test_a_form_whose_content_length_is_too_large_is_refused_unread() -> N
     assert sent.read == 0
 
 
-async def test_a_form_without_content_length_is_read_up_to_the_limit_only() -> None:
+async def test_a_form_without_content_length_is_read_only_up_to_the_limit() -> None:
     sent = Sent(chain([part("content", b"", filename="x")[:-2]], repeat(b"x" * 65536)))
     with pytest.raises(RefusedError, match="100MB"):
         await read_upload(sent.request, 1_000_000)

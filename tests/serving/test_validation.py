@@ -79,7 +79,7 @@ def test_an_error_of_a_nullable_value_names_only_its_other_type(schema: dict[str
     assert faults(schema, 3) == [("invalid_type", "input.x", "Invalid type. Expected: string, given: integer")]
 
 
-def test_an_error_of_a_union_is_that_of_the_matching_branch_or_lists_all() -> None:
+def test_the_error_for_a_union_is_that_of_the_matching_alternative_or_lists_all_alternatives() -> None:
     schema = {"anyOf": [{"type": "integer", "maximum": 9}, ENUM, NULL]}
     assert faults(schema, 10) == [("number_lte", "input.x", "Must be less than or equal to 9")]
     assert faults(schema, "xl") == [("enum", "input.x", 'x must be one of the following: "s", "m"')]
@@ -108,7 +108,7 @@ def test_fields_inside_an_input_are_reported_by_name_and_number() -> None:
     ]
 
 
-def test_every_fault_is_reported_in_the_order_of_the_fields_and_unknown_names_pass() -> None:
+def test_every_error_is_reported_in_the_order_of_the_fields_and_unknown_names_pass() -> None:
     made = document(TEXT, "y")
     with pytest.raises(RefusedError) as caught:
         Validator(made).check({"x": 3, "z": 1})
@@ -133,7 +133,7 @@ def test_every_fault_is_reported_in_the_order_of_the_fields_and_unknown_names_pa
         document({"type": "string", "pattern": "("}),
     ],
 )
-def test_without_a_valid_schema_every_input_passes(schema: Any) -> None:
+def test_without_a_valid_schema_every_input_is_accepted(schema: Any) -> None:
     Validator(schema).check({"x": 3})
 
 
