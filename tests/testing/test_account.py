@@ -27,7 +27,7 @@ HELLO = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
         ("/v1/deployments/acme/writer/predictions", None, "replicate/hello-world", HELLO),
     ],
 )
-def test_a_prediction_can_be_created_by_each_kind_of_path_and_version(
+def test_a_prediction_can_be_created_with_each_kind_of_path_and_version(
     ask: Ask, path: str, version: str | None, model: str, shown: str
 ) -> None:
     with ScriptedAPI(deployments=[ScriptedDeployment(name="acme/writer", model="replicate/hello-world")]) as api:
@@ -137,7 +137,7 @@ def test_filters_stay_in_the_url_of_the_next_page(api: ScriptedAPI, create: Crea
     assert rest["next"] is None
 
 
-def test_with_list_lag_a_prediction_is_listed_later_than_it_can_be_read(create: Create, ask: Ask) -> None:
+def test_with_the_option_list_lag_a_prediction_is_listed_later_than_it_can_be_read(create: Create, ask: Ask) -> None:
     with ScriptedAPI(list_lag=3600) as api:
         made = create(api)
         assert ask(api, "GET", "/v1/predictions").json["results"] == []
@@ -146,7 +146,7 @@ def test_with_list_lag_a_prediction_is_listed_later_than_it_can_be_read(create: 
         assert [item["id"] for item in ask(api, "GET", "/v1/predictions").json["results"]] == [made["id"]]
 
 
-def test_a_lag_between_two_bounds_is_drawn_for_each_prediction(create: Create) -> None:
+def test_a_list_lag_with_two_bounds_is_drawn_for_each_prediction(create: Create) -> None:
     with ScriptedAPI(list_lag=(0.5, 2.0)) as api:
         for _ in range(20):
             create(api)
@@ -155,7 +155,7 @@ def test_a_lag_between_two_bounds_is_drawn_for_each_prediction(create: Create) -
     assert all(0.5 <= lag <= 2.0 for lag in lags)
 
 
-def test_with_missing_for_a_get_of_a_new_prediction_is_a_404_at_first(create: Create, ask: Ask) -> None:
+def test_with_the_option_missing_for_a_get_of_a_new_prediction_gets_a_404_at_first(create: Create, ask: Ask) -> None:
     with ScriptedAPI(missing_for=3600) as api:
         made = create(api)
         assert ask(api, "GET", made["urls"]["get"]).status == 404
@@ -163,7 +163,7 @@ def test_with_missing_for_a_get_of_a_new_prediction_is_a_404_at_first(create: Cr
         assert ask(api, "GET", made["urls"]["get"]).status == 200
 
 
-def test_with_remember_only_old_ended_predictions_are_forgotten(create: Create, ask: Ask) -> None:
+def test_with_the_option_remember_only_old_predictions_that_have_ended_are_forgotten(create: Create, ask: Ask) -> None:
     with ScriptedAPI(script=Script(duration=0), remember=5) as api:
         api.next(Script(duration=math.inf))
         running, *made = [create(api)["id"] for _ in range(31)]
@@ -202,7 +202,7 @@ def test_a_forgotten_prediction_and_its_files_are_freed_from_memory(create: Crea
         assert first() is None
 
 
-def test_a_queued_script_is_used_before_the_models_and_the_servers_replaces_the_models(create: Create) -> None:
+def test_a_queued_script_comes_before_the_models_script_and_the_servers_script_replaces_it(create: Create) -> None:
     model = ScriptedModel(name="acme/own", official=True, script=lambda given: Script(duration=0, output=given["n"]))
     with ScriptedAPI(model) as api:
         api.next(Script(duration=0, output="first"))

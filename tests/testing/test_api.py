@@ -18,7 +18,7 @@ Ask = Callable[..., Any]
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token"])
-def test_the_token_is_accepted_in_both_schemes(api: ScriptedAPI, ask: Ask, scheme: str) -> None:
+def test_the_token_is_accepted_with_the_schemes_bearer_and_token(api: ScriptedAPI, ask: Ask, scheme: str) -> None:
     assert ask(api, "GET", "/v1/account", Authorization=f"{scheme} {api.token}").json["username"] == "acme"
 
 
@@ -28,7 +28,7 @@ def test_without_the_token_everything_is_401(api: ScriptedAPI, ask: Ask, given: 
     assert (reply.status, reply.json["title"]) == (401, "Unauthenticated")
 
 
-def test_every_request_is_recorded_with_its_fault(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_every_request_is_recorded_together_with_its_fault(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     api.faults.next("list", "503")
     create(api, {"n": 1})
     before = time.time()
@@ -59,17 +59,17 @@ def test_a_token_sent_to_the_delivery_host_is_reported(replicate_api: ScriptedAP
     assert [request.path for request in api.strayed_token()] == [url.removeprefix(api.files_url)] * 2
 
 
-def test_wait_until_raises_timeout_error(api: ScriptedAPI) -> None:
+def test_the_method_wait_until_raises_a_timeout_error(api: ScriptedAPI) -> None:
     with pytest.raises(TimeoutError, match="0 requests"):
         api.wait_until(lambda: api.predictions, seconds=0.01)
 
 
-def test_any_answer_can_be_scripted_for_the_next_request(api: ScriptedAPI, create: Create) -> None:
+def test_any_response_can_be_scripted_for_the_next_request(api: ScriptedAPI, create: Create) -> None:
     api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "too long"))))
     assert create(api, status=422)["invalid_fields"][0]["field"] == "input.prompt"
 
 
-def test_unknown_paths_get_the_apis_404(api: ScriptedAPI, ask: Ask) -> None:
+def test_unknown_paths_get_the_same_404_as_at_the_real_api(api: ScriptedAPI, ask: Ask) -> None:
     for path in ("/v1/nothing", "/v1/predictions/nothing", "/"):
         assert ask(api, "GET", path).json == {"detail": "The requested resource could not be found.", "status": 404}
 
@@ -99,7 +99,7 @@ def test_the_rate_limit_can_be_changed_while_the_server_runs(create: Create) -> 
 
 
 @pytest.mark.parametrize("remember", [0, 10])
-def test_with_remember_old_requests_are_forgotten_and_still_counted(ask: Ask, remember: int) -> None:
+def test_with_the_option_remember_old_requests_are_forgotten_and_still_counted(ask: Ask, remember: int) -> None:
     with ScriptedAPI(remember=remember) as api:
         for number in range(50):
             ask(api, "GET", f"/v1/predictions/{number}")
@@ -111,7 +111,7 @@ def test_with_remember_old_requests_are_forgotten_and_still_counted(ask: Ask, re
         assert (api.count("get"), api.count("list"), api.count("create")) == (50, 1, 0)
 
 
-async def test_only_create_requests_with_a_fault_before_them_create_nothing() -> None:
+async def test_a_create_request_creates_nothing_only_if_its_fault_occurs_before_it_is_carried_out() -> None:
     faults = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,create:500-before=0.05"
     with ScriptedAPI(faults=Faults.parse(faults, seed=3)) as api:
         async with ClientBuilder().max_connections(64).build() as client:

@@ -42,7 +42,7 @@ def test_a_file_can_have_no_name_and_a_type_or_no_type_at_all(api: ScriptedAPI, 
     assert "content-type" not in ask(api, "GET", deliver(api, create, content_type="")).headers
 
 
-def test_the_content_disposition_is_that_of_the_script(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_the_content_disposition_header_is_that_of_the_script(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     evil = 'attachment; filename="../../etc/passwd"'
     assert ask(api, "GET", deliver(api, create, disposition=evil)).headers["content-disposition"] == evil
 
@@ -68,27 +68,31 @@ def test_files_anywhere_in_an_output_become_urls_or_data_urls(api: ScriptedAPI, 
         ("lines=1-2", 200, CONTENT, None),
     ],
 )
-def test_ranges_are_served(  # noqa: PLR0913, PLR0917 - the columns of the table
+def test_range_requests_are_served(  # noqa: PLR0913, PLR0917 - the columns of the table
     api: ScriptedAPI, create: Create, ask: Ask, asked: str, status: int, part: bytes, told: str | None
 ) -> None:
     reply = ask(api, "GET", deliver(api, create), Range=asked)
     assert (reply.status, reply.body, reply.headers.get("content-range")) == (status, part, told)
 
 
-def test_a_range_of_a_changed_file_is_answered_with_the_whole_file(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_range_request_for_a_changed_file_is_answered_with_the_whole_file(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     url = deliver(api, create)
     tag = ask(api, "GET", url).headers["etag"]
     assert ask(api, "GET", url, Range="bytes=9-", If_Range=tag).status == 206
     assert ask(api, "GET", url, Range="bytes=9-", If_Range='"other"').status == 200
 
 
-def test_a_host_can_lack_ranges_etag_and_content_length(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_scripted_host_can_lack_ranges_and_an_etag_and_a_content_length(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     reply = ask(api, "GET", deliver(api, create, ranges=False, etag=False, sized=False), Range="bytes=9-")
     assert (reply.status, reply.body) == (200, CONTENT)
     assert not {"etag", "content-length", "accept-ranges"} & reply.headers.keys()
 
 
-def test_a_files_url_can_redirect(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_the_url_of_a_file_can_redirect(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     moved = ask(api, "GET", deliver(api, create, redirect=True, name="a b.txt"))
     assert moved.status == 302
     assert ask(api, "GET", moved.headers["location"]).body == CONTENT
@@ -97,7 +101,9 @@ def test_a_files_url_can_redirect(api: ScriptedAPI, create: Create, ask: Ask) ->
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_an_expired_file_or_one_with_removed_data_is_gone(create: Create, ask: Ask, status: int) -> None:
+def test_a_file_that_has_expired_or_whose_prediction_has_lost_its_data_gets_the_scripted_status(
+    create: Create, ask: Ask, status: int
+) -> None:
     with ScriptedAPI(expire=0.0) as api:
         assert ask(api, "GET", deliver_late(api, create, gone=status)).status == status
     with ScriptedAPI() as api:
@@ -112,7 +118,7 @@ def deliver_late(api: ScriptedAPI, create: Create, **facts: Any) -> str:
     return str(api.predictions[0].output)
 
 
-def test_resumed_transfers_can_be_truncated_too(create: Create, ask: Ask) -> None:
+def test_resumed_downloads_can_be_truncated_too(create: Create, ask: Ask) -> None:
     import http.client  # noqa: PLC0415
 
     with ScriptedAPI(faults="download:truncate=1") as api:

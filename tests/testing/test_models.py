@@ -13,7 +13,7 @@ Ask = Callable[..., Any]
 HELLO = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 
 
-def test_a_schema_is_written_as_cog_writes_it() -> None:
+def test_an_openapi_schema_is_made_as_cog_makes_it() -> None:
     schemas = openapi_schema(
         {"prompt": {"type": "string"}, "size": {"enum": ["s", "m"], "default": "s"}}, FILE, required=["prompt"]
     )["components"]["schemas"]
@@ -29,7 +29,7 @@ def test_a_schema_is_written_as_cog_writes_it() -> None:
     assert schemas["Output"] == {"title": "Output", "type": "string", "format": "uri"}
 
 
-def test_every_default_model_exists_and_shows_whether_it_is_official(api: ScriptedAPI, ask: Ask) -> None:
+def test_every_default_model_can_be_requested_and_shows_whether_it_is_official(api: ScriptedAPI, ask: Ask) -> None:
     for model in DEFAULT_MODELS:
         body = ask(api, "GET", f"/v1/models/{model.name}").json
         assert f"{body['owner']}/{body['name']}" == model.name

@@ -60,7 +60,7 @@ def run_pytest(tmp_path: Path) -> Pytest:
     return run_pytest
 
 
-def test_replicate_api_sets_the_environment_and_a_journal_of_its_own(
+def test_the_fixture_replicate_api_sets_the_environment_and_a_journal_of_its_own(
     replicate_api: ScriptedAPI, tmp_path: Path
 ) -> None:
     result = run(HELLO, {"text": "Ada"}, save_to=tmp_path / "out", key="mine")
@@ -105,13 +105,13 @@ def test_no_client_uses_a_proxy_for_the_scripted_api(request: pytest.FixtureRequ
 
 
 @pytest.mark.replicate_api(OWN, script=None, faults="get:503=1", list_lag=2)
-def test_the_mark_gives_the_arguments_of_the_scripted_api(replicate_api: ScriptedAPI) -> None:
+def test_arguments_of_the_mark_are_those_of_the_scripted_api(replicate_api: ScriptedAPI) -> None:
     assert "me/own" in replicate_api.models
     assert run("me/own", {}).output == "mine"
     assert os.environ["REPLICATE_JOB_LIST_LAG"] == "12"
 
 
-def test_a_port_in_use_is_an_error_that_leaves_no_open_socket() -> None:
+def test_a_port_in_use_raises_an_error_and_leaves_no_open_socket() -> None:
     taken = ScriptedAPI()
     port = int(taken.base_url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"):
@@ -119,7 +119,7 @@ def test_a_port_in_use_is_an_error_that_leaves_no_open_socket() -> None:
     taken.close()
 
 
-def test_replicate_local_runs_real_models(replicate_local: LocalAPI) -> None:
+def test_the_fixture_replicate_local_runs_real_models(replicate_local: LocalAPI) -> None:
     assert run(HELLO, {"text": "Ada"}).output == "hello Ada"
     assert os.environ["REPLICATE_BASE_URL"] == replicate_local.base_url
 
@@ -224,7 +224,7 @@ def test_the_plugin_can_be_named_in_conftest_or_disabled(run_pytest: Pytest) -> 
     assert "fixture 'replicate_api' not found" in run_pytest(*left_out, code=1, conftest="")
 
 
-def test_pytest_loads_the_plugin_by_itself_without_importing_the_servers(run_pytest: Pytest) -> None:
+def test_pytest_loads_the_plugin_without_being_told_and_without_importing_the_servers(run_pytest: Pytest) -> None:
     test = """
         import sys
 
@@ -253,7 +253,7 @@ def test_pytest_does_not_rewrite_the_modules_of_the_package(run_pytest: Pytest) 
     assert "1 passed" in run_pytest("-p", "early", *PLUGIN, early=early, test_one=test)
 
 
-def test_without_the_extra_only_tests_with_the_fixtures_fail_with_one_line(run_pytest: Pytest) -> None:
+def test_without_the_extra_only_tests_with_the_fixtures_fail_and_show_one_line(run_pytest: Pytest) -> None:
     conftest = 'import sys\n\nsys.modules["uvicorn"] = None\n'
     test = """
         def test_of_something_else(): ...
@@ -330,7 +330,9 @@ RECORDED = """
 """
 
 
-def test_a_recording_is_made_on_request_and_replayed_without_the_api(run_pytest: Pytest, tmp_path: Path) -> None:
+def test_a_recording_is_made_on_request_and_is_otherwise_replayed_without_the_api(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
     told = run_pytest(*PLUGIN, code=1, test_mine=RECORDED)
     assert "3 errors" in told
     assert f"there is no recording {tmp_path / 'hello.json'}: " in told
@@ -351,7 +353,7 @@ def test_a_recording_is_made_on_request_and_replayed_without_the_api(run_pytest:
     assert not (tmp_path / "unused.db").exists()
 
 
-def test_a_test_that_fails_records_nothing_and_one_that_swallows_a_miss_fails(
+def test_a_failing_test_records_nothing_and_a_test_fails_if_it_ignores_an_unrecorded_request(
     run_pytest: Pytest, tmp_path: Path
 ) -> None:
     failing = RECORDED.replace('"hello Ada"', '"something else"')

@@ -42,7 +42,7 @@ def test_a_timeline_can_have_unknown_statuses(api: ScriptedAPI, create: Create) 
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled", "aborted"])
-def test_only_failed_predictions_have_an_error_and_only_succeeded_ones_an_output(
+def test_only_a_failed_prediction_has_an_error_and_only_a_successful_one_has_an_output(
     api: ScriptedAPI, create: Create, end: str
 ) -> None:
     api.next(Script(end=end, duration=0, output="x", error="out of memory"))
@@ -71,13 +71,15 @@ def test_output_and_logs_can_depend_on_the_input(api: ScriptedAPI, create: Creat
     assert (body["output"], body["logs"]) == (42, "21\n")
 
 
-def test_a_blocking_wait_returns_at_the_end_with_201_or_unfinished_with_202(api: ScriptedAPI, create: Create) -> None:
+def test_a_blocking_wait_returns_201_with_the_end_or_202_with_an_unfinished_prediction(
+    api: ScriptedAPI, create: Create
+) -> None:
     api.next(Script(duration=0.05), Script(duration=60))
     assert create(api, status=201, Prefer="wait")["status"] == "succeeded"
     assert create(api, status=202, Prefer="respond-async, wait=1")["status"] == "processing"
 
 
-def test_finish_ends_an_endless_prediction_and_its_blocking_wait(api: ScriptedAPI, create: Create) -> None:
+def test_the_method_finish_ends_an_endless_prediction_and_its_blocking_wait(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(duration=math.inf, output="x"))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(create, api, Prefer="wait")
@@ -86,7 +88,9 @@ def test_finish_ends_an_endless_prediction_and_its_blocking_wait(api: ScriptedAP
         assert held.result()["output"] == "x"
 
 
-def test_cancel_ends_a_prediction_and_its_blocking_wait_once(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_cancel_request_ends_a_prediction_and_its_blocking_wait_once(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     api.next(Script(duration=math.inf))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(create, api, Prefer="wait")
@@ -97,14 +101,16 @@ def test_cancel_ends_a_prediction_and_its_blocking_wait_once(api: ScriptedAPI, c
     assert ask(api, "POST", api.predictions[0].urls["cancel"]).json["completed_at"] == first.json["completed_at"]
 
 
-def test_cancel_does_not_change_an_end_and_can_lag(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_cancel_request_does_not_change_an_ended_prediction_and_can_take_effect_late(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     api.next(Script(duration=0), Script(duration=60, boot=0, cancel_lag=30))
     for expected in ("succeeded", "processing"):
         assert ask(api, "POST", create(api)["urls"]["cancel"]).json["status"] == expected
 
 
 @pytest.mark.parametrize(("boot", "status"), [(61.0, "aborted"), (0.0, "canceled")])
-def test_a_deadline_aborts_before_the_start_and_cancels_after_it(
+def test_a_deadline_aborts_a_prediction_before_its_start_and_cancels_it_after_the_start(
     api: ScriptedAPI, create: Create, boot: float, status: str
 ) -> None:
     api.next(Script(boot=boot, duration=120))
@@ -123,7 +129,7 @@ def test_a_script_can_shorten_the_deadline_of_a_request(api: ScriptedAPI, create
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("30s", 30), ("5m", 300), ("2h", 7200), ("1h30m45s", 5445)])
-def test_cancel_after_accepts_every_documented_form(
+def test_the_header_cancel_after_is_accepted_in_every_documented_form(
     api: ScriptedAPI, create: Create, text: str, seconds: float
 ) -> None:
     create(api, Cancel_After=text)
@@ -132,12 +138,14 @@ def test_cancel_after_accepts_every_documented_form(
 
 
 @pytest.mark.parametrize("text", ["4s", "25h", "soon", "-5", ""])
-def test_cancel_after_out_of_bounds_creates_nothing(api: ScriptedAPI, ask: Ask, text: str) -> None:
+def test_a_create_request_with_a_cancel_after_header_out_of_bounds_creates_nothing(
+    api: ScriptedAPI, ask: Ask, text: str
+) -> None:
     assert ask(api, "POST", CREATE, {"input": {}}, Cancel_After=text).status == 422
     assert api.predictions == []
 
 
-def test_data_are_removed_after_the_expiry_and_the_status_stays(create: Create) -> None:
+def test_the_data_of_a_prediction_are_removed_after_the_expiry_and_its_status_stays(create: Create) -> None:
     with ScriptedAPI(faults="expire=10s", script=Script(duration=1, output="x", logs="l\n")) as api:
         create(api)
         kept, removed = moments(api, 10, 11.001)
@@ -147,7 +155,7 @@ def test_data_are_removed_after_the_expiry_and_the_status_stays(create: Create) 
     assert removed["status"] == "succeeded"
 
 
-def test_overrides_replace_fields_of_the_object(api: ScriptedAPI, create: Create) -> None:
+def test_overrides_replace_fields_of_the_prediction(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(overrides={"urls": {"get": "http://127.0.0.2/x"}, "mystery": [1]}))
     body = create(api)
     assert (body["urls"], body["mystery"]) == ({"get": "http://127.0.0.2/x"}, [1])
@@ -162,7 +170,7 @@ def test_the_input_is_returned_as_the_same_json_text(api: ScriptedAPI, ask: Ask,
     assert f'"input":{text},'.encode() in ask(api, "GET", "/v1/predictions").body
 
 
-def test_created_is_a_time_of_the_machines_clock(api: ScriptedAPI, create: Create) -> None:
+def test_the_field_created_is_a_time_of_the_machines_clock(api: ScriptedAPI, create: Create) -> None:
     before = time.time()
     create(api)
     assert before <= api.predictions[0].created + 1e-6

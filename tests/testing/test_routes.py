@@ -118,12 +118,12 @@ def test_a_malformed_version_is_refused(api: ScriptedAPI, ask: Ask, named: str) 
     assert (reply.status, reply.json["title"]) == (422, "Invalid version or not permitted")
 
 
-def test_head_is_get_without_a_body(api: ScriptedAPI, ask: Ask) -> None:
+def test_a_head_request_gets_the_response_of_a_get_without_the_body(api: ScriptedAPI, ask: Ask) -> None:
     head, get = ask(api, "HEAD", ALL), ask(api, "GET", ALL)
     assert (head.status, head.headers["content-length"], head.body) == (200, get.headers["content-length"], b"")
 
 
-def test_an_unknown_file_gets_the_404_of_files(api: ScriptedAPI, ask: Ask) -> None:
+def test_an_unknown_file_gets_the_404_response_for_files(api: ScriptedAPI, ask: Ask) -> None:
     for method in ("GET", "DELETE"):
         reply = ask(api, method, "/v1/files/none")
         assert (reply.status, reply.json) == (404, {"detail": "File not found", "status": 404})

@@ -16,7 +16,7 @@ from pyreqwest.client import ClientBuilder
 from replicate_job.testing import LoopbackServer, Script, ScriptedAPI
 
 
-def test_close_ends_the_thread_and_the_listening_socket(api: ScriptedAPI) -> None:
+def test_the_method_close_ends_the_thread_and_the_listening_socket(api: ScriptedAPI) -> None:
     def count() -> int:
         return [thread.name for thread in threading.enumerate()].count("loopback-server")
 
@@ -28,7 +28,7 @@ def test_close_ends_the_thread_and_the_listening_socket(api: ScriptedAPI) -> Non
         socket.create_connection((host, int(port)))
 
 
-def test_close_does_not_wait_for_blocking_waits_hanging_clients_or_idle_connections() -> None:
+def test_the_method_close_does_not_wait_for_blocking_waits_or_hanging_clients_or_idle_connections() -> None:
     api = ScriptedAPI(script=Script(duration=3600)).start()
     api.faults.next("get", "hang")
     host, port = urlsplit(api.base_url).netloc.split(":")
@@ -48,7 +48,7 @@ def test_close_does_not_wait_for_blocking_waits_hanging_clients_or_idle_connecti
                 assert connection.recv(1) == b""  # the connection is cut off; otherwise there would be a response
 
 
-def test_close_may_be_called_twice_and_without_a_start() -> None:
+def test_the_method_close_may_be_called_twice_and_without_a_start() -> None:
     ScriptedAPI().close()
     api = ScriptedAPI().start()
     api.close()
@@ -61,7 +61,7 @@ def test_no_signal_handler_is_installed() -> None:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-async def test_many_concurrent_requests_from_the_tests_event_loop_are_answered(api: ScriptedAPI) -> None:
+async def test_many_concurrent_requests_from_the_event_loop_of_a_test_are_answered(api: ScriptedAPI) -> None:
     async with ClientBuilder().build() as client:
 
         async def create(number: int) -> int:
@@ -72,7 +72,7 @@ async def test_many_concurrent_requests_from_the_tests_event_loop_are_answered(a
     assert sorted(prediction.input["n"] for prediction in api.predictions) == list(range(200))
 
 
-def test_another_process_can_use_it_by_its_environment(api: ScriptedAPI) -> None:
+def test_another_process_can_use_the_scripted_api_through_environment_variables(api: ScriptedAPI) -> None:
     script = (
         "import os, urllib.request as u\n"
         "r = u.Request(os.environ['REPLICATE_BASE_URL'] + '/v1/account')\n"

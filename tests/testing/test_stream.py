@@ -22,7 +22,9 @@ def stream(api: ScriptedAPI, create: Create, **facts: Any) -> str:
     return str(create(api)["urls"]["stream"])
 
 
-def test_a_stream_has_a_comment_output_events_with_ids_and_done(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_stream_has_a_comment_and_output_events_with_ids_and_the_event_done(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     url = stream(api, create, output=["one\ntwo", "x"])
     reply = ask(api, "GET", url)
     moment = int(api.predictions[0].created)
@@ -78,7 +80,9 @@ def test_events_can_be_of_any_type_comments_or_raw_bytes(api: ScriptedAPI, creat
     )
 
 
-def test_a_failure_sends_error_and_a_reason_in_done(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_failed_prediction_sends_the_event_error_and_a_reason_in_the_event_done(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     reply = ask(api, "GET", stream(api, create, output=["a"], end="failed", error="no memory")).body
     assert b'event: error\ndata: {"detail":"no memory"}\n\n' in reply
     assert reply.endswith(b'event: done\ndata: {"reason":"error"}\n\n')
@@ -93,7 +97,7 @@ def test_canceling_ends_the_stream_with_the_reason(api: ScriptedAPI, create: Cre
         assert reading.result().body.endswith(b'event: done\ndata: {"reason":"canceled"}\n\n')
 
 
-def test_done_waits_for_the_end_of_the_prediction(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_the_event_done_is_sent_only_at_the_end_of_the_prediction(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     url = stream(api, create, duration=math.inf)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(ask, api, "GET", url)

@@ -9,7 +9,7 @@ from typing import Any
 from replicate_job.testing import LocalAPI, RecordingAPI, ReplayAPI
 
 
-def test_a_real_model_a_search_and_an_upload_are_replayed(
+def test_a_prediction_of_a_real_model_and_a_search_and_an_upload_are_replayed(
     replicate_local: LocalAPI, ask: Callable[..., Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "local.json"

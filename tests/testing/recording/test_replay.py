@@ -82,7 +82,7 @@ def paint(prompt: str = "a fox") -> Result:
     return run("me/painter", {"prompt": prompt}, save_to=Path(os.environ["XDG_STATE_HOME"]) / "out")
 
 
-def test_a_run_is_replayed_without_the_api_and_its_file_comes_from_the_recording(
+def test_a_run_is_replayed_without_the_api_and_its_output_file_comes_from_the_recording(
     record: Callable[..., Path], real: ScriptedAPI, lead: Lead
 ) -> None:
     recorded: list[Result] = []
@@ -212,7 +212,7 @@ def test_a_replay_works_with_any_number_of_polls(
         assert [one["id"] for one in listed] == [made["id"]]
 
 
-def test_a_prediction_of_another_program_is_replayed_even_without_its_data(
+def test_a_prediction_of_another_program_is_replayed_even_if_its_data_were_removed(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any]
 ) -> None:
     def get() -> None:
@@ -260,7 +260,7 @@ def test_a_replay_can_have_faults(record: Callable[..., Path], lead: Lead) -> No
         assert paint().files[0].read_bytes() == b"a picture"
 
 
-def test_nothing_is_written_if_the_program_fails(real: ScriptedAPI, lead: Lead, tmp_path: Path) -> None:
+def test_no_recording_is_written_if_the_program_fails(real: ScriptedAPI, lead: Lead, tmp_path: Path) -> None:
     path = tmp_path / "hello.json"
 
     def work() -> None:
@@ -288,7 +288,9 @@ def test_nothing_is_written_if_the_program_fails(real: ScriptedAPI, lead: Lead, 
         ),
     ],
 )
-def test_a_file_that_is_no_recording_raises_recording_error(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_a_file_that_is_not_a_recording_raises_a_recording_error(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
     path = tmp_path / "x.json"
     if content is not None:
         path.write_bytes(content)
@@ -296,7 +298,7 @@ def test_a_file_that_is_no_recording_raises_recording_error(tmp_path: Path, cont
         pass
 
 
-def test_recording_needs_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_recording_without_a_token_raises_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     with pytest.raises(RecordingError, match="REPLICATE_API_TOKEN is not set"), RecordingAPI(tmp_path / "x.json"):
         pass

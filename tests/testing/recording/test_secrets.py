@@ -33,7 +33,7 @@ def real() -> Iterator[ScriptedAPI]:
         assert not api.strayed_token()
 
 
-def test_tokens_keys_webhooks_cookies_and_signatures_are_left_out(
+def test_tokens_and_keys_and_webhooks_and_cookies_and_signatures_are_left_out_of_a_recording(
     real: ScriptedAPI, ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "it.json"
@@ -61,7 +61,7 @@ def test_tokens_keys_webhooks_cookies_and_signatures_are_left_out(
         assert ask(api, "POST", create, body, prefer="wait").json["status"] == "succeeded"
 
 
-def test_requests_without_the_recorders_token_are_refused(
+def test_requests_without_the_token_of_the_recorder_are_refused(
     real: ScriptedAPI, ask: Callable[..., Any], tmp_path: Path
 ) -> None:
     with RecordingAPI(tmp_path / "it.json", token=real.token, base_url=real.base_url) as api:
@@ -83,7 +83,7 @@ def test_requests_without_the_recorders_token_are_refused(
         ("https://[broken", "https://[broken"),
     ],
 )
-def test_signatures_are_removed_from_an_address_and_file_names_are_kept(url: str, clean: str) -> None:
+def test_signatures_are_removed_from_a_url_and_its_file_name_is_kept(url: str, clean: str) -> None:
     assert clean_urls(url) == clean
 
 
@@ -100,11 +100,11 @@ def test_signatures_are_removed_from_an_address_and_file_names_are_kept(url: str
         ("prompt", False),
     ],
 )
-def test_inputs_with_secret_names_count_as_secrets(name: str, is_secret: bool) -> None:  # noqa: FBT001
+def test_inputs_whose_names_sound_like_secrets_count_as_secrets(name: str, is_secret: bool) -> None:  # noqa: FBT001
     assert bool(SECRET_NAME.search(name)) == is_secret
 
 
-def test_an_unwritable_path_is_an_error_before_any_prediction_is_created(tmp_path: Path) -> None:
+def test_an_unwritable_path_raises_an_error_before_any_prediction_is_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, told in (("it.yaml", "ends with .json"), ("file/it.json", "cannot be written")):
         with pytest.raises(RecordingError, match=told), RecordingAPI(tmp_path / name, token=TOKEN):

@@ -19,7 +19,7 @@ def test_every_snapshot_is_restored_from_the_changes(bodies: list[dict[str, Any]
     assert [state_at(states, number) for number in range(len(bodies))] == bodies
 
 
-def test_growing_logs_and_lists_are_stored_as_additions() -> None:
+def test_growing_logs_and_lists_are_stored_as_their_additions() -> None:
     bodies = [{"logs": "1\n", "output": ["a"]}, {"logs": "1\n2\n", "output": ["a", "b"]}]
     _, second = changes([(0.0, bodies[0]), (1.0, bodies[1])])
     assert second == State(1.0, {}, {"logs": "2\n", "output": ["b"]})
