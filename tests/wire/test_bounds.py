@@ -15,12 +15,12 @@ def repeated(value: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("value", [b'{"":0},', b"[],", b"{},", b'"",', b"[" * 100 + b"0" + b"]" * 100 + b","])
-def test_many_small_values_are_heavy(value: bytes) -> None:
+def test_many_small_values_count_as_heavy(value: bytes) -> None:
     assert is_heavy(repeated(value))
 
 
 @pytest.mark.parametrize("character", ["\N{PARROT}".encode(), rb"\ud83e\udd9c"], ids=["itself", "escaped"])
-def test_a_long_text_is_four_times_as_heavy_with_one_emoji(character: bytes) -> None:
+def test_a_long_text_counts_as_four_times_as_heavy_if_it_has_one_emoji(character: bytes) -> None:
     body = b'"' + character + b"x" * SIZE + b'"'
     assert is_heavy(body, 3 * SIZE)
     assert not is_heavy(body, 5 * SIZE)
@@ -38,5 +38,5 @@ def test_a_long_text_is_four_times_as_heavy_with_one_emoji(character: bytes) -> 
     ],
     ids=["text", "escapes", "numbers", "texts", "small"],
 )
-def test_texts_and_long_numbers_are_not_heavy(body: bytes) -> None:
+def test_texts_and_long_numbers_do_not_count_as_heavy(body: bytes) -> None:
     assert not is_heavy(body)

@@ -30,7 +30,7 @@ def test_every_spelling_of_a_data_url_decodes_to_the_same_content(content: bytes
     assert {decode(form) for form in forms} == {(kind, content)}
 
 
-def test_a_data_url_without_a_type_is_text() -> None:
+def test_a_data_url_without_a_type_has_the_type_text_plain() -> None:
     assert decode("data:,a%20b") == ("text/plain", b"a b")
     assert decode("data:;charset=utf-8,ü") == ("text/plain", "ü".encode())
 
@@ -39,7 +39,7 @@ def test_a_data_url_without_a_type_is_text() -> None:
     "url",
     ["", "data:", "data:image/png", "data:image/png;base64,a", "data:;base64,a*b=", "data:;base64,ü", "http://a/b,c"],
 )
-def test_a_broken_data_url_is_a_value_error(url: str) -> None:
+def test_a_malformed_data_url_raises_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match="data URL"):
         decode(url)
 
@@ -70,7 +70,7 @@ def test_blocks_of_any_length_decode_as_the_standard_library_does(head: str, con
         assert b"".join(blocks) == expected
 
 
-def test_by_default_no_block_is_larger_than_a_mebibyte() -> None:
+def test_by_default_no_decoded_block_is_larger_than_a_mebibyte() -> None:
     sizes = [len(block) for block in read_blocks(encode("image/png", bytes(5_000_000)))[1]]
     assert sum(sizes) == 5_000_000
     assert max(sizes) <= 2**20

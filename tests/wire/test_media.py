@@ -37,7 +37,7 @@ def test_the_first_bytes_decide_the_media_type_before_the_suffix(name: str, head
     assert media_type(name, head) == expected
 
 
-def test_a_media_type_gives_its_usual_suffix() -> None:
+def test_each_media_type_has_its_usual_suffix() -> None:
     assert extension("image/jpeg") == ".jpg"
     assert extension("IMAGE/PNG; charset=binary") == ".png"
     assert extension("audio/x-wav") == ".wav"
@@ -81,7 +81,7 @@ def test_html_xml_and_json_are_recognized_by_their_first_characters(head: bytes,
         (".png", b"\xff\xd8\xff", ".png.jpg"),
     ],
 )
-def test_a_name_gets_the_suffix_of_the_type_that_its_content_shows(name: str, head: bytes, expected: str) -> None:
+def test_a_file_name_gets_the_suffix_for_the_type_of_its_content(name: str, head: bytes, expected: str) -> None:
     assert right_name(name, head) == expected
 
 
@@ -90,5 +90,5 @@ def test_a_name_gets_the_suffix_of_the_type_that_its_content_shows(name: str, he
     [("a.jpeg", True), ("a.wav", True), ("a.txt", True), ("a", True), ("a.pdf", True)]
     + [(name, False) for name in ("a.npz", "a.safetensors", "a.pt", "a.tar.gz", "a.bin", "a.srt", "a.docx", "a.GGUF")],
 )
-def test_only_few_suffixes_survive_a_data_url(name: str, expected: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_only_a_few_suffixes_of_file_names_are_kept_through_a_data_url(name: str, expected: bool) -> None:  # noqa: FBT001 - a parameter of the test
     assert is_given_back(name) is expected

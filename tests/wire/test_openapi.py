@@ -48,7 +48,7 @@ def test_names_of_properties_and_values_of_defaults_are_not_translated() -> None
     }
 
 
-def test_json_schema_changes_only_schemas_and_only_in_a_copy() -> None:
+def test_the_function_json_schema_changes_only_schemas_and_only_in_a_copy() -> None:
     document = {
         "openapi": "3.0.2",
         "components": {"schemas": {"Output": {**TEXT, "nullable": True}}, "examples": {}},
@@ -62,7 +62,7 @@ def test_json_schema_changes_only_schemas_and_only_in_a_copy() -> None:
     assert document["components"] == {"schemas": {"Output": {**TEXT, "nullable": True}}, "examples": {}}
 
 
-def test_every_schema_is_adapted_before_nullable_is_translated() -> None:
+def test_every_schema_is_repaired_before_nullable_is_translated() -> None:
     schema = {"items": {**TEXT, "nullable": True}, "type": "array"}
 
     assert rewritten(schema, adapt=lambda part: {**part, "title": part["type"]}) == {
@@ -96,7 +96,7 @@ def test_a_malformed_schema_becomes_one_that_allows_anything(schema: Any, mended
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"components": 3}, {"components": {"schemas": []}}])
-def test_a_document_without_schemas_is_none_after_mending(document: Any) -> None:
+def test_a_document_without_schemas_is_none_after_repair(document: Any) -> None:
     assert mend(document) == (None, [])
 
 
@@ -110,7 +110,7 @@ def test_at_most_64_alternatives_of_multiplying_references_are_read() -> None:
     assert len(list(alternatives(document, schemas["S0"]))) == MOST
 
 
-def test_every_text_is_found_in_order_with_what_its_schemas_allow() -> None:
+def test_every_text_in_an_output_is_found_in_order_with_its_schemas() -> None:
     file = TEXT | {"format": "uri"}
     made = {
         "title": TEXT,

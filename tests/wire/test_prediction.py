@@ -11,13 +11,13 @@ from replicate_job.wire.prediction import KNOWN, TERMINAL, Prediction, Predictio
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
-def test_four_statuses_are_terminal(status: str) -> None:
+def test_the_four_final_statuses_are_terminal(status: str) -> None:
     assert Prediction("x", status).is_terminal
     assert status in KNOWN
 
 
 @pytest.mark.parametrize("status", ["starting", "processing", "queued", "", "Succeeded"])
-def test_no_other_status_is_terminal_even_with_a_complete_output(status: str) -> None:
+def test_no_other_status_is_terminal_even_if_the_output_is_complete(status: str) -> None:
     finished = Prediction("x", status, output=["done"], completed_at="2026-01-01T00:00:00Z", metrics={"total_time": 1})
     assert not finished.is_terminal
 
@@ -32,7 +32,7 @@ def test_a_prediction_needs_only_id_and_status_and_may_have_unknown_fields() -> 
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"id":1,"status":"starting"}', b'{"message":"hello"}', b"[]", b'{"id":"x"}'])
-def test_json_without_id_and_status_is_no_prediction(body: bytes) -> None:
+def test_json_without_id_and_status_is_not_a_prediction(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(body, type=Prediction)
 
@@ -61,7 +61,7 @@ def test_a_time_in_another_zone_is_converted_to_utc() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z", "0"])
-def test_a_text_that_is_no_time_is_read_as_none(text: str | None) -> None:
+def test_a_text_that_is_not_a_time_is_read_as_none(text: str | None) -> None:
     assert parse_time(text) is None
 
 

@@ -16,7 +16,7 @@ def read(answer: Answer) -> Problem:
     return read_problem(answer.status, answer.body)
 
 
-def test_every_field_of_the_body_is_kept() -> None:
+def test_every_field_of_an_error_body_is_kept() -> None:
     body = {"title": "Input validation failed", "detail": "- input: bad\n", "status": 422, "type": "t", "instance": "i"}
     fields = [{"type": "required", "field": "input", "description": "prompt is required"}]
     found = read_problem(422, msgspec.json.encode(body | {"invalid_fields": fields}))
@@ -61,11 +61,11 @@ def test_any_error_body_is_shown_as_one_line(answer: Answer, line: str) -> None:
         (problem(429, "Request was throttled. Your rate limit resets in ~1.5s."), 1.5),
     ],
 )
-def test_retry_after_is_read_from_the_field_or_the_detail(answer: Answer, seconds: float | None) -> None:
+def test_the_retry_time_is_read_from_the_field_or_the_detail(answer: Answer, seconds: float | None) -> None:
     assert read(answer).retry_after == seconds
 
 
-def test_a_huge_retry_after_is_read_without_a_crash() -> None:
+def test_a_huge_retry_time_is_read_without_a_crash() -> None:
     found = read_problem(429, b'{"detail":"Request was throttled.","retry_after":' + b"9" * 400 + b"}")
     assert str(found) == "Request was throttled."
 

@@ -21,7 +21,7 @@ from replicate_job.wire.prediction import Bar, read_bar
         ("4/10", None),
     ],
 )
-def test_the_last_progress_bar_in_the_logs_is_read(logs: str | None, expected: Bar | None) -> None:
+def test_progress_is_read_from_the_last_progress_bar_in_the_logs(logs: str | None, expected: Bar | None) -> None:
     assert read_bar(logs) == expected
 
 

@@ -62,13 +62,13 @@ def test_several_data_lines_join_with_a_newline() -> None:
     assert decode(b"event: output\ndata: a\ndata:\ndata:  b\n\n") == [Event("output", "a\n\n b")]
 
 
-def test_an_event_without_an_id_has_the_last_id_but_no_own_id() -> None:
+def test_an_event_without_an_id_has_the_id_of_the_event_before_but_no_id_of_its_own() -> None:
     first, second = decode(b"id: 7:0\ndata: a\n\ndata: b\n\n")
     assert (first.id, first.own_id) == ("7:0", True)
     assert (second.id, second.own_id) == ("7:0", False)
 
 
-def test_an_empty_id_resets_the_last_id_and_is_no_own_id() -> None:
+def test_an_empty_id_clears_the_last_id_and_does_not_count_as_an_id_of_the_event() -> None:
     _, second = decode(b"id: 7:0\ndata: a\n\nid:\ndata: b\n\n")
     assert (second.id, second.own_id) == ("", False)
 

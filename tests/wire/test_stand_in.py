@@ -25,10 +25,10 @@ FLUX = notice("acme/flux", "A stand-in, not FLUX: it takes FLUX's inputs. A pain
         ("Stand-in: not heard: music\n", "not the model itself; not heard: music"),
     ],
 )
-def test_a_stand_in_is_described_from_its_logs(logs: str | None, said: str) -> None:
+def test_the_description_of_a_stand_in_model_is_read_from_the_logs(logs: str | None, said: str) -> None:
     assert stand_in(logs) == said
 
 
-def test_the_notice_of_a_stand_in_is_recognized_in_logs() -> None:
+def test_the_notice_of_a_stand_in_model_is_recognized_in_logs() -> None:
     assert FLUX == "acme/flux is a stand-in, not FLUX: it takes FLUX's inputs. A painter paints."
     assert notices(f"preparing acme/flux\n{FLUX}\nStand-in: not painted: car\n") == [FLUX]

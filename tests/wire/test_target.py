@@ -76,7 +76,7 @@ def test_each_form_parses_to_its_target(text: str, expected: Target) -> None:
         "https://example.com/a/b",
     ],
 )
-def test_text_that_names_no_model_is_refused(text: str) -> None:
+def test_text_that_does_not_name_a_model_is_refused(text: str) -> None:
     with pytest.raises(JobError, match="names no model"):
         parse_target(text)
 
@@ -108,7 +108,7 @@ def test_the_address_of_each_page_of_a_version_names_the_version(page: str) -> N
     assert parse_target(page.format(VERSION)) == Target("version", "acme", "flux", VERSION)
 
 
-def test_latest_as_a_version_means_the_model() -> None:
+def test_the_word_latest_as_a_version_means_the_model() -> None:
     assert parse_target("acme/flux:latest") == Target("model", "acme", "flux")
 
 
@@ -135,5 +135,5 @@ def test_the_addresses_of_a_prediction_give_its_id(address: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["gm3qorzdhgbf", "order-17", "http://127.0.0.1/", "a/p/b", "ftp://x/p/b", ""])
-def test_text_that_is_no_prediction_address_is_returned_unchanged(text: str) -> None:
+def test_text_that_is_not_the_address_of_a_prediction_is_returned_unchanged(text: str) -> None:
     assert read_prediction_id(text) == text

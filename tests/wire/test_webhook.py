@@ -82,7 +82,7 @@ def test_a_body_with_one_changed_byte_does_not_match(place: int, change: int) ->
     ],
     ids=["title case", "bytes values", "bytes"],
 )
-def test_header_names_in_any_case_as_text_or_bytes_are_read(spell: Callable[[str, str], tuple[Any, Any]]) -> None:
+def test_header_names_are_read_in_any_case_and_as_text_or_bytes(spell: Callable[[str, str], tuple[Any, Any]]) -> None:
     seen = dict(spell(name, value) for name, value in headers().items())
     verify_webhook(seen, BODY, SECRET)
     verify_webhook(seen, BODY.decode(), SECRET)
@@ -110,14 +110,14 @@ def test_one_matching_signature_among_several_is_enough(listed: str, matches: bo
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp"])
-def test_the_id_and_the_time_are_signed_too(name: str) -> None:
+def test_the_id_and_the_time_of_a_webhook_are_signed_too(name: str) -> None:
     with pytest.raises(WebhookVerificationError, match="no signature"):
         verify_webhook(headers() | {name: headers(id="msg_2", age=100)[name]}, BODY, SECRET)
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_header_that_is_missing_or_empty_is_named(name: str, gone: bool) -> None:  # noqa: FBT001 - drawn
+def test_the_error_names_a_header_that_is_missing_or_empty(name: str, gone: bool) -> None:  # noqa: FBT001 - drawn
     seen = {key: value for key, value in headers().items() if key != name} | ({} if gone else {name: ""})
     with pytest.raises(WebhookVerificationError, match=f"^the webhook has no header {name}$"):
         verify_webhook(seen, BODY, SECRET)
@@ -151,7 +151,7 @@ def test_the_error_for_an_unreadable_secret_does_not_show_it(secret: str) -> Non
 
 
 @pytest.mark.parametrize("secret", [None, SECRET.encode(), 5])
-def test_a_secret_that_is_no_text_is_refused_by_its_type(secret: Any) -> None:
+def test_a_secret_that_is_not_text_is_refused_with_the_name_of_its_type(secret: Any) -> None:
     with pytest.raises(WebhookVerificationError, match=r"^the webhook secret is of the type") as caught:
         verify_webhook(headers(), BODY, secret)
     assert SECRET not in str(caught.value)
@@ -163,13 +163,13 @@ def test_spaces_and_quotes_around_a_secret_are_ignored(spelled: str) -> None:
 
 
 @pytest.mark.parametrize("body", [None, {"id": "x"}, 5])
-def test_a_decoded_body_is_refused(body: Any) -> None:
+def test_a_body_that_was_decoded_from_json_is_refused(body: Any) -> None:
     with pytest.raises(WebhookVerificationError, match="body must be the bytes or text as received"):
         verify_webhook(headers(), body, SECRET)
 
 
 @pytest.mark.parametrize("wrong", [None, [], "x", 5])
-def test_headers_that_are_no_mapping_are_refused(wrong: Any) -> None:
+def test_headers_that_are_not_a_mapping_are_refused(wrong: Any) -> None:
     with pytest.raises(WebhookVerificationError, match="headers must be a mapping"):
         verify_webhook(wrong, BODY, SECRET)
     broken: Any = headers() | {"webhook-id": None, None: "x"}
@@ -177,13 +177,13 @@ def test_headers_that_are_no_mapping_are_refused(wrong: Any) -> None:
         verify_webhook(broken, BODY, SECRET)
 
 
-def test_the_error_for_another_secret_shows_neither_secret() -> None:
+def test_the_error_for_a_wrong_secret_shows_neither_secret() -> None:
     with pytest.raises(WebhookVerificationError) as caught:
         verify_webhook(headers(), BODY, OTHER)
     assert str(caught.value) == "no signature of the webhook matches: another secret, or not the body as sent"
 
 
-def test_verify_webhook_imports_no_third_party_package() -> None:
+def test_the_function_verify_webhook_imports_no_third_party_package() -> None:
     script = (
         "import sys, replicate_job; replicate_job.verify_webhook; "
         "print([name for name in ('pyreqwest', 'msgspec', 'rich', 'click') if name in sys.modules])"
