@@ -76,7 +76,7 @@ def test_an_ipv4_address_inside_an_ipv6_address_decides(address: IPv4Address) ->
         assert is_public(IPv6Address(int(address) | prefix)) == is_public(address)
 
 
-def test_this_machines_own_addresses_are_recognized() -> None:
+def test_the_addresses_of_this_machine_are_recognized() -> None:
     assert is_own(IPv4Address("127.0.0.1"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
         try:
@@ -88,7 +88,7 @@ def test_this_machines_own_addresses_are_recognized() -> None:
 
 
 @pytest.mark.parametrize("text", PUBLIC)
-def test_a_public_address_of_another_machine_is_elsewhere(text: str) -> None:
+def test_a_public_address_of_another_machine_is_not_one_of_this_machine(text: str) -> None:
     assert not is_own(ip_address(text))
     assert is_elsewhere(ip_address(text))
 
@@ -100,6 +100,6 @@ async def test_a_host_is_looked_up_and_an_address_is_returned_as_it_is() -> None
 
 
 @pytest.mark.parametrize("host", ["..", "a" * 64 + ".example", "no-such-host.invalid", ""])
-async def test_a_malformed_host_raises_oserror(host: str) -> None:
+async def test_a_malformed_host_raises_an_os_error(host: str) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - the class is the promise
         await lookup(host)

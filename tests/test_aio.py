@@ -83,7 +83,7 @@ def test_an_exception_of_a_signal_handler_is_raised_after_the_clean_up(
         assert done == [False]
 
 
-def test_is_interrupted_is_true_in_work_that_ctrl_c_cancels(
+def test_is_interrupted_is_true_inside_work_that_ctrl_c_cancels(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     done = []
@@ -101,7 +101,7 @@ def test_is_interrupted_is_true_in_work_that_ctrl_c_cancels(
     assert not is_interrupted()
 
 
-def test_work_of_many_threads_runs_together(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_the_work_of_many_threads_runs_at_the_same_time(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     barrier = asyncio.Barrier(8)
 
     async def meet() -> str:
@@ -112,7 +112,7 @@ def test_work_of_many_threads_runs_together(factory: Callable[[], asyncio.Abstra
         assert list(pool.map(lambda _: loop.run(meet()), range(8))) == ["nobody"] * 8
 
 
-def test_a_waiting_thread_gets_an_error_when_another_closes_the_loop(
+def test_a_waiting_thread_gets_an_error_when_another_thread_closes_the_loop(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     waits = threading.Event()
@@ -199,14 +199,14 @@ def test_an_iteration_left_early_is_closed(factory: Callable[[], asyncio.Abstrac
     assert not threads()
 
 
-async def test_in_thread_returns_the_result_or_raises_the_error() -> None:
+async def test_the_function_in_thread_returns_the_result_or_raises_the_error() -> None:
     assert await in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await in_thread(divmod, 7, 0)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_cancelled_in_thread_waits_for_the_end_of_the_work(fails: bool) -> None:  # noqa: FBT001 - a parameter of the test
+async def test_the_function_in_thread_waits_for_the_end_of_its_work_even_if_cancelled(fails: bool) -> None:  # noqa: FBT001 - a parameter of the test
     is_begun, goes_on, ended = asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -240,7 +240,7 @@ class Endless:
             self.is_ended.set()
 
 
-async def test_unless_returns_the_result_or_raises_the_error() -> None:
+async def test_the_function_unless_returns_the_result_or_raises_the_error() -> None:
     async def work(value: int) -> int:
         await asyncio.sleep(0)
         return 1 // value
@@ -250,7 +250,7 @@ async def test_unless_returns_the_result_or_raises_the_error() -> None:
         await unless(asyncio.Event(), work(0))
 
 
-async def test_canceled_work_never_begins() -> None:
+async def test_work_is_not_started_if_its_event_is_already_set() -> None:
     async def work() -> bool:
         raise AssertionError
 
@@ -290,7 +290,7 @@ async def test_a_semaphore_is_not_lost_to_a_cancelled_waiter() -> None:
         assert not slots.locked()
 
 
-def test_a_system_exit_in_a_task_is_raised_where_it_is_awaited_and_does_not_end_the_loop(
+def test_a_system_exit_in_a_task_is_raised_where_the_task_is_awaited_and_does_not_end_the_loop(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     async def leave() -> None:
@@ -307,7 +307,9 @@ def test_a_system_exit_in_a_task_is_raised_where_it_is_awaited_and_does_not_end_
     assert not threads()
 
 
-def test_a_call_from_the_loops_own_thread_is_an_error(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_blocking_call_from_the_thread_of_the_loop_raises_an_error(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     with LoopThread(factory) as loop:
 
         async def work() -> None:

@@ -86,7 +86,7 @@ def test_every_option_has_a_check() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name in OneShotOptions.__annotations__])
-async def test_an_option_of_a_call_with_a_wrong_type_is_named(api: ScriptedAPI, name: str) -> None:
+async def test_the_error_names_an_option_of_a_call_that_has_a_wrong_type(api: ScriptedAPI, name: str) -> None:
     for value in WRONG[name]:
         for call in (lambda **options: run(MODEL, {}, **options), lambda **options: list(stream(MODEL, {}, **options))):
             with pytest.raises(JobError, match=f"^{name} is .*: give ") as caught:
@@ -98,7 +98,7 @@ async def test_an_option_of_a_call_with_a_wrong_type_is_named(api: ScriptedAPI, 
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name in OneShotBatchOptions.__annotations__])
-def test_an_option_of_a_batch_with_a_wrong_type_is_named(api: ScriptedAPI, name: str) -> None:
+def test_the_error_names_an_option_of_a_batch_that_has_a_wrong_type(api: ScriptedAPI, name: str) -> None:
     for value in WRONG[name]:
         with pytest.raises(JobError, match=f"^{name} is .*: give "):
             batch(MODEL, [{"n": 1}], **{name: value})
@@ -107,14 +107,14 @@ def test_an_option_of_a_batch_with_a_wrong_type_is_named(api: ScriptedAPI, name:
 
 @pytest.mark.parametrize("name", ["token", "base_url", "headers", "journal", "rate", "local", "save_to"])
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_an_option_of_a_client_with_a_wrong_type_is_named(kind: Any, name: str) -> None:
+def test_the_error_names_an_option_of_a_client_that_has_a_wrong_type(kind: Any, name: str) -> None:
     for value in WRONG[name]:
         with pytest.raises(JobError, match=f"^{name} is .*: give "):
             kind(**{name: value})
 
 
 @pytest.mark.parametrize("values", [[1], [], "text", "", 5, 0, b"x", [("n", 1)]], ids=repr)
-def test_an_input_that_is_not_a_mapping_is_an_error(api: ScriptedAPI, values: Any) -> None:
+def test_an_input_that_is_not_a_mapping_raises_an_error(api: ScriptedAPI, values: Any) -> None:
     with Client() as client:
         for call in (client.run, client.submit, client.stream):
             with pytest.raises(JobError, match=r"^input is a .*: give a dict of the model's inputs"):
@@ -125,7 +125,7 @@ def test_an_input_that_is_not_a_mapping_is_an_error(api: ScriptedAPI, values: An
 
 
 @pytest.mark.parametrize("job", [5, None, b"acme/private", {"model": MODEL}, Path("run.xs")], ids=repr)
-def test_a_value_that_is_not_a_job_is_an_error(api: ScriptedAPI, job: Any) -> None:
+def test_a_value_that_is_not_a_job_raises_an_error(api: ScriptedAPI, job: Any) -> None:
     with Client() as client:
         for call in (client.run, client.submit, client.stream, lambda job: client.batch(job, [])):
             with pytest.raises(JobError, match=r"^job is a "):
@@ -137,13 +137,13 @@ def test_a_value_that_is_not_a_job_is_an_error(api: ScriptedAPI, job: Any) -> No
 
 
 @pytest.mark.parametrize("rows", [5, None, {"n": 1}, b"x", Job(MODEL)], ids=repr)
-def test_a_value_that_is_not_rows_is_an_error(api: ScriptedAPI, rows: Any) -> None:
+def test_a_value_that_does_not_give_rows_raises_an_error(api: ScriptedAPI, rows: Any) -> None:
     with Client() as client, pytest.raises(JobError, match=r"^rows is a .*: give a list of inputs"):
         client.batch(MODEL, rows)
     assert not api.requests
 
 
-async def test_a_name_that_is_not_text_is_an_error(api: ScriptedAPI) -> None:
+async def test_a_key_or_model_name_that_is_not_text_raises_an_error(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         with Client() as blocking:
             asks: list[tuple[Callable[[Any], object], Callable[[Any], Awaitable[object]]]] = [
@@ -163,7 +163,7 @@ async def test_a_name_that_is_not_text_is_an_error(api: ScriptedAPI) -> None:
     assert not api.requests
 
 
-def test_wrong_arguments_of_less_common_methods_are_named(api: ScriptedAPI) -> None:
+def test_the_error_names_a_wrong_argument_of_the_less_common_methods(api: ScriptedAPI) -> None:
     with Client() as client:
         handle = client.submit(MODEL, {"n": 1})
         sent = len(api.requests)
@@ -185,7 +185,7 @@ def test_wrong_arguments_of_less_common_methods_are_named(api: ScriptedAPI) -> N
         assert len(api.requests) == sent
 
 
-def test_a_wrong_timeout_is_named_wherever_one_is_taken(api: ScriptedAPI) -> None:
+def test_the_error_names_a_wrong_timeout_in_every_function_that_has_one(api: ScriptedAPI) -> None:
     with Client() as client:
         calls: list[Callable[[Any], object]] = [
             lambda timeout: client.submit(MODEL, {"n": 1}, timeout=timeout),
@@ -200,7 +200,7 @@ def test_a_wrong_timeout_is_named_wherever_one_is_taken(api: ScriptedAPI) -> Non
     assert not api.requests
 
 
-def test_a_wrong_poll_interval_or_number_of_attempts_of_a_job_is_named(api: ScriptedAPI) -> None:
+def test_the_error_names_a_wrong_poll_interval_or_number_of_attempts_of_a_job(api: ScriptedAPI) -> None:
     """A Decimal was written into the journal as text, and its job was damaged."""
     for interval in (*NO_SECONDS, math.inf):
         with pytest.raises(JobError, match=r"^poll_interval is .*: give a number of seconds above 0"):
@@ -213,14 +213,14 @@ def test_a_wrong_poll_interval_or_number_of_attempts_of_a_job_is_named(api: Scri
     assert not api.requests
 
 
-def test_an_age_before_all_predictions_lists_all_of_them(api: ScriptedAPI) -> None:
+def test_a_period_that_begins_before_all_predictions_lists_all_of_them(api: ScriptedAPI) -> None:
     with Client(base_url=api.base_url) as client:
         made = client.run(MODEL, {"n": 1})
         for age in (timedelta(days=20_000), timedelta(days=20_000 * 365), timedelta.max):
             assert [each.prediction_id for each in client.predictions(since=age)] == [made.prediction_id]
 
 
-def test_a_string_is_one_ignored_column(api: ScriptedAPI) -> None:
+def test_a_string_as_ignored_columns_is_the_name_of_one_column(api: ScriptedAPI) -> None:
     """The string is not taken as a list of its letters."""
     results: list[Result] = list(batch(MODEL, [{"n": 1, "note": "x"}], ignore_columns="note"))
     assert [result.input for result in results] == [{"n": 1}]

@@ -33,7 +33,7 @@ def _models(api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [Fallback("acme/second", {"prompt": "text"}), [Fallback("acme/second", {"prompt": False})]],
     ids=["one", "several"],
 )
-def test_a_fallback_answers_and_the_attempts_before_it_are_in_the_result(api: ScriptedAPI, fallback: Any) -> None:
+def test_a_fallback_succeeds_and_the_attempts_before_it_are_in_the_result(api: ScriptedAPI, fallback: Any) -> None:
     api.next(BROKEN, WORDS)
     result = run("acme/first", FOX, fallback=fallback)
     assert (result.model, result.output) == ("acme/second", "words")
@@ -41,7 +41,7 @@ def test_a_fallback_answers_and_the_attempts_before_it_are_in_the_result(api: Sc
     assert len(result.to_dict()) == 10
 
 
-async def test_the_options_of_one_call_do_not_change_the_next_call(api: ScriptedAPI) -> None:
+async def test_the_options_of_one_call_are_not_used_in_the_next_call(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         made = await client.run("acme/first", FOX)
         taken = await client.run("acme/first", FOX, reuse=timedelta(days=1))
@@ -60,7 +60,7 @@ def test_rows_can_share_and_reuse_predictions(api: ScriptedAPI) -> None:
     assert results[0].key.startswith("batch-")
 
 
-def test_a_fallback_that_does_not_accept_the_input_is_an_error_before_anything_is_paid(api: ScriptedAPI) -> None:
+def test_a_fallback_that_does_not_accept_the_input_raises_an_error_before_anything_is_paid(api: ScriptedAPI) -> None:
     with pytest.raises(InputError, match="acme/second"):
         run("acme/first", FOX, fallback="acme/second")
     [result] = batch("acme/first", [FOX], fallback=["acme/second"])
@@ -107,7 +107,7 @@ def test_a_job_file_can_have_fallbacks(tmp_path: Path) -> None:
         '[[fallback]]\nmodel = "c/d"\ninputs = { prompt = true }',
     ],
 )
-def test_a_wrong_fallback_in_a_job_file_is_named(tmp_path: Path, wrong: str) -> None:
+def test_the_error_names_a_wrong_fallback_in_a_job_file(tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "job.toml"
     path.write_text(f'model = "a/b"\n{wrong}\n')
     with pytest.raises(JobFileError, match="fallback must be an array of objects with a model"):
@@ -115,7 +115,7 @@ def test_a_wrong_fallback_in_a_job_file_is_named(tmp_path: Path, wrong: str) -> 
 
 
 @pytest.mark.usefixtures("api")
-def test_a_run_without_further_attempts_imports_none_of_their_modules() -> None:
+def test_a_run_without_further_attempts_does_not_import_the_modules_for_them() -> None:
     program = (
         "import sys\nfrom replicate_job import batch, run\nimport replicate_job.cli.run, replicate_job.cli.batch\n"
         "run('acme/first', {'prompt': 'x'})\nlist(batch('acme/first', [{'prompt': 'x'}]))\n"

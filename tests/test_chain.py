@@ -55,7 +55,7 @@ def test_a_step_is_ready_when_the_steps_that_it_uses_have_ended() -> None:
     assert chain.inputs == ("prompt", "seed")
 
 
-def test_a_text_with_only_a_field_keeps_the_values_type() -> None:
+def test_a_text_that_consists_only_of_a_reference_keeps_the_type_of_its_value() -> None:
     chain = Chain(
         [
             Step("a", "acme/a", {"seed": "{seed}", "prompt": "{{{seed}}} of {seed} {flag}", "x": {"y": ["{seed}", 1]}}),
@@ -68,7 +68,7 @@ def test_a_text_with_only_a_field_keeps_the_values_type() -> None:
     assert input_of(chain, "b", values, {"a": output}) == {"all": output, "text": "[2,3]: a fox"}
 
 
-def test_an_input_without_a_value_is_left_out_and_a_text_needs_all_of_its_values() -> None:
+def test_an_input_without_a_value_is_left_out_and_a_text_with_a_missing_value_raises_an_error() -> None:
     assert input_of(poster(), "draw", {"prompt": "a lake"}, {}) == {"prompt": "a lake, at dusk"}
     with pytest.raises(JobError, match="step draw, input prompt: the chain takes prompt, and no value is given"):
         input_of(poster(), "draw", {"seed": 1}, {})
@@ -82,7 +82,7 @@ def test_an_input_without_a_value_is_left_out_and_a_text_needs_all_of_its_values
         ([None], "{draw.output[0]} is nothing: draw made [null]"),
     ],
 )
-def test_a_missing_output_is_an_error(output: Any, problem: str) -> None:
+def test_a_missing_output_raises_an_error(output: Any, problem: str) -> None:
     with pytest.raises(JobError) as raised:
         input_of(poster(), "enlarge", {}, {"draw": output})
     assert str(raised.value) == f"step enlarge, input image: {problem}"
@@ -99,7 +99,7 @@ def test_a_missing_output_is_an_error(output: Any, problem: str) -> None:
         ("{draw.output[0]", "in '{draw.output[0]', column 1: this { is not closed (write {{ for a { itself)"),
     ],
 )
-def test_a_reference_to_nothing_is_an_error(image: str, problem: str) -> None:
+def test_a_reference_to_an_unknown_step_or_input_raises_an_error(image: str, problem: str) -> None:
     with pytest.raises(JobError) as raised:
         poster(image=image)
     assert str(raised.value) == f"step enlarge, input image: {problem}"
@@ -145,7 +145,7 @@ def test_an_output_that_does_not_fit_its_input_is_reported_by_the_schemas(given:
     assert misfits(Step("enlarge", "acme/enlarge", given)) == [f"step enlarge, input {problem}"]
 
 
-def test_an_output_of_text_pieces_is_one_text() -> None:
+def test_an_output_of_text_pieces_is_joined_into_one_text() -> None:
     step = Step("then", "acme/draw", {"prompt": "{draw.output}"})
     assert misfits(step, TELL, DRAW) == []
     assert misfits(Step("then", "acme/x", {"image": "{draw.output}"}), TELL) == [
@@ -171,7 +171,7 @@ def test_without_a_schema_every_output_fits_every_input() -> None:
     assert chain.misfits({"draw": openapi_schema({}, {"title": "Anything"}), "enlarge": None}) == []
 
 
-def test_a_chains_input_has_the_schema_of_the_steps_input_that_uses_it() -> None:
+def test_an_input_of_a_chain_has_the_schema_of_the_step_input_that_uses_it() -> None:
     chain = Chain(
         [
             Step("draw", "acme/draw", {"prompt": "{subject}", "seed": "{seed}", "shape": "{shape}"}),
@@ -222,14 +222,14 @@ def test_a_for_each_that_cannot_be_a_list_is_reported(of: str, given: dict[str, 
     assert problem in str(raised.value)
 
 
-def test_each_needs_a_for_each_and_is_no_name_of_a_step() -> None:
+def test_the_reference_each_needs_a_step_with_for_each_and_is_not_a_valid_step_name() -> None:
     with pytest.raises(JobError, match=r"step draw, input image: .each. is an element, and the step has no for_each"):
         Chain([Step("draw", "acme/draw", {"image": "{each}"})])
     with pytest.raises(JobError, match="'each' does not name a step"):
         Chain([Step("each", "acme/draw")])
 
 
-def test_parts_of_an_element_are_filled_into_its_calls_input() -> None:
+def test_parts_of_a_list_element_are_filled_into_the_input_of_its_job() -> None:
     chain = each(Ref("draw.output.boxes"), image="{each.url}", label="{each.names[1]} of {draw.output.title}")
     outputs = {
         "draw": {"title": "a lake", "boxes": [{"url": "u", "names": ["a", "b"]}, {"url": "v", "names": ["c", 7]}]}

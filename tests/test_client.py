@@ -38,7 +38,7 @@ FOX = ("black-forest-labs/flux-schnell", {"prompt": "a fox"})
 ENDLESS = Script(duration=math.inf)
 
 
-def test_a_second_call_of_a_client_sends_one_request(api: ScriptedAPI) -> None:
+def test_the_second_call_of_a_client_sends_only_one_request(api: ScriptedAPI) -> None:
     """The first call resolved the model."""
     with Client() as client:
         client.run(*FOX)
@@ -89,7 +89,7 @@ def test_a_submitted_job_can_be_canceled(api: ScriptedAPI) -> None:
     assert api.count("cancel") == 1
 
 
-def test_a_submitted_job_can_be_waited_for_again_after_a_timeout(api: ScriptedAPI) -> None:
+def test_after_a_timeout_a_submitted_job_can_be_waited_for_again(api: ScriptedAPI) -> None:
     api.next(ENDLESS)
     with Client() as client:
         job = client.submit("acme/private", {"n": 1}, timeout=30)
@@ -113,7 +113,7 @@ def test_a_job_is_canceled_while_another_thread_waits_for_it(api: ScriptedAPI) -
         assert waiting.result(timeout=30).status == canceled.status == "canceled"
 
 
-def test_an_unknown_name_is_a_clear_error(api: ScriptedAPI) -> None:
+def test_an_unknown_name_raises_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         for ask in (client.get, client.cancel, client.wait):
             with pytest.raises(UnknownJobError, match=f"no prediction nothing at {api.base_url}"):
@@ -122,7 +122,7 @@ def test_an_unknown_name_is_a_clear_error(api: ScriptedAPI) -> None:
             client.schema("acme/nothing")
 
 
-def test_wait_keeps_the_outputs_of_a_prediction_made_elsewhere(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_wait_saves_the_outputs_of_a_prediction_that_another_program_created(api: ScriptedAPI, tmp_path: Path) -> None:
     with Client(journal=tmp_path / "other.db") as other:
         made = other.submit(*FOX).prediction_id
     with Client(save_to=tmp_path / "out") as client:
@@ -147,7 +147,7 @@ def test_resume_finishes_an_interrupted_job(api: ScriptedAPI, tmp_path: Path) ->
     assert api.count("create") == 3
 
 
-def test_a_job_that_cannot_be_resumed_names_its_problem(api: ScriptedAPI) -> None:
+def test_the_result_of_a_job_that_cannot_be_resumed_has_its_problem(api: ScriptedAPI) -> None:
     api.next(ENDLESS)
     with Client() as client:
         client.submit("acme/private", {"n": 1}, key="order-17")
@@ -172,7 +172,7 @@ def test_stream_yields_the_pieces_of_the_text(api: ScriptedAPI) -> None:
 
 
 @pytest.mark.long
-def test_batches_of_a_client_run_side_by_side(api: ScriptedAPI) -> None:
+def test_batches_of_a_client_run_at_the_same_time(api: ScriptedAPI) -> None:
     rows = [{"n": number} for number in range(20)]
     with Client() as client, ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda key: sorted(r.line for r in client.batch("acme/private", rows, key=key)), "ab")
@@ -183,7 +183,7 @@ def test_batches_of_a_client_run_side_by_side(api: ScriptedAPI) -> None:
 
 
 @pytest.mark.long
-def test_progress_is_passed_to_the_callers_function(api: ScriptedAPI) -> None:
+def test_progress_is_reported_to_the_function_of_the_caller(api: ScriptedAPI) -> None:
     reported: list[Progress] = []
     logs = "loading\n 50%|█████     | 2/4 [00:01<00:01]\n"
     api.next(Script(boot=0.05, duration=3, output="done", logs=logs))
@@ -275,7 +275,7 @@ print(other.run("acme/private", {"n": 2}).status)
 
 
 @pytest.mark.usefixtures("api")
-def test_a_fork_of_an_open_client_says_what_to_do() -> None:
+def test_the_error_for_an_open_client_in_a_forked_process_says_what_to_do() -> None:
     program = """
 import os
 from replicate_job import Client
@@ -297,7 +297,7 @@ else:
     assert (done.stdout, done.stderr) == ("7 succeeded\n", "")
 
 
-def test_an_unused_client_works_on_both_sides_of_a_fork(api: ScriptedAPI) -> None:
+def test_an_unused_client_works_in_both_processes_after_a_fork(api: ScriptedAPI) -> None:
     """A server that imports its application before it forks may have such clients in its modules."""
     program = """
 import os
@@ -345,7 +345,7 @@ def test_a_schema_is_requested_once(api: ScriptedAPI) -> None:
     + [getattr(kind, name) for kind in (AsyncClient, Client) for name in ("run", "submit", "stream", "batch")],
     ids=lambda function: function.__qualname__,
 )
-def test_help_names_every_option_with_its_default(function: Callable[..., Any]) -> None:
+def test_the_help_of_a_function_names_every_option_with_its_default(function: Callable[..., Any]) -> None:
     parameters = inspect.signature(function).parameters
     assert all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     assert {"key", "save_to", "webhook", "on_progress", "cancel_after"} <= parameters.keys()
@@ -367,7 +367,7 @@ def test_the_clients_have_the_same_methods_and_options() -> None:
     assert inspect.signature(AsyncClient).parameters == inspect.signature(Client).parameters
 
 
-def test_an_unknown_option_is_a_type_error(api: ScriptedAPI) -> None:
+def test_an_unknown_option_raises_a_type_error(api: ScriptedAPI) -> None:
     with Client() as client, pytest.raises(TypeError, match="there is no option 'kee'"):
         client.run(*FOX, kee="order-17")  # type: ignore[call-arg] # a wrong name on purpose
     with pytest.raises(JobError, match="rate: 'fast' is no rate"):
@@ -387,7 +387,7 @@ def descriptors() -> int:
 
 
 @pytest.mark.long
-async def test_a_thousand_cancelled_calls_leave_no_resources(api: ScriptedAPI) -> None:
+async def test_a_thousand_cancelled_calls_leave_no_open_resources(api: ScriptedAPI) -> None:
     """Calls cancelled at any step leave no task, no table entry, no thread and no descriptor."""
     chance = random.Random(7)  # noqa: S311 - repeatable, not secret
     async with AsyncClient(rate="none") as client:
@@ -481,7 +481,7 @@ print(settles(before), count(), before)
     assert (done.stdout[:4], done.stderr) == ("True", ""), done
 
 
-def test_wait_and_resume_keep_to_their_timeout(api: ScriptedAPI) -> None:
+def test_wait_and_resume_end_at_their_timeout(api: ScriptedAPI) -> None:
     """The predictions run on, and can be waited for again."""
     api.next(ENDLESS, ENDLESS)
     with Client() as client:
@@ -517,7 +517,7 @@ def test_the_docstrings_of_the_blocking_client_mention_no_coroutines() -> None:
                 assert not {"await", "async", "coroutine", "See"} & set(told.replace("`", " ").split()), name
 
 
-async def test_a_call_that_waits_for_a_rate_limit_slot_is_in_the_journal(api: ScriptedAPI) -> None:
+async def test_the_job_of_a_call_that_waits_for_a_rate_limit_slot_is_in_the_journal(api: ScriptedAPI) -> None:
     """If the process ends during the wait, the job is not lost."""
     api.next(*[Script(output="done")] * 12)
     async with AsyncClient(rate="5/s") as client:
@@ -534,7 +534,7 @@ async def test_a_call_that_waits_for_a_rate_limit_slot_is_in_the_journal(api: Sc
     assert api.count("create") == 12
 
 
-def test_a_wrong_input_is_refused_for_a_cached_model_too(api: ScriptedAPI) -> None:
+def test_an_invalid_input_is_refused_for_a_cached_model_too(api: ScriptedAPI) -> None:
     with Client() as client:
         client.run(*FOX)
         for key in (None, "order-17"):
@@ -552,7 +552,7 @@ def test_a_client_that_cannot_be_opened_leaves_no_thread(monkeypatch: pytest.Mon
     assert own_threads() == threads
 
 
-async def test_a_second_loop_over_a_batchs_results_is_an_error(api: ScriptedAPI) -> None:
+async def test_a_second_loop_over_the_results_of_a_batch_raises_an_error(api: ScriptedAPI) -> None:
     """A second loop would find no rows, and look as if there had been none."""
     rows = [{"n": 1}, {"n": 2}]
     with Client() as client:

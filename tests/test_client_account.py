@@ -25,7 +25,7 @@ def elsewhere(api: ScriptedAPI, folder: Path, script: Script = PICTURE) -> str:
         return client.submit(SDXL, {}).prediction_id
 
 
-def test_pull_keeps_outputs_made_elsewhere_once(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_pull_downloads_the_outputs_of_another_program_once(api: ScriptedAPI, tmp_path: Path) -> None:
     made = elsewhere(api, tmp_path)
     running = elsewhere(api, tmp_path, Script(duration=math.inf))
     gone = elsewhere(api, tmp_path, Script(duration=0, boot=0, output=[OutputFile(content=b"x", expires=0)]))
@@ -44,7 +44,7 @@ def test_pull_keeps_outputs_made_elsewhere_once(api: ScriptedAPI, tmp_path: Path
     assert api.count("download") == 2
 
 
-def test_pull_needs_a_folder(tmp_path: Path) -> None:
+def test_pull_without_a_folder_raises_an_error(tmp_path: Path) -> None:
     with Client(journal=tmp_path / "journal.db", base_url="http://127.0.0.1:9") as client:
         with pytest.raises(JobError, match="save_to: name the folder"):
             next(client.pull())
@@ -54,7 +54,9 @@ def test_pull_needs_a_folder(tmp_path: Path) -> None:
             next(client.pull(model="a", save_to=tmp_path))
 
 
-async def test_the_accounts_predictions_come_with_the_files_that_were_kept(api: ScriptedAPI, tmp_path: Path) -> None:
+async def test_the_predictions_of_the_account_are_listed_with_the_files_that_were_saved(
+    api: ScriptedAPI, tmp_path: Path
+) -> None:
     async with AsyncClient(save_to=tmp_path) as client:
         api.next(PICTURE)
         kept = await client.run(SDXL, {}, key="order-17")
@@ -67,7 +69,7 @@ async def test_the_accounts_predictions_come_with_the_files_that_were_kept(api: 
         assert recent == [other.key]
 
 
-def test_a_wrong_argument_is_named_before_anything_is_sent(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_the_error_names_a_wrong_argument_before_anything_is_sent(api: ScriptedAPI, tmp_path: Path) -> None:
     wrong: Any = 7
     with Client(save_to=tmp_path) as client:
         calls: dict[str, Callable[[], object]] = {

@@ -50,7 +50,7 @@ async def test_compressed_bytes_that_end_early_are_an_error(content: bytes, step
         await read("gzip", packed[:end], step)
 
 
-async def test_a_small_body_that_expands_to_a_large_file_comes_in_chunks() -> None:
+async def test_a_small_body_that_expands_to_a_large_file_is_decoded_in_chunks() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield gzip.compress(bytes(20_000_000))
 

@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_finish_the_head_in_time_is_disconnected(be
         assert await ask(await connect()) == b"HTTP/1.1 200 OK\r\n"
 
 
-async def test_a_connection_without_a_request_is_closed_and_a_kept_one_is_not() -> None:
+async def test_a_connection_without_a_request_is_closed_and_one_that_is_kept_open_after_a_request_is_not() -> None:
     async with serving(Limits(head=0.1)) as connect:
         kept, idle = await connect(), await connect()
         await ask(kept)
@@ -116,7 +116,7 @@ async def test_a_client_that_does_not_read_the_response_is_disconnected() -> Non
         await over.wait()
 
 
-async def test_without_room_the_connection_that_waited_longest_is_closed() -> None:
+async def test_at_the_connection_limit_the_connection_that_has_waited_longest_is_closed() -> None:
     async with serving(Limits(most=3)) as connect:
         first = await connect()
         kept = await connect()

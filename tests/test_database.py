@@ -53,7 +53,7 @@ def test_the_error_for_a_malformed_address_hides_the_password(text: str) -> None
     assert SECRET not in str(caught.value)
 
 
-def test_a_journal_is_a_file_or_a_database(tmp_path: Path) -> None:
+def test_the_address_of_a_journal_is_a_file_or_a_database(tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path)}
     address = f"postgresql://me:{SECRET}@db/jobs"
     assert read_settings(home).journal == tmp_path / "replicate-job" / "journal.db"
@@ -80,7 +80,7 @@ def test_a_journals_address_can_be_read_from_a_file(tmp_path: Path) -> None:
         read_settings(environment)
 
 
-def test_a_journal_in_a_file_imports_nothing_for_postgresql(tmp_path: Path) -> None:
+def test_with_a_journal_in_a_file_no_module_for_postgresql_is_imported(tmp_path: Path) -> None:
     program = """
 import asyncio, sys
 from pathlib import Path

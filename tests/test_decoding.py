@@ -40,7 +40,7 @@ print("whole")
 """
 
 
-def test_threads_that_use_a_type_for_the_first_time_together_do_not_crash() -> None:
+def test_threads_that_use_a_type_for_the_first_time_at_the_same_time_do_not_crash() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST_USES], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
 
@@ -55,7 +55,7 @@ def decodes_by_itself(call: ast.Call) -> bool:
 
 
 @pytest.mark.parametrize("text", ["msgspec.convert(x, T)", "msgspec.json.decode(x, type=T)", "msgspec.json.Decoder(T)"])
-def test_the_search_for_direct_decoding_finds_it(text: str) -> None:
+def test_the_search_for_direct_decoding_finds_an_example_of_it(text: str) -> None:
     assert any(isinstance(node, ast.Call) and decodes_by_itself(node) for node in ast.walk(ast.parse(text)))
 
 

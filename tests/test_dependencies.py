@@ -75,7 +75,7 @@ def port_of(server: asyncio.Server) -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
-async def test_without_reading_ahead_the_bytes_before_a_break_are_given() -> None:
+async def test_without_reading_ahead_the_bytes_before_a_broken_connection_are_returned() -> None:
     async with (
         await answering(b"HTTP/1.1 206 Partial Content\r\ncontent-length: 10\r\n\r\nabc") as server,
         ClientBuilder().no_proxy().build() as client,
@@ -92,7 +92,7 @@ async def test_without_reading_ahead_the_bytes_before_a_break_are_given() -> Non
         await request.__aexit__(None, None, None)
 
 
-async def test_a_header_that_cannot_be_decoded_is_a_value_error() -> None:
+async def test_a_header_that_cannot_be_decoded_raises_a_value_error() -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-odd: \xff\r\nx-plain: yes\r\n\r\n"
     async with await answering(answer) as server, ClientBuilder().no_proxy().build() as client:
         response = await client.get(f"http://127.0.0.1:{port_of(server)}").build().send()
@@ -146,7 +146,7 @@ async def test_uvicorns_protocol_has_the_attributes_and_hooks_in_use() -> None:
     assert isinstance(connection.scope, dict)
 
 
-async def test_obstore_reads_blocks_one_by_one_and_raises_the_iterators_error() -> None:
+async def test_obstore_reads_blocks_one_by_one_and_raises_the_error_of_the_iterator() -> None:
     asked = 0
 
     async def blocks() -> AsyncIterator[bytes]:
@@ -163,7 +163,7 @@ async def test_obstore_reads_blocks_one_by_one_and_raises_the_iterators_error() 
     assert list(obstore.list(store)) == []
 
 
-async def test_errors_of_stores_have_the_expected_words() -> None:
+async def test_errors_of_object_stores_have_the_expected_words() -> None:
     async with await answering(b"HTTP/1.1 403 X\r\ncontent-length: 14\r\n\r\n<Code>X</Code>") as server:
         store = _store(port_of(server))
         with pytest.raises(PermissionDeniedError, match=r"status code: 403 .*<Code>X</Code>"):

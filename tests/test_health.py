@@ -68,7 +68,7 @@ async def test_a_process_whose_journal_answers_is_healthy(served: Address) -> No
     assert "Connection: close" in head
 
 
-async def test_a_journal_that_cannot_be_read_is_a_503_with_its_reason(
+async def test_a_journal_that_cannot_be_read_causes_a_503_with_the_reason(
     served: Address, journal: SQLiteJournal, tmp_path: Path
 ) -> None:
     await journal.get("")
@@ -81,7 +81,7 @@ async def test_a_journal_that_cannot_be_read_is_a_503_with_its_reason(
     assert samples(metrics)["replicate_job_journal_up", ()] == 0
 
 
-async def test_a_journal_that_does_not_answer_in_time_is_a_503(
+async def test_a_journal_that_does_not_answer_in_time_causes_a_503(
     served: Address, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await journal.get("")
@@ -147,7 +147,7 @@ async def received(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
-async def test_a_port_in_use_is_a_clear_error(served: Address, journal: SQLiteJournal) -> None:
+async def test_a_port_in_use_raises_a_clear_error(served: Address, journal: SQLiteJournal) -> None:
     with pytest.raises(JobError, match=rf"--health-port 127.0.0.1:{served.port}: .*in use"):
         async with serve_health(served, journal):
             pass
@@ -172,7 +172,7 @@ def test_a_malformed_address_is_refused(text: str) -> None:
         parse_address(text)
 
 
-def test_the_process_counts_are_prometheus_text() -> None:
+def test_the_counts_of_the_process_are_printed_as_prometheus_text() -> None:
     counts = Counts()
     counts.created, counts.in_flight, counts.uncertain = 3, 2, 1
     counts.ended["succeeded"], counts.throttled["create"] = 2, 4

@@ -34,6 +34,6 @@ FILE = "https://replicate.delivery/xezq/out.webp"
         ("http://127.0.0.1:5000/v1/files/1/out.png", None),
     ],
 )
-def test_only_a_string_or_a_list_of_strings_has_a_text(output: Any, text: str | None) -> None:
+def test_a_result_has_a_text_only_if_its_output_is_a_string_or_a_list_of_strings(output: Any, text: str | None) -> None:
     result = Result("p", "succeeded", "acme/model", {}, output, urls={"get": API})
     assert result.text == text

@@ -57,7 +57,7 @@ def test_a_saved_file_is_embedded_with_its_player(name: str, tag: str, kind: str
     assert attributes["src"] == f"data:{kind};base64,aGk="
 
 
-def test_files_beyond_the_limit_are_named_and_not_embedded(tmp_path: Path) -> None:
+def test_files_beyond_the_size_limit_are_named_and_not_embedded(tmp_path: Path) -> None:
     first, second = tmp_path / "first.png", tmp_path / "second.png"
     first.write_bytes(b"x" * (INLINE - 10))
     second.write_bytes(b"y" * 11)
@@ -125,7 +125,7 @@ def test_text_from_a_model_is_escaped(tmp_path: Path) -> None:
         assert all(set(attributes) <= {"src", "href", "alt", "style"} for _, attributes in page(one).tags)
 
 
-def test_an_embedded_data_url_is_limited_too() -> None:
+def test_the_size_limit_applies_to_data_urls_too() -> None:
     shown = page(result("data:image/png," + "x" * (INLINE + 1)))
 
     assert shown.tags == []
@@ -146,12 +146,12 @@ def test_long_text_is_cut() -> None:
         (result("word " * 1000), "prediction abc succeeded: " + ("word " * 1000)[:173] + "…"),
     ],
 )
-def test_the_plain_form_is_one_line(of: Result, line: str) -> None:
+def test_the_plain_text_form_of_a_result_is_one_line(of: Result, line: str) -> None:
     assert of._repr_mimebundle_()["text/plain"] == line
     assert "\n" not in line
 
 
-def test_the_plain_form_names_the_files(tmp_path: Path) -> None:
+def test_the_plain_text_form_of_a_result_names_the_files(tmp_path: Path) -> None:
     assert result(files=(tmp_path / "a.png",))._repr_mimebundle_()["text/plain"].endswith("a.png")
 
 
@@ -159,7 +159,7 @@ def test_the_status_of_a_failed_result_is_shown() -> None:
     assert page(result(status="canceled")).text == "prediction abc canceled"
 
 
-def test_an_object_in_a_store_is_named(tmp_path: Path) -> None:
+def test_an_output_in_an_object_store_is_shown_by_its_url(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"png")
     shown = result(PNG, files=("s3://bucket/<b>.png", picture))._repr_mimebundle_()

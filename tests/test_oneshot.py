@@ -32,7 +32,7 @@ TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_
 LLAMA = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=200)
 
 
-def test_run_blocks_until_the_end(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_run_blocks_until_the_prediction_ends(api: ScriptedAPI, tmp_path: Path) -> None:
     result = run("black-forest-labs/flux-schnell", {"prompt": "x"}, save_to=tmp_path / "out")
     assert isinstance(result, Result)
     assert result.raise_for_status() is result
@@ -41,7 +41,7 @@ def test_run_blocks_until_the_end(api: ScriptedAPI, tmp_path: Path) -> None:
     assert api.predictions[0].input == {"prompt": "x"}
 
 
-def test_the_calls_input_and_options_replace_the_jobs(api: ScriptedAPI) -> None:
+def test_the_input_and_options_of_a_call_replace_those_of_the_job(api: ScriptedAPI) -> None:
     job = Job("acme/private", {"a": 1, "b": 1}, cancel_after="5m")
     result = run(job, {"b": 2}, key="mine", webhook="https://example.com/x")
     assert (result.key, result.input) == ("mine", {"a": 1, "b": 2})
@@ -100,7 +100,7 @@ async def _run_all(save_to: Path, *, allowed: bool) -> list[Result]:
     return results
 
 
-async def test_private_outputs_can_be_allowed_where_the_api_is_elsewhere(
+async def test_downloads_from_private_addresses_can_be_allowed_if_the_api_is_on_another_machine(
     api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", api.base_url)
@@ -117,7 +117,7 @@ async def test_many_concurrent_aruns_succeed(api: ScriptedAPI) -> None:
     assert len(api.predictions) == 5
 
 
-async def test_a_cancelled_arun_leaves_the_prediction_to_the_next_call_with_its_key(api: ScriptedAPI) -> None:
+async def test_after_a_cancelled_arun_the_next_call_with_its_key_continues_the_prediction(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf, output="x"))
     task = asyncio.create_task(arun("acme/private", key="mine"))
     await asyncio.to_thread(api.wait_until, lambda: api.predictions)
@@ -130,7 +130,7 @@ async def test_a_cancelled_arun_leaves_the_prediction_to_the_next_call_with_its_
     assert len(api.predictions) == 1
 
 
-async def test_astream_yields_text_and_raises_unless_it_succeeded(api: ScriptedAPI) -> None:
+async def test_astream_yields_text_and_raises_an_error_unless_the_prediction_succeeded(api: ScriptedAPI) -> None:
     api.next(Script(duration=0.2, output=["a", "b"], stream=Stream(interval=0.05)))
     assert [piece async for piece in astream(LLAMA)] == ["a", "b"]
     api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
@@ -141,7 +141,7 @@ async def test_astream_yields_text_and_raises_unless_it_succeeded(api: ScriptedA
     assert pieces == ["a"]
 
 
-def test_stream_yields_text_as_it_comes(api: ScriptedAPI) -> None:
+def test_stream_yields_text_as_it_arrives(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf, output=["a", "b"], stream=Stream()))
     texts = stream(LLAMA)
     assert next(texts) == "a"
@@ -151,7 +151,7 @@ def test_stream_yields_text_as_it_comes(api: ScriptedAPI) -> None:
     assert list(texts) == []
 
 
-def test_stream_of_a_model_that_does_not_stream_is_its_output(api: ScriptedAPI) -> None:
+def test_stream_yields_the_output_of_a_model_that_does_not_stream(api: ScriptedAPI) -> None:
     assert list(stream("replicate/hello-world", {"text": "you"})) == ["hello you"]
     assert len(api.predictions) == 1
 
@@ -170,7 +170,7 @@ def test_stream_of_a_model_that_does_not_stream_is_its_output(api: ScriptedAPI) 
         ([""], []),
     ],
 )
-def test_output_that_is_not_text_is_in_the_streams_result(
+def test_output_that_is_not_text_is_in_the_result_of_the_stream(
     api: ScriptedAPI, caplog: pytest.LogCaptureFixture, output: Any, texts: list[str]
 ) -> None:
     api.next(Script(output=output))
@@ -195,7 +195,7 @@ async def test_files_of_an_astream_are_saved_and_in_its_result(api: ScriptedAPI,
     assert [path.read_bytes() for path in followed.result.files] == [b"x"]
 
 
-def test_a_stream_has_its_result_only_at_its_end_also_after_an_error(api: ScriptedAPI) -> None:
+def test_a_stream_has_its_result_only_after_it_has_ended_even_with_an_error(api: ScriptedAPI) -> None:
     api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
     followed = stream(LLAMA)
     assert next(followed) == "a"
@@ -215,7 +215,7 @@ def test_the_stream_of_a_finished_job_warns_of_output_without_text_too(
         assert sum("holds no text to stream" in record.message for record in caplog.records) == times
 
 
-def test_stream_raises_what_run_raises_and_an_error_for_an_unfinished_prediction(api: ScriptedAPI) -> None:
+def test_stream_raises_the_errors_of_run_and_an_error_for_an_unfinished_prediction(api: ScriptedAPI) -> None:
     with pytest.raises(JobError, match="names no model"):
         list(stream("flux"))
     api.next(Script(duration=math.inf, output=["a"], stream=Stream()))
@@ -223,7 +223,7 @@ def test_stream_raises_what_run_raises_and_an_error_for_an_unfinished_prediction
         list(stream(LLAMA, poll_interval=0.1, max_poll_attempts=4))
 
 
-def test_run_raises_over_its_timeout_and_the_key_of_its_result_goes_on(api: ScriptedAPI) -> None:
+def test_run_raises_an_error_at_its_timeout_and_a_call_with_its_key_continues(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf, output="done"))
     with pytest.raises(JobTimeoutError) as caught:
         run("acme/private", {"n": 1}, timeout=0.5)
@@ -233,7 +233,7 @@ def test_run_raises_over_its_timeout_and_the_key_of_its_result_goes_on(api: Scri
     assert len(api.predictions) == 1
 
 
-def test_a_stream_raises_over_its_timeout_and_has_its_result(api: ScriptedAPI) -> None:
+def test_a_stream_raises_an_error_at_its_timeout_and_has_its_result(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf, output=["a"], stream=Stream()))
     texts = stream(LLAMA, timeout=1)
     assert next(texts) == "a"
@@ -259,7 +259,7 @@ def test_closing_a_stream_early_leaves_the_prediction_running_and_ends_the_threa
     assert len(api.predictions) == 1
 
 
-def test_a_stream_that_is_never_read_does_nothing(api: ScriptedAPI) -> None:
+def test_a_stream_that_is_never_read_sends_nothing(api: ScriptedAPI) -> None:
     stream(LLAMA).close()
     assert api.requests == []
 
@@ -302,7 +302,9 @@ def test_without_a_token_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_pa
         run(Job("acme/private", env=("MY_SECRET",)), journal=tmp_path / "journal.db")
 
 
-def test_a_program_gets_reports_in_its_log(api: ScriptedAPI, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_program_gets_the_reports_of_its_calls_as_log_records(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture
+) -> None:
     api.faults.next("create", "429(body=0)")
     with caplog.at_level(logging.DEBUG, logger="replicate_job"):
         run("acme/private")
@@ -347,7 +349,7 @@ def started(program: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("program", [BLOCKS, IN_A_LOOP], ids=["a script", "a notebook"])
-def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> None:
+def test_ctrl_c_in_run_cancels_the_prediction_at_the_api(api: ScriptedAPI, program: str) -> None:
     """Ctrl-C comes during the blocking wait of the create request, when no id is known yet."""
     api.next(Script(duration=math.inf))
     with started(program) as process:
@@ -360,7 +362,7 @@ def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> Non
 
 
 @pytest.mark.long
-def test_a_signal_that_another_thread_receives_cancels_too(api: ScriptedAPI) -> None:
+def test_ctrl_c_that_another_thread_receives_cancels_the_prediction_too(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf))
     with started(IN_ANOTHER_THREAD) as process:
         api.wait_until(lambda: api.predictions)
@@ -372,7 +374,7 @@ def test_a_signal_that_another_thread_receives_cancels_too(api: ScriptedAPI) -> 
     assert [prediction.status for prediction in api.predictions] == ["canceled"]
 
 
-def test_an_exception_of_another_signal_leaves_the_prediction_to_the_next_call_with_its_key(api: ScriptedAPI) -> None:
+def test_after_an_exception_in_another_signal_handler_a_call_with_the_same_key_continues(api: ScriptedAPI) -> None:
     """Process managers and time limits end a program in this way."""
     api.next(Script(duration=math.inf))
     with started(BLOCKS) as process:
@@ -405,7 +407,7 @@ print(len({result.prediction_id for result in results}), [thread.name for thread
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["coroutines", "threads"])
-def test_calls_that_run_together_share_connections_journal_and_thread(api: ScriptedAPI, way: str) -> None:
+def test_calls_that_run_at_the_same_time_share_connections_and_journal_and_thread(api: ScriptedAPI, way: str) -> None:
     """Two hundred calls run at the same time, and at most two file descriptors are allowed for each."""
     api.next(*[Script(duration=0.5)] * 200)
     done = subprocess.run(
@@ -415,7 +417,7 @@ def test_calls_that_run_together_share_connections_journal_and_thread(api: Scrip
     assert api.count("create") == 200
 
 
-def test_a_program_is_warned_once_of_a_stand_in_and_its_results_say_what_it_left_out(
+def test_a_program_is_warned_once_of_a_stand_in_model_and_its_results_say_what_it_left_out(
     api: ScriptedAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     notice = "acme/private is a stand-in, not FLUX: a painter paints."

@@ -67,7 +67,7 @@ async def test_a_for_loop_works_inside_a_running_event_loop() -> None:
     assert sorted(result.line for result in batch("acme/private", rows(3), rate="none")) == [1, 2, 3]
 
 
-async def test_rows_may_come_from_an_async_iterable_and_wait_for_results() -> None:
+async def test_an_async_iterable_of_rows_may_wait_for_results_of_earlier_rows() -> None:
     more = asyncio.Event()
 
     async def come() -> AsyncIterator[dict[str, int]]:
@@ -96,9 +96,7 @@ def test_rows_are_merged_over_the_jobs_input() -> None:
     assert [result.input for result in results] == [{"prompt": "x", "n": 1}, {"prompt": "x", "n": 2}]
 
 
-def test_a_file_of_rows_names_its_batch_and_the_same_call_creates_nothing_twice(
-    api: ScriptedAPI, tmp_path: Path
-) -> None:
+def test_a_batch_is_named_by_its_file_and_the_same_call_creates_nothing_twice(api: ScriptedAPI, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\n{"n": 2}\nbroken\n')
     for _ in range(2):
@@ -111,7 +109,7 @@ def test_a_file_of_rows_names_its_batch_and_the_same_call_creates_nothing_twice(
     assert (results.tally.stored, results.tally.created, api.created) == (2, 1, 3)
 
 
-def test_a_csv_takes_its_types_from_the_schema(tmp_path: Path) -> None:
+def test_values_of_a_csv_file_get_their_types_from_the_schema(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,n\n7,8\n")
     (result,) = batch("acme/images", tmp_path / "rows.csv", rate="none")
     assert result.input == {"prompt": "7", "n": 8}
@@ -128,7 +126,7 @@ def test_a_batch_whose_loop_is_left_early_continues_with_its_key(api: ScriptedAP
     assert results.tally.stored >= 1
 
 
-async def test_predictions_that_run_when_the_loop_is_left_are_adopted(api: ScriptedAPI) -> None:
+async def test_predictions_that_run_when_the_loop_is_left_are_adopted_by_the_next_call(api: ScriptedAPI) -> None:
     api.next(INSTANT, *[Script(duration=math.inf, output="done")] * 3)
     results = aiter(batch("acme/private", rows(4), key="mine", rate="none"))
     await anext(results)
@@ -142,14 +140,14 @@ async def test_predictions_that_run_when_the_loop_is_left_are_adopted(api: Scrip
     assert api.created == 4
 
 
-def test_without_a_key_rows_that_are_not_from_a_file_start_a_new_batch(api: ScriptedAPI) -> None:
+def test_without_a_key_rows_that_do_not_come_from_a_file_start_a_new_batch(api: ScriptedAPI) -> None:
     for _ in range(2):
         assert len(list(batch("acme/private", rows(2), rate="none"))) == 2
     assert api.created == 4
 
 
 @pytest.mark.long
-def test_a_slow_consumer_keeps_the_number_of_rows_that_are_read_ahead_small() -> None:
+def test_with_a_slow_consumer_few_rows_are_read_ahead() -> None:
     taken = 0
 
     def endless() -> Iterator[dict[str, int]]:
@@ -170,7 +168,7 @@ def test_a_slow_consumer_keeps_the_number_of_rows_that_are_read_ahead_small() ->
         results.close()  # type: ignore[attr-defined]
 
 
-def test_an_iterable_that_raises_ends_the_loop_after_the_rows_before() -> None:
+def test_an_iterable_that_raises_ends_the_loop_after_the_rows_before_the_error() -> None:
     def broken() -> Iterator[dict[str, int]]:
         yield from rows(3)
         raise LookupError("no more")
@@ -270,13 +268,13 @@ def test_the_dictionary_of_a_result_has_its_line_and_problem() -> None:
     assert (wrong["line"], wrong["problem"]) == (2, "n: inf is not a number that JSON can carry")
 
 
-def test_outputs_are_saved_in_the_folder_of_save_to(tmp_path: Path) -> None:
+def test_outputs_are_saved_in_the_folder_that_save_to_names(tmp_path: Path) -> None:
     for result in batch("acme/images", rows(3), rate="none", save_to=tmp_path / "out"):
         assert [path.read_bytes() for path in result.files] == [b"image"]
         assert result.files[0].is_relative_to(tmp_path / "out")
 
 
-def test_outputs_are_saved_under_the_names_of_a_template(tmp_path: Path) -> None:
+def test_outputs_are_saved_under_names_from_a_template(tmp_path: Path) -> None:
     save_to = f"{tmp_path}/{{owner}}/{{key}}/{{line}}-{{name}}"
     given = [{"n": 1, "sku": "a/b"}, {"n": 2, "sku": "c"}]
     results = list(batch("acme/images", given, rate="none", save_to=save_to, id="sku", ignore_columns=["sku"]))
@@ -287,7 +285,7 @@ def test_outputs_are_saved_under_the_names_of_a_template(tmp_path: Path) -> None
         list(batch("acme/images", rows(1), rate="none", save_to=f"{tmp_path}/{{date}}/{{name}}"))
 
 
-def test_an_error_that_all_rows_share_is_raised(api: ScriptedAPI) -> None:
+def test_an_error_that_concerns_all_rows_is_raised(api: ScriptedAPI) -> None:
     api.faults.next("create", *["402"] * 20)
     with pytest.raises(PaymentRequiredError):
         list(batch("acme/private", rows(20), rate="none"))
@@ -310,7 +308,7 @@ def test_an_option_with_an_invalid_value_is_refused_at_once(api: ScriptedAPI, op
     assert api.requests == []
 
 
-def test_an_unknown_option_is_a_type_error() -> None:
+def test_an_unknown_option_raises_a_type_error() -> None:
     with pytest.raises(TypeError, match="there is no option 'concurency'; there are key, save_to, "):
         batch("acme/private", [], concurency=3)  # type: ignore[call-arg]
 
@@ -410,7 +408,7 @@ EXPECTED = [
 ]
 
 
-def test_a_data_frame_gives_its_rows_without_missing_values(words: str, frame: pd.DataFrame) -> None:
+def test_the_rows_of_a_data_frame_are_read_without_missing_values(words: str, frame: pd.DataFrame) -> None:
     assert inputs(frame, words) == EXPECTED
     assert all(type(row.get("seed", 1)) is int for row in inputs(frame, words))
 
@@ -456,7 +454,7 @@ def test_the_columns_of_a_data_frame_are_checked_once(api: ScriptedAPI, words: s
     ],
     ids=str,
 )
-def test_scalars_of_numpy_and_pandas_are_values(value: Any, read: Any) -> None:
+def test_scalars_of_numpy_and_pandas_are_accepted_as_values(value: Any, read: Any) -> None:
     inputs = {} if read is None else {"n": read}
 
     (result,) = batch("acme/private", [{"n": value, "a": 1}], rate="none")
@@ -464,7 +462,7 @@ def test_scalars_of_numpy_and_pandas_are_values(value: Any, read: Any) -> None:
     assert result.input == {"a": 1, **inputs}
 
 
-def test_scalars_of_numpy_are_also_values_of_a_single_job(words: str) -> None:
+def test_scalars_of_numpy_are_accepted_in_a_single_job_too(words: str) -> None:
     job = Job(words, {"prompt": np.str_("x")})
 
     assert run(job, {"seed": np.int64(3), "fast": np.bool_(True)}).input == {
@@ -490,7 +488,7 @@ def test_options_for_files_are_refused_for_other_rows(tmp_path: Path, words: str
         batch(words, [], format="csv")
 
 
-def test_a_batch_may_be_limited_by_cost_with_a_price(api: ScriptedAPI) -> None:
+def test_a_batch_with_a_price_can_have_a_cost_limit(api: ScriptedAPI) -> None:
     results = list(batch("acme/private", rows(20), rate="none", max_cost=0.05, price="0.01/run"))
     assert len(results) == api.created == 5
     assert {result.cost for result in results} == {Decimal("0.01")}
@@ -500,7 +498,7 @@ def test_a_batch_may_be_limited_by_cost_with_a_price(api: ScriptedAPI) -> None:
         list(batch("acme/private", rows(1), max_cost=Decimal("0.05")))
 
 
-def test_a_deployments_result_has_the_price_of_its_hardware(api: ScriptedAPI) -> None:  # noqa: ARG001 - it answers
+def test_the_result_of_a_deployment_has_the_price_of_its_hardware(api: ScriptedAPI) -> None:  # noqa: ARG001 - it answers
     result = run("deployments/acme/flux", {"prompt": "x"})
     predict_time = result.metrics["predict_time"]
     assert result.charge

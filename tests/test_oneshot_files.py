@@ -135,7 +135,9 @@ def test_a_file_arrives_whole_with_its_name_and_type(
     assert not api.uploads
 
 
-def test_a_large_file_is_uploaded_once_with_its_name_and_type_and_found_by_its_content(api: ScriptedAPI) -> None:
+def test_a_large_file_is_uploaded_once_with_its_name_and_type_and_is_recognized_by_its_content(
+    api: ScriptedAPI,
+) -> None:
     file = io.BytesIO(LARGE)
     file.name = "Foto ü (1).png"
     run("acme/edit", {"image": file})
@@ -146,14 +148,14 @@ def test_a_large_file_is_uploaded_once_with_its_name_and_type_and_found_by_its_c
     assert api.count("file") == 1
 
 
-def test_a_path_and_bytes_of_one_content_are_one_upload(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_path_and_bytes_with_the_same_content_are_uploaded_once(api: ScriptedAPI, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(LARGE)
     run("acme/edit", {"image": tmp_path / "a.png", "images": [LARGE, io.BytesIO(LARGE)]})
     assert len({api.predictions[0].input["image"], *api.predictions[0].input["images"]}) == 1
     assert len(api.uploads) == 1
 
 
-async def test_calls_at_the_same_time_upload_one_content_once(api: ScriptedAPI) -> None:
+async def test_calls_at_the_same_time_upload_the_same_content_once(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         calls = [client.run("acme/edit", input={"image": LARGE, "prompt": str(number)}) for number in range(8)]
         submitted = await client.submit("acme/edit", input={"image": io.BytesIO(LARGE)})
@@ -169,20 +171,20 @@ def test_a_blocking_client_takes_files_too(api: ScriptedAPI, tmp_path: Path) -> 
     assert sent(api, 0) == sent(api, 1) == ("image/png", PNG)
 
 
-async def test_rows_at_the_same_time_upload_one_content_once(api: ScriptedAPI) -> None:
+async def test_rows_at_the_same_time_upload_the_same_content_once(api: ScriptedAPI) -> None:
     rows = [{"image": io.BytesIO(LARGE), "prompt": str(number)} for number in range(8)]
     assert [result.status async for result in batch("acme/edit", rows, rate="none")] == ["succeeded"] * 8
     assert len(api.uploads) == 1
 
 
-def test_a_file_whose_name_says_another_type_has_that_of_its_content(api: ScriptedAPI) -> None:
+def test_a_file_whose_name_says_another_type_is_sent_with_the_type_of_its_content(api: ScriptedAPI) -> None:
     file = io.BytesIO(b"\xff\xd8\xff" + bytes(300_000))
     file.name = "shot.png"
     run("acme/edit", {"image": file})
     assert (api.uploads[0].name, api.uploads[0].content_type) == ("shot.jpg", "image/jpeg")
 
 
-def test_an_open_file_is_read_from_its_beginning_and_stands_afterwards_where_it_stood(api: ScriptedAPI) -> None:
+def test_an_open_file_is_read_from_its_beginning_and_keeps_its_position(api: ScriptedAPI) -> None:
     file = io.BytesIO(PNG)
     file.seek(5)
     run("acme/edit", {"image": file})
@@ -210,7 +212,7 @@ async def test_coroutines_take_files_too(api: ScriptedAPI) -> None:
     assert sent(api, 0) == sent(api, 1) == ("image/png", PNG)
 
 
-def test_a_file_in_the_jobs_own_input_is_read_as_well(api: ScriptedAPI) -> None:
+def test_a_file_in_the_input_of_the_job_is_read_as_well(api: ScriptedAPI) -> None:
     run(Job("acme/edit", {"image": io.BytesIO(PNG)}), {"prompt": "x"})
     assert api.predictions[0].input["prompt"] == "x"
     assert sent(api) == ("image/png", PNG)
@@ -224,7 +226,9 @@ def test_a_picture_is_sent_as_png_without_loss(api: ScriptedAPI) -> None:
     assert result.sent == {"image": "file.png"}
 
 
-def test_a_picture_from_a_jpeg_file_stays_jpeg_and_one_made_of_it_is_png(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_picture_from_a_jpeg_file_stays_jpeg_and_a_picture_derived_from_it_becomes_png(
+    api: ScriptedAPI, tmp_path: Path
+) -> None:
     exif = Image.Exif()
     exif[0x010F] = "the maker of the camera"
     Image.effect_noise((64, 64), 90).save(tmp_path / "cat.jpg", quality=40, exif=exif)
@@ -236,7 +240,7 @@ def test_a_picture_from_a_jpeg_file_stays_jpeg_and_one_made_of_it_is_png(api: Sc
     assert b"the maker" not in sent(api, 0)[1]
 
 
-def test_a_picture_that_png_cannot_hold_is_an_error_with_advice(api: ScriptedAPI) -> None:
+def test_a_picture_that_png_cannot_hold_raises_an_error_with_advice(api: ScriptedAPI) -> None:
     with pytest.raises(InputError, match=r'image: a picture of mode HSV cannot be written .*\.convert\("RGB"\)'):
         run("acme/edit", {"image": Image.new("HSV", (4, 4))})
     assert not api.requests
@@ -267,7 +271,7 @@ def closed() -> io.BytesIO:
         (object, "image: a object is not a JSON value; a file is a pathlib.Path, an open file or bytes"),
     ],
 )
-def test_an_unreadable_file_is_named_before_any_request(
+def test_the_error_names_an_unreadable_file_before_any_request(
     api: ScriptedAPI, make: Callable[[], Any], problem: str
 ) -> None:
     with closed_at_the_end(value := make()), pytest.raises(JobError, match=problem):
@@ -275,7 +279,7 @@ def test_an_unreadable_file_is_named_before_any_request(
     assert not api.requests
 
 
-def test_a_text_input_takes_no_bytes(api: ScriptedAPI) -> None:
+def test_a_text_input_refuses_bytes(api: ScriptedAPI) -> None:
     with pytest.raises(InputError, match=r"prompt: takes no file, and file \(5 bytes\) is one"):
         run("acme/edit", {"prompt": b"a fox"})
     assert not api.predictions
@@ -287,7 +291,7 @@ def test_values_of_numpy_are_sent_as_numbers(api: ScriptedAPI) -> None:
 
 
 @pytest.mark.parametrize("content", [PNG, LARGE])
-def test_the_same_key_and_content_are_the_same_job_and_another_content_is_refused(
+def test_a_key_with_the_same_content_is_the_same_job_and_another_content_is_refused(
     api: ScriptedAPI, content: bytes
 ) -> None:
     first = run("acme/edit", {"image": content}, key="order-17")
@@ -299,7 +303,7 @@ def test_the_same_key_and_content_are_the_same_job_and_another_content_is_refuse
     assert (len(api.predictions), len(api.uploads)) == (1, 1 if content is LARGE else 0)
 
 
-def test_a_key_whose_job_was_refused_is_free_for_another_content(api: ScriptedAPI) -> None:
+def test_a_key_whose_job_was_refused_can_be_used_with_another_content(api: ScriptedAPI) -> None:
     api.faults.next("create", "422")
     with pytest.raises(InvalidRequestError):
         run("acme/edit", {"image": PNG}, key="order-17")
@@ -307,7 +311,7 @@ def test_a_key_whose_job_was_refused_is_free_for_another_content(api: ScriptedAP
     assert len(api.predictions) == 1
 
 
-def test_no_content_stays_in_the_state_folder_after_the_end(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_no_file_content_stays_in_the_state_folder_after_the_end_of_its_job(api: ScriptedAPI, tmp_path: Path) -> None:
     secret = PNG + bytes(range(200, 0, -1)) * 8
     run("acme/edit", {"image": secret, "images": [LARGE]}, key="k")
     url = api.predictions[0].input["image"]
@@ -368,7 +372,7 @@ def test_the_same_rows_under_the_same_key_create_nothing_again(api: ScriptedAPI)
     assert len(api.predictions) == 2
 
 
-def test_a_row_whose_file_cannot_be_read_has_its_problem_and_the_others_run(api: ScriptedAPI) -> None:
+def test_a_row_whose_file_cannot_be_read_has_a_problem_and_the_other_rows_run(api: ScriptedAPI) -> None:
     rows: list[dict[str, Any]] = [{"image": io.StringIO("x")}, {"image": PNG}, {"prompt": b"x", "image": PNG}]
     results = sorted(batch("acme/edit", rows, rate="none"), key=lambda result: result.line)
     assert [result.status for result in results] == ["error", "succeeded", "error"]
@@ -389,7 +393,7 @@ run("acme/edit", {"image": io.BytesIO(PNG + bytes(int(sys.argv[1])))}, key="orde
 @pytest.mark.parametrize(
     ("fault", "made"), [("hang-before", 0), ("hang-after", 1), ("429(body=10)", 0)], ids=["unmade", "made", "throttled"]
 )
-def test_a_job_whose_program_is_killed_is_finished_without_it(
+def test_a_job_with_file_content_is_resumed_after_its_program_was_killed(
     api: ScriptedAPI, tmp_path: Path, size: int, fault: str, made: int
 ) -> None:
     api.faults.next("create", fault)

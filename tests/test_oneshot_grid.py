@@ -45,7 +45,7 @@ def sent(api: ScriptedAPI) -> Counter[str]:
     return Counter(str(prediction.input) for prediction in api.predictions)
 
 
-def test_every_row_runs_with_every_combination_and_results_say_which(api: ScriptedAPI) -> None:
+def test_every_row_runs_with_every_combination_and_each_result_names_its_combination(api: ScriptedAPI) -> None:
     results = run([{"prompt": "a"}, {"prompt": "b"}], grid={"seed": range(1, 4)})
     assert [(result.line, result.grid, result.input) for result in results] == [
         (line, {"seed": seed}, {"prompt": prompt, "seed": seed})
@@ -56,7 +56,7 @@ def test_every_row_runs_with_every_combination_and_results_say_which(api: Script
     assert api.created == 6
 
 
-def test_a_value_added_later_creates_only_its_own_rows(api: ScriptedAPI) -> None:
+def test_a_value_that_is_added_later_creates_only_its_own_combinations(api: ScriptedAPI) -> None:
     rows = [{"prompt": "a"}, {"prompt": "b"}]
     first = run(rows, grid={"seed": [1, 2]})
     again = run(rows, grid={"seed": [3, 2, 1]})
@@ -66,7 +66,7 @@ def test_a_value_added_later_creates_only_its_own_rows(api: ScriptedAPI) -> None
     assert max(sent(api).values()) == 1
 
 
-def test_rows_with_a_name_may_move_and_stay_paid_for(api: ScriptedAPI) -> None:
+def test_rows_with_a_name_can_change_their_position_without_being_paid_for_again(api: ScriptedAPI) -> None:
     rows = [{"id": "x", "prompt": "a"}, {"id": "y", "prompt": "b"}]
     run(rows, id="id", grid={"seed": [1, 2]})
     results = run(rows[::-1], id="id", grid={"seed": [1, 2]})
@@ -90,7 +90,7 @@ def test_every_row_runs_for_every_model_with_the_types_of_its_own_schema(api: Sc
     assert api.created == 4
 
 
-def test_rows_of_the_first_model_stay_paid_for_when_a_model_is_added(api: ScriptedAPI) -> None:
+def test_rows_of_the_first_model_are_not_paid_for_again_when_a_model_is_added(api: ScriptedAPI) -> None:
     rows = [{"prompt": "a"}, {"prompt": "b"}]
     alone = run(rows)
     both = run(rows, models=["acme/second"])
@@ -105,7 +105,7 @@ def test_results_of_each_model_have_its_own_price(tmp_path: Path, monkeypatch: p
     assert {result.model: str(result.cost) for result in results} == {"acme/first": "0.5", "acme/second": "0.25"}
 
 
-def test_models_share_a_limit_of_cost_and_each_has_its_price(api: ScriptedAPI) -> None:
+def test_several_models_share_a_cost_limit_and_each_has_its_own_price(api: ScriptedAPI) -> None:
     price = {"acme/first": "0.01/run", "acme/second": "0.03/run"}
     options: dict[str, Any] = {"models": ["acme/second"], "price": price, "key": "both", "concurrency": 2}
     rows = [{"prompt": str(number)} for number in range(10)]
@@ -118,7 +118,7 @@ def test_models_share_a_limit_of_cost_and_each_has_its_price(api: ScriptedAPI) -
     assert api.created == 20
 
 
-def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
+def test_templates_are_filled_from_columns_together_with_values_of_the_grid() -> None:
     results = run(
         [{"animal": "a fox", "n": 7}],
         set={"prompt": "{animal} in {style}", "seed": "{n}"},
@@ -159,7 +159,7 @@ def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
         ({"set": {"seed": "{prompt}"}, "grid": {"seed": [1]}}, JobError, "leave one of them out"),
     ],
 )
-def test_a_wrong_option_is_an_error_before_anything_is_paid(
+def test_an_invalid_option_raises_an_error_before_anything_is_paid(
     api: ScriptedAPI, options: dict[str, Any], kind: type[JobError], words: str
 ) -> None:
     with pytest.raises(kind) as error:
@@ -168,7 +168,7 @@ def test_a_wrong_option_is_an_error_before_anything_is_paid(
     assert not api.count("create")
 
 
-def test_a_value_that_does_not_fit_is_a_result_of_each_of_its_rows(api: ScriptedAPI) -> None:
+def test_a_grid_value_that_does_not_fit_is_reported_in_the_result_of_each_of_its_rows(api: ScriptedAPI) -> None:
     results = run([{"prompt": "a"}], grid={"seed": ["x", 1]})
     assert [(result.status, result.grid) for result in results] == [
         ("error", {"seed": "x"}),

@@ -25,7 +25,7 @@ Connect = Callable[..., AbstractAsyncContextManager[Context]]
 
 
 @pytest.mark.long
-async def test_calls_at_the_same_time_keep_one_limit_without_a_429(replicate_api: ScriptedAPI) -> None:
+async def test_calls_at_the_same_time_share_one_rate_limit_without_a_429(replicate_api: ScriptedAPI) -> None:
     """Each call opens a session of its own, whose burst alone would exceed what the API accepts at once."""
     replicate_api.faults.limit(rate=10, burst=10)
     results = await asyncio.gather(*(arun("replicate/hello-world", {"text": str(n)}) for n in range(24)))
@@ -34,7 +34,7 @@ async def test_calls_at_the_same_time_keep_one_limit_without_a_429(replicate_api
 
 
 @pytest.mark.long
-def test_calls_in_threads_keep_one_limit(replicate_api: ScriptedAPI) -> None:
+def test_calls_in_threads_share_one_rate_limit(replicate_api: ScriptedAPI) -> None:
     """Each thread runs its own event loop."""
     replicate_api.faults.limit(rate=10, burst=10)
     threads = [
@@ -48,7 +48,7 @@ def test_calls_in_threads_keep_one_limit(replicate_api: ScriptedAPI) -> None:
 
 
 @pytest.mark.long
-async def test_calls_one_after_the_other_keep_one_limit(replicate_api: ScriptedAPI) -> None:
+async def test_calls_one_after_the_other_share_one_rate_limit(replicate_api: ScriptedAPI) -> None:
     replicate_api.faults.limit(rate=10, burst=10)
     for number in range(16):
         await arun("replicate/hello-world", {"text": str(number)})
@@ -65,7 +65,7 @@ async def test_a_call_obeys_the_429_of_an_earlier_call(api: ScriptedAPI, connect
         assert context.client.creates.paused > 25
 
 
-async def test_the_lowest_rate_of_the_sessions_that_are_open_holds(api: ScriptedAPI, connect: Connect) -> None:
+async def test_the_lowest_rate_of_the_open_sessions_applies(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, rate=10) as context:
         assert context.client.creates.pace == 9.8
         async with connect(api, rate=1) as slow, connect(api, rate=None):
@@ -73,13 +73,13 @@ async def test_the_lowest_rate_of_the_sessions_that_are_open_holds(api: Scripted
         assert context.client.creates.pace == 9.8
 
 
-async def test_sessions_of_two_accounts_do_not_share(api: ScriptedAPI, connect: Connect) -> None:
+async def test_sessions_of_two_accounts_do_not_share_a_rate_limit(api: ScriptedAPI, connect: Connect) -> None:
     with ScriptedAPI() as other:
         async with connect(api, rate=10) as context, connect(other, rate=2) as second:
             assert (context.client.creates.pace, second.client.creates.pace) == (9.8, 1.96)
 
 
-async def test_a_call_cancelled_while_it_waits_leaves_no_task(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_call_that_is_cancelled_while_it_waits_leaves_no_task(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, rate=5) as context:
 
         async def call(number: int) -> None:
@@ -95,7 +95,7 @@ async def test_a_call_cancelled_while_it_waits_leaves_no_task(api: ScriptedAPI, 
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_with_a_journal_that_cannot_be_written_a_call_keeps_its_own_pace(
+async def test_with_a_journal_that_cannot_be_written_a_call_keeps_to_its_own_rate_limit(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database, and too long to be an empty one" * 100)
@@ -105,7 +105,9 @@ async def test_with_a_journal_that_cannot_be_written_a_call_keeps_its_own_pace(
 
 
 @pytest.mark.long
-async def test_calls_leave_no_holders_in_the_journal(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+async def test_calls_leave_no_rows_of_holders_in_the_journal(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
     for number in range(20):
         async with connect(api) as context:
             await run_job(context, Ask(Job("replicate/hello-world", {"text": str(number)})))
@@ -113,7 +115,7 @@ async def test_calls_leave_no_holders_in_the_journal(api: ScriptedAPI, connect: 
         assert database.execute("SELECT count(*) FROM holders").fetchone() == (0,)
 
 
-async def test_an_api_without_a_limit_writes_no_row(
+async def test_a_call_without_a_rate_limit_writes_no_rate_limit_row(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, heard: Any
 ) -> None:
     local = Settings(None, api.base_url, journal=tmp_path / "journal.db", state=tmp_path / "state", local=True)
@@ -125,7 +127,7 @@ async def test_an_api_without_a_limit_writes_no_row(
 
 
 @pytest.mark.long
-async def test_a_limit_in_the_response_headers_is_kept_without_a_429(replicate_api: ScriptedAPI) -> None:
+async def test_a_rate_limit_in_the_response_headers_is_obeyed_without_a_429(replicate_api: ScriptedAPI) -> None:
     """The account's limit is lower than the one that the client was given."""
     replicate_api.faults.limit(rate=10, burst=10)
     async with AsyncClient(rate="50/s") as client:

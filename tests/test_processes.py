@@ -182,7 +182,7 @@ def says(program: str, *words: str) -> list[str]:
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("way", [*WAYS, "local"])
-def test_a_fork_of_a_process_that_used_the_package_gets_a_forked_error(way: str) -> None:
+def test_a_process_that_was_forked_after_the_package_was_used_gets_a_forked_error(way: str) -> None:
     told, after = says(AFTER, way)
     assert told.startswith(FORKED)
     assert told.endswith('open it after the fork, or start processes with multiprocessing\'s "spawn" or "forkserver"')
@@ -191,25 +191,25 @@ def test_a_fork_of_a_process_that_used_the_package_gets_a_forked_error(way: str)
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("way", WAYS)
-def test_a_fork_of_a_process_that_only_imported_the_package_works(way: str) -> None:
+def test_a_process_that_was_forked_after_the_package_was_only_imported_works(way: str) -> None:
     assert says(BEFORE, way) == ["succeeded"]
 
 
 @pytest.mark.usefixtures("api")
-def test_a_fork_during_a_batch_gets_a_forked_error_and_the_batch_continues() -> None:
+def test_a_process_that_was_forked_during_a_batch_gets_a_forked_error_and_the_batch_continues() -> None:
     told, closed, left = says(AMID)
     assert told.startswith(FORKED)
     assert (closed, left) == ("None", "3")
 
 
 @pytest.mark.usefixtures("api")
-def test_a_fork_of_a_process_that_used_the_http_library_gets_a_forked_error() -> None:
+def test_a_process_that_was_forked_after_the_http_library_was_used_gets_a_forked_error() -> None:
     (told,) = says(OWN)
     assert told.startswith(FORKED)
 
 
 @pytest.mark.usefixtures("api")
-def test_using_an_object_opened_before_the_fork_raises_forked_error() -> None:
+def test_using_an_object_that_was_opened_before_the_fork_raises_a_forked_error() -> None:
     told = says(OPENED)
     assert [line.startswith(FORKED) for line in told] == [True, True]
 

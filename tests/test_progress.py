@@ -45,7 +45,7 @@ CALLS: dict[str, Callable[[Client, ScriptedAPI], object]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ZeroDivisionError("callback")], ids=repr)
-def test_an_error_in_on_progress_is_raised_by_the_call_and_the_client_still_works(
+def test_an_error_in_on_progress_is_raised_by_the_call_and_the_client_can_be_used_further(
     api: ScriptedAPI, error: BaseException, name: str
 ) -> None:
     """The client's thread survives a SystemExit. The prediction is left running."""
@@ -85,7 +85,7 @@ def test_a_cancelled_error_in_on_progress_does_not_cancel_the_call(api: Scripted
                 call(client, api)
 
 
-def test_a_blocking_call_in_on_progress_is_a_clear_error(api: ScriptedAPI) -> None:
+def test_a_blocking_call_in_on_progress_raises_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         blocking: list[Callable[[Progress], object]] = [
             lambda seen: client.get(seen.prediction_id),
@@ -109,7 +109,7 @@ class Asynchronous:
 
 
 @pytest.mark.parametrize("function", [asynchronous, Asynchronous(), 5], ids=["function", "object", "number"])
-async def test_an_on_progress_that_is_not_a_plain_function_is_refused_before_anything_is_sent(
+async def test_an_on_progress_argument_that_is_not_a_plain_function_is_refused_before_anything_is_sent(
     api: ScriptedAPI, function: Any
 ) -> None:
     async with AsyncClient() as client:
@@ -125,7 +125,7 @@ async def test_an_on_progress_that_is_not_a_plain_function_is_refused_before_any
 
 
 @pytest.mark.usefixtures("api")
-def test_an_on_progress_that_returns_a_coroutine_is_a_clear_error() -> None:
+def test_an_on_progress_function_that_returns_a_coroutine_raises_a_clear_error() -> None:
     def hand_on(seen: Progress) -> object:
         return asynchronous(seen)
 

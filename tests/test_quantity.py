@@ -19,7 +19,7 @@ def test_a_rough_duration_is_rounded_up(seconds: float, text: str) -> None:
     ("per_minute", "text"),
     [(120_000, "120,000/min"), (598.4, "598/min"), (4.24, "4.2/min"), (0.4, "24/h"), (0, "0/h")],
 )
-def test_a_rate_is_per_minute_and_a_slow_rate_per_hour(per_minute: float, text: str) -> None:
+def test_a_rate_is_shown_per_minute_and_a_slow_rate_per_hour(per_minute: float, text: str) -> None:
     assert rate(per_minute / 60) == text
 
 
@@ -37,5 +37,5 @@ def test_a_rate_is_per_minute_and_a_slow_rate_per_hour(per_minute: float, text: 
         ("0.999", "$0.999"),
     ],
 )
-def test_money_has_cents_and_below_a_dollar_three_significant_digits(amount: str, text: str) -> None:
+def test_an_amount_of_money_has_cents_and_below_a_dollar_three_significant_digits(amount: str, text: str) -> None:
     assert money(float(amount)) == text

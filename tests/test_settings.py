@@ -52,7 +52,7 @@ def test_a_local_run_has_no_token() -> None:
     assert (found.token, found.local) == (None, True)
 
 
-def test_a_missing_variable_is_named_with_advice() -> None:
+def test_the_error_names_a_missing_variable_and_gives_advice() -> None:
     remote = read_settings({})
     with pytest.raises(MissingVariableError, match=r"REPLICATE_API_TOKEN is not set: .*api-tokens.*--local") as caught:
         check_environment(("REPLICATE_API_TOKEN",), remote, {})
@@ -63,7 +63,7 @@ def test_a_missing_variable_is_named_with_advice() -> None:
         check_environment(("MY_SECRET",), remote, {"MY_SECRET": ""})
 
 
-def test_set_variables_are_no_error() -> None:
+def test_variables_that_are_set_raise_no_error() -> None:
     check_environment(("MY_SECRET",), read_settings({}), {"MY_SECRET": "x"})
     check_environment(("REPLICATE_API_TOKEN",), read_settings({}, token="r8_x"), {})  # noqa: S106 - not a real token
     check_environment(("REPLICATE_API_TOKEN",), read_settings({}, local=True), {})

@@ -128,7 +128,7 @@ async def test_a_job_is_a_span_with_its_steps_below_it(api: ScriptedAPI, tmp_pat
 
 
 @pytest.mark.usefixtures("api")
-async def test_the_upload_of_a_file_is_a_span_below_the_prepare_span(tmp_path: Path) -> None:
+async def test_the_upload_of_a_file_is_a_child_span_of_the_prepare_span(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(b"\x00\xff" * 200_000)
     async with AsyncClient() as client:
         await client.run(MODEL, {"image": tmp_path / "large.bin"})
@@ -149,7 +149,7 @@ async def test_the_operation_of_a_training_is_train(api: ScriptedAPI, connect: C
     assert attributes(training)["replicate.prediction.id"] == result.prediction_id
 
 
-async def test_the_look_up_after_a_lost_answer_is_a_span_below_the_create_span(
+async def test_the_look_up_after_a_lost_response_is_a_child_span_of_the_create_span(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     api.faults.next("create", "drop-after")
@@ -161,7 +161,7 @@ async def test_the_look_up_after_a_lost_answer_is_a_span_below_the_create_span(
     assert look_up.parent.span_id == create.context.span_id
 
 
-async def test_429s_and_create_requests_are_on_the_span_and_counted(
+async def test_429s_and_create_requests_are_recorded_in_the_span_and_counted(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
     before = number("replicate.requests.throttled", **{"replicate.request": "create"})
@@ -192,7 +192,7 @@ async def test_an_error_is_recorded_by_its_type_and_without_an_input(api: Script
     assert api.token not in shown
 
 
-async def test_a_prediction_that_fails_is_an_error_and_counted_by_its_status(
+async def test_a_prediction_that_fails_is_recorded_as_an_error_and_counted_by_its_status(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     before = number("replicate.predictions.ended", **{"replicate.status": "failed"})
@@ -234,7 +234,7 @@ async def test_latencies_and_jobs_in_flight_are_measured(api: ScriptedAPI) -> No
     assert number("replicate.jobs.in_flight") == COUNTS.in_flight
 
 
-async def test_inputs_and_outputs_are_recorded_only_if_asked_for(
+async def test_inputs_and_outputs_are_recorded_only_on_request(
     api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CAPTURE, "true")
@@ -264,7 +264,7 @@ async def test_the_spans_of_a_batchs_rows_are_children_of_its_span() -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_the_callers_context_reaches_the_thread_of_a_blocking_client() -> None:
+def test_the_context_of_the_caller_is_used_in_the_thread_of_a_blocking_client() -> None:
     with Client() as client, trace.get_tracer("test").start_as_current_span("request") as caller:
         client.run(MODEL, {"n": 1})
         assert len(list(client.batch(MODEL, [{"n": 1}, {"n": 2}]))) == 2

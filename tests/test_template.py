@@ -10,13 +10,13 @@ from replicate_job.errors import JobError
 from replicate_job.template import escape, read_template
 
 
-def test_names_in_braces_get_their_values() -> None:
+def test_names_in_braces_are_replaced_by_their_values() -> None:
     template = read_template("out/{model}/{line}-{name}")
     assert template.fill({"model": "acme/fox", "line": "7", "name": "a.png"}) == "out/acme/fox/7-a.png"
     assert template.names == {"model", "line", "name"}
 
 
-def test_double_braces_stand_for_braces() -> None:
+def test_double_braces_stand_for_single_braces() -> None:
     assert read_template("a{{b}}{c}").fill({"c": "{d}"}) == "a{b}{d}"
 
 
@@ -49,7 +49,7 @@ def test_the_error_for_an_unknown_name_has_the_column_and_the_known_names() -> N
     )
 
 
-def test_a_name_without_a_value_is_an_error() -> None:
+def test_a_name_without_a_value_raises_an_error() -> None:
     with pytest.raises(JobError, match=r"column 1: there is no \{line\}"):
         read_template("{line}").fill({})
 

@@ -121,9 +121,7 @@ async def test_the_folder_in_front_of_the_first_template_name_is_checked(tmp_pat
     assert names(tmp_path) == {"file"}
 
 
-async def test_writing_and_discarding_files_of_a_template_leaves_no_other_files(
-    tmp_path: Path, stores: Stores
-) -> None:
+async def test_writing_and_discarding_files_of_a_template_leaves_no_other_files(tmp_path: Path, stores: Stores) -> None:
     place = await find_place(read_save(f"{tmp_path}/{{name}}/{{id}}"), FACTS, stores)
     await place.make()
     part = place.part("output")

@@ -161,7 +161,7 @@ async def test_a_host_that_cannot_be_looked_up_raises_a_not_sent_error() -> None
         (PUBLIC_API, "1.1.1.1", "https://1.0.0.1/a", False),
     ],
 )
-async def test_private_hosts_are_allowed_only_if_the_api_is_in_the_same_private_network(
+async def test_private_hosts_are_allowed_only_if_the_api_is_in_the_same_network_or_on_this_machine(
     api: str,
     found: str,
     output: str,
