@@ -1,6 +1,6 @@
 """The command as a user runs it: a process with its own environment, against a scripted API.
 
-Whatever a test looks at, every process here is also held to the manners that all commands share (``Outcome``), and no
+Every process is also checked for the rules that all commands share (``Outcome``), and no
 test may leave the token anywhere (``api``, ``command``).
 """
 
@@ -78,7 +78,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def response(self) -> dict[str, Any]:
-        """The response on stdout: the ten fields in their order, and ``files`` eleventh where there are any."""
+        """The response on stdout: the ten fields in their order, and ``files`` as the eleventh if there are any."""
         found: dict[str, Any] = self.json
         assert list(found) in (FIELDS, [*FIELDS, "files"]), self
         return found
@@ -92,7 +92,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Process:
-    """A command that runs."""
+    """A command while it runs."""
 
     def __init__(self, popen: subprocess.Popen[bytes], secret: str) -> None:
         self._popen, self._secret = popen, secret
@@ -184,7 +184,7 @@ class Command:
         return self._started[-1]
 
     def on_terminal(self, *words: str | Path, width: int = 80, env: Mapping[str, str] = EMPTY) -> Outcome:
-        """Run with stdout and stderr on a terminal each; ``out`` and ``err`` are all that the terminals got."""
+        """Run with stdout and stderr on two terminals; ``out`` and ``err`` are all that the terminals got."""
         screens = Screen(width), Screen(width)
         popen = subprocess.Popen(
             [*self.program, *map(str, words)],
@@ -261,7 +261,7 @@ class Seated:
         self._screen.type(keys)
 
     def end(self) -> tuple[int, list[str]]:
-        """The exit code, and the lines that are on the terminal at the end, without the empty ones."""
+        """The exit code, and the lines on the terminal at the end that are not empty."""
         written = self._screen.read()
         code = self._popen.wait(PATIENCE)
         assert b"Traceback" not in written, written.decode()
@@ -272,7 +272,7 @@ _CONTROL = re.compile(r"\x1b\[(?P<amount>\d*)(?P<what>[A-K])|\x1b\[[0-9;?]*[A-Za
 
 
 def rendered(written: str) -> list[str]:
-    """What a terminal shows that never scrolls or wraps."""
+    """The text on a terminal that never scrolls or wraps."""
     lines, row, column = [""], 0, 0
     for found in _CONTROL.finditer(written):
         part, what = found[0], found["what"]

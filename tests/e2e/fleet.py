@@ -30,7 +30,7 @@ def picture(prompt: str) -> bytes:
 
 
 def paint(given: dict[str, Any]) -> Script:
-    """Each prompt has a picture of its own, so that a mix-up shows."""
+    """Each prompt has its own picture, so that a mix-up shows."""
     return Script(duration=0.5, boot=0.1, output=[OutputFile(content=picture(given["prompt"]), name="a.webp")])
 
 
@@ -87,7 +87,7 @@ class Fleet:
         return [msgspec.json.decode(line) for line in done.out.splitlines()]
 
     def check(self, prompts: list[str]) -> None:
-        """No prediction is missing, none is there twice, and each row has its own picture."""
+        """Check that no prediction is missing, that none exists twice, and that each row has its own picture."""
         records = self.results()
         assert [record["line"] for record in records] == list(range(1, len(prompts) + 1))
         ids = Counter(prediction.id for prediction in self.api.predictions)
@@ -117,9 +117,9 @@ def fleet_of(command: Command, postgres: Postgres, api: ScriptedAPI) -> Iterator
 
 
 def drill(fleet: Fleet, prompts: list[str], *, workers: int, kills: int, rate: str) -> dict[str, float]:
-    """Everything goes wrong while a batch runs; then nothing is missing, and nothing is there twice.
+    """Every kind of fault occurs while a batch runs. Afterwards no prediction is missing, and none exists twice.
 
-    Gives when what happened, in seconds from the submit on, and counts of requests.
+    Returns the times of the faults, in seconds since the submit, and the counts of requests.
     """
     rows = len(prompts)
     fleet.start(workers)
@@ -159,7 +159,7 @@ def drill(fleet: Fleet, prompts: list[str], *, workers: int, kills: int, rate: s
 
 
 def main() -> None:
-    """The drill by hand: rows, workers, kills, and ``same`` for rows that are all the same."""
+    """The drill by hand: rows, workers, kills, and and ``same`` for equal rows."""
     from tests.e2e.conftest import Command  # noqa: PLC0415 - pytest's
     from tests.postgres import start  # noqa: PLC0415 - as above
 

@@ -48,7 +48,7 @@ def prepare(api: ScriptedAPI) -> None:
 
 
 def drill(fleet: Fleet, rows: int, *, workers: int, kills: int, seed: int) -> dict[str, float]:
-    """Workers die, others take their places, and the second step fails at first: nothing is paid for twice."""
+    """Workers die, others replace them, and the second step fails at first. No step is paid for twice."""
     api, command, chance = fleet.api, fleet.command, random.Random(seed)  # noqa: S311 - no secret
     (command.folder / "poster.toml").write_text(POSTER, encoding="utf-8")
     lines = (msgspec.json.encode({"prompt": f"picture {line}"}) + b"\n" for line in range(1, rows + 1))

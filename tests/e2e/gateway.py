@@ -1,4 +1,4 @@
-"""A gateway of somebody else's in front of a scripted API: it stands for the API's base under a path of its own."""
+"""A gateway in front of a scripted API. It serves the API under its own path."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _HOP = {"host", "connection", "transfer-encoding", "content-length"}
 
 
 class Gateway:
-    """Passes requests for ``path`` on to the API's ``/v1``, also those that a client sends to it as to a proxy.
+    """Forwards requests for ``path`` to the API's ``/v1``, also those that a client sends to it as to a proxy.
 
-    ``paths`` are those that were asked for, with the method. ``moved`` maps a path to the status and the address of
+    ``paths`` are the requested paths, with the method. ``moved`` maps a path to the status and the address of
     its redirect. With ``certificate``, a pair of files, it speaks TLS.
     """
 

@@ -24,7 +24,7 @@ KEY = "AKIAIOSFODNN7EXAMPLE"
 
 
 class S3:
-    """``environment`` leads there. ``requests`` are ``PUT /bucket/key?query``, as they came."""
+    """``environment`` has its address and keys. ``requests`` are texts such as ``PUT /bucket/key?query``."""
 
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -55,7 +55,7 @@ class S3:
         return MappingProxyType(found | {"AWS_REGION": "us-east-1"})
 
     def hold(self, which: Callable[[str], bool]) -> None:
-        """Answer none of these requests before ``release``."""
+        """Answer no matching request before ``release``."""
         self._go.clear()
         self._holds = which
 
@@ -64,11 +64,11 @@ class S3:
         self._go.set()
 
     def refuse(self, which: Callable[[str], bool]) -> None:
-        """Answer these requests with 403."""
+        """Answer matching requests with 403."""
         self._refuses = which
 
     def wait_for(self, pattern: str) -> None:
-        """Wait until a request like this has come."""
+        """Wait until a matching request has come."""
         with self._came:
             assert self._came.wait_for(lambda: any(re.search(pattern, one) for one in self.requests), 30), self.requests
 

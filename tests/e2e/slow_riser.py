@@ -1,4 +1,4 @@
-"""One job in a process that stops itself (SIGSTOP) where it is told, with a lease that is short.
+"""One job in a process that stops itself (SIGSTOP) at a given step, with a short lease.
 
 ``python slow_riser.py JOURNAL BUDGET PLACE``: the budget is in seconds.
 PLACE is ``claimed`` (the journal has the claim, nothing else), ``intended``

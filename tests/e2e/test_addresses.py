@@ -1,4 +1,4 @@
-"""What people paste: the addresses of pages, a version of an official model, a schema that is malformed in part."""
+"""Addresses of pages and versions of official models that people paste. A schema that is partly malformed."""
 
 from __future__ import annotations
 

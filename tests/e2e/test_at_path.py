@@ -1,4 +1,4 @@
-"""``@path`` for an input that takes text: in a word, in ``--input`` and in rows, and what stderr says of it."""
+"""``@path`` for a text input: in a word, in ``--input`` and in rows, and the message about it on stderr."""
 
 from __future__ import annotations
 

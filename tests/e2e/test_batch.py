@@ -1,4 +1,4 @@
-"""``replicate-job batch``: rows in, results out, and how it ends."""
+"""``replicate-job batch``: rows in, results out, and its exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same ``batch`` again, however the one before ended, or beside it: nothing twice, nothing lost."""
+"""The same ``batch`` is run again, after or during another run: no row is created twice, and none is lost."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def lines(command: Command, name: str = "results.jsonl") -> list[bytes]:
 
 
 def numbers(command: Command, name: str = "results.jsonl") -> list[int]:
-    """The line of each result; a file that is not whole has none."""
+    """The line of each result. A results file that is not complete fails the test."""
     found: list[dict[str, Any]] = [msgspec.json.decode(line) for line in lines(command, name)]
     return sorted(record["line"] for record in found)
 
 
 def start(api: ScriptedAPI, command: Command, *words: str) -> Process:
-    """A batch of three rows that all run, and never end by themselves."""
+    """A batch of three rows whose predictions all run and never end by themselves."""
     api.next(ENDLESS, ENDLESS, ENDLESS)
     texts(command, "a", "b", "c")
     process = command.start(*WORDS, *words)

@@ -1,4 +1,4 @@
-"""``replicate-job batch`` with files as people have them: columns, constants, quotes, containers, and what is said."""
+"""``replicate-job batch`` with files as people have them: columns, constants, quotes, containers, and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch that is killed (SIGKILL) at any moment, again and again: every row is run once, told once, and kept."""
+"""A batch that is killed (SIGKILL) repeatedly at any moment: every row is created once, and its one result is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.replicate_api(list_lag=1, faults=FAULTS)
 
 @pytest.fixture(autouse=True)
 def painted(api: ScriptedAPI) -> None:
-    """Each prompt has a picture of its own, so that a mix-up shows."""
+    """Each prompt has its own picture, so that a mix-up shows."""
     api.models[SDXL] = msgspec.structs.replace(api.models[SDXL], script=_paint)
 
 
@@ -35,7 +35,7 @@ def picture(prompt: str) -> bytes:
 
 
 class Killed:
-    """A batch that is started again until it has been killed often enough, and then left to its end.
+    """A batch that is killed a given number of times, restarted after each kill, and then runs to its end.
 
     A tenth of its rows are under way together, so that there is always something to create, to await and to save.
     """
@@ -59,7 +59,7 @@ class Killed:
         return True
 
     def kill(self, times: int) -> str:
-        """Kill it so often, spread over its work; every fourth time very early. Comes back with the story of it."""
+        """Kill it ``times`` times, spread over its work, every fourth time very early. Returns a report."""
         seed = random.randrange(2**32)  # noqa: S311 - another test each time, and repeatable by what it tells
         moments = random.Random(seed)  # noqa: S311 - as above
         killed = 0
@@ -71,7 +71,7 @@ class Killed:
         return story
 
     def check(self, story: str) -> None:
-        """Run it to the end; then nothing is missing, and nothing is there twice."""
+        """Run it to the end. Then check that no prediction is missing and that none exists twice."""
         outcome = self._command(*self.words)
         assert outcome.code == 0, (story, outcome.err)
         prompts, results = self._prompts, (self._command.folder / "results.jsonl").read_bytes()

@@ -1,4 +1,4 @@
-"""A batch under a rate limit takes as long as the limit asks for, and is hardly ever refused."""
+"""A batch under a rate limit takes as long as the limit requires, and gets few 429s."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELLO = "replicate/hello-world"
 
 
 def run(command: Command, rows: int, *words: str) -> None:
-    """Run it to its end: each row has its result."""
+    """Run the batch to its end, and check that each row has its result."""
     (command.folder / "rows.jsonl").write_text("".join(f'{{"text": "{number}"}}\n' for number in range(rows)))
     process = command.start("batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--no-save", *words)
     assert process.ends_within(60)
@@ -28,7 +28,7 @@ def run(command: Command, rows: int, *words: str) -> None:
 
 
 def creates(api: ScriptedAPI) -> tuple[float, list[float]]:
-    """Seconds from the first create to the last, and when after the first each one that was refused came."""
+    """Seconds from the first create request to the last, and to each refused one."""
     found = [request for request in api.requests if request.operation == "create"]
     first = found[0].time
     return found[-1].time - first, [request.time - first for request in found if request.fault == "rate"]

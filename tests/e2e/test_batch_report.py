@@ -1,4 +1,4 @@
-"""A batch's report takes the place of no other page."""
+"""A batch's report replaces no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of ``batch``: why it stops, in logs, on a terminal, in the report."""
+"""The messages of ``batch``: why it stops, and its progress in logs, on a terminal and in the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers without an end, and small ones that describe large ones: a clear error, in bounded memory."""
+"""Endless responses, and small files that expand to large ones, cause a clear error in bounded memory."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ENDLESS = {"no end": b"100000\r\n" + BLOCK + b"\r\n", "a length that no machine 
 
 
 class Hostile(ThreadingHTTPServer):
-    """Answers with ``status``, ``answer``, and ``more`` without an end; or with what ``others`` has for the path."""
+    """Answers with ``status``, ``answer``, and ``more`` repeated endlessly; or with the path's entry in ``others``."""
 
     daemon_threads = True
 
@@ -85,7 +85,7 @@ class Hostile(ThreadingHTTPServer):
         self.answer, self.more = BOMBS[bomb](), ENDLESS.get(bomb, b"")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Do nothing: that the client hangs up is what is tested."""
+        """Do nothing: the tests make the client disconnect."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -120,7 +120,7 @@ def hostile(command: Command) -> Iterator[Hostile]:
 
 
 def measured(command: Command, *words: str | Path) -> Outcome:
-    """Run it, and hold it to its memory."""
+    """Run the command, and check that it stays within its memory."""
     return ended(command, launch(command, *words))
 
 
@@ -308,7 +308,7 @@ def test_a_packed_text_that_describes_a_large_one_is_read_in_bounded_memory(comm
 
 
 def check(command: Command, name: str, *, is_read: bool) -> None:
-    """Its rows are read, or there is a line that says why not."""
+    """Check that its rows are read, or that one line says why not."""
     outcome = measured(command, "batch", f"acme/any:{VERSION}", name, "--results", "-", "--dry-run")
     if is_read:
         assert outcome.code == 0, outcome

@@ -1,4 +1,4 @@
-"""Long values: short on a terminal, whole in a pipe; a sent file is named in what is kept; an output alone."""
+"""Long values are short on a terminal and complete in a pipe. Records name a sent file. ``--output-only``."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.replicate_api(list_lag=0.3, faults="create:drop-after=0
 
 @pytest.fixture(autouse=True)
 def models(api: ScriptedAPI) -> None:
-    """Each file says what it was made of, so that a mix-up shows."""
+    """Each output file names its inputs, so that a mix-up shows."""
 
     def draw(given: dict[str, Any]) -> Script:
         return Script(duration=0.2, output=[OutputFile(content=given["prompt"].encode(), name="a.png")])
@@ -60,7 +60,7 @@ def _schema(inputs: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
 
 
 def kill(api: ScriptedAPI, command: Command, words: list[str], *, predictions: int, times: int) -> str:
-    """Kill it so often, spread over its work, at random moments. Comes back with the story of it."""
+    """Kill it ``times`` times, spread over its work, at random moments. Returns a report."""
     seed = random.randrange(2**32)  # noqa: S311 - another test each time, and repeatable by what it tells
     moments, killed = random.Random(seed), 0  # noqa: S311 - as above
     for number in range(times):
@@ -77,7 +77,7 @@ def kill(api: ScriptedAPI, command: Command, words: list[str], *, predictions: i
 
 
 def check(api: ScriptedAPI, command: Command, words: list[str], rows: int, story: str) -> None:
-    """Run it to the end; then each step of each row has one prediction, with what the step before it made."""
+    """Run it to the end. Check that each step of each row has one prediction, with the output of the step before."""
     outcome = command(*words)
     assert outcome.code == 0, (story, outcome.err)
     lines = (command.folder / "results.jsonl").read_bytes().splitlines()

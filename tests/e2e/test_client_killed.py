@@ -1,4 +1,4 @@
-"""An application that is killed (SIGKILL) with a hundred jobs under way: another start finishes them, and pays once."""
+"""An application is killed (SIGKILL) while a hundred jobs run. Its next start finishes them and pays for none twice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def submits(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def api(api: ScriptedAPI) -> ScriptedAPI:
-    """Every prediction runs until the test ends it, and has a file of its own."""
+    """Every prediction runs until the test ends it, and has its own file."""
     api.next(*[Script(duration=math.inf, output=seed_file)] * JOBS)
     return api
 

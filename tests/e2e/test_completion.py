@@ -17,7 +17,7 @@ SCRIPT = Path(sys.executable).with_name("replicate-job")
 
 
 def offered(command: Command, *words: str) -> list[tuple[str, str]]:
-    """The kind and value of each word that fits in the place of the last one."""
+    """The kind and value of each completion of the last word."""
     line = " ".join(["replicate-job", *words])
     asked = {"_REPLICATE_JOB_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
     outcome = command(env=asked)

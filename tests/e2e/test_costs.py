@@ -1,4 +1,4 @@
-"""What a batch costs, as its user sees it: beforehand, in its results, and as a limit that holds when it is killed."""
+"""The cost of a batch: the estimate, the cost in its results, and a limit that holds even if the batch is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of the journal that a disk fault has damaged: it is named, and the other rows work."""
+"""A journal row that a disk fault has damaged is named, and the other rows can be used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRIVATE = "acme/private"
 
 
 def damage(command: Command, column: str, value: Any, where: str) -> None:
-    """Write it into the row, as no statement of ours would."""
+    """Write a value into the row that the package would never write."""
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
         raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
         taken = "CAST(? AS TEXT)" if isinstance(raw, bytes) else "?"

@@ -1,4 +1,4 @@
-"""``replicate-job delete``: what is gone, what stays, and that nothing is paid for again."""
+"""``replicate-job delete``: the deleted data, the kept data, and no second payment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A value that is empty, as a shell makes it of a variable that is not set: refused in one line, before anything."""
+"""An empty value, as a shell makes it from an unset variable, is refused in one line before any request."""
 
 from __future__ import annotations
 

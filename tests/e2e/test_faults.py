@@ -1,4 +1,4 @@
-"""An API and a network that misbehave: one clear line each, the right exit code, and never a second prediction."""
+"""Faults of the API and the network: each causes one clear line, the right exit code, and no second prediction."""
 
 from __future__ import annotations
 

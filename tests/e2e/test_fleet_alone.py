@@ -1,4 +1,4 @@
-"""Processes of a fleet while its database is away: they end when they are to, and say what is wrong."""
+"""Processes of a fleet while its database is unreachable end on request, and say what is wrong."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fleet(command: Command, postgres: Postgres, api: ScriptedAPI) -> Iterator[Fl
 
 @pytest.fixture
 def line(fleet: Fleet) -> Iterator[Line]:
-    """The way of all commands to the database."""
+    """The connection of all commands to the database."""
     with Line(fleet.postgres, fleet.name) as line:
         fleet.command.environment["REPLICATE_JOB_JOURNAL"] = line.url
         yield line

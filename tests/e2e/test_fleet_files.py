@@ -40,7 +40,7 @@ def fleet(command: Command, postgres: Postgres, api: ScriptedAPI) -> Iterator[Fl
 
 
 def write_rows(folder: Path) -> None:
-    """Four rows: one with a small file, two with the same large one, one without a file that is there."""
+    """Four rows: one with a small file, two with the same large file, one whose file is missing."""
     (folder / "small.webp").write_bytes(SMALL)
     (folder / "large.webp").write_bytes(LARGE)
     (folder / "copy.webp").write_bytes(LARGE)
@@ -50,7 +50,7 @@ def write_rows(folder: Path) -> None:
 
 
 def check(fleet: Fleet) -> None:
-    """Each prediction got its row's file, and the large one was sent to the API once."""
+    """Check that each prediction got its row's file, and that the large file was sent to the API once."""
     sent: dict[str, Any] = {
         prediction.input["prompt"]: prediction.input["image"] for prediction in fleet.api.predictions
     }

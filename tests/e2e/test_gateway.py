@@ -1,4 +1,4 @@
-"""Where requests go through something: a gateway under a path, its headers, a proxy, a CA of one's own."""
+"""Requests through a gateway with a path and headers, through a proxy, and with a private CA."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_a_redirect_to_another_host_or_in_a_circle_causes_an_error_and_gets_no_t
 
 @pytest.fixture
 def socks(api: ScriptedAPI) -> Iterator[tuple[str, list[str]]]:
-    """A SOCKS5 proxy by which every name leads to the API, and the names that it was asked for."""
+    """A SOCKS5 proxy that connects every host name to the API, and the requested host names."""
     names: list[str] = []
     there = urlsplit(api.base_url)
 

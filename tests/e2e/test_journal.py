@@ -1,4 +1,4 @@
-"""A journal that cannot be used: one clear line, and a result that exists is printed all the same."""
+"""A journal that cannot be used causes one clear line. A result that exists is still printed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def below_a_file(command: Command) -> str:
 
 
 def torn(command: Command) -> str:
-    """Pages of it are gone, as after a disk fault."""
+    """Remove pages of the journal, as a disk fault would."""
     for number in range(30):
         command("run", HELLO, f"text={number}" * 200, "--no-save", "--no-wait")
         if command.journal.stat().st_size > 20_000:

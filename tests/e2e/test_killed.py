@@ -1,4 +1,4 @@
-"""A process that is killed (SIGKILL) at any moment costs nothing: one prediction each, every result kept."""
+"""A job whose process is killed (SIGKILL) at any moment has one prediction, and its result is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.replicate_api(list_lag=(0.0, 0.5), faults=FAULTS)  # no
 
 @pytest.fixture(autouse=True)
 def painted(api: ScriptedAPI) -> None:
-    """Each prompt has a picture of its own, so that a mix-up shows."""
+    """Each prompt has its own picture, so that a mix-up shows."""
     api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=_paint)
 
 
@@ -38,7 +38,7 @@ def picture(prompt: str) -> bytes:
 
 
 def prompt(number: int) -> str:
-    """Every fifth job asks for the very same as the one before it: they must not share a prediction."""
+    """Every fifth job has the prompt of the job before it: they must not share a prediction."""
     return f"picture {number - number % 5 // 4}"
 
 

@@ -1,4 +1,4 @@
-"""``--local``: the server begins and ends with its command, and what the command says knows that."""
+"""``--local``: the server starts and ends with its command, and the command's messages account for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = ("--poll-interval", "0.01", "--max-poll-attempts", "1")
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What uv has here to install with, and one cache of models' environments for all tests."""
+    """The settings of uv on this machine, and one cache of models' environments for all tests."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATE_", "XDG_"))}
     cache = {"UV_CACHE_DIR": str(Path("~/.cache/uv").expanduser())}
     own = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "REPLICATE_API_TOKEN": ""}

@@ -1,4 +1,4 @@
-"""Commands where the packages of the extras are not installed: one line says what to install."""
+"""Commands without the packages of the extras: one line says what to install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job models``: what this machine can run, for people and for programs."""
+"""``replicate-job models``: the models that this machine can run, printed for people and for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = 'predict: "predict.py:Predictor"\n'
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A folder of one's own with a model."""
+    """A user's folder with a model."""
     folder = tmp_path / "models" / "me" / "mine"
     folder.mkdir(parents=True)
     (folder / "cog.yaml").write_text(CONFIG)

@@ -106,7 +106,7 @@ def test_without_a_home_folder_a_model_is_built_in_the_given_cache_folder(homele
 
 @pytest.fixture
 def cut_off(command: Command) -> Command:
-    """The command of a user whose home is none: not even root can make a folder there."""
+    """The command of a user whose home is not a folder: not even root can make a folder there."""
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "REPLICATE_JOB_JOURNAL"):
         command.environment.pop(name, None)
     command.environment["HOME"] = "/dev/null"

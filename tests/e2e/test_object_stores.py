@@ -1,4 +1,4 @@
-"""Outputs in an object store: whole or not there, found again by every command, and without a word of credentials."""
+"""Outputs in an object store are complete or absent. Every command finds them. No message shows credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stdout and stderr on one terminal: lines are whole, whatever is drawn there at the time."""
+"""stdout and stderr on one terminal: lines are complete while the progress is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs on their way to disk: cut short, badly named, expired, and where the disk takes none."""
+"""Saving outputs: broken downloads, bad file names, expired files, and disks that cannot be written."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_the_token_is_sent_to_no_redirect_target_and_no_other_host(api: Scripted
 
 @pytest.fixture
 def far(api: ScriptedAPI, command: Command) -> ScriptedAPI:
-    """The API as one on another machine, which a proxy leads to; its outputs lie on this one."""
+    """The API appears to be on another machine, through a proxy. Its outputs are on this machine."""
     command.environment |= {"http_proxy": api.base_url, "REPLICATE_BASE_URL": "http://replicate.example"}
     return api
 

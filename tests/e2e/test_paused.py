@@ -27,7 +27,7 @@ def rise(command: Command, place: str = "nowhere", budget: int = 10) -> Process:
 
 
 def stopped(command: Command, place: str, budget: int = 10) -> Process:
-    """A process that has come to ``place`` and sleeps there."""
+    """A process that is stopped at ``place``."""
     process = rise(command, place, budget)
     found, status = os.waitpid(process.pid, os.WUNTRACED)
     assert found == process.pid

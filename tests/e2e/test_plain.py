@@ -30,7 +30,7 @@ LLAMA = "meta/llama-2-70b-chat"
 
 
 def told(outcome: Outcome) -> str:
-    """What stood on both terminals, once it is clear that nothing steered them."""
+    """The text on both terminals, after a check that they got no control characters except our own."""
     out, err = outcome.out.decode(), DRAWING.sub("", outcome.err)
     assert not STEERING.search(out), outcome
     assert not STEERING.search(err), outcome
@@ -38,7 +38,7 @@ def told(outcome: Outcome) -> str:
 
 
 def unnamed(json: str) -> str:
-    """JSON without its names for two of them."""
+    """JSON with numeric escapes in place of two short ones."""
     return json.replace(r"\r", r"\u000d").replace(r"\b", r"\u0008")
 
 

@@ -1,4 +1,4 @@
-"""A journal behind PgBouncer. It runs where that is installed."""
+"""A journal behind PgBouncer. These tests run where PgBouncer is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Old jobs go from the journal, and their keys pay for nothing again."""
+"""Prune removes old jobs from the journal, and their keys create no second prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job record`` and ``replay`` as processes, around a program that is one too."""
+"""``replicate-job record`` and ``replay`` as processes that run another program."""
 
 from __future__ import annotations
 

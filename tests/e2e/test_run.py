@@ -41,7 +41,7 @@ run.job "Paint" {
 
 
 def sent(api: ScriptedAPI) -> Any:
-    """The body of the one create."""
+    """The body of the only create request."""
     (prediction,) = api.predictions
     return msgspec.json.decode(prediction.request.body)
 

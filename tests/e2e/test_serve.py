@@ -59,7 +59,7 @@ def environment(tmp_path: Path, cache: Path) -> dict[str, str]:
 
 
 class Server:
-    """One that listens; ``url`` is its origin."""
+    """A server that has opened its port; ``url`` is its origin."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -122,7 +122,7 @@ def marked(folder: Path) -> set[int]:
 
 
 def wait_for_the_last(folder: Path) -> None:
-    """Until none of them is left: a process is told of its end, and still has to reach it."""
+    """Wait until no process is left: a process needs some time to end after its signal."""
     for pid in marked(folder):
         with suppress(ProcessLookupError):
             file = os.pidfd_open(pid)

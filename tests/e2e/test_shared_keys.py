@@ -1,4 +1,4 @@
-"""Application servers that get the same orders at the same time: each is paid for once, whoever takes it up."""
+"""Application servers that get the same orders at the same time create one prediction for each order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C ends the prediction, SIGTERM leaves it; both say so, whatever the command was doing."""
+"""Ctrl-C cancels the prediction, SIGTERM leaves it running, and a message says so at any step of a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command that was started with ``opentelemetry-instrument`` exports what it did before it ends."""
+"""A command that was started with ``opentelemetry-instrument`` exports its spans before it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: terminals wide and narrow, pipes that close, locales that know no Unicode."""
+"""Output to people: wide and narrow terminals, pipes that close, locales without Unicode."""
 
 from __future__ import annotations
 

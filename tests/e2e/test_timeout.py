@@ -1,4 +1,4 @@
-"""``--timeout``: the command comes back with what is known, exit code 5, and the prediction goes on."""
+"""``--timeout``: the command prints the last known state, exits with 5, and leaves the prediction running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which commands need a token, and what they say without one."""
+"""The commands that need a token, and their messages without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job train``: one training, whatever happens to its process."""
+"""``replicate-job train``: one training is created, whatever happens to its process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes down what of SQLite's write-ahead log has reached the disk, in a process that is to lose its power.
+"""Records how much of SQLite's write-ahead log has reached the disk, in a process that will lose its power.
 
 Python imports this module by itself where its folder is in PYTHONPATH. In WAL mode a commit is synced where
 ``synchronous`` is FULL or EXTRA, and not where it is NORMAL (https://www.sqlite.org/pragma.html#pragma_synchronous).
