@@ -48,7 +48,7 @@ settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
-    """Heed SIGINT also where a shell started the tests in its background, as tests send it to themselves."""
+    """Accept SIGINT even if a shell started the tests in its background. Tests send it to themselves."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -58,7 +58,7 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Freeze the collected tests: there are thousands, and the garbage collector would look through them each time."""
+    """Freeze the thousands of collected tests, so that the garbage collector does not scan them each time."""
     gc.freeze()
     gc.enable()
 
@@ -115,7 +115,7 @@ class Heard:
 
 
 class Breaking:
-    """A reporter one of whose methods raises, as a caller's own reporter may."""
+    """A reporter with a method that raises an error, as a caller's own reporter may."""
 
     def __init__(self, word: str) -> None:
         self._word = word
@@ -185,7 +185,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def breaking() -> Callable[[str], Reporter]:
-    """``breaking("note")`` fails at the first note."""
+    """``breaking("note")`` returns a reporter that fails at the first note."""
     return Breaking
 
 
@@ -274,7 +274,7 @@ class LaterClock(SystemClock):
 
 @pytest.fixture
 def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Path | DatabaseURL]]:
-    """``journals("other.db")`` is the journal's place: a database with REPLICATE_JOB_TESTS_JOURNAL=postgres."""
+    """``journals("other.db")`` returns a journal's file, or its database if REPLICATE_JOB_TESTS_JOURNAL is postgres."""
     if os.environ.get("REPLICATE_JOB_TESTS_JOURNAL") != "postgres":
         yield tmp_path.joinpath
         return
@@ -292,19 +292,19 @@ def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
 
 
 class SameJournal:
-    """The journal of ``connect``, opened as by another process."""
+    """The journal of ``connect``, which each ``open`` opens as another process would."""
 
     def __init__(self, place: Path | DatabaseURL) -> None:
         self._place = place
         self.address = place.reveal() if isinstance(place, DatabaseURL) else str(place)
 
     def open(self, *, later: float = 0, token: str | None = None) -> SQLJournal:
-        """Open it as a process on whose clock that much time has passed."""
+        """Open the journal as a process on whose clock that much time has passed."""
         self.lapse(later)
         return open_journal(self._place, clock=LaterClock(later), token=token)
 
     def lapse(self, seconds: float) -> None:
-        """Move the leases in a database, as if that much time had passed. A file's leases end with their processes."""
+        """Move the leases in a database as if that much time had passed. Leases in a file end with their processes."""
         if seconds and isinstance(self._place, DatabaseURL):
             self.execute(f"UPDATE holders SET lease_until = lease_until - {seconds}")  # noqa: S608 - a number
 

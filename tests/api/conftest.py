@@ -11,7 +11,7 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class RawServer:
-    """A server on loopback that reads whole requests. Each is answered by ``answer``, a coroutine with the writer.
+    """A server on loopback that reads whole requests. The coroutine ``answer`` gets the writer and answers each one.
 
     ``received`` holds every complete request.
     """

@@ -177,7 +177,7 @@ async def test_a_list_is_requested_page_by_page_within_the_given_time_span(api: 
 async def test_the_next_page_is_requested_from_the_base_url_or_the_list_fails(
     api: ScriptedAPI, client: Client, link: str
 ) -> None:
-    """Never to another host, and never to an early end, which would read as "there is no such prediction"."""
+    """A list that ended early would mean that the prediction does not exist. No other host gets a request."""
     for following in (link, None):
         page = msgspec.json.encode({"results": [], "next": following})
         api.faults.next("list", Fault.answering(Answer(200, page)))

@@ -14,7 +14,7 @@ MARGIN = 0.03  # the pace is a little below the rate
 
 
 class Clock:
-    """A clock whose time passes only while a task sleeps, and only once ``runs`` is set."""
+    """A clock whose time passes only while a task sleeps, and only after ``runs`` is set."""
 
     boot = "this boot"
 
@@ -104,7 +104,7 @@ async def test_a_429_lengthens_the_wait_of_waiting_requests() -> None:
 
 
 class LostRow:
-    """A store in which another process writes the row first, for that many times."""
+    """A store in which another process writes the row first, a given number of times."""
 
     def __init__(self, clock: Clock, losses: int) -> None:
         self.losses, self._clock = losses, clock

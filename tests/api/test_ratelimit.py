@@ -24,7 +24,7 @@ class Server(Protocol):
     per_second: float
 
     def take(self, now: float) -> float:
-        """Seconds until a request would be accepted; 0 if this one is."""
+        """Seconds until a request would be accepted; 0 if this request is accepted."""
 
 
 class Plain:
@@ -396,7 +396,7 @@ def test_after_the_wait_a_request_may_be_sent(
 
 
 class Telling(Simulation):
-    """Responses tell the quota of a token bucket: the requests that are left, and the seconds until it is full."""
+    """Responses have the quota of a token bucket: the requests that are left, and the seconds until it is full."""
 
     def __init__(self, limit: RateLimit, server: serving.TokenBucket, *, latency: float = 0.1, seed: int = 1) -> None:
         super().__init__(limit, server, seed=seed)
@@ -449,7 +449,7 @@ class Liar(serving.TokenBucket):
 @pytest.mark.parametrize("latency", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("reset", [1, 60])
 def test_a_reported_quota_that_is_always_zero_is_soon_ignored(reset: int, latency: float) -> None:
-    """Late responses to many requests do not delay the next request for ever."""
+    """Late responses to many requests do not delay the next request forever."""
     past = Telling(RateLimit(10.0), Liar(reset), latency=latency).run(rows=1000)
     most = 1000 / min(9.8, IN_FLIGHT / latency)
     assert past.passed[-1] <= 1.2 * most + 5 * (reset + latency)

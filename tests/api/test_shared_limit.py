@@ -47,7 +47,7 @@ class Clock:
         await woken
 
     async def run(self) -> None:
-        """Wake one sleeper after another, each time all other tasks wait."""
+        """Wake one sleeping task after another, each when all other tasks wait."""
         while True:
             for _ in range(20):
                 await asyncio.sleep(0)
@@ -246,7 +246,7 @@ async def test_without_a_limit_nothing_is_written_into_the_store(
 
 
 class Account(NamedTuple):
-    """An account at a server. ``tells``: its responses name their quota, as Replicate's do."""
+    """An account at a server. ``tells``: its responses have the quota, as Replicate's do."""
 
     per_minute: int
     burst: int

@@ -1,4 +1,4 @@
-"""The outcome of failed requests over real sockets: whether a request was sent decides whether it may be paid for."""
+"""The outcome of failed requests over real sockets. A request that was sent may have to be paid for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The predictions of a row, one after the other, and which of them counts."""
+"""The attempts of a row, one after the other, and the one that counts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def entry(state: State, status: str = "", problem: str = "") -> Entry:
         (entry("claimed"), False),
     ],
 )
-def test_only_a_job_that_ended_without_a_success_counts_as_failed(given: Entry, failed: bool) -> None:  # noqa: FBT001 - what is expected
+def test_only_an_ended_job_without_a_success_has_failed(given: Entry, failed: bool) -> None:  # noqa: FBT001 - what is expected
     assert has_failed(given) is failed
 
 

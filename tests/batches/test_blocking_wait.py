@@ -1,4 +1,4 @@
-"""Few creates are held open to the end, quick ones briefly, and of many slow ones none."""
+"""Create requests block to the end if few rows run, briefly if predictions are quick, and otherwise not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch spends no more than it may, whatever breaks and however often it is started."""
+"""A batch keeps to its cost limit, whatever breaks and however often it is started."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def run(drive: BatchRunner, given: list[Row], *, most: int = 10**9) -> lis
 
 
 def taking(seconds: Callable[[int], float]) -> Callable[[dict[str, Any]], Script]:
-    """A model that reports so much predict time for its row."""
+    """A model that reports the given predict time for each row."""
 
     def script(values: dict[str, Any]) -> Script:
         metrics = {"predict_time": seconds(values.get("n", 1))}

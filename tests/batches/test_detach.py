@@ -1,4 +1,4 @@
-"""A batch that is left: what its open creates made is found out, and written down or canceled."""
+"""Detaching from a batch: the predictions of unanswered create requests are looked up, and journaled or canceled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def request(number: int) -> CreateRequest:
 
 
 async def begin(context: Context, number: int, *, sent: bool = True, answered: bool = False) -> str:
-    """A row whose create is recorded, ``sent`` or not, and whose answer came or did not."""
+    """A row whose create request is recorded. ``sent`` and ``answered`` say how far the request got."""
     key, job = f"b/{number}", Job("acme/private", {"n": number})
     claim = await context.journal.claim(key, context.api, job, None, request=request(number), sent=moment(context))
     if sent:

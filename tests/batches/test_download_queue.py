@@ -1,4 +1,4 @@
-"""A few save at a time; of those that wait, the one whose outputs go first."""
+"""A few downloads run at a time. The next one is that whose outputs expire first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def ended(minute: int | None) -> Prediction:
 
 
 class Work:
-    """Downloads that take until they are told to end. ``began`` and ``most`` are of those that have had their turn."""
+    """Downloads that run until the test ends them. ``began`` lists the started ones, ``most`` is the most at a time."""
 
     def __init__(self) -> None:
         self.tally = Tally(running=1000)

@@ -1,4 +1,4 @@
-"""One reading of the account's list serves all who look for a prediction in it at that time."""
+"""One reading of the account's list serves all callers that look for a prediction at that time."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_a_shared_list_closes_at_once_although_a_request_for_a_page_hangs(
 
 
 class Broken:
-    """The API's client, but for its list."""
+    """The API's client, except that its list raises an error."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

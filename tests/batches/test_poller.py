@@ -1,4 +1,4 @@
-"""Waiting for many predictions: a page of the list tells of a hundred, and whom it does not show is asked for."""
+"""Waiting for many predictions: a page of the list has a hundred, and one that it lacks is polled by itself."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def by_id(api: ScriptedAPI) -> dict[str, ScriptedPrediction]:
 
 @pytest.fixture
 def timed(fast: Any) -> Any:
-    """A clock that goes as any other, and lists the waits."""
+    """A clock at normal speed that records the waits."""
     fast.speed = 1
     return fast
 
 
 def after_the_end(api: ScriptedAPI) -> int:
-    """How many requests it took to see that all had ended."""
+    """The number of requests until every prediction was known to have ended."""
     end = max(prediction.ended for prediction in api.predictions)
     return sum(request.time > end for request in api.requests)
 

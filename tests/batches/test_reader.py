@@ -1,4 +1,4 @@
-"""Rows are taken as they are needed, from whatever gives them, and the event loop goes on meanwhile."""
+"""Rows are taken from any iterable as they are needed, and the event loop is not blocked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row merged over the job, with a name that stays its own."""
+"""The job of a row: the row is merged over the batch's job, and it has a lasting name."""
 
 from __future__ import annotations
 

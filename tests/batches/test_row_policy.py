@@ -1,4 +1,4 @@
-"""Rows of a batch with further attempts, and after a batch was left between two of them."""
+"""Rows of a batch with further attempts, also after the batch ended between two attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch: every row once, whatever breaks, and the rest of it where it was left."""
+"""A batch: every row is created once, whatever breaks, and the next run continues it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def run(drive: BatchRunner, given: Iterable[Row], *, most: float = math.in
 
 
 async def gather(drive: BatchRunner, given: RowSource, found: list[Result]) -> None:
-    """Put results into ``found`` as they come, until an error ends it."""
+    """Put results into ``found`` as they come, until the batch ends or raises an error."""
     async with aclosing(drive.run(given)) as results:
         async for some in results:
             found += some
@@ -81,7 +81,7 @@ async def wait_for(condition: Callable[[], object]) -> None:
 
 
 def check_once(api: ScriptedAPI, results: list[Result], count: int) -> None:
-    """Every line has a prediction of its own, made from its own input, and there are no others."""
+    """Every line has its own prediction with its own input, and no other prediction exists."""
     made = {prediction.id: prediction.input for prediction in api.predictions}
     assert lines(results) == list(range(1, count + 1))
     assert len(made) == count
@@ -657,7 +657,7 @@ STRANGE = (
 @pytest.mark.long
 async def test_predictions_with_extreme_times_in_the_list_delay_no_row(connect: Connect) -> None:
     def script(given: dict[str, Any]) -> Script:
-        """The last rows are created without a wait, and watched in the list."""
+        """The last rows are created without a blocking wait, and polled through the list."""
         strange = STRANGE[given["n"] % len(STRANGE)] if given["n"] > 70 else {}
         return Script(duration=3, output="done", overrides=strange)
 

@@ -51,7 +51,7 @@ class Running:
 
 @pytest.fixture
 def running(local: Callable[..., Any]) -> Callable[[str], Any]:
-    """Makes a context with a local server and a ``Running`` for the model of that name."""
+    """Opens a local server. Yields a ``Running`` for the model of that name."""
 
     @asynccontextmanager
     async def start(name: str) -> AsyncIterator[Running]:

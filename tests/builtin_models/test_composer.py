@@ -104,7 +104,7 @@ def test_the_prompt_chooses_the_key(text: str, tonic: int | None, mode: str | No
 
 
 def told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The words of a prompt that are played, and those that are not."""
+    """The words of a prompt that the music follows, and the other words."""
     read = prompt.read(text)
     piece = arrange(read, 8, 1)
     played, missed = read.played(piece.players.values())

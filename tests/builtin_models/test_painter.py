@@ -63,7 +63,7 @@ def painted(prompt: str, seed: int = 1, width: int = 336, height: int = 192) -> 
 
 
 def place(prompt: str) -> scene.Scene:
-    """The scene that a prompt asks for, which must be one that can be painted."""
+    """The scene that a prompt asks for. The painter must be able to paint it."""
     found = scene.read(prompt).scene
     assert found
     return found
@@ -168,7 +168,7 @@ def test_words_about_style_make_no_card_and_are_all_logged_as_not_painted(
     [(ground, name) for ground, names in scene.GROUNDS.items() for name in sorted(names - INHERENT)],
 )
 def test_each_word_that_can_be_painted_in_a_scene_changes_its_picture(ground: str, name: str) -> None:
-    """The log calls words painted by this table only, so each of them must change the picture."""
+    """The log names the words in this table as painted, so each of them must change the picture."""
     plain = scene.Scene(ground, "night" if name in {"stars", "moon"} else "day", frozenset(), 7)
     if name in scene.HOURS:
         shown, other = replace(plain, hour=name), replace(plain, hour="night" if name == "day" else "day")

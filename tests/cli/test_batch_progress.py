@@ -47,7 +47,7 @@ class Clock:
 
 
 def busy(**other: float | None) -> Tally:
-    """The tally of a batch that has run for a while."""
+    """The counts of a batch that has run for a while."""
     usual = {"total": 10_000, "running": 430, "waiting": 8, "succeeded": 1_238, "failed": 12, "predict_time": 3_720}
     return Tally(**{**usual, **other})  # type: ignore[arg-type] # each field takes its own
 
@@ -296,7 +296,7 @@ def test_lines_with_different_words_are_of_different_kinds() -> None:
 
 
 def word(number: int) -> str:
-    """A word of its own for each number, without a digit."""
+    """A different word for each number, without a digit."""
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 

@@ -1,4 +1,4 @@
-"""A number on the command line that no machine can count to is one line that names its option."""
+"""A huge number on the command line causes a one-line error that names its option."""
 
 from __future__ import annotations
 

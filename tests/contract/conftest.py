@@ -118,7 +118,7 @@ def locked(place: Path) -> Iterator[None]:
 
 
 class Hook:
-    """Receives a webhook, and returns it to a client that asks for it, when it has arrived."""
+    """Receives a webhook. A client that asks for the webhook gets it when it has arrived."""
 
     def __init__(self) -> None:
         self._taken: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()

@@ -21,7 +21,7 @@ ASKS = {"not run", "exits", "background", "with", "output"}
 
 
 class Block(msgspec.Struct, frozen=True):
-    """``line`` is that of its first fence, from 1. ``asks`` is what the comments say, by their first words."""
+    """``line`` is the line of its first fence, from 1. ``asks`` maps a comment's first word to its rest."""
 
     page: Path
     line: int
@@ -35,7 +35,7 @@ class Block(msgspec.Struct, frozen=True):
 
     @property
     def file(self) -> str:
-        """The file that the block is, where its first line is a comment with a file's name; else empty."""
+        """The name of the file that the block shows, if its first line is a comment with that name; otherwise empty."""
         found = re.match(r"(?:#|//|run\.job .*//) ?([\w./-]+\.\w+)\n", self.text)
         return found[1] if found else ""
 

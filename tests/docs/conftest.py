@@ -1,4 +1,4 @@
-"""A place where the blocks of a page run: a folder, an environment and a Replicate, all of the page's own."""
+"""The blocks of a page run in a folder and an environment of their own, against a Replicate of their own."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ replicate-job() {
 
 
 class Reader:
-    """Somebody who follows a page, block after block. The environment of one is that of the next."""
+    """A reader who runs a page block by block. Each block gets the environment that the one before left."""
 
     def __init__(self, folder: Path, cache: Path, api: ScriptedAPI, temporary: str) -> None:
         self._folder, self._said = folder, ""
@@ -166,7 +166,7 @@ class Reader:
         return self._running[-1]
 
     def _known(self) -> dict[str, str]:
-        """The environment, with what blocks before this one exported."""
+        """The environment, with the variables that earlier blocks exported."""
         exported = self._notes / "environment"
         if not exported.exists():
             return self._environment
@@ -195,7 +195,7 @@ class Reader:
         assert re.fullmatch(pattern, said, re.DOTALL), f"{block.place} is not what was printed:\n{said}"
 
     def stop(self) -> None:
-        """End what runs, with all that it started."""
+        """End the running program and all processes that it started."""
         for process in self._running:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT if process.poll() is None else signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The pages for contributors name modules and folders: each of them is there."""
+"""Each module and folder that the pages for contributors name exists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_path_that_the_page_names_exists(page: Path) -> None:
 
 
 def _is_ours(path: str) -> bool:
-    """Whether its first folder is one of the repository's; others are a user's, or made by a command."""
+    """Whether its first folder is in the repository. Other paths are a user's, or a command makes them."""
     return any((place / path.partition("/")[0]).is_dir() for place in PLACES)
 
 

@@ -1,4 +1,4 @@
-"""Chains from Python: each step is created once, and what was paid for is kept."""
+"""Chains from Python: each step is created once, and its outputs are kept."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_a_step_starts_while_the_outputs_of_the_step_before_it_are_still_d
 
 
 def saved(folder: Path) -> set[str]:
-    """The contents of the pictures that are there whole, without the second step's."""
+    """The contents of the pictures that are complete, except the second step's."""
     return {path.read_text() for path in folder.rglob("*.png")} - {"a large picture"}
 
 
@@ -166,7 +166,7 @@ def test_an_output_whose_url_has_expired_is_sent_from_the_downloaded_file(
 async def test_outputs_of_an_ended_local_server_are_read_from_the_downloaded_files(
     api: ScriptedAPI, connect: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """If a file is gone too, its step runs again, and so do the steps that used it. On a local server that is free."""
+    """If a file is gone too, its step and the steps that used it run again. On a local server that is free."""
 
     async def go() -> Result:
         async with connect(api) as context:

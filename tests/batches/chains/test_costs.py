@@ -1,4 +1,4 @@
-"""What a batch of chains may cost, and what its steps are said to cost."""
+"""The cost limit of a batch of chains, and the reported costs of its steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that run for each element of a list: a job for each, created once, and their outputs gathered."""
+"""Steps that run for each element of a list: each element's job is created once, and the outputs are gathered."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def made(api: ScriptedAPI) -> dict[str, int]:
 
 
 def fail_one(api: ScriptedAPI, *, drawing: int = 0) -> None:
-    """Let the second picture of a drawing be too much."""
+    """Let the job for the second picture of a drawing fail."""
 
     def script(given: dict[str, Any]) -> Script:
         drawings = [prediction for prediction in api.predictions if prediction.model == DRAW.name]

@@ -38,7 +38,7 @@ EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;</style>"
 
 
 class Page(HTMLParser):
-    """Tags, text, and whether every element is closed where it should be."""
+    """Tags and text of a page. It checks that every element is closed in the right place."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

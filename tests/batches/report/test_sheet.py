@@ -1,4 +1,4 @@
-"""The contact sheet: which cell stands where, in a fixed amount of memory, and what a page with it may do."""
+"""The contact sheet: the place of each cell, the memory that it takes, and the rights of its page."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def lines(path: Path) -> list[int]:
 
 @contextmanager
 def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that has written a record, and holds the lock until it is killed or its stdin ends."""
+    """A process that has written a record. It holds the lock until it is killed or its stdin ends."""
     command = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -56,7 +56,7 @@ def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """No file of this process grows beyond ``size`` bytes."""
+    """While it is open, no file of this process grows beyond ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

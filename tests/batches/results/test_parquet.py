@@ -1,4 +1,4 @@
-"""Results in Parquet: typed columns, whatever the rows hold, and no file destroyed."""
+"""Results in Parquet: columns have types whatever the rows hold, and no other file is destroyed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row's result as a line, and back."""
+"""A row's result is written as a line and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids and templates: what a person writes, and what it means for a row."""
+"""Grids and templates: how they are written, and the input that each row gets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_values_are_lists_with_commas_quoted_as_in_csv_or_ranges_of_integers(wor
         (["seed=1..9999999,0"], "--grid seed has more than 1,000,000 values; a range alone may have them"),
     ],
 )
-def test_a_mistake_in_a_grid_is_named_with_its_place(words: list[str], message: str) -> None:
+def test_a_mistake_is_named_with_its_place(words: list[str], message: str) -> None:
     with pytest.raises(JobError, match=r".") as error:
         parse_grid(words, (), "acme/own")
     assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""What a file of rows is refused for is said with Python's arguments, where Python asked."""
+"""In Python, messages about a refused file of rows name Python's arguments."""
 
 from __future__ import annotations
 

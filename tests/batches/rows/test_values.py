@@ -59,7 +59,7 @@ def _value(name: str, value: Any, document: dict[str, Any] | None = DOCUMENT) ->
 
 
 def _read(values: dict[str, Any], document: dict[str, Any] | None, *, typed: bool) -> dict[str, Any]:
-    """The input. The row gets a known input besides, as a row without one is refused."""
+    """The model input. The row also gets a known input, because a row without one is refused."""
     job = Job("acme/model", {"filler": 1}, allow_unknown=True)
     header = Header("rows", ["filler"])
     reader = RowReader(_with_filler(document), job, ColumnOptions(), header, typed=typed, within=[Path.cwd()])

@@ -46,7 +46,7 @@ class Client:
         return [page.results for page in client.predictions.list().iter_pages()]
 
     def stream(self, name: str, **given: Any) -> tuple[str, object]:
-        """The text, which this client polls: it has no events, and only the module's ``use`` works."""
+        """The text. This client polls for it: it has no events, and only the module's ``use`` works."""
         return "".join(replicate.use(name, streaming=True)(**given)), None
 
     def upload(self, path: Path) -> Any:
