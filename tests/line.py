@@ -1,4 +1,4 @@
-"""A connection to a PostgreSQL that can be cut, and that can go dead."""
+"""A connection to a PostgreSQL server. Tests can cut it or freeze it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """``url`` leads to the database through it. ``loses``: it drops notifications, as a transaction pool does."""
+    """``url`` is the database's address here. ``loses``: it drops notifications, as a transaction pool does."""
 
     def __init__(self, postgres: Postgres, database: str, *, loses: bool = False) -> None:
         url = urlsplit(postgres.url(database))
@@ -46,7 +46,7 @@ class Line:
         self._passes.clear()
 
     def mend(self) -> None:
-        """Forward again. What was not forwarded is lost."""
+        """Forward again. Bytes that were not forwarded are lost."""
         self._is_cut = False
         self._end_all()
         self._passes.set()

@@ -23,7 +23,7 @@ PATIENCE = 60
 
 
 class Program:
-    """A process, with all that it starts. Its output, stderr included, is read line by line."""
+    """A process with its child processes. Its output, stderr included, is read line by line."""
 
     def __init__(self, words: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.lines: list[str] = []
@@ -72,7 +72,7 @@ class Program:
         return self.end()
 
     def kill(self) -> None:
-        """SIGKILL for it and all that it started."""
+        """Send SIGKILL to the program and all processes that it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.end()
@@ -82,7 +82,7 @@ class Program:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the programs lie and run."""
+    """The folder in which the programs are and run."""
     return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__")))
 
 

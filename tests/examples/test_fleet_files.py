@@ -1,4 +1,4 @@
-"""``examples/fleet``: what can be said of its files where no container runs."""
+"""The files of ``examples/fleet``, checked without running a container."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def commands() -> Iterator[list[str]]:
-    """What these files have the program do."""
+    """The arguments of ``replicate-job`` in these files."""
     yield from (service["command"] for name, service in SERVICES.items() if name != "database")
     yield SERVICES["worker"]["healthcheck"]["test"][2:]
     for container in CONTAINERS:

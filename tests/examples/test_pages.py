@@ -1,4 +1,4 @@
-"""Each program of ``examples/`` stands whole on a page of the documentation."""
+"""Each program of ``examples/`` is shown completely on a page of the documentation."""
 
 from __future__ import annotations
 

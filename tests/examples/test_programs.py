@@ -1,4 +1,4 @@
-"""The other programs of ``examples/``: each does what its page says."""
+"""The other programs of ``examples/`` do what their pages say."""
 
 from __future__ import annotations
 

@@ -104,13 +104,13 @@ async def working(*fleets: Fleet) -> AsyncIterator[None]:
 
 
 async def to_end(fleet: Fleet, batch: FleetBatch) -> list[Result]:
-    """All results of the batch, in the order of its rows. The process itself works until then."""
+    """All results of the batch, in the order of its rows. This process is a worker until then."""
     async with working(fleet):
         return await ended(fleet, batch)
 
 
 async def ended(fleet: Fleet, batch: FleetBatch) -> list[Result]:
-    """All results of the batch, in the order of its rows. Other processes do the work."""
+    """All results of the batch, in the order of its rows. Other processes are the workers."""
     async with asyncio.timeout(60):
         pages = [page async for page in results(fleet.context, fleet.tables, batch, follow=True)]
     return sorted(

@@ -128,7 +128,7 @@ async def test_a_canceled_batch_runs_when_it_is_started_again_without_the_fleet(
 async def test_submitting_a_batch_again_locks_the_batch_before_it_locks_any_rows(
     member: Member, submitted: Submitted, query: Query, postgres: Any, database: str
 ) -> None:
-    """A process that notes the rows of a canceled batch locks in this order too: so neither waits for the other."""
+    """A process that records the rows of a canceled batch locks in the same order, so there is no deadlock."""
     fleet = await member()
     await submitted(fleet, rows(2), key="b")
     async with await psycopg.AsyncConnection.connect(postgres.url(database)) as connection:

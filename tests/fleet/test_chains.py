@@ -276,7 +276,7 @@ def empty(folder: Path) -> None:
 async def test_amounts_set_aside_for_requests_that_could_not_be_sent_are_released(
     member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
 ) -> None:
-    """Two parallel steps use a file that is gone: nothing stays set aside for either."""
+    """Two parallel steps use a file that is gone. No amount stays set aside for them."""
     fleet = await member()
     (tmp_path / "own.png").write_bytes(b"own")
     both = Chain([Step(name, f"acme/{name}", {"image": "{sketch}"}) for name in ("enlarge", "frame")])

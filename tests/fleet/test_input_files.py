@@ -1,4 +1,4 @@
-"""Files of rows between the submit and the API: they are in a depot, which is deleted when no batch needs it."""
+"""Input files of rows between submit and API: they are copied to a folder, which is deleted when no batch needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""News of other processes' writes by notifications, and polling if no notifications arrive."""
+"""Notifications of other processes' writes, and polling if no notifications arrive."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ async def test_the_number_of_attempts_is_limited_and_the_last_attempt_is_the_res
 async def test_every_process_waits_for_the_pause_before_the_next_attempt(
     member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database's clock delays the task. A second look, as after a takeover, makes no second attempt."""
+    """The database's clock delays the task. A second check, as after a takeover, creates no second attempt."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 60)
     fleet, other = await member(), await member()
     script(api, MODEL, failing("boom", 1))
@@ -186,7 +186,7 @@ async def test_a_canceled_batch_makes_no_further_attempts(
 async def test_a_row_that_is_canceled_between_two_attempts_reports_its_earlier_prediction(
     member: Member, submitted: Submitted, api: ScriptedAPI, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It said that it was canceled before it was created, though a prediction was made and paid for."""
+    """The row once reported that nothing was created, although a prediction had been made and paid for."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 600)
     fleet = await member()
     script(api, MODEL, failing("boom", 0))

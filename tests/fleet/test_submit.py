@@ -59,7 +59,7 @@ async def test_statistics_are_updated_after_many_new_rows(member: Member, submit
 async def test_rows_are_written_while_later_rows_are_read(
     member: Member, submitted: Submitted, query: Query, options: dict[str, Any], size: int
 ) -> None:
-    """So a million rows are never in memory at once."""
+    """So a million rows are never in memory at the same time."""
     number, held = 4 * HELD, list[int]()
 
     def read() -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Connects to a scripted API with the model resolved already."""
+"""A connection to a scripted API for which the model is resolved already."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ ENDLESS = Script(duration=math.inf, output="x")
 async def interrupt(
     context: Context, api: ScriptedAPI, when: Callable[[], object], ask: Ask | None = None, **how: Any
 ) -> None:
-    """Run the job, and interrupt it as Ctrl-C does once ``when`` is true."""
+    """Run the job. As soon as ``when`` is true, interrupt it as Ctrl-C does."""
     running = asyncio.create_task(run_or_cancel(context, ask or Ask(JOB, key="job"), **how))
     await asyncio.to_thread(api.wait_until, when)
     running.cancel()

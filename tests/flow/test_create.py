@@ -162,7 +162,7 @@ async def test_without_any_connection_the_error_says_that_nothing_was_created(
 
 
 async def test_429s_do_not_count_as_failed_attempts_to_connect(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
-    """Four 429s, then the network fails for one request: that one is tried again."""
+    """Four 429s, then the network fails for one request: the request is tried again."""
     api.faults.next("create", *["429(body=1)"] * 4)
 
     class Breaks:
@@ -322,7 +322,7 @@ async def test_a_job_that_waits_long_for_a_free_request_slot_is_still_sent(
     monkeypatch: pytest.MonkeyPatch,
     is_row: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """At most 64 requests are sent at a time, so the last jobs wait longer than an intent may be old.
+    """At most 64 requests are sent at a time, so the last jobs wait longer than the allowed age of an intent.
 
     The claim of a row records its intent.
     """

@@ -1,4 +1,4 @@
-"""The timeout of a call: at any moment it leaves the job as it is, and the same key finishes it, paid for once."""
+"""The timeout of a call leaves the job as it is at any moment. The same key finishes the job. It is paid for once."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def test_after_a_timeout_during_the_download_the_same_key_saves_the_output
 
 
 class Failing:
-    """A journal, one of whose methods fails."""
+    """A journal with one method that fails."""
 
     def __init__(self, journal: Any, method: str) -> None:
         self._journal, self._method = journal, method

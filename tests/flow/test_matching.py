@@ -1,4 +1,4 @@
-"""Whether a given request made a listed prediction: same, almost, or other."""
+"""Whether a given request created a listed prediction: same, almost, or other."""
 
 from __future__ import annotations
 

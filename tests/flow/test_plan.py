@@ -1,4 +1,4 @@
-"""A job with further attempts: which failures lead to one, with which model, and what is paid for."""
+"""A job with further attempts: the failures that lead to one, its model, and its payment."""
 
 from __future__ import annotations
 

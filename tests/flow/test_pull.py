@@ -1,4 +1,4 @@
-"""Outputs of predictions made elsewhere are kept once. One that cannot be kept does not stop the others."""
+"""Outputs of other programs' predictions are saved once. A prediction that cannot be saved does not stop the others."""
 
 from __future__ import annotations
 

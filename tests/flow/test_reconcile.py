@@ -136,7 +136,7 @@ async def test_a_list_whose_requests_keep_failing_makes_the_job_uncertain(connec
 async def test_a_list_whose_requests_fail_late_in_a_long_look_up_is_read_again(
     api: ScriptedAPI, connect: Connect, fast: Any
 ) -> None:
-    """A rival's adoption can make a look-up longer, so a limit from its beginning would be over."""
+    """A rival's adoption can make a look-up longer, so a time limit from its beginning would be over."""
     async with connect(api, clock=fast, settle=0, listing=10) as context:
         later = msgspec.structs.replace(moment(context), since=fast.now() + 3600)
         rival = await intended(context, "rival", make_request())

@@ -1,4 +1,4 @@
-"""A job is brought to its end from every state in the journal; its key, and the process that holds its claim."""
+"""A job is run to its end from every state in the journal. Its key, and the process that holds its claim."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ async def test_a_process_stopped_before_its_intent_creates_nothing(
 
 
 class Failing:
-    """A journal that fails once when ``fact`` is written."""
+    """A journal that fails one time when ``fact`` is written."""
 
     def __init__(self, journal: Any, fact: str) -> None:
         self._journal, self._fact = journal, fact

@@ -30,7 +30,7 @@ def connect(connect_known: Connect) -> Connect:
 
 
 async def waiting(context: Context, ask: Ask, seen: Callable[[], object]) -> asyncio.Task[Result]:
-    """Start the job and return its task once ``seen`` is true. The job must still run then."""
+    """Start the job, and return its task as soon as ``seen`` is true. The job must still run then."""
     task = asyncio.create_task(run_job(context, ask))
     while not seen() and not task.done():  # noqa: ASYNC110 - the server has no event to wait for
         await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""``@path`` in an input: the schema decides whether it is a file, or the text of one."""
+"""``@path`` in an input: the schema decides whether it means a file or the text of the file."""
 
 from __future__ import annotations
 

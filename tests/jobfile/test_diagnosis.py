@@ -1,4 +1,4 @@
-"""The errors of a wrong run.xs file: the place, the found text, the expected text, and the probable cause."""
+"""The errors for a wrong run.xs file: the place, the found text, the expected text, and the probable cause."""
 
 from __future__ import annotations
 

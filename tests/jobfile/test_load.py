@@ -1,4 +1,4 @@
-"""load_job: a path in, a Job or one clear line out."""
+"""``load_job`` reads a path, and returns a Job or raises a one-line error."""
 
 from __future__ import annotations
 

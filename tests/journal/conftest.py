@@ -45,9 +45,9 @@ class Now:
 
 
 class Place(Protocol):
-    """The place of a journal. Each ``open`` acts as another process.
+    """The file or database of a journal. Each ``open`` acts as another process.
 
-    ``away`` makes the database unusable during a block. ``impatient`` are options of a journal that soon gives up then.
+    ``away`` makes the database unusable during a block. With the options ``impatient`` a journal soon gives up then.
     """
 
     impatient: dict[str, Any]
@@ -85,7 +85,7 @@ class FilePlace:
 
 
 class DatabasePlace:
-    """A journal in a database. Its leases end by the server's clock, so the test moves the leases instead."""
+    """A journal in a database. Its leases end by the server's clock, so tests move the leases in place of the clock."""
 
     impatient: dict[str, Any] = {"patience": 0.05}  # noqa: RUF012 - never changed
 

@@ -1,4 +1,4 @@
-"""The rules for a journal in any database: its facts, who may write them, and which prediction belongs to which job."""
+"""The rules for a journal in any database: its data, the claims that may write them, and the job of each prediction."""
 
 from __future__ import annotations
 
@@ -520,7 +520,7 @@ async def test_setting_the_wall_clock_ends_no_lease_of_this_boot(journal: SQLJou
 async def test_a_lapsed_lease_does_not_allow_a_create_request_even_after_a_renewal(
     journal: SQLJournal, now: Any
 ) -> None:
-    """A process that was stopped renews when it wakes up, but its job may be another's by then."""
+    """A process that was stopped renews its lease when it continues, but another process may have its job by then."""
     held = await intended(journal, "job")
     assert held.lease.may_send
     now.seconds += journal.lease
@@ -532,7 +532,7 @@ async def test_a_lapsed_lease_does_not_allow_a_create_request_even_after_a_renew
 async def test_a_claim_is_held_even_if_other_work_in_its_first_transaction_fails(
     journal: SQLJournal, place: Place, now: Any
 ) -> None:
-    """The transaction is rolled back and repeated, so the lease that it wrote first is gone."""
+    """The transaction is rolled back and repeated. The lease that it wrote at first is lost."""
     other = msgspec.structs.replace(JOB, input_data={"prompt": "y"})
     both = await asyncio.gather(claim(journal), claim(journal, job=other), return_exceptions=True)
     held, failed = both if isinstance(both[0], Claim) else reversed(both)  # a database may run either one first
@@ -1041,7 +1041,7 @@ async def test_a_jobs_fingerprint_uses_the_journals_key_from_the_first_use(journ
 
 
 async def test_each_prediction_in_an_older_journal_counts_as_possibly_adopted(place: Any, now: Any) -> None:
-    """It does not say which of them were known from an answer."""
+    """An older journal does not tell which of its predictions were known from a response."""
     states = ("claimed", "intended", "uncertain", "refused", "created", "ended", "collected")
     async with place.open(clock=now) as journal:
         held = {state: await claim(journal, state) for state in states}

@@ -1,4 +1,4 @@
-"""A row damaged by a fault of the disk: lists leave it out and name it, and nothing is done for its job."""
+"""A row that a disk fault has damaged: lists leave it out, a message names it, and its job is not touched."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def fill(journal: SQLiteJournal, key: str) -> None:
 
 
 def write(column: str, value: Any) -> Any:
-    """A write that no code of ours would make."""
+    """Write a value that the package would never write."""
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
     taken = "CAST(? AS TEXT)" if isinstance(raw, bytes) else "?"
 

@@ -1,4 +1,4 @@
-"""Fingerprints tell whether two jobs are the same. Without the journal's key no input can be tested against them."""
+"""Fingerprints tell whether two jobs are the same. Without the journal's key nobody can test an input against them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private data in a journal: which are stored, and when they are deleted."""
+"""Private data in a journal: the stored data, and the time when they are deleted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ END = Prediction("p1", "succeeded", input=INPUT, output="done")
 
 
 def holds(path: Path, *texts: str) -> list[str]:
-    """Those of the texts that are anywhere in the journal's files."""
+    """Those of the given texts that are in any of the journal's files."""
     content = b"".join(file.read_bytes() for file in path.parent.iterdir())
     return [text for text in texts if text.encode() in content]
 

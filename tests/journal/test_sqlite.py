@@ -203,7 +203,7 @@ async def test_a_zombie_process_holds_no_claim(path: Path, now: Any) -> None:
 async def test_a_process_in_a_container_with_the_same_host_name_does_not_count_as_dead(
     journal: SQLiteJournal, now: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process ids belong to another namespace, so a missing process with that id proves nothing."""
+    """Process ids in a container belong to another namespace, so a missing process with that id proves nothing."""
     elsewhere = msgspec.structs.replace(Process.current(now), pid=2**22 + 1, namespace="pid:[1]", started="1")
     monkeypatch.setattr(Process, "current", classmethod(lambda *_: elsewhere))
     async with SQLiteJournal(path, clock=now) as other:

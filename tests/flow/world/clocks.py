@@ -21,7 +21,7 @@ class Jump(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
 
 class MachineClock:
-    """A ``Clock``: ``time`` jumps as planned, ``now`` does not.
+    """A ``Clock`` whose ``time`` jumps as planned. Its ``now`` does not jump.
 
     The machine was ``started`` at that time, in world seconds.
     """

@@ -24,7 +24,7 @@ REAL_BUSY = 0.002
 class Fault(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """A fault that starts at the journal's call number ``at`` (from 0), counting only calls named ``call`` if given.
 
-    ``full``: nothing can be written for ``amount`` calls. ``locked``: another program holds the write lock for
+    ``full``: no call can write for ``amount`` calls. ``locked``: another program holds the write lock for
     ``amount`` seconds.
     """
 

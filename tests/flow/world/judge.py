@@ -111,7 +111,7 @@ def _rows(world: World) -> Iterator[str]:
 
 
 def _is_out_of_reach(world: World, key: str) -> bool:
-    """Whether the prediction belongs to the other account, and the last process said so."""
+    """Whether the prediction belongs to the other account, and the last process reported that."""
     made = world.rows[key].prediction_id
     last = next((str(end.error) for end in reversed(world.ends) if end.key == key), "")
     return any(each.id == made for each in world.accounts[1].made) and "it was created with" in last

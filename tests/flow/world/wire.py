@@ -95,9 +95,9 @@ class Traffic:
 
 
 class Flight:
-    """A create request under way: it acts once, or never.
+    """A create request under way: it creates one prediction or none.
 
-    ``guarded`` is the world's second at which its process last looked at its claim.
+    ``guarded`` is the world's time in seconds at which its process last checked its claim.
     """
 
     def __init__(self, process: Process, body: bytes, answer: Answer, deployment: str, guarded: float) -> None:
