@@ -29,7 +29,7 @@ def factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEven
 
 @pytest.fixture
 def stop() -> Iterator[Callable[[], None]]:
-    """Let the main thread's handler of SIGUSR1 raise StopError. Calling it sends the signal to the calling thread."""
+    """Let the main thread's handler of SIGUSR1 raise StopError. The yielded function sends the signal to its thread."""
 
     def handle(*_: object) -> None:
         raise StopError

@@ -242,7 +242,7 @@ async def test_closing_ends_running_calls_and_leaves_their_predictions_running(a
 
 
 async def test_an_unfinished_batch_raises_after_its_client_was_closed(api: ScriptedAPI) -> None:
-    """The rows so far are not taken for all rows."""
+    """So the caller does not take the first rows for all rows."""
     async with AsyncClient() as client:
         rows = client.batch("acme/private", [{"n": number} for number in range(5)]).__aiter__()
         await anext(rows)
@@ -381,7 +381,7 @@ def own_threads() -> list[str]:
 
 
 def descriptors() -> int:
-    """The number of this process's file descriptors, if the system tells."""
+    """The number of this process's file descriptors, if the system reports it."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
@@ -413,7 +413,7 @@ async def test_a_thousand_cancelled_calls_leave_no_open_resources(api: ScriptedA
 
 
 async def test_a_client_is_closed_even_if_its_closing_is_cancelled(api: ScriptedAPI) -> None:
-    """It is closed once, by any number of tasks."""
+    """Any number of tasks close it only one time."""
     api.next(ENDLESS, ENDLESS)
     client = AsyncClient()
     calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(2)]
@@ -443,7 +443,7 @@ def test_several_threads_can_close_a_client(api: ScriptedAPI) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what Linux lists")
 @pytest.mark.usefixtures("api")
 def test_closed_clients_leave_no_descriptors() -> None:
-    """Not even a client whose closing was cancelled leaves some."""
+    """Not even a client whose closing was cancelled leaves any."""
     program = """
 import asyncio, os, time
 from replicate_job import AsyncClient, Client

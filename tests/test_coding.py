@@ -1,4 +1,4 @@
-"""The content of compressed bytes, in whatever chunks they arrive."""
+"""Compressed bytes are decoded, in whatever chunks they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that keep a connection waiting are disconnected, and do not lock other clients out."""
+"""Clients that let a connection wait are disconnected, and cannot block other clients."""
 
 from __future__ import annotations
 

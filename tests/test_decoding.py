@@ -1,4 +1,4 @@
-"""JSON can be decoded in any number of threads, even if each is the first to use the type."""
+"""JSON can be decoded in many threads, even if all of them use a type for the first time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result without a prediction behind it."""
+"""A result that is made without a prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches from Python: rows of any kind, results as they come, batches that are left and resumed."""
+"""Batches from Python: rows of any kind, results as they arrive, and batches that are interrupted and resumed."""
 
 from __future__ import annotations
 

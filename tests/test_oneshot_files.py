@@ -1,4 +1,4 @@
-"""Files in an input: bytes, open files, pictures. Each is sent completely, once, with the right name and type."""
+"""Files in an input: bytes, open files, pictures. Each is sent completely, one time, with the right name and type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates, grids and several models from Python: what is paid for once, and the results' fields."""
+"""Templates, grids and several models from Python: the created predictions, and the results' fields."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Connect = Callable[..., AbstractAsyncContextManager[Context]]
 
 @pytest.mark.long
 async def test_calls_at_the_same_time_share_one_rate_limit_without_a_429(replicate_api: ScriptedAPI) -> None:
-    """Each call opens a session of its own, whose burst alone would exceed what the API accepts at once."""
+    """Each call opens its own session. The burst of one session alone would exceed what the API accepts."""
     replicate_api.faults.limit(rate=10, burst=10)
     results = await asyncio.gather(*(arun("replicate/hello-world", {"text": str(n)}) for n in range(24)))
     assert {result.status for result in results} == {"succeeded"}

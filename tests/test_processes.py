@@ -253,7 +253,7 @@ def test_gevent_may_be_imported_without_patching() -> None:
 def test_calls_of_daemon_threads_end_before_the_interpreter_and_their_predictions_run_on(
     api: ScriptedAPI, tmp_path: Path, call: str
 ) -> None:
-    """A thread of the HTTP library that came back to an interpreter at its end aborted the process."""
+    """A thread of the HTTP library once aborted the process when it returned to an ending interpreter."""
     api.next(Script(duration=math.inf))
     program = tmp_path / "program.py"
     program.write_text(f"""

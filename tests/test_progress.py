@@ -25,7 +25,7 @@ def raising(error: BaseException) -> Callable[[Progress], None]:
 
 
 def make_one(api: ScriptedAPI) -> str:
-    """Submit a prediction that then ends, and return its key."""
+    """Submit a job, end its prediction, and return the job's key."""
     api.next(Script(duration=math.inf))
     with Client() as other:
         key = other.submit(MODEL, {"n": 5}).key

@@ -1,4 +1,4 @@
-"""Jobs in OpenTelemetry: spans below the caller's, metrics, and no imports if it is not in use."""
+"""Jobs in OpenTelemetry: child spans of the caller's span, metrics, and no imports if OpenTelemetry is not in use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SPANS, METRICS = InMemorySpanExporter(), InMemoryMetricReader()
 def _sdk() -> None:
     """Configure the SDK once, as a program does: the API accepts only one in a process.
 
-    It is not a fixture of the module: a test worker that comes back to the module would configure a second one.
+    This is not a module fixture: a test worker that returns to the module would configure a second SDK.
     """
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(SPANS))

@@ -1,4 +1,4 @@
-"""Hosts for downloads: no model makes this machine send requests to itself or to its private network."""
+"""Hosts for downloads: no model can make this machine send requests to itself or to its private network."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_host_with_a_private_address_is_refused(found: str) -> None:
 
 
 async def test_the_target_of_each_redirect_is_checked(files: Files) -> None:
-    """The output's own host is allowed, as the API is on this machine too. The redirect's target is not."""
+    """The output's own host is allowed, because the API is on this machine too. The redirect's target is refused."""
     files.faults.append(Fault(302, headers={"location": f"http://localhost:{urlsplit(files.url).port}/b.png"}))
     async with HttpFetch(Reach(f"{files.url}/v1")) as fetch, fetch(f"{files.url}/a.png", {}) as response:
         assert response.status == 200

@@ -1,4 +1,4 @@
-"""The meaning of a response for a download that has begun."""
+"""The meaning of a response for a download that has been interrupted."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Visit:
-    """A visit of the page. ``complaints`` are the console's messages, and ``expected`` is a pattern of allowed ones."""
+    """A visit of the page. ``complaints`` are the console's messages. ``expected`` is a pattern of allowed messages."""
 
     def __init__(self, page: Page, origin: str) -> None:
         self.page, self.origin = page, origin

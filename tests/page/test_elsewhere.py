@@ -1,4 +1,4 @@
-"""What a page of another origin may read from the local server, in a real browser."""
+"""The data that a page of another origin may read from the local server, in a real browser."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def test_a_copied_command_sends_the_same_input(visit: Any, kind: str, pict
 
 
 async def test_input_files_that_are_not_on_disk_can_be_saved_for_the_copied_command(visit: Any, picture: Path) -> None:
-    """Such files come from an example, or from a prediction that another program created."""
+    """Input files that are not on disk come from an example, or from a prediction that another program created."""
     urls = [f"data:image/png;base64,{b64encode(bytes([count] * 999)).decode()}" for count in (1, 2)]
     version = (await visit.api("/v1/models/me/every"))["latest_version"]["id"]
     sent = {"prompt": "x", "images": urls}

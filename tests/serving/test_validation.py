@@ -21,7 +21,7 @@ def document(schema: dict[str, Any], *required: str) -> dict[str, Any]:
 
 
 def faults(schema: dict[str, Any], value: Any) -> list[tuple[str, str, str]]:
-    """What is wrong with ``x``."""
+    """The descriptions of the errors in ``x``."""
     try:
         Validator(document(schema)).check({"x": value})
     except RefusedError as refused:

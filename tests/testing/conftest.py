@@ -41,7 +41,7 @@ def ask() -> Callable[..., Reply]:
 
 @pytest.fixture
 def create(ask: Callable[..., Reply]) -> Callable[..., Any]:
-    """Creates a prediction of ``model`` and returns its object."""
+    """Creates a prediction of ``model`` and returns its JSON object."""
 
     def create(
         api: ScriptedAPI, given: Any = None, *, model: str = "acme/private", status: int = 201, **headers: str

@@ -18,7 +18,7 @@ TIMES = ("created_at", "started_at", "completed_at")
 
 
 def moments(api: ScriptedAPI, *offsets: float) -> list[dict[str, Any]]:
-    """The first prediction, as it is these numbers of seconds after its creation."""
+    """The states of the first prediction, the given numbers of seconds after its creation."""
     prediction = api.predictions[0]
     return [prediction.snapshot(prediction.created + offset) for offset in offsets]
 

@@ -1,4 +1,4 @@
-"""A user's script, for type checkers: every option by its name, and what comes back. It is checked, and never run."""
+"""A user's script, for type checkers: every option by its name, and the returned types. It is checked, and never run."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def decode(*chunks: bytes) -> list[Event]:
 
 
 def reference(text: str) -> list[tuple[str, str, str]]:
-    """A second implementation of the WHATWG algorithm, for a whole text, with a regular expression for each field."""
+    """Another implementation of the WHATWG algorithm, for a whole text, with a regular expression for each field."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     last, events = "", []
     for block in re.findall(r"((?:[^\n]+\n)*)\n", text):

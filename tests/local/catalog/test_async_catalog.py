@@ -28,7 +28,7 @@ def catalog(tmp_path: Path) -> Iterator[AsyncCatalog]:
 
 @contextmanager
 def held_up(versions: Path) -> Iterator[None]:
-    """Holds the lock of the stored versions, so that storing a version has to wait."""
+    """Hold the lock of the stored versions, so that storing a version has to wait."""
     with (versions / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Programs that the local server runs: their output, and that they end when the server does."""
+"""Programs that the local server runs: their output is read, and they end when the server ends."""
 
 from __future__ import annotations
 

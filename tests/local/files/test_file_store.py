@@ -1,4 +1,4 @@
-"""Files on disk: they are stored completely or not at all, under names that cannot lead to other folders."""
+"""Files on disk are stored completely or not at all, under names that cannot lead to other folders."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ async def test_a_host_with_a_private_and_a_public_address_is_refused(
 async def test_the_connection_goes_to_the_checked_address(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], host: str
 ) -> None:
-    """Only the test's own lookup knows the host: its domain does not exist."""
+    """Only the test's own look-up knows the host, because its domain does not exist."""
     asked: list[str] = []
 
     async def find(name: str) -> list[Address]:

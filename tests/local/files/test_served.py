@@ -1,4 +1,4 @@
-"""Files from the real server, for hostile requests: addresses are looked up, and never become paths."""
+"""Files from the real server, for hostile requests: a URL is looked up and never becomes a path."""
 
 from __future__ import annotations
 

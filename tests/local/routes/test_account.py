@@ -37,7 +37,7 @@ async def test_the_webhook_secret_is_in_the_state_folder_and_survives_a_restart(
 
 
 async def test_the_list_of_trainings_is_empty_and_any_training_is_a_404(api: Any) -> None:
-    """The answers are no 5xx, because clients retry those."""
+    """The responses are not 5xx, because clients retry those."""
     assert await api.get("/v1/trainings") == {"next": None, "previous": None, "results": []}
     for method, path in (("GET", "/v1/trainings/a"), ("POST", "/v1/trainings/a/cancel")):
         assert (await api.request(method, path)).status == 404

@@ -31,7 +31,7 @@ def slugs(body: Any) -> list[str]:
 
 
 def created(body: Any) -> list[str]:
-    """The times of the models in a list that are ready: a list does not wait for other models' environments."""
+    """The creation times of the listed models that are ready: a list does not wait for other models' environments."""
     return [model["latest_version"]["created_at"] for model in body["results"] if model["latest_version"]]
 
 
@@ -87,7 +87,7 @@ async def test_a_model_can_become_unreadable_and_be_repaired_while_the_server_ru
 
 
 async def until_changed(api: Any, status: int) -> Any:
-    """Folders are checked at intervals, so ask until the response has another status."""
+    """Repeat the request until its response has another status, because folders are checked at intervals."""
     while (answer := await api.request("GET", "/v1/models/me/model")).status == status:
         pass
     return answer

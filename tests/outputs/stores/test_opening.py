@@ -1,4 +1,4 @@
-"""A bucket is opened with the settings in the environment, or one line names the wrong setting without its value."""
+"""A bucket is opened with the settings in the environment. A one-line error names a wrong setting without its value."""
 
 from __future__ import annotations
 

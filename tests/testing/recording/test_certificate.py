@@ -1,4 +1,4 @@
-"""The certificate for loopback: programs of the run trust it, and for nothing else."""
+"""The certificate for loopback: programs of the run trust it for loopback only."""
 
 from __future__ import annotations
 
