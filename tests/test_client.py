@@ -56,7 +56,7 @@ async def test_calls_of_a_client_share_its_connections(api: ScriptedAPI, tmp_pat
     assert all(path.parent == tmp_path / "out" / result.prediction_id for result in results for path in result.files)
 
 
-async def test_calls_with_equal_keys_at_the_same_time_make_one_prediction(api: ScriptedAPI) -> None:
+async def test_calls_with_equal_keys_at_the_same_time_create_one_prediction(api: ScriptedAPI) -> None:
     async with AsyncClient() as client:
         results = await asyncio.gather(*(client.run("acme/private", {"n": 1}, key="order-17") for _ in range(10)))
     assert len({result.prediction_id for result in results}) == api.count("create") == 1

@@ -125,7 +125,7 @@ def closed_at_the_end(value: Any) -> AbstractContextManager[Any]:
         (lambda _: Download(), "file.png"),
     ],
 )
-def test_a_file_arrives_whole_with_its_name_and_type(
+def test_a_file_is_sent_completely_with_its_name_and_type(
     api: ScriptedAPI, tmp_path: Path, make: Callable[[Path], Any], name: str | None
 ) -> None:
     with closed_at_the_end(held := make(tmp_path)):

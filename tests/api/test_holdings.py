@@ -21,7 +21,7 @@ async def client(api: ScriptedAPI) -> AsyncIterator[Client]:
         yield Client(transport)
 
 
-async def test_a_search_gives_models_without_their_schemas(api: ScriptedAPI, client: Client) -> None:
+async def test_a_search_returns_models_without_their_schemas(api: ScriptedAPI, client: Client) -> None:
     api.models["acme/fox"] = ScriptedModel(name="acme/fox", description="Paints a red fox & more")
     (found,) = await holdings.search(client, "red fox &", 5)
     assert (found.model, found.description, found.url) == (
@@ -72,7 +72,9 @@ async def test_a_list_whose_pages_form_a_circle_raises_an_error(api: ScriptedAPI
         [page async for page in holdings.list_trainings(client)]
 
 
-async def test_a_running_training_is_canceled_and_an_ended_one_is_unchanged(api: ScriptedAPI, client: Client) -> None:
+async def test_a_cancel_request_ends_a_running_training_and_leaves_an_ended_training_unchanged(
+    api: ScriptedAPI, client: Client
+) -> None:
     running, over = ScriptedTraining(model=SDXL, status="processing"), ScriptedTraining(model=SDXL)
     api.trainings.update({running.id: running, over.id: over})
     assert (await holdings.cancel_training(client, running.id)).status == "canceled"

@@ -207,7 +207,7 @@ def test_at_low_credit_attempts_to_send_faster_are_rare(kind: str, spoken: Spoke
 @pytest.mark.parametrize("per_minute", [60, 120, 300, 1200])
 @kinds
 @told
-def test_an_unknown_limit_is_learned_and_kept(kind: str, per_minute: int, spoken: Spoken) -> None:
+def test_a_client_learns_an_unknown_limit_and_keeps_to_it(kind: str, per_minute: int, spoken: Spoken) -> None:
     allowed = min(10, per_minute / 60)
     past = Simulation(RateLimit(10.0), server(kind, per_minute), spoken).run(rows=int(600 * allowed + 800))
     start = 150 if kind in MINUTES else 60

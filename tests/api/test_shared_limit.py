@@ -133,7 +133,7 @@ async def test_a_busy_process_writes_four_times_a_second(
     assert writes <= 4 * (sent[-1] - sent[0]) + 2
 
 
-async def test_all_processes_obey_a_429_of_one(process: Callable[..., RateLimiter], clock: Clock) -> None:
+async def test_all_processes_obey_a_429_that_one_process_got(process: Callable[..., RateLimiter], clock: Clock) -> None:
     one, other = process(10.0), process(10.0)
     slot = await one.take_slot()
     await other.take_slot()
@@ -222,7 +222,7 @@ async def test_an_old_429_does_not_slow_a_new_process(process: Callable[..., Rat
     assert other.pace == 9.8
 
 
-async def test_while_the_store_fails_a_process_keeps_its_own_pace(clock: Clock) -> None:
+async def test_while_the_store_fails_a_process_keeps_to_its_own_rate_limit(clock: Clock) -> None:
     class Full:
         def time(self) -> float:
             return clock.time()

@@ -295,7 +295,7 @@ async def test_any_exception_in_a_round_of_polls_reaches_all_waiting_rows(
 
 
 @pytest.mark.long
-async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
+async def test_logs_that_a_poll_returned_before_the_api_removed_them_are_kept(connect: Connect) -> None:
     lines = "".join(f"step {number}\n" for number in range(1, 31))
     with ScriptedAPI(script=Script(duration=2.5, boot=0, end="failed", logs=lines), expire=0) as api:
         async with connect(api) as context, watching(context) as rounds:

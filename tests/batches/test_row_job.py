@@ -84,7 +84,7 @@ def test_a_row_that_cannot_become_an_input_has_a_problem_that_says_why(row: Row,
     assert items.check(item) == problem
 
 
-def test_a_row_that_is_nested_too_deeply_has_a_problem_that_says_so() -> None:
+def test_a_row_that_is_nested_too_deeply_has_a_problem_that_names_the_depth() -> None:
     assert make().make(Row(2, deep())).problem == "prompt: it is nested more than 200 deep"
 
 

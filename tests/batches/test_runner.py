@@ -473,7 +473,7 @@ async def test_rows_may_come_from_an_async_iterable(api: ScriptedAPI, connect: C
     check_once(api, sorted(found, key=lambda result: result.line), 5)
 
 
-async def test_retry_failed_gives_each_failed_row_one_more_prediction_a_run(connect: Connect) -> None:
+async def test_each_run_with_retry_failed_creates_one_more_prediction_for_each_failed_row(connect: Connect) -> None:
     bad = Script(end="failed", duration=0, boot=0, error="bad luck")
     with ScriptedAPI(script=INSTANT) as api:
         api.next(INSTANT, bad, bad, INSTANT)
@@ -518,7 +518,7 @@ async def test_rows_with_an_id_column_may_change_their_lines(api: ScriptedAPI, c
 
 
 @pytest.mark.parametrize("concurrency", [1, 10], ids=["one after the other", "together"])
-async def test_two_lines_of_one_name_and_input_share_a_prediction(connect: Connect, concurrency: int) -> None:
+async def test_two_lines_with_the_same_name_and_input_share_a_prediction(connect: Connect, concurrency: int) -> None:
     with ScriptedAPI(script=Script(duration=0.1, output="done")) as api:
         given = [Row(line, {"n": 1, "id": "a"}) for line in (1, 2, 3)]
         async with connect(api) as context:
@@ -531,7 +531,9 @@ async def test_two_lines_of_one_name_and_input_share_a_prediction(connect: Conne
 
 
 @pytest.mark.parametrize("concurrency", [1, 10], ids=["one after the other", "together"])
-async def test_a_line_of_the_same_name_with_another_input_is_an_error(connect: Connect, concurrency: int) -> None:
+async def test_a_line_with_the_name_of_another_line_and_another_input_is_an_error(
+    connect: Connect, concurrency: int
+) -> None:
     with ScriptedAPI(script=Script(duration=0.1, output="done")) as api:
         given = [Row(1, {"n": 1, "id": "a"}), Row(2, {"n": 2, "id": "a"}), Row(3, {"n": 1, "id": "a"})]
         async with connect(api) as context:

@@ -61,7 +61,7 @@ def test_a_prediction_is_got_and_canceled_from_python_by_its_address(api: Script
     assert prediction.status == "canceled"
 
 
-def test_the_url_of_a_prediction_in_place_of_a_model_is_an_error(api: ScriptedAPI, command: Command) -> None:
+def test_the_url_of_a_prediction_in_place_of_a_model_causes_an_error(api: ScriptedAPI, command: Command) -> None:
     outcome = command("run", "https://replicate.com/p/gm3qorzdhgbfurvjtvhg6dckhu", "text=you")
     assert outcome.code == 2
     assert "is the prediction gm3qorzdhgbfurvjtvhg6dckhu and names no model" in outcome.error

@@ -73,7 +73,7 @@ def test_a_mistyped_name_in_one_row_is_an_error_of_that_row_even_with_allow_unkn
 
 
 @pytest.mark.parametrize("words", [["--ignore-columns", "prompt"], ["prompt=a lake", "--ignore-columns", "prompt"]])
-def test_rows_without_an_input_run_only_if_the_command_gives_one(
+def test_rows_without_an_input_value_run_only_if_the_command_sets_that_input(
     api: ScriptedAPI, command: Command, words: list[str]
 ) -> None:
     write(command, "rows.csv", "id,prompt\n1,x\n2,y\n")

@@ -265,7 +265,7 @@ def test_with_json_schema_prints_the_openapi_document_of_the_model_unchanged(
     assert command("schema", FLUX, "--json").json == document["components"]["schemas"]
 
 
-def test_a_model_without_a_schema_says_so(api: ScriptedAPI, command: Command) -> None:
+def test_schema_says_that_a_model_has_no_schema(api: ScriptedAPI, command: Command) -> None:
     api.models["acme/secret"] = ScriptedModel(name="acme/secret", official=True)
     outcome = command("schema", "acme/secret")
     assert outcome.code == 2

@@ -77,7 +77,7 @@ def test_files_and_folders_are_offered_for_options_that_take_them(
     assert offered(command, *words)[0] == (kind, words[-1])
 
 
-def test_events_of_a_webhook_are_offered_one_after_the_other(command: Command) -> None:
+def test_further_events_of_a_webhook_are_offered_after_each_chosen_event(command: Command) -> None:
     assert offered(command, "run", FLUX, "--webhook-events", "start,co") == [("plain", "start,completed")]
 
 

@@ -119,7 +119,7 @@ def test_an_unusable_cost_limit_is_refused_before_anything_is_created(
     assert not api.count("create")
 
 
-def test_a_wrong_price_file_stops_a_batch_before_it_begins(api: ScriptedAPI, command: Command) -> None:
+def test_an_invalid_price_file_stops_a_batch_before_it_creates_anything(api: ScriptedAPI, command: Command) -> None:
     texts(command, 1)
     place = command.folder / "mine.toml"
     place.write_text('[models]\n"a/b" = 3')

@@ -177,7 +177,7 @@ def test_the_last_worker_reports_running_predictions_and_the_next_one_collects_t
     assert api.created == 3
 
 
-def test_canceling_a_batch_that_has_ended_or_is_canceled_says_so_and_succeeds(fleet: Fleet) -> None:
+def test_canceling_a_batch_that_has_ended_or_is_canceled_reports_that_and_succeeds(fleet: Fleet) -> None:
     batch = fleet.submit(pictures(2))
     assert fleet.command("cancel", batch).error == "2 rows will not be created"
     told = f"the batch {batch} is over: nothing is left to cancel"

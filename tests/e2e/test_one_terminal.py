@@ -23,7 +23,7 @@ def batch(command: Command) -> list[str]:
     return ["batch", HELLO, "rows.csv", "--results", "r.jsonl"]
 
 
-def test_after_ctrl_c_a_batch_writes_whole_lines(api: ScriptedAPI, command: Command) -> None:
+def test_after_ctrl_c_a_batch_writes_complete_lines(api: ScriptedAPI, command: Command) -> None:
     api.next(*[ENDLESS] * 3)
     seated = command.on_one_terminal(*batch(command))
     api.wait_until(lambda: len(api.predictions) == 3)
@@ -49,7 +49,7 @@ def test_a_second_ctrl_c_shows_the_cursor_again(api: ScriptedAPI, command: Comma
 
 
 @pytest.mark.parametrize("words", [["run", HELLO, "text=x", "--dry-run"], ["run", HELLO, "text=x"], ["check"]])
-def test_output_on_stdout_begins_on_a_new_line(command: Command, words: list[str]) -> None:
+def test_output_on_stdout_starts_on_a_new_line(command: Command, words: list[str]) -> None:
     code, lines = command.on_one_terminal(*words).end()
     assert code == 0
     assert lines[0] in {"{", "token    set"}

@@ -291,7 +291,7 @@ def test_the_option_no_wait_returns_at_once_and_resume_finishes_the_job(api: Scr
     assert command("run", FLUX, "prompt=z", "--no-wait", "--no-save").error.endswith("` waits for it")
 
 
-def test_the_same_key_gives_the_stored_result_without_a_request(api: ScriptedAPI, command: Command) -> None:
+def test_a_run_with_the_same_key_prints_the_stored_result_without_a_request(api: ScriptedAPI, command: Command) -> None:
     words = ["run", FLUX, "--key", "the lake", "--input", "-"]
     first = command(*words, typed=b'{"prompt": "x"}')
     before = len(api.requests)
@@ -430,7 +430,7 @@ def test_a_stream_with_output_that_is_not_text_prints_the_response_to_stderr(
     assert [(command.folder / name).read_bytes() for name in response["files"]] == [b"x"]
 
 
-def test_for_a_stream_without_any_text_a_message_says_so(api: ScriptedAPI, command: Command) -> None:
+def test_a_message_says_that_a_stream_has_no_text(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(output={"label": "cat"}))
     outcome = command("run", "acme/private", "--stream")
     assert outcome.response["output"] == {"label": "cat"}

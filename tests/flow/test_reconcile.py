@@ -328,7 +328,7 @@ async def test_an_old_prediction_at_the_end_of_a_page_does_not_end_the_reading(
         ((None, "bob"), "of which account is not known"),
     ],
 )
-async def test_only_the_list_of_the_sending_account_proves_that_there_is_no_prediction(
+async def test_only_the_list_of_the_sending_account_proves_that_no_prediction_was_created(
     api: ScriptedAPI, connect: Connect, same_journal: Any, names: tuple[str | None, str], expected: str | None
 ) -> None:
     async with connect(api) as context:

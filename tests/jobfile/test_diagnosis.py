@@ -80,7 +80,7 @@ def refusal(text: str) -> JobFileError:
         ("a", 2, 'found the end of the line, expected ":"', ""),
     ],
 )
-def test_the_error_of_a_mistake_in_an_object_has_its_place_and_a_hint(
+def test_the_error_for_a_mistake_in_an_object_has_its_position_and_a_hint(
     body: str, column: int, message: str, hint: str
 ) -> None:
     error = refusal(f'run.job "t" {{\nmain = {{name: "f"\ninput: {{\n{body}\n}} }}\n}}\n')
@@ -98,7 +98,9 @@ def test_the_error_of_a_mistake_in_an_object_has_its_place_and_a_hint(
         ("a: 1 // one\n\n, // two\n, b: 2", 7, 1, 'found ",", expected a key or "}"'),
     ],
 )
-def test_the_error_of_a_mistake_on_a_later_line_has_its_place(body: str, line: int, column: int, message: str) -> None:
+def test_the_error_for_a_mistake_on_a_later_line_has_its_position(
+    body: str, line: int, column: int, message: str
+) -> None:
     error = refusal(f'run.job "t" {{\nmain = {{name: "f"\ninput: {{\n{body}\n}} }}\n}}\n')
     assert (error.line, error.column, error.message) == (line, column, message)
 
@@ -209,14 +211,14 @@ def test_the_error_of_a_mistake_on_a_later_line_has_its_place(body: str, line: i
         ('run.job "t" {\n main = {name: "f"}\n description = 5\n}', 3, 2, "description must be a string, found 5", ""),
     ],
 )
-def test_the_error_of_a_mistake_outside_the_input_has_its_place_and_a_hint(
+def test_the_error_for_a_mistake_outside_the_input_has_its_position_and_a_hint(
     text: str, line: int, column: int, message: str, hint: str
 ) -> None:
     error = refusal(text)
     assert (error.line, error.column, error.message, error.hint) == (line, column, message, hint)
 
 
-def test_a_byte_order_mark_and_carriage_returns_do_not_move_the_place() -> None:
+def test_a_byte_order_mark_and_carriage_returns_do_not_change_the_position_in_an_error() -> None:
     error = refusal('\ufeffrun.job "t" {\r\n main = {name: "f"}, env = []\r\n}')
     assert (error.line, error.column) == (2, 20)
     assert refusal('\ufefffunction "f" {}').column == 1

@@ -112,7 +112,7 @@ def test_dates_and_times_of_toml_become_iso_8601_strings() -> None:
         ("title = 'x'", " model is missing (model names what to run, as owner/name)"),
     ],
 )
-def test_the_error_of_a_mistake_in_toml_names_the_place(text: str, message: str) -> None:
+def test_the_error_for_a_mistake_in_toml_names_its_position(text: str, message: str) -> None:
     assert toml_refusal(text) == f"job.toml:{message}"
 
 
@@ -148,11 +148,11 @@ def test_the_error_of_a_mistake_in_toml_names_the_place(text: str, message: str)
         ("[" * 100_000, " objects and arrays are nested more than 200 deep"),
     ],
 )
-def test_the_error_of_a_mistake_in_json_names_the_place(text: str, message: str) -> None:
+def test_the_error_for_a_mistake_in_json_names_its_position(text: str, message: str) -> None:
     assert json_refusal(text) == f"job.json:{message}"
 
 
-def test_the_error_for_a_name_that_occurs_in_two_objects_has_no_place() -> None:
+def test_the_error_for_a_name_that_occurs_in_two_objects_has_no_position() -> None:
     text = '{"model": "a/b", "webhook": "x", "input_data": {"webhook": 1}}'
     assert json_refusal(text) == 'job.json: webhook must be an http or https URL, found "x"'
 

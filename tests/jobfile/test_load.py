@@ -81,7 +81,7 @@ def test_toml_and_json_files_have_no_default_limit_for_the_wait(
     assert (job.poll_interval, job.max_poll_attempts) == wait
 
 
-def test_an_error_names_the_file_and_the_place(tmp_path: Path) -> None:
+def test_an_error_names_the_file_and_the_position(tmp_path: Path) -> None:
     path = tmp_path / "job.xs"
     path.write_text(RUN_XS.read_text().replace("max_poll_attempts", "max_pol_attempts"))
     assert refusal(path) == f'{path}:14:7: unknown name "max_pol_attempts" (did you mean max_poll_attempts?)'

@@ -61,7 +61,7 @@ def test_steps_are_read_from_toml_and_json(tmp_path: Path) -> None:
         ("[[step]]", "[step]", ":7:6: not valid TOML: cannot declare ('step',) twice"),
     ],
 )
-def test_the_error_of_a_mistake_names_its_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
+def test_the_error_for_a_mistake_in_a_step_names_its_position(tmp_path: Path, old: str, new: str, problem: str) -> None:
     path = write(tmp_path, POSTER.replace(old, new))
     with pytest.raises(JobFileError) as raised:
         load_chain(path)

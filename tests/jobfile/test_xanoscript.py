@@ -176,7 +176,7 @@ def test_the_error_of_too_deep_nesting_is_at_the_bracket_that_exceeds_the_limit(
         value_of("{a: " * depth + "1" + "}" * depth)
 
 
-def test_too_deep_nesting_in_env_or_description_raises_an_error_with_its_place() -> None:
+def test_too_deep_nesting_in_env_or_description_raises_an_error_with_its_position() -> None:
     with pytest.raises(JobFileError, match="more than 200 deep") as caught:
         parse('run.job "t" {\n main = {name: "f"}\n env = ' + "[" * 300 + "]" * 300 + "\n}")
     assert caught.value.line == 3

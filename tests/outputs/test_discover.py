@@ -154,7 +154,7 @@ TOKENS = document(
         (None, None, None),
     ],
 )
-def test_a_list_of_strings_is_joined_if_the_schema_says_so_or_is_missing(
+def test_a_list_of_strings_is_joined_if_the_schema_allows_it_or_is_missing(
     output: Any, schema: Any, joined: str | None
 ) -> None:
     assert as_text(output, schema) == joined

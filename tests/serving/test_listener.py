@@ -75,7 +75,7 @@ def access_log() -> Iterator[Kept]:
     logger.removeHandler(kept)
 
 
-async def test_the_access_log_of_another_uvicorn_server_is_left_alone(access_log: Kept) -> None:
+async def test_the_access_log_of_another_uvicorn_server_is_unchanged(access_log: Kept) -> None:
     logger, listening = logging.getLogger("uvicorn.access"), bind()
     reached_others = logger.propagate
     async with listen(PlainTextResponse("here"), listening):

@@ -107,7 +107,7 @@ def test_the_event_done_is_sent_only_at_the_end_of_the_prediction(api: ScriptedA
         assert reading.result().body.endswith(b"event: done\ndata: {}\n\n")
 
 
-def test_a_prediction_without_a_stream_has_no_url_for_one(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_prediction_without_a_stream_has_no_stream_url(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     body = create(api)
     assert "stream" not in body["urls"]
     assert ask(api, "GET", f"{api.files_url}/stream/{body['id']}").status == 404

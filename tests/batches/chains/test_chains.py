@@ -69,7 +69,7 @@ def script(api: ScriptedAPI, model: ScriptedModel, **changes: Any) -> None:
     api.models[model.name] = msgspec.structs.replace(model, script=msgspec.structs.replace(model.script, **changes))
 
 
-def test_each_step_gets_the_output_of_the_one_before(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_each_step_gets_the_output_of_the_step_before(api: ScriptedAPI, tmp_path: Path) -> None:
     result = run(CHAIN, {"prompt": "a lake", "seed": 7}, key="poster", save_to=tmp_path)
     draw, enlarge = result.steps["draw"], result.steps["enlarge"]
     assert [prediction.input for prediction in api.predictions] == [
@@ -390,7 +390,7 @@ def test_a_chain_is_found_by_its_key(api: ScriptedAPI) -> None:
             client.get("post")
 
 
-def test_a_chains_running_predictions_are_canceled_by_its_key(api: ScriptedAPI) -> None:
+def test_running_predictions_of_a_chain_are_canceled_by_its_key(api: ScriptedAPI) -> None:
     script(api, ENLARGE, duration=math.inf)
     with Client() as client:
         with pytest.raises(JobTimeoutError):

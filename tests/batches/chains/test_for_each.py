@@ -208,7 +208,7 @@ def test_a_for_each_step_that_does_not_fit_the_chain_is_refused_before_anything_
     assert api.created == 0
 
 
-def test_an_output_that_is_not_a_list_is_an_error_of_its_for_each_step(api: ScriptedAPI) -> None:
+def test_an_output_that_is_not_a_list_fails_the_for_each_step_that_uses_it(api: ScriptedAPI) -> None:
     api.models[DRAW.name] = msgspec.structs.replace(
         DRAW,
         script=Script(output="no list"),

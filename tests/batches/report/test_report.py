@@ -82,7 +82,7 @@ def at(second: float) -> str:
     return (datetime(2025, 3, 14, 10, tzinfo=UTC) + timedelta(seconds=second)).isoformat()
 
 
-def test_a_report_without_results_says_so(tmp_path: Path) -> None:
+def test_a_report_without_results_says_that_there_are_none(tmp_path: Path) -> None:
     parsed = page(tmp_path, [])
 
     assert "No row has a result yet." in parsed.text
@@ -149,7 +149,7 @@ def test_text_in_a_result_never_becomes_markup_or_a_link(make: Make, tmp_path: P
     assert parsed.text.count("alert(1)") >= 8
 
 
-def test_a_small_picture_is_embedded_and_a_large_one_is_linked_to(make: Make, tmp_path: Path) -> None:
+def test_a_small_picture_is_embedded_and_a_large_picture_is_linked_to(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "out 100% #1?"
     folder.mkdir()
     small, large = folder / "small.png", folder / "é large.webp"

@@ -61,7 +61,7 @@ def test_objects_in_a_store_are_counted_without_a_size(make: Make) -> None:
     assert summed([make(files=("s3://bucket/a.png",))]).lines()[0].endswith(", 1 file")
 
 
-def test_a_summary_of_no_rows_says_so() -> None:
+def test_a_summary_of_no_rows_says_that_there_were_none() -> None:
     assert Summary().lines() == ["no rows"]
 
 

@@ -221,7 +221,7 @@ def test_a_line_of_any_length_is_one_bad_row_even_after_an_open_quote(read: Read
     ]
 
 
-def test_a_large_cell_is_read_whole(read: Read) -> None:
+def test_a_large_cell_is_read_completely(read: Read) -> None:
     (row,) = read(b"a\n" + b"x" * 10_000_000 + b"\n", ".csv")
 
     assert len(row.values["a"]) == 10_000_000

@@ -117,7 +117,7 @@ def test_a_column_that_fills_a_template_is_not_sent_as_an_input() -> None:
     assert read(row) == {"prompt": "a fox, oil", "seed": 7, "ratio": "1:1"}
 
 
-def test_a_template_may_name_the_column_of_the_input_that_it_makes() -> None:
+def test_a_template_for_an_input_may_use_the_column_with_the_name_of_that_input() -> None:
     assert reader(None, "prompt={prompt}, in oil")(Row(2, {"prompt": "a fox"})) == {"prompt": "a fox, in oil"}
 
 
@@ -193,7 +193,7 @@ def test_a_secret_input_cannot_come_from_a_template_or_a_grid() -> None:
         ("prompt=a", "--set prompt: 'a' names no {column}; give what is the same for all as 'prompt=a'"),
     ],
 )
-def test_a_broken_template_is_named_with_its_place(word: str, message: str) -> None:
+def test_the_error_for_a_malformed_template_names_it_and_its_place(word: str, message: str) -> None:
     with pytest.raises(JobError) as error:
         parse_templates([word])
     assert message in str(error.value)

@@ -20,7 +20,9 @@ from replicate_job.errors import JobError
     ("name", "typed"),
     [("a.jsonl", True), ("a.ndjson", True), ("a.JSONL", True), ("a.csv", False), ("a.CSV", False), ("a.tsv", False)],
 )
-def test_the_suffix_gives_the_format_and_whether_values_have_types(tmp_path: Path, name: str, *, typed: bool) -> None:
+def test_the_suffix_of_a_file_decides_its_format_and_whether_its_values_have_types(
+    tmp_path: Path, name: str, *, typed: bool
+) -> None:
     (tmp_path / name).write_bytes(b"x\n")
 
     assert open_rows(tmp_path / name).typed is typed

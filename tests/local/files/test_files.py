@@ -117,7 +117,7 @@ async def test_a_missing_file_of_this_server_is_reported_and_not_downloaded_from
         await resolve(files, {"image": OWN + path})
 
 
-async def test_data_urls_and_texts_that_are_no_files_stay_unchanged(files: Files) -> None:
+async def test_data_urls_and_texts_that_are_not_files_stay_unchanged(files: Files) -> None:
     given: dict[str, Any] = {
         "image": "data:,x",
         "maybe": None,

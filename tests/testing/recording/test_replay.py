@@ -112,7 +112,7 @@ def test_a_recording_is_a_readable_json_file_with_its_version(record: Callable[.
     assert path.read_text().startswith('{\n  "replicate_job_recording": 1,\n')
 
 
-def test_an_unrecorded_request_is_refused_with_the_most_similar_recorded_one(
+def test_the_refusal_of_an_unrecorded_request_names_the_most_similar_recorded_request(
     record: Callable[..., Path], lead: Lead
 ) -> None:
     path = record(paint)
