@@ -198,6 +198,9 @@ class LoopThread:
                 while not self._is_ending:
                     with suppress(SystemExit, KeyboardInterrupt):  # the task keeps it for its awaiters
                         runner.get_loop().run_forever()
+        except RuntimeError:
+            if not _is_exiting:  # at the interpreter's end there is no thread to end the loop's executor with
+                raise
         finally:
             self._set_ended()
             self._release()

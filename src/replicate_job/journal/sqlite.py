@@ -56,7 +56,7 @@ class SQLiteJournal(SQLJournal):
         The monotonic clock decides about leases since the last boot, and the wall clock about earlier leases. So
         deleting these rows never changes the answer of ``_left``.
         """
-        over = "lease_until < ?1 AND boot_until < ?2 OR lease_until < ?3"
+        over = "lease_until < ? AND boot_until < ? OR lease_until < ?"
         now = self._clock.time()
         db.execute(f"DELETE FROM holders WHERE {over}", (now, self._clock.now(), now - FORGOTTEN))  # noqa: S608 - our own columns
 
