@@ -110,6 +110,7 @@ class Process:
         self._flights: set[Flight] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._journal = open_journal(disk.path, clock, REAL_BUSY, account.name)
+        self._count_work(self._journal._store)  # noqa: SLF001 - what the journal does in the background counts too
         self.journal = DiskJournal(self._journal, disk, self)
         wire = Wire(self, account, traffic)
         client = Client(wire, clock=clock)
@@ -128,6 +129,19 @@ class Process:
         if world.plan.way == "row":
             self.context = shared_scans(self.context)
         self._main = self.loop.create_task(self._run())
+
+    def _count_work(self, store: Any) -> None:
+        """Let time wait for the work of the journal's thread, also for work that no call of the journal awaits."""
+        run = store.run
+
+        async def counted(*arguments: Any, **named: Any) -> Any:
+            self.loop.works += 1
+            try:
+                return await run(*arguments, **named)
+            finally:
+                self.loop.works -= 1
+
+        store.run = store.read = counted
 
     @property
     def world_time(self) -> float:
