@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -188,18 +189,20 @@ class SharedLimit:
         """Record a response other than 429, and its quota. ``stored``: also remember the response for the row."""
         with self._lock:
             self._limit.accepted(slot, now, quota)
-            if stored and self._limit.pace is not None:
-                self._remember(_Report(self._reported + 1, slot, now, quota=quota))
+            if stored:
+                self._remember(slot, now, quota=quota)
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None, *, stored: bool) -> None:
         with self._lock:
             self._limit.throttled(slot, now, retry_after)
-            if stored and self._limit.pace is not None:
-                self._remember(_Report(self._reported + 1, slot, now, throttled=True, retry_after=retry_after))
+            if stored:
+                self._remember(slot, now, throttled=True, retry_after=retry_after)
 
-    def _remember(self, report: _Report) -> None:
-        self._reported = report.number
-        self._reports.append(report)
+    def _remember(self, slot: Slot, at: float, **facts: Any) -> None:
+        """Remember a response for the row. Without a pace, other processes have nothing to learn."""
+        if self._limit.pace is not None:
+            self._reported += 1
+            self._reports.append(_Report(self._reported, slot, at, **facts))
 
     def _apply(self, report: _Report) -> None:
         if report.throttled:
