@@ -254,7 +254,7 @@ def test_calls_of_daemon_threads_end_before_the_interpreter_and_their_prediction
     api: ScriptedAPI, tmp_path: Path, call: str
 ) -> None:
     """A thread of the HTTP library once aborted the process when it returned to an ending interpreter."""
-    api.next(Script(duration=math.inf))
+    api.next(Script(boot=0, duration=math.inf))
     program = tmp_path / "program.py"
     program.write_text(f"""
 import atexit, threading

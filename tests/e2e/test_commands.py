@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 HELLO = "replicate/hello-world"
 FLUX = "black-forest-labs/flux-schnell"
 PICTURE = OutputFile(content=b"RIFF0000WEBP", name="a.webp")
-ENDLESS = Script(duration=math.inf, output="done")
-PAINTING = Script(duration=math.inf, output=[PICTURE])
-FAILING = Script(duration=math.inf, end="failed", error="no memory")
+ENDLESS = Script(boot=0, duration=math.inf, output="done")
+PAINTING = Script(boot=0, duration=math.inf, output=[PICTURE])
+FAILING = Script(boot=0, duration=math.inf, end="failed", error="no memory")
 
 
 def created(api: ScriptedAPI, command: Command, *words: str, script: Script = ENDLESS) -> str:

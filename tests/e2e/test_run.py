@@ -225,7 +225,7 @@ def test_each_unsuccessful_status_has_its_own_exit_code(
 def test_after_the_time_limit_the_prediction_keeps_running_and_a_hint_says_how_to_wait_for_it(
     api: ScriptedAPI, command: Command
 ) -> None:
-    api.next(Script(duration=math.inf, output="done"))
+    api.next(Script(boot=0, duration=math.inf, output="done"))
     outcome = command("run", HELLO, "text=x", "--poll-interval", "0.1", "--max-poll-attempts", "4")
     (prediction,) = api.predictions
     assert outcome.code == 5

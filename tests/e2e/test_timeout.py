@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replicate_job.testing import ScriptedAPI
 
 HELLO = "replicate/hello-world"
-ENDLESS = Script(duration=math.inf, output="done")
+ENDLESS = Script(boot=0, duration=math.inf, output="done")
 
 
 def test_after_a_timeout_run_prints_the_last_state_and_the_same_key_finishes_the_job(

@@ -41,7 +41,7 @@ def test_a_training_is_waited_for_and_its_key_creates_no_second_training(api: Sc
 
 
 def test_a_training_is_resumed_after_its_process_was_killed(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(duration=math.inf))
+    api.next(Script(boot=0, duration=math.inf))
     process = command.start(*WORDS)
     api.wait_until(lambda: api.count("get"))
     process.kill()
@@ -67,7 +67,7 @@ def test_ctrl_c_cancels_a_training(api: ScriptedAPI, command: Command) -> None:
 
 
 def test_the_message_for_a_failed_training_calls_it_a_training(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(end="failed", duration=0.1), Script(duration=math.inf))
+    api.next(Script(end="failed", duration=0.1), Script(boot=0, duration=math.inf))
     failed = command(*WORDS)
     late = command(*WORDS[:-1], "fox-2", "--timeout", "1s")
     limited = command(*WORDS[:-1], "fox-2", "--poll-interval", "0.1", "--max-poll-attempts", "1")

@@ -25,7 +25,7 @@ from replicate_job.testing import OutputFile, Script, ScriptedAPI
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05)
 ASK = Ask(JOB, key="job", blocking_wait=0)
-ENDLESS = Script(duration=math.inf, output="done")
+ENDLESS = Script(boot=0, duration=math.inf, output="done")
 SHORT = 0.4
 
 

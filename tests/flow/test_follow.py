@@ -183,7 +183,7 @@ async def test_with_a_wrong_stream_url_the_prediction_is_polled(api: ScriptedAPI
 async def test_when_the_limit_of_polls_is_reached_the_text_so_far_has_been_yielded(
     api: ScriptedAPI, connect: Connect
 ) -> None:
-    api.next(Script(duration=math.inf, output=WORDS, stream=Stream(interval=1)))
+    api.next(Script(boot=0, duration=math.inf, output=WORDS, stream=Stream(interval=1)))
     job = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.1, max_poll_attempts=4)
     result, pieces = await follow(connect, api, job)
     assert result.status == "processing"

@@ -112,7 +112,7 @@ async def test_a_user_can_name_the_training_of_an_uncertain_job(api: ScriptedAPI
 
 
 async def test_another_process_can_wait_for_a_training_and_cancel_it(api: ScriptedAPI, connect: Connect) -> None:
-    api.next(Script(duration=math.inf))
+    api.next(Script(boot=0, duration=math.inf))
     made = await train(connect, api, msgspec.structs.replace(JOB, wait_for_completion=False))
     async with connect(api) as context:
         assert (await by_name.observe(context, made)).status == "processing"

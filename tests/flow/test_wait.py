@@ -118,7 +118,7 @@ async def test_failed_polls_do_not_fail_the_job(connect: Connect) -> None:
 async def test_when_the_limit_of_polls_is_reached_the_prediction_runs_on_and_the_same_key_continues(
     api: ScriptedAPI, connect: Connect, ask: Ask
 ) -> None:
-    api.next(Script(duration=math.inf, output="x"))
+    api.next(Script(boot=0, duration=math.inf, output="x"))
     short = msgspec.structs.replace(JOB, poll_interval=0.5, max_poll_attempts=2)
     async with connect(api) as context:
         result = await run_job(context, msgspec.structs.replace(ask, job=short))

@@ -391,7 +391,7 @@ def test_a_chain_is_found_by_its_key(api: ScriptedAPI) -> None:
 
 
 def test_running_predictions_of_a_chain_are_canceled_by_its_key(api: ScriptedAPI) -> None:
-    script(api, ENLARGE, duration=math.inf)
+    script(api, ENLARGE, boot=0, duration=math.inf)
     with Client() as client:
         with pytest.raises(JobTimeoutError):
             client.run(CHAIN, {"prompt": "a lake"}, key="poster", timeout=1)
