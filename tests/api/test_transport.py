@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError
 
-from replicate_job.api.transport import Transport, normalize
+from replicate_job.api.transport import COPIED, Transport, normalize
 from replicate_job.errors import JobError, NoAnswerError, NotSentError, TransportError
 from replicate_job.http import NEVER_CONNECTED, causes, is_loopback
 
@@ -108,6 +108,33 @@ async def test_a_request_on_a_keep_alive_connection_that_breaks_is_sent_only_onc
         with pytest.raises(NoAnswerError):
             await transport.send("POST", "/predictions", timeout=5, body=BODY)
     assert len(server.received) == 2
+
+
+async def test_responses_that_are_read_to_their_end_share_a_connection(server: Any) -> None:
+    """Pins pyreqwest: such a response leaves its connection to the next request without the exit of its context."""
+    peers = set()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        peers.add(writer.get_extra_info("peername"))
+        writer.write(OK)
+
+    server.answer = answer
+    async with Transport(server.url, TOKEN, user_agent="test") as transport:
+        for _ in range(20):
+            assert (await transport.send("GET", "/account", timeout=5)).body == b"{}"
+    assert (len(server.received), len(peers)) == (20, 1)
+
+
+@pytest.mark.parametrize("size", [1, COPIED // 2, COPIED])
+async def test_a_body_is_sent_unchanged_as_json_whatever_its_size(server: Any, size: int) -> None:
+    server.say(OK)
+    body = '{"text":"ä"}'.replace("ä", "ä" * size).encode()
+    async with Transport(server.url, TOKEN, user_agent="test") as transport:
+        await transport.send("POST", "/predictions", timeout=5, body=body)
+    head, _, sent = server.received[0].partition(b"\r\n\r\n")
+    assert sent == body
+    types = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-type:")]
+    assert types == [b"content-type: application/json"]
 
 
 @pytest.mark.parametrize("text", [None, b""], ids=["reset", "closed"])

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.http import Url
+from pyreqwest.http import HeaderMap, Url
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response as RustResponse
@@ -35,7 +35,10 @@ POOL_IDLE = 20.0
 Guard = Callable[[], None]
 """Raises NotSentError if a request must not be sent any more."""
 JUDGED = 64
-"""The number of parsed URLs that are cached: a batch sends a million create requests to one URL."""
+"""The number of parsed URLs, and of sets of headers, that are cached: a batch sends a million create requests to one
+URL."""
+COPIED = 65536
+"""The most bytes of a body that is copied into the library."""
 FAULTY = 300
 """The lowest status that is not a success."""
 SHOWN = 200
@@ -101,6 +104,7 @@ class Transport:
         self._ahead: float | None = None
         self._date: str | None = ""
         self._judged: dict[str, tuple[Url, bool]] = {}
+        self._known_headers: dict[tuple[object, ...], HeaderMap] = {}
         self._large = asyncio.Lock()
 
     def _build(self, user_agent: str) -> Client:
@@ -150,14 +154,14 @@ class Transport:
         NotSentError if no connection was made, and NoAnswerError for any failure after that: the API may have acted on
         the request.
         """
-        headers = headers or {}
+        headers = headers or NONE
         if body is not None and "content-type" not in headers:
             headers = {"content-type": "application/json", **headers}
         for _ in range(MOST_MOVES):
             with Exchange(f"{method} {self._whole(path).partition('?')[0][:SHOWN]}"):
                 request = self._request(method, path, headers).timeout(timedelta(seconds=timeout))
                 if body is not None:
-                    request = request.body_bytes(body)
+                    request = _with_body(request, body)
                 if form is not None:
                     request = request.multipart(form)
                 response = await self._exchange(request, guard)
@@ -171,12 +175,18 @@ class Transport:
         exchange = request.build_streamed()
         if guard:
             guard()
-        async with exchange as response:
-            payload, cut = await self._read(response)
-        quota = None
+        response = await exchange.__aenter__()
+        is_whole = False
         try:
-            self._note_date(response.get_header("date"))
-            quota = read_quota(response.get_header("ratelimit-remaining"), response.get_header("ratelimit-reset"))
+            payload, cut = await self._read(response)
+            is_whole = not cut
+        finally:
+            if not is_whole:  # a body that was read to its end is closed
+                await exchange.__aexit__(None, None, None)
+        quota, received = None, response.headers
+        try:
+            self._note_date(received.get("date"))
+            quota = read_quota(received.get("ratelimit-remaining"), received.get("ratelimit-reset"))
         except ValueError:  # a header that cannot be decoded
             pass
         headers = read_headers(response) if response.status >= FAULTY else {}
@@ -245,13 +255,21 @@ class Transport:
         whole = self._whole(path)
         try:
             url, is_own = self._judge(whole)
-            request = self._client.request(method, url).headers(dict(headers))
+            return self._client.request(method, url).headers(self._headers(headers, is_own=is_own))
         except ValueError as error:
             raise NotSentError(f"{method} {whole}: no address that can be asked ({error})") from None
-        for name, value in self._secrets.items() if is_own else ():
-            if name not in headers:
-                request = request.header(name, value, is_sensitive=True)
-        return request
+
+    def _headers(self, headers: Mapping[str, str], *, is_own: bool) -> HeaderMap:
+        """The headers of a request, with the secrets if it goes to the API's origin. Raises ValueError."""
+        place = is_own, *headers.items()
+        if (known := self._known_headers.get(place)) is None:
+            known = HeaderMap(dict(headers))
+            for name, value in self._secrets.items() if is_own else ():
+                if name not in headers:
+                    known.append(name, value, is_sensitive=True)
+            if len(self._known_headers) < JUDGED:
+                self._known_headers[place] = known
+        return known
 
     def _whole(self, path: str) -> str:
         return path if "://" in path else self.base_url + path
@@ -276,6 +294,14 @@ class Transport:
             return  # keep the time of an earlier response
         if EPOCHS[0] <= unix <= EPOCHS[1]:
             self._ahead = unix - self._clock.now()
+
+
+def _with_body(request: RequestBuilder, body: bytes) -> RequestBuilder:
+    """Add a body of JSON. The library copies a text, but keeps bytes until they are sent.
+
+    To let go of the bytes, its own thread waits for the interpreter's lock, which costs more than a short copy.
+    """
+    return request.body_text(body.decode()) if len(body) <= COPIED else request.body_bytes(body)
 
 
 def normalize(base_url: str) -> str:

@@ -195,14 +195,7 @@ class PostgresJournal(SQLJournal):
         Of two with the same id, only the first is written here.
         """
         first = {each.prediction.id: each for each in reversed(found)}
-        rows = [
-            (
-                *(each.claim.key, each.claim.entry.claimed_at, each.claim.fence, each.state),
-                *(each.prediction.id, each.prediction.status, each.encoded),
-            )
-            for each in first.values()
-        ]
-        columns = [list(column) for column in zip(*rows, strict=True)]
+        columns = [list(column) for column in zip(*(each.values for each in first.values()), strict=True)]
 
         def work(db: Database) -> list[bool]:
             written = {row["prediction_id"] for row in db.execute(_CREATED_ALL, columns)}

@@ -108,6 +108,20 @@ class Made(msgspec.Struct, frozen=True):
         """Whether secrets and file contents are to be deleted with this write."""
         return self.collected and needs_strip(self.claim.entry.request)
 
+    @property
+    def sync(self) -> Sync:
+        """A power cut may lose the id of an ended prediction: a look-up finds it. So this write need not be synced."""
+        return "soon" if self.prediction.is_terminal else "now"
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The key, the claim's time and fence, and the values to write: state, id, status, prediction."""
+        claim, prediction = self.claim, self.prediction
+        return (
+            *(claim.key, claim.entry.claimed_at, claim.fence),
+            *(self.state, prediction.id, prediction.status, self.encoded),
+        )
+
 
 COLUMNS = (
     "key, api, job, job_print, save, batch, state, claimed_at, request, request_hash, shown_hash, sends, first_sent,"
@@ -476,8 +490,7 @@ class SQLJournal(ABC):
             _write_created(db, claim, prediction, found.encoded, fenced=False)
             return prediction.id
 
-        # A power cut may lose the id of an ended prediction: a look-up finds it. So this write need not be synced.
-        return await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
+        return await self._store.run(work, sync=found.sync)
 
     async def adopt(
         self,

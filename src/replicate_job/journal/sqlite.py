@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Awaitable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.decoding import decode
+from replicate_job.journal.entry import Claim
 from replicate_job.journal.lease import Process, Term
-from replicate_job.journal.sql import LEASE, SQLJournal
-from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, SQLiteThread
+from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, mark_of_row
+from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, Shared, SQLiteThread
 from replicate_job.journal.store import Database
 
 FORGOTTEN = 24 * 3600.0
 """A holder's row is deleted this many seconds after its lease has ended."""
+
+MOST = 64
+"""The most rows in a statement."""
+
+_CREATED = (
+    "UPDATE jobs SET state = v.column4, prediction_id = v.column5, status = v.column6, prediction = v.column7,"
+    " problem = '', holder = CASE WHEN v.column4 = 'collected' THEN NULL ELSE holder END FROM (VALUES %s) AS v"
+    " WHERE key = v.column1 AND claimed_at = v.column2 AND fence = v.column3 AND prediction_id IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM jobs AS o WHERE o.prediction_id = v.column5 AND o.api = jobs.api)"
+)
 
 
 class SQLiteJournal(SQLJournal):
@@ -41,9 +56,31 @@ class SQLiteJournal(SQLJournal):
             committed=self._renewed,
         )
         super().__init__(thread, lease=lease, clock=clock, token=token)
+        self._thread = thread
 
     def time(self) -> float:
         return self._clock.time()
+
+    def _claim_new(self, new: NewJob) -> Awaitable[Claim | None]:
+        return self._thread.run(Shared(self._insert_all, new), sync="now", undo=partial(self._undo, new))
+
+    def _insert_all(self, database: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[Claim | None]:
+        """Insert and claim the jobs whose keys have no row yet."""
+        entries = [self._entry(new) for new in jobs]
+        inserted = 0
+        for part in _parts([self._values(new, entry) for new, entry in zip(jobs, entries, strict=True)]):
+            query = f"INSERT INTO jobs ({COLUMNS}) VALUES {_marks(len(part), len(part[0]))} ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
+            inserted += database.execute(query, [value for row in part for value in row]).rowcount
+        lease = self._hold(database)
+        return [
+            Claim(entry, 1, lease, intends=True) if inserted == len(jobs) or _has_claim(database, new) else None
+            for new, entry in zip(jobs, entries, strict=True)
+        ]
+
+    def _created_plainly(self, found: Made) -> Awaitable[bool] | None:
+        if found.strips:
+            return None
+        return self._thread.run(Shared(_write_all, found), sync=found.sync)
 
     def _write_term(self, db: Database, term: Term) -> None:
         process = msgspec.json.encode(self._process).decode()
@@ -80,3 +117,38 @@ class SQLiteJournal(SQLJournal):
         if self._watched.get(holder, (None, 0.0))[0] != until:
             self._watched[holder] = until, now
         return self.lease - (now - self._watched[holder][1])
+
+
+def _write_all(database: sqlite3.Connection, found: Sequence[Made]) -> list[bool]:
+    """Write the predictions of jobs that have no prediction. Returns whether each job then has this prediction."""
+    written = 0
+    for part in _parts([made.values for made in found]):
+        query = _CREATED % _marks(len(part), len(part[0]))
+        written += database.execute(query, [value for row in part for value in row]).rowcount
+    return [written == len(found) or _has_prediction(database, made) for made in found]
+
+
+def _parts(rows: list[Any]) -> Iterator[list[Any]]:
+    """Split the rows into lists of twenty different lengths, so that SQLite has to prepare few statements."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(MOST, left & -1 << max(0, left.bit_length() - 3))  # the first three bits of the number
+        yield rows[start : start + size]
+        start += size
+
+
+@cache
+def _marks(rows: int, columns: int) -> str:
+    return ",".join([f"({','.join('?' * columns)})"] * rows)
+
+
+def _has_claim(database: sqlite3.Connection, new: NewJob) -> bool:
+    row = database.execute("SELECT claim FROM jobs WHERE key = ?", (new.key,)).fetchone()
+    return row is not None and row["claim"] == mark_of_row(new.mark)
+
+
+def _has_prediction(database: sqlite3.Connection, made: Made) -> bool:
+    query = "SELECT prediction_id, claimed_at, fence, state FROM jobs WHERE key = ?"
+    row = database.execute(query, (made.claim.key,)).fetchone()
+    wanted = made.prediction.id, made.claim.entry.claimed_at, made.claim.fence, made.state
+    return row is not None and tuple(row) == wanted
