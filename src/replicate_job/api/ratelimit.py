@@ -243,7 +243,8 @@ class RateLimit:
         if self.pace is None:
             self._go(measured, 1 / max(1, passed), now)
         elif passed <= burst and burst > 1:
-            # Maybe only the burst was too large. A refused request costs a token too, so the pause is worth two tokens.
+            # Maybe the pace is right, and only the burst too large. In the pause the API's bucket gains two tokens,
+            # because the refused request cost one too.
             self._go(min(self.pace, MARGIN * 2 / pause) if pause > 1 else self.pace, 1 / pause, now)
         elif self.state.before is not None:
             self.state.caution = min(_CAREFUL, 2 * self.state.caution)

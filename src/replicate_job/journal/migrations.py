@@ -145,7 +145,7 @@ MIGRATIONS = (
     """
     ALTER TABLE jobs ADD COLUMN claim TEXT
     """,
-    # 6: the step of a chain, because the part before it in a key may hold any characters
+    # 6: the name of the job's step in a chain. The key does not show it: a row's name may hold "/" too
     """
     ALTER TABLE jobs ADD COLUMN chain_step TEXT
     """,

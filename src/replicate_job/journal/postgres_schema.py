@@ -163,7 +163,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     """,
     # 3. The queue's tables.
     QueueStep(after="", until="03.04.00_50_post_add_retry_failed_job_procedure"),
-    # 4. The step of a chain, because the part before it in a key may hold any characters.
+    # 4. chain_step is the name of the job's step in a chain. The key does not show it: a row's name may hold "/" too.
     """
     ALTER TABLE jobs ADD COLUMN chain_step text
     """,

@@ -230,7 +230,7 @@ def _qualified(hint: object) -> object:
 
 
 def _bare(hint: object) -> object:
-    """The type without ``Annotated``. ``Annotated[…, cog.Opaque]`` is any JSON object, or a list of such."""
+    """The type without ``Annotated``. With ``cog.Opaque``, a list becomes ``list[dict]``, any other type ``dict``."""
     if typing.get_origin(hint) is not typing.Annotated:
         return hint
     inner, *marks = typing.get_args(hint)

@@ -221,7 +221,7 @@ class ModelCalls:
                     stream.write_buffer()
 
     def copied(self, value: object) -> object:
-        """A yielded value, with a copy in place of a file."""
+        """The yielded value, or a copy of it if it is a file: the model may overwrite the file before it is read."""
         checked(value)
         if not (self._copies and is_file(value)):
             return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_MOST = 4  # models as small as these gain nothing from more
+_MOST = 4  # threads: a model as small as these gains nothing from more
 
 
 def threads() -> int:

@@ -23,7 +23,10 @@ _ROWS = (
 
 
 def stand(upward: Array, view: View, haze: Array) -> None:
-    """Stand towers in a canvas whose rows go upward, on a shore at the horizon; without water, down to the viewer."""
+    """Paint the towers into a canvas whose lowest row is row 0.
+
+    With water, the towers stand behind a shore at the horizon. Without water, there are nearer towers too.
+    """
     dice = rng(view.seed, "skyline")
     size = min(view.width, view.height)
     middle = dice.uniform(0.35, 0.65)

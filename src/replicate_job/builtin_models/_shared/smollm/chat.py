@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_LOOK_UP = 0.1  # seconds until a cancellation is noticed before the first token
+_WAKE = 0.1  # before the first token, a cancellation is noticed within this many seconds
 
 
 class Chat:
@@ -67,7 +67,7 @@ class Chat:
         try:
             while True:
                 try:
-                    chunk = chunks.get(timeout=_LOOK_UP)
+                    chunk = chunks.get(timeout=_WAKE)
                 except Empty:
                     continue
                 if chunk is None:
