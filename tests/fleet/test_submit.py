@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from replicate_job.batches.reader import AHEAD
-from replicate_job.errors import JobError, JournalError
+from replicate_job.errors import AuthenticationError, JobError, JournalError
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet, join, open_tables
+from replicate_job.fleet.worker import work
 from replicate_job.journal.entry import BatchEntry
 from replicate_job.journal.postgres_fleet import FleetBatch
 from replicate_job.journal.postgres_queue import CHUNK, FEW
@@ -189,6 +190,28 @@ async def test_a_fleet_with_an_unfinished_batch_refuses_another_account(member: 
     await fleet.tables.cancel(batch.number)
     await fleet.tables.defer_lost(fleet.api)  # this records that the batch is over
     await join(fleet.context, fleet.tables)
+
+
+async def test_a_worker_of_another_account_sends_no_request_while_the_api_does_not_tell_the_account(
+    member: Member, submitted: Submitted, api: ScriptedAPI, heard: Heard
+) -> None:
+    fleet = await member()
+    await fleet.tables.join(fleet.api, "another")
+    await submitted(fleet, rows(1))
+    api.faults.next("other", "503", "drop", "429(body=1)")
+    with pytest.raises(JobError, match="belong to the account another"):
+        await work(fleet.context)
+    assert api.predictions == []
+    assert len([line for line in heard.warnings if "no work begins" in line]) == 1
+
+
+async def test_a_worker_whose_token_the_api_does_not_know_ends_with_an_error(
+    member: Member, submitted: Submitted
+) -> None:
+    await submitted(await member(), rows(1))
+    stranger = await member(token="r8_unknown")  # noqa: S106 - opens nothing
+    with pytest.raises(AuthenticationError):
+        await work(stranger.context)
 
 
 async def test_a_fleet_is_refused_with_a_journal_in_a_file(settings: Settings, tmp_path: Path, heard: Any) -> None:

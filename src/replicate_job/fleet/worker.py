@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from itertools import count
 
-from replicate_job.errors import JournalError
+from replicate_job.api.failures import backoff, is_transient
+from replicate_job.errors import APIError, AuthenticationError, CertificateError, JournalError, TransportError
 from replicate_job.fleet.collect import collect_jobs
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.heartbeat_file import keep_heartbeat
@@ -26,10 +28,11 @@ workers."""
 async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     """Work until cancelled. Running tasks may then finish within ``queue.GRACE`` seconds.
 
-    Raises JobError if the journal is not in PostgreSQL, and for a token of another account than the fleet's.
+    It begins once the API has told the token's account: until then, its requests could be paid by another account.
+    Raises JobError if the journal is not in PostgreSQL, and for a token of another account than the fleet's. Raises
+    AuthenticationError if the API does not know the token.
     """
     tables = open_tables(context)
-    await join(context, tables)
     fleet = Fleet(context, tables)
     assert isinstance(context.journal, PostgresJournal)  # noqa: S101 - for the type checker: only it has these tables
     upkeep, watcher = Upkeep(fleet, concurrency), Watcher(fleet)
@@ -38,6 +41,8 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     # The heartbeat starts first, since the next steps may have to wait for the database.
     background.start(keep_heartbeat(context.cache, str(context.journal.url)))
     try:
+        await _ask_account(context)
+        await join(context, tables)
         await upkeep.once()
         background.start(upkeep.run())
         background.start(watcher.run())
@@ -47,6 +52,23 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
         await background.close()
         with suppress(JournalError):
             await tables.gone()
+
+
+async def _ask_account(context: Context) -> None:
+    """Wait until the API has told the token's account, or has answered that it has no accounts."""
+    for attempt in count():
+        try:
+            await context.account.ask()
+        except (APIError, TransportError) as error:
+            if isinstance(error, AuthenticationError | CertificateError):
+                raise
+            if not is_transient(error):
+                return
+            if attempt == 0:
+                context.reporter.warn(f"{error}; no work begins before the API has told the token's account")
+            await context.clock.sleep(backoff(attempt))
+        else:
+            return
 
 
 async def _serve(fleet: Fleet, journal: PostgresJournal, concurrency: int, failed: asyncio.Future[None]) -> None:

@@ -31,14 +31,18 @@ class AccountNote:
             self._work = asyncio.create_task(self.find())
 
     async def find(self) -> str | None:
-        """Return the account's name from the journal, or else from the API. None if neither has the name."""
+        """Return the account's name as ``ask`` does. None if neither has the name, or if the API cannot be asked."""
         with suppress(ReplicateJobError):
-            if known := await self._journal.account(self._api):
-                return known
-            account = (await self._client.get_account()).username
-            await self._journal.note_account(self._api, account)
-            return account
+            return await self.ask()
         return None
+
+    async def ask(self) -> str:
+        """Return the account's name from the journal, or else from the API. Raises the errors of both."""
+        if known := await self._journal.account(self._api):
+            return known
+        account = (await self._client.get_account()).username
+        await self._journal.note_account(self._api, account)
+        return account
 
     async def close(self) -> None:
         if self._work:
