@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 from replicate_job.aio import first_of
+from replicate_job.clock import Clock
 from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, CreateRequest
-from replicate_job.journal.news import News
 from replicate_job.wire.prediction import Prediction
 
 ASKED, TRUSTED = 0.5, 2.0
@@ -36,37 +36,55 @@ async def take(  # noqa: PLR0913 - it passes on the parameters of the journal's 
 
     Raises JobHeldError if the wait is longer than ``within`` seconds; None means no limit.
     """
-    clock, until = context.clock, math.inf if within is None else context.clock.now() + within
-    has_warned = False
-    news: News | None = None
-    with ExitStack() as stack:
-        while True:
+    until = math.inf if within is None else context.clock.now() + within
+
+    def claim() -> Awaitable[Claim]:
+        return context.journal.claim(
+            key,
+            context.api,
+            job,
+            save,
+            prediction=prediction,
+            request=request,
+            sent=moment(context) if request else None,
+            batch=context.strategy.batch,
+            chain_step=chain_step,
+        )
+
+    try:
+        return await claim()
+    except JobHeldError as error:
+        return await _take_over(context, key, claim, error, until)
+
+
+async def _take_over(
+    context: Context, key: str, claim: Callable[[], Awaitable[Claim]], error: JobHeldError, until: float
+) -> Claim:
+    """Claim a job that another process holds, as soon as it is free. Raises JobHeldError at the moment ``until``."""
+    clock = context.clock
+    if clock.now() >= until:
+        raise error
+    context.reporter.warn(f"{error}: waiting for it")
+    # The journal sends no news of a batch's rows.
+    with context.journal.news(key) if context.strategy.batch is None else nullcontext() as news:
+        if news is None:
+            await clock.sleep(min(ASKED, _left(clock, error, until)))
+        while True:  # with news, the claim may have been released before the news began
             try:
-                return await context.journal.claim(
-                    key,
-                    context.api,
-                    job,
-                    save,
-                    prediction=prediction,
-                    request=request,
-                    sent=moment(context) if request else None,
-                    batch=context.strategy.batch,
-                    chain_step=chain_step,
-                )
-            except JobHeldError as error:
+                return await claim()
+            except JobHeldError as again:
                 if clock.now() >= until:
                     raise
-                left = max(SOON, min(error.until - clock.time(), until - clock.now()))
-                if not has_warned:
-                    has_warned = True
-                    context.reporter.warn(f"{error}: waiting for it")
-                    if context.strategy.batch is None:  # the journal sends no news of a batch's rows
-                        news = stack.enter_context(context.journal.news(key))
-                        continue  # the claim may have been released before the news began
+                left = _left(clock, again, until)
             if news and news.is_live:
                 await first_of(clock.sleep(min(TRUSTED, left)), news.wait())
             else:
                 await clock.sleep(min(ASKED, left))
+
+
+def _left(clock: Clock, error: JobHeldError, until: float) -> float:
+    """Seconds until the holder's lease ends, or until that moment."""
+    return max(SOON, min(error.until - clock.time(), until - clock.now()))
 
 
 async def release(context: Context, claim: Claim, made: Prediction | None = None) -> None:
