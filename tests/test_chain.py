@@ -92,8 +92,8 @@ def test_a_missing_output_raises_an_error(output: Any, problem: str) -> None:
     ("image", "problem"),
     [
         ("{drow.output[0]}", "{drow.output[0]}: there is no step 'drow'; did you mean draw?"),
-        ("{draw}", "{draw}: of a step there is its output: write {draw.output}"),
-        ("{draw.logs}", "{draw.logs}: of a step there is its output: write {draw.output}"),
+        ("{draw}", "{draw}: only the output of a step can be used: write {draw.output}"),
+        ("{draw.logs}", "{draw.logs}: only the output of a step can be used: write {draw.output}"),
         ("{enlarge.output}", "{enlarge.output}: the step enlarge does not come before this one"),
         ("{draw.output[-1]}", "{draw.output[-1]} is neither an input, as {prompt}, nor an output, as {draw.output[0]}"),
         ("{draw.output[0]", "in '{draw.output[0]', column 1: this { is not closed (write {{ for a { itself)"),

@@ -69,7 +69,7 @@ class LoopThread:
         self._waiters: set[_Waiter] = set()
         self._closings: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        _running.add(self)  # before the check: the exit then finds every thread that passes the check
+        _running.add(self)  # added before the check, so that the exit finds every thread that passes the check
         if _is_exiting and threading.current_thread() is not threading.main_thread():
             self._loop.close()
             self._set_ended()

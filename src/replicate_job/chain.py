@@ -348,7 +348,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         path = [key or int(index) for key, index in _PART.findall(rest)]
         if first == EACH:
             if source is None:
-                raise JobError(f"{{{field}}} is an element, and the step has no for_each that says of which list")
+                raise JobError(f"{{{field}}} is an element, and the step has no for_each: give it one with the list")
             return msgspec.structs.replace(source, name=field, path=(*source.path, _ELEMENT, *path))
         if not rest and first not in names:
             return Reference(field)
@@ -358,7 +358,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         if names.index(first) >= names.index(step):
             raise JobError(f"{{{field}}}: the step {first} does not come before this one")
         if path[:1] != ["output"]:
-            raise JobError(f"{{{field}}}: of a step there is its output: write {{{first}.output}}")
+            raise JobError(f"{{{field}}}: only the output of a step can be used: write {{{first}.output}}")
         gathers = any(each.name == first and each.for_each is not None for each in self.steps)
         return Reference(field, first, tuple(path[1:]), gathers=gathers)
 

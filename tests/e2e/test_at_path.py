@@ -81,7 +81,7 @@ def test_a_row_cannot_read_text_from_outside_its_folder(api: ScriptedAPI, comman
     command.folder /= "work"
     outcome = command("batch", HELLO, "data/rows.csv", "--results", "r.jsonl")
     assert outcome.code == 1
-    assert "text: ../notes.txt is not in this folder, from where a row may take text" in outcome.err
+    assert "text: ../notes.txt is outside of the folders from which a row may take text" in outcome.err
     assert sorted(given(api)) == ["@notes.txt", "inside"]
 
 

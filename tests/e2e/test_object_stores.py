@@ -194,7 +194,7 @@ def test_a_job_whose_output_the_store_refuses_can_be_resumed(api: ScriptedAPI, c
         ("s3://pictures/{line}-{name}", "column 15: there is no {line};"),
         ("out/{date}/{name}", "would put the outputs of several jobs in one place: it needs {key} or {id}"),
         ("out/{id", "this { is not closed"),
-        ("ftp://pictures/{id}", "outputs cannot be kept in ftp://…: there are folders, s3://, gs://, az://"),
+        ("ftp://pictures/{id}", "outputs cannot be kept in ftp://…: name a folder, or a URL of s3://, gs://, az://"),
         ("s3://AKIA:s3cret@pictures/{id}", "credentials do not belong into the URL of a store"),
         ("az://pictures/{id}?sig=s3cret", "the URL of a store has no query"),
     ],

@@ -161,7 +161,7 @@ async def test_streamed_text_of_an_object_output_is_warned_of(api: ScriptedAPI, 
     api.next(Script(duration=0.1, output={"text": "ab"}, stream=Stream(events=("a", "b"))))
     _, pieces = await follow(connect, api)
     assert pieces == ["a", "b"]
-    assert any("not how the output begins" in line for line in heard.warnings)
+    assert any("not the beginning of the output" in line for line in heard.warnings)
 
 
 async def test_streamed_text_that_is_not_in_the_output_is_warned_of(
@@ -170,7 +170,7 @@ async def test_streamed_text_that_is_not_in_the_output_is_warned_of(
     api.next(Script(duration=0.1, output=["other"], stream=Stream(events=("a", "b"))))
     _, pieces = await follow(connect, api)
     assert pieces == ["a", "b"]
-    assert any("not how the output begins" in line for line in heard.warnings)
+    assert any("not the beginning of the output" in line for line in heard.warnings)
 
 
 @pytest.mark.parametrize("url", ["http://[", "/stream", "ftp://example.com/x", "http://127.0.0.1:1/x", "x", "http://"])

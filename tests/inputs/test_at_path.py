@@ -143,7 +143,7 @@ def test_with_the_option_within_text_is_read_only_from_those_folders(folder: Pat
     (inside / "link.txt").symlink_to(outside)
     assert read("prompt", "@in/deep/a.txt", within=[inside]) == "a"
     for name in ("@secret.txt", f"@{outside}", "@in/../secret.txt", "@in/link.txt"):
-        with pytest.raises(JobError, match="is not in this folder"):
+        with pytest.raises(JobError, match="is outside of the folders from which a row may take text"):
             read("prompt", name, within=[inside])
     assert read("image", "@cat.png", within=[inside]) == Path("cat.png")
 

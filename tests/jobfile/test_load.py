@@ -20,7 +20,7 @@ def refusal(path: str | os.PathLike[str]) -> str:
     return str(caught.value)
 
 
-def test_the_original_run_job_is_loaded() -> None:
+def test_the_run_xs_file_of_this_repository_is_loaded() -> None:
     job = load_job(RUN_XS)
     assert (job.model, job.title) == ("black-forest-labs/flux-schnell", "Replicate Run AI Model")
     assert job.input_data["output_quality"] == 80

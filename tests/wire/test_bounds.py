@@ -38,5 +38,5 @@ def test_a_long_text_counts_as_four_times_as_heavy_if_it_has_one_emoji(character
     ],
     ids=["text", "escapes", "numbers", "texts", "small"],
 )
-def test_texts_and_long_numbers_do_not_count_as_heavy(body: bytes) -> None:
+def test_a_body_of_texts_or_long_numbers_does_not_take_too_much_memory(body: bytes) -> None:
     assert not is_heavy(body)

@@ -25,8 +25,12 @@ _ROUNDED = 0.5  # Seconds by which a wait that was rounded up to whole seconds i
 _IDLE = 1.0  # Seconds without a request after which the API's token bucket counts as full.
 _BLIND = 60.0  # The longest pause in seconds if the API names no pause, since the API counts by the minute.
 _FINE, _BOLD = 0.02, 0.25  # The first and the largest step up, as shares of the pace. Each step doubles the last.
-_EAGER, _CAREFUL = 4, 16  # Accepted requests before a step, times its size: 200 before one of 2 %, 800 after failures.
-_RARE = 1200 * _FINE  # Seconds before a step, times its size. 20 minutes for 2 %, if 800 requests would take hours.
+# The accepted requests that a step needs are this number divided by the step's size: 200 (4 / 0.02) for a step of 2 %,
+# 800 after failed steps.
+_EAGER, _CAREFUL = 4, 16
+# A step is also due after this many seconds divided by its size: 20 minutes for 2 %. This counts if 800 requests would
+# take hours.
+_RARE = 1200 * _FINE
 _DROUGHT = 3.0  # A pause that costs this many requests means a used-up minute. The pause of a token bucket costs two.
 
 _DOUBTS = 5  # After this many quotas of 0 in a row, each after a complete renewal, quotas count as wrong.
@@ -243,7 +247,7 @@ class RateLimit:
         if self.pace is None:
             self._go(measured, 1 / max(1, passed), now)
         elif passed <= burst and burst > 1:
-            # Maybe the pace is right, and only the burst too large. In the pause the API's bucket gains two tokens,
+            # The pace may be right, and only the burst too large. In the pause the API's bucket gains two tokens,
             # because the refused request cost one too.
             self._go(min(self.pace, MARGIN * 2 / pause) if pause > 1 else self.pace, 1 / pause, now)
         elif self.state.before is not None:

@@ -136,7 +136,7 @@ class SharedLimit:
             return self._limit.take(now) if self._limit.pace is None else None
 
     def take_now(self, now: float) -> Slot | None:
-        """A slot that may be used now, if there is no limit, or a reserved slot for which no task waits. Else None."""
+        """A new slot if there is no limit, else a reserved slot that is due, if no task waits for one. Else None."""
         with self._lock:
             if self._limit.pace is None:
                 return self._limit.take(now)

@@ -26,11 +26,12 @@ from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.wire.bounds import LARGEST, is_heavy
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds, a third of a claim's lease. A request that is sent with so much of the lease left arrives before its end."""
-# The most seconds between two bytes of a response, since no byte may come during a blocking wait of 60 s.
+"""The most seconds that connecting may take: a third of a claim's lease. A request that is sent with this much of the
+lease left arrives before the lease ends."""
+# The most seconds between two bytes of a response. A blocking wait of 60 s can pass without a byte.
 READ_TIMEOUT = 95.0
-# Seconds. Load balancers usually close an idle connection after 60 s. A create request sent at that moment would have
-# an unknown outcome.
+# Seconds after which an idle connection is closed. Load balancers usually close one after 60 s, and a create request
+# sent at that moment would have an unknown outcome.
 POOL_IDLE = 20.0
 Guard = Callable[[], None]
 """Raises NotSentError if a request must not be sent any more."""
@@ -257,7 +258,7 @@ class Transport:
             url, is_own = self._judge(whole)
             return self._client.request(method, url).headers(self._headers(headers, is_own=is_own))
         except ValueError as error:
-            raise NotSentError(f"{method} {whole}: no address that can be asked ({error})") from None
+            raise NotSentError(f"{method} {whole}: this is not a valid address ({error})") from None
 
     def _headers(self, headers: Mapping[str, str], *, is_own: bool) -> HeaderMap:
         """The headers of a request, with the secrets if it goes to the API's origin. Raises ValueError."""

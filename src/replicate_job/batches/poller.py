@@ -113,7 +113,7 @@ class Poller:
         """Poll every waiting prediction one time. Return the number of requests, and whether reading a list failed."""
         listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
         listed.sort(key=_created, reverse=True)
-        self._most = min(GROUP, self._most + 1)  # it was halved when a page was too large to be read
+        self._most = min(GROUP, self._most + 1)  # ``_most`` was halved if a page was too large to be read
         groups = list(_groups(listed, self._most))[::-1]  # the oldest are likely to end first
         singly = [one for one in self._waiting.values() if one.created is None or one.misses >= MISSES]
         outcomes = await asyncio.gather(*map(self._ask_listed, groups), *map(self._ask_singly, singly))
@@ -129,7 +129,7 @@ class Poller:
         if prediction:
             misses = min(one.misses, MISSES - 1)
             one.observed(prediction)
-            one.misses = misses  # the list may still lack it: its next poll reads the list
+            one.misses = misses  # kept, as the list may still lack it; the next poll tries the list
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
@@ -167,7 +167,8 @@ class Poller:
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]
-        if len(left) == len(group):  # one creation time for all, or a server without the filter: no page would help
+        # All have the same creation time, or the server ignores the filter: another page would not help.
+        if len(left) == len(group):
             left = []
         for one in group[: len(group) - len(left)]:
             one.misses += one.watch.id not in shown

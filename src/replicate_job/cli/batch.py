@@ -331,7 +331,7 @@ def command(
         )
     if not options.fleet:
         shared.terminated.farewell = "stopping, once it is known which predictions run; Ctrl-C ends at once"
-    gc.freeze()  # what exists now, mostly modules, lives to the end: no collection has to look at it
+    gc.freeze()  # objects that exist now (mostly modules) live to the end, and need no garbage collection
     return _Command(shared, job, pairs, options, plan=plan, chain=chain).run()
 
 

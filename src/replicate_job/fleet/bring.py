@@ -34,7 +34,7 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
         raise DrainingError
     request = slot = None
     if entry is None or entry.state == "refused":
-        # Take the slot first. The claim records the intent too, after which there may be no wait.
+        # The claim records the intent too. Nothing may be waited for after the intent, so the slot is taken first.
         request = await _request(fleet, model, job, depot)
         slot = await unless(fleet.draining, context.client.take_slot())
         if slot is None:

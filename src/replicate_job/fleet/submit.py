@@ -145,7 +145,7 @@ def _templates(value: Any) -> Any:
         case list() | tuple():
             return [_templates(item) for item in value]
         case Path():
-            raise JobError(f"{value} is a file of this machine, which no other one has: give its URL in the step")
+            raise JobError(f"{value} is a file of this machine, which other machines lack: give its URL in the step")
     return value
 
 

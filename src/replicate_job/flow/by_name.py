@@ -55,7 +55,8 @@ def _prediction_id(entry: Entry) -> str:
         return entry.prediction_id
     if entry.state == "uncertain":
         raise UncertainError(f"the job {entry.key!r}: {entry.problem}", key=entry.key)
-    raise UnknownJobError(f"the job {entry.key!r} has no prediction: it is {entry.state}")
+    advice = "run it again with the same key"
+    raise UnknownJobError(f"the job {entry.key!r} has no prediction: its state is {entry.state}; {advice}")
 
 
 async def observe_prediction(context: Context, prediction_id: str, entry: Entry | None) -> Prediction:

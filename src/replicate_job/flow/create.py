@@ -257,7 +257,7 @@ class _Tries:
                 await self.give_up(error, f"{error}; nothing was created")
             if self._unsent >= retry_policy.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
-        # So another process that cancels or resumes the job during the pause need not look for a prediction.
+        # With this record, a process that cancels or resumes the job during the pause need not look for a prediction.
         await self._context.journal.unsent(self._claim)
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)

@@ -38,7 +38,8 @@ _TABLE: tuple[tuple[str, Failure], ...] = (
     (r"\bnsfw\b|not safe for work", "refused"),
     (r"(content|safety|usage|moderation) (policy|policies|filter|system|checker|guidelines)", "refused"),
     (r"\bmoderat(ed|ion)\b|(unsafe|sensitive|prohibited|inappropriate|explicit) (content|words?|images?)", "refused"),
-    # Errors, by the list of codes, that another attempt cannot mend. Llama's E1001 is not the platform's E1001.
+    # Errors from Replicate's list of codes that the same request would get again. E1001 has two meanings: a missing
+    # prompt for a Llama model, and too little memory on the platform.
     (r"\bE4875\b", "wrong input"),
     (r"\bE1\d{3} (PromptRequired|BadPromptTemplate|PromptTemplateError|InvalidArgument\w*)", "wrong input"),
     (r"\bE1002 PromptTooLong", "failed"),

@@ -81,7 +81,7 @@ def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, 
             context.reporter.warn(f"the output of {end.id} holds no text to stream: it comes whole with the result")
     elif end.output is not None:
         advice = f"{context.line('show', end.id)} has it whole"
-        context.reporter.warn(f"what was streamed is not how the output begins: {advice}")
+        context.reporter.warn(f"the streamed text is not the beginning of the output: {advice}")
 
 
 def _as_events(output: Any) -> str:

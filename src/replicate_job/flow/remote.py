@@ -24,7 +24,8 @@ async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGen
     ``since`` is the greatest age of a prediction; None for all that the API lists.
     """
     now = datetime.fromtimestamp(context.clock.time(), UTC)
-    after = _FIRST if since is None or since > now - _FIRST else now - since  # no date may exist for a greater age
+    # With a very great age, ``now - since`` would be before the first possible date.
+    after = _FIRST if since is None or since > now - _FIRST else now - since
     shown = set[str]()
     listed = context.client.list_predictions(after=after, before=now + AHEAD, ask=partial(read, context))
     async for page in listed:

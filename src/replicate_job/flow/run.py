@@ -51,7 +51,8 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
 
 
 async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:
-    # With a request, the claim records the intent too, after which there may be no wait. So take the slot first.
+    # With a request, the claim records the intent too. Nothing may be waited for after the intent, so the slot is taken
+    # first.
     if request is None and ask.is_new and ask.save is None and (known := prepare_known(context, ask.job)):
         slot = context.client.take_slot_now()
         request = known if slot else None

@@ -159,7 +159,10 @@ class AtPaths:
 
     def _read_text(self, path: Path) -> str:
         if self._within and not any(map(path.resolve().is_relative_to, self._within)):
-            raise JobError(f"{path} is not in this folder, from where a row may take text: run from one that holds it")
+            raise JobError(
+                f"{path} is outside of the folders from which a row may take text: run the command in a folder that "
+                "holds it"
+            )
         try:
             if path.stat().st_size > LARGEST_TEXT:
                 raise JobError(f"{path} is longer than the {LARGEST_TEXT // 1024**2} MB that a text may have")

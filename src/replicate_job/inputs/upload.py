@@ -42,7 +42,7 @@ class FileInfo(msgspec.Struct, frozen=True):
 
 
 class Uploads(Protocol):
-    """Uploads of one API. ``sha256`` is the content's hash in hex, plus a suffix that alone shows the type."""
+    """Uploads of one API. ``sha256`` is the content's hash in hex, with the suffix if only that shows the type."""
 
     def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
         """Wait until no other job uploads this content. Then ``find`` returns that job's upload."""

@@ -165,7 +165,7 @@ class Adoption(msgspec.Struct, frozen=True):
 def check_entry(entry: Entry) -> Entry:
     """Return the entry. Raises ValueError, TypeError or KeyError for an entry that no release can have written."""
     if entry.state not in get_args(State):
-        raise ValueError(f"its state is {entry.state!a}")
+        raise ValueError(f"its state {entry.state!a} is unknown")
     sent = [time for moment in (entry.first_sent, entry.last_sent) if moment for time in (moment.wall, moment.best)]
     for time in (entry.claimed_at, *sent):
         if not 0 <= time < _LATEST:

@@ -11,8 +11,8 @@ from replicate_job.journal.store import Database
 CHUNK = 20
 """The number of rows in a task."""
 FEW = 5
-"""The same for a batch whose rows have several jobs, since a row that waits for a dead worker's lease delays its
-task."""
+"""The number of rows in a task of a batch whose rows have several jobs. It is small, since a row that waits for a dead
+worker's lease delays its task."""
 COLLECTED = 10
 """The number of jobs in a task that collects outputs."""
 

@@ -33,7 +33,7 @@ CONNECT = 5
 PATIENCE = 60.0
 """Seconds for which a transaction is retried while PostgreSQL cannot be reached, or other transactions conflict."""
 HURRY = 3.0
-"""The same if the process is about to end."""
+"""Seconds for which a transaction is retried if the process is about to end."""
 ANSWER = 2.0
 """Additional seconds for a server that accepts data but does not answer."""
 FAREWELL = 1.0

@@ -586,7 +586,8 @@ class SQLJournal(ABC):
             if self._store.may_be_done and entry.state == state:
                 return
             query = "UPDATE jobs SET state = ?, problem = ?, sends = sends - ? WHERE key = ?"
-            is_unsent = state == "claimed" and entry.state != "claimed"  # a request is subtracted only one time
+            # A request is subtracted from ``sends`` only one time.
+            is_unsent = state == "claimed" and entry.state != "claimed"
             db.execute(query, (state, problem, int(is_unsent), claim.key))
             if state == "refused":
                 _strip(db, entry)

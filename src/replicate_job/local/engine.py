@@ -83,10 +83,10 @@ class Engine:
             return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
 
     async def known_schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
-        """The model's OpenAPI document, if it is known. This starts no preparation. None if it is not known yet.
+        """The model's OpenAPI document, without starting a preparation. None if it is not known.
 
-        Raises LocalError for a model whose preparation failed, and TimeoutError for one that is still being prepared
-        after ``timeout`` seconds.
+        If a preparation is under way, this waits for the document. Raises LocalError if that preparation failed, and
+        TimeoutError if it takes longer than ``timeout`` seconds.
         """
         if model.version in self._preparations:
             return await self.schema(model, again=False, timeout=timeout)

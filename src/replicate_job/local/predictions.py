@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from replicate_job.local.store import Store
 
 STOPPED = "the server was stopped before this ended"
-_REMOVED_AT_ONCE = 100  # predictions; after so many, other requests are answered
+_REMOVED_AT_ONCE = 100  # the number of predictions that are removed before other requests are answered
 _RETRY_DELAY = 1.0  # seconds until a failed write to the store is tried again
-_READ_AT_ONCE = 2**16  # bytes of a list; after so many, other tasks run
+_READ_AT_ONCE = 2**16  # the bytes of a list that are read before other tasks run
 _MOST_RECENT, _LARGE = 256, 2**20
 """How many ended predictions stay in memory with their events, and the most bytes of such a prediction."""
 

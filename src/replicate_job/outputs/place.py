@@ -75,7 +75,7 @@ def read_save(given: str | Path, *, rows: bool = False) -> str:
         return _checked(f"{bucket}/{key}" if key else str(bucket), rows=rows)
     if scheme and scheme != "file":
         known = ", ".join(f"{each}://" for each in SCHEMES)
-        raise JobError(f"outputs cannot be kept in {scheme}://…: there are folders, {known}")
+        raise JobError(f"outputs cannot be kept in {scheme}://…: name a folder, or a URL of {known}")
     path = given[len(_FILE) :] if scheme else given
     if not has_braces(path):
         return _absolute(Path(path))

@@ -113,7 +113,7 @@ class FaultMiddleware:
                 half = response.body[: len(response.body) // 2]
                 await send(response.start(len(response.body)))
                 await send({"type": "http.response.body", "body": half, "more_body": True})
-                await hang_up(scope, receive)  # as on an open connection the client would wait for the other half
+                await hang_up(scope, receive)  # else the client would wait for the other half
 
 
 def _requested_fault(scope: Scope) -> Fault | None:

@@ -160,7 +160,7 @@ class ScriptedAPI:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"still not so after {seconds} s and {self._log.counts.total()} requests")
+                raise TimeoutError(f"the condition is false after {seconds} s and {self._log.counts.total()} requests")
             time.sleep(0.002)
 
     def strayed_token(self) -> list[RecordedRequest]:

@@ -27,7 +27,7 @@ def points(*words: str, models: tuple[str, ...] = ()) -> list[tuple[str, dict[st
     return [(point.model, point.values) for point in grid]
 
 
-def test_the_values_of_the_last_name_change_first_and_the_models_change_last() -> None:
+def test_the_last_name_of_a_grid_changes_fastest_and_the_model_changes_slowest() -> None:
     assert points("seed=1..2", "ratio=1:1,16:9", models=("acme/own,acme/other",)) == [
         (model, {"seed": seed, "ratio": ratio})
         for model in ("", "acme/other")
@@ -125,7 +125,7 @@ def test_json_values_fill_templates_as_json_writes_them() -> None:
     read = reader(None, "prompt={a} {b} {c}", typed=True)
     assert read(Row(1, {"a": 1.5, "b": True, "c": "x"})) == {"prompt": "1.5 true x"}
     for missing in ({"a": 1, "b": 2}, {"a": 1, "b": 2, "c": None}):
-        with pytest.raises(JobError, match="--set prompt needs the column 'c', which has nothing here"):
+        with pytest.raises(JobError, match="--set prompt needs the column 'c', which is empty in this row"):
             read(Row(2, missing))
     with pytest.raises(JobError, match="'c', which holds no text or number here"):
         read(Row(3, {"a": 1, "b": 2, "c": [1]}))

@@ -72,7 +72,7 @@ def test_options_override_the_format_of_the_files_name(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (ReadOptions("xml"), "there is no format 'xml': jsonl, json, csv"),
+        (ReadOptions("xml"), "there is no format 'xml': give jsonl, json, csv"),
         (ReadOptions(delimiter=";"), "are for csv and tsv"),
         (ReadOptions(header=False), "are for csv and tsv"),
         (ReadOptions(quotes=False), "are for csv and tsv"),

@@ -214,7 +214,7 @@ async def test_each_redirect_is_checked(tmp_path: Path, site: Site, inbound: Cal
 async def test_a_redirect_to_another_scheme_is_not_followed(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], url: str
 ) -> None:
-    with pytest.raises(LocalError, match="redirects to what cannot be fetched"):
+    with pytest.raises(LocalError, match="redirects to an address that cannot be fetched"):
         await fetch(inbound(), tmp_path, f"{site.origin}/to?url={url}")
 
 

@@ -18,7 +18,7 @@ DISTINCT = 50
 _COMPARED = 600  # characters of an error that are compared with other errors
 _LENGTH = 2000  # characters of an error that are stored: a server may send a whole page
 _LINES = 5
-_LOGS = 2000  # the last characters of the first row's logs
+_LOGS = 2000  # the number of characters that are kept from the end of the first row's logs
 
 # Details of an error: an address, a quotation, a path, and each word that has a digit (an id, a number, a file's name)
 # or only hex digits. An HTTP status is not a detail.

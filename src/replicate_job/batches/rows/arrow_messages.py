@@ -21,7 +21,7 @@ _MAGIC = b"ARROW1\0\0"  # the beginning of a file; a stream starts with its firs
 _CONTINUATION = b"\xff\xff\xff\xff"  # the beginning of a message, except in files from before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
 _BUFFER = 16  # bytes of the struct that gives the offset and length of a buffer
-_NOT_COMPRESSED = -1  # instead of a length: this buffer of a compressed batch is not compressed
+_NOT_COMPRESSED = -1  # stands in place of a length if a buffer of a compressed batch is not compressed
 
 
 class BatchTooLargeError(ValueError):
@@ -36,7 +36,7 @@ class ArrowMessages:
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         self._ready: deque[bytes] = deque()
-        self._dictionaries: dict[int, int] = {}  # bytes of each, by its number
+        self._dictionaries: dict[int, int] = {}  # the bytes of each dictionary, by its number
         if file.peek(len(_MAGIC)).startswith(_MAGIC[:6]):
             file.read(len(_MAGIC))
 
@@ -73,7 +73,7 @@ class ArrowMessages:
             message = _FlatTable.root(head)
             size = message.number(3, "<q")
             if not 0 <= size <= LARGEST_BATCH:
-                raise _too_large() if size > 0 else ValueError("a message has a length that cannot be")
+                raise _too_large() if size > 0 else ValueError("a message has an impossible length")
             body = self._file.read(size)
             # Only dictionaries and rows hold compressed data; other messages, such as the schema, do not.
             kind = message.number(1, "<B")
@@ -111,7 +111,7 @@ def _decompressed_size(batch: _FlatTable, body: bytes) -> int:
             (size,) = struct.unpack_from("<q", body, offset)
             length = size if size != _NOT_COMPRESSED else length  # noqa: PLW2901
         if length < 0:
-            raise ValueError("a message has a length that cannot be")
+            raise ValueError("a message has an impossible length")
         total += length
     return total
 

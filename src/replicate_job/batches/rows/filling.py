@@ -101,7 +101,7 @@ class Filler:
 def _check_names(given: Sequence[str], job: Job, inputs: Collection[str] | None, secrets: Collection[str]) -> None:
     for name in given:
         if name in secrets:
-            raise ColumnsError(f"{name} is a secret, which a column or {name}=@FILE gives, and no template or grid")
+            raise ColumnsError(f"{name} is a secret: give it in a column or as {name}=@FILE, not in a template or grid")
         if inputs is None or name in inputs or job.allow_unknown:
             continue
         close = get_close_matches(name, inputs, n=1)
@@ -114,7 +114,7 @@ def _text(value: Any, name: str, column: str) -> str:
     if isinstance(value, str):
         return value.strip()
     if value is None or (isinstance(value, float) and isnan(value)):
-        raise JobError(f"--set {name} needs the column {column!r}, which has nothing here")
+        raise JobError(f"--set {name} needs the column {column!r}, which is empty in this row")
     if not isinstance(value, bool | int | float):
         raise JobError(f"--set {name} needs the column {column!r}, which holds no text or number here")
     return msgspec.json.encode(value).decode()

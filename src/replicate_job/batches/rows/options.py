@@ -50,7 +50,7 @@ def format_of(file: str, options: ReadOptions, *, regular: bool) -> str:
     """The format of the file. Raises JobError if the format is unknown, and for options that the format lacks."""
     name = options.format or _format_by_suffix(file, regular=regular)
     if name not in FORMATS:
-        raise JobError(f"there is no format {name!r}: {', '.join(FORMATS)}")
+        raise JobError(f"there is no format {name!r}: give {', '.join(FORMATS)}")
     if name not in _DELIMITED and (options.delimiter or options.header is not True or not options.quotes):
         raise JobError(f"{file} is read as {name}: delimiters, headers and quotes are for csv and tsv (--format csv)")
     if options.encoding is not None:

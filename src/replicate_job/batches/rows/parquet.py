@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 _DECODED = 16 * 1024**2  # bytes that are decoded at a time; a row may hold a picture
 _PAGE = LARGEST  # the most bytes of a decompressed page
-_SHARED_PAGE = _PAGE // 2  # the same if rows share the page's bytes, which pyarrow copies one more time
-_CATEGORY_PAGE = _PAGE // 8  # the same if the page is read as a dictionary, for which pyarrow takes eight times as many
+# The most bytes of a decompressed page whose bytes rows share: pyarrow copies these one more time.
+_SHARED_PAGE = _PAGE // 2
+# The most bytes of a decompressed page that is read as a dictionary: pyarrow takes eight times as many bytes for it.
+_CATEGORY_PAGE = _PAGE // 8
 
 
 class ParquetRows(Rows):

@@ -36,7 +36,7 @@ class _ThriftType(IntEnum):
 
 _WIDTHS = {_ThriftType.TRUE: 1, _ThriftType.FALSE: 1, _ThriftType.I8: 1, _ThriftType.DOUBLE: 8, _ThriftType.UUID: 16}
 _DEEPEST = 16  # the most levels of structs and lists; today's headers have three
-_LONG = 15  # in place of a list's length: the length follows
+_LONG = 15  # stands in place of a list's length, which then follows
 _VARINT = 10  # the most bytes of a number
 _LIMIT = 2**31  # the limit of sizes and of counts of values
 
@@ -95,7 +95,7 @@ def _page(fields: Fields, file: io.BufferedReader, start: int) -> ParquetPage:
     except KeyError:
         raise ValueError("the header of a page is not whole") from None
     if not all(0 <= number < _LIMIT for number in (kind, decompressed, compressed, values)):
-        raise ValueError("the header of a page has a number that cannot be")
+        raise ValueError("the header of a page has an impossible number")
     is_shared = kind == _DICTIONARY or encoding == _DELTA_BYTE_ARRAY
     return ParquetPage(is_shared, file.tell() - start, compressed, decompressed, values)
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_LARGE = 32 * 2**20  # bytes of a file that is linked, and not copied
-_NEVER_PRUNED = 10  # versions of each model, those that were used last
+_LARGE = 32 * 2**20  # the bytes above which a file is linked, and not copied
+_NEVER_PRUNED = 10  # the number of versions of each model that always stay: those that were used last
 _UNUSED_FOR = 30 * 24 * 3600.0  # seconds
 _UNFINISHED = "unfinished-"
 

@@ -29,7 +29,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _TO_LAST_PLAIN = re.compile(r"\A(.*[A-Za-z0-9_])?.*", re.DOTALL)
 _LONGEST_STEM, _LONGEST_SUFFIX = 100, 16
 _CONTENT, _FACTS = "content", "facts.json"
-_HEAD = 32  # bytes, to detect the type from
+_HEAD = 32  # the number of first bytes from which the type is detected
 _BLOCK = 2**20  # bytes that are written together
 
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]  # up to the year 9999

@@ -144,7 +144,7 @@ def _join(url: Url, location: str) -> Url:
     try:
         return parse_address(str(url.join(location)))
     except (ValueError, LocalError) as error:
-        raise LocalError(f"{url.host_str} redirects to what cannot be fetched: {error}") from None
+        raise LocalError(f"{url.host_str} redirects to an address that cannot be fetched: {error}") from None
 
 
 def _without_final_dot(url: Url) -> tuple[Url, str]:

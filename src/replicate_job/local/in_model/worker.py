@@ -47,7 +47,7 @@ import cog.types
 
 _SPAN = 0.1  # seconds
 _UNBUFFERED_WRITES = 200  # writes in each span that are not joined
-_LARGE = 2**16  # characters that are not held back any longer
+_LARGE = 2**16  # the number of waiting characters at which they are written at once
 _FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
 _CONTEXT_ID = "replicate-job prediction"
@@ -207,7 +207,8 @@ class ModelCalls:
         Otherwise, some of it would become part of the next prediction's log.
         """
         os.chdir(self._model_directory)
-        for copy in self._copies.iterdir() if self._copies else ():  # of the last prediction: they have been read
+        # These are the copies of the last prediction, which have been read.
+        for copy in self._copies.iterdir() if self._copies else ():
             shutil.rmtree(copy, ignore_errors=True)
         # There is no id if the model's setup, or a prediction, calls the prediction's method itself.
         mark = _FOLDER / "running" / cog.current_scope().context.pop(_CONTEXT_ID, "setup")

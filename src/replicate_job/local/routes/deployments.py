@@ -89,7 +89,8 @@ class DeploymentRoutes:
     async def _check_version(self, model: str, facts: dict[str, Any]) -> None:
         """Raise RefusedError if ``facts`` have a version that this model does not have.
 
-        Without a version in ``facts`` nothing is checked, because the current version may have been removed since.
+        Without a version in ``facts``, nothing is checked. The deployment then keeps its version, which may have been
+        removed since.
         """
         version = await self._catalog.version(facts["version"]) if "version" in facts else None
         if "version" in facts and (version is None or version.slug != model):

@@ -100,7 +100,7 @@ class Log:
     def _prediction(
         self, id_: str, seen: SeenPrediction, hidden: set[str], cleaner: Cleaner, addresses: Addresses
     ) -> TapedPrediction:
-        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay shows its own input
+        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay shows the input of its own request
         bodies = []
         for after, body in seen.bodies:
             shown = hide_input(body, hidden)

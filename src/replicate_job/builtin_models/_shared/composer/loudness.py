@@ -14,7 +14,8 @@ _OFFSET = -0.691
 CEILING = 10 ** (-1 / 20)
 """The highest sample of a normalised sound: 1 dB below full scale."""
 _STEP = 32  # samples for each value of the limiter's gain
-_REACH = 40  # values of the gain: it stays low for so many on each side of a peak, and rises again over as many more
+# The number of values for which the gain stays low on each side of a peak, and over which it then rises again.
+_REACH = 40
 
 
 @lru_cache(maxsize=4)

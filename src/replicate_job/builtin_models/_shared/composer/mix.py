@@ -50,7 +50,7 @@ def _part(piece: Arrangement, part: str, notes: list[Note], played: Callable[[],
         return note(voice, hertz(pitch), size, force, piece.brightness, piece.seed)
 
     for tone in notes:
-        # In steps of a fiftieth of a second, so that equal notes are made once.
+        # The length is rounded to a fiftieth of a second, so that notes of nearly equal length are made once.
         size = samples(round((tone.length * piece.beat + voice.release * 0.9) * 50) / 50)
         at = samples(tone.start * piece.beat)
         if size and at < stem.shape[1]:

@@ -17,7 +17,7 @@ COMPS: dict[str, tuple[float, float, str]] = {
     "broken": (0.5, 0.9, "bass 2 1 2 0 2 1 2"),
     "picking": (0.5, 1.4, "bass 2 1 3 0 2 1 2"),
 }
-"""How chords are played: the beats between strokes, the beats that each lasts, and the notes of the chord in it."""
+"""How chords are played: the beats between strokes, the beats that a stroke lasts, and its notes of the chord."""
 _MIDDLE = 60
 _BASS_LOW, _ROOT_LOW = 33, 40
 _ROLL = 0.12  # beats between the notes of the last chord

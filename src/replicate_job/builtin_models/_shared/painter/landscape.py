@@ -30,7 +30,7 @@ _HORIZONS = {"sea": 0.52, "mountains": 0.54, "hills": 0.46, "forest": 0.6, "city
 _VEILS = {"rain": 0.6, "fog": 0.4, "cloudy": 0.3}
 _SNOW = "#eef3fa"
 _LEAVES = ("#2c4028", "#d8952a", "#b8481f", "#8a5524")
-"""Of conifers, and of other trees in autumn."""
+"""The colours of leaves: of conifers first, then of other trees in autumn."""
 
 
 def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Generator[Image.Image | None]:
@@ -77,7 +77,7 @@ def _framed(scene: Scene, width: int, height: int, seed: int) -> View:
     focal = 0.82 * max(width, 0.8 * height)
     bearing = float(dice.choice([-1, 1]) * dice.uniform(0.05, 0.3)) * (0.55 if tall else 1)
     light = HOURS[scene.hour].overcast(max((_VEILS[veil] for veil in _VEILS.keys() & scene.shows), default=0.0))
-    if "sun" in scene.shows:  # above the ridges, and below the upper edge
+    if "sun" in scene.shows:  # the sun stays above the ridges, and below the upper edge
         light = replace(light, elevation=float(np.clip(light.elevation, 0.15, 0.8 * horizon * height / focal)))
     return View(width, height, round(horizon * height), focal, 0.13, bearing, scene, light, seed)
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 WATER = np.float32(-1e4)
-"""The height of a place under water, where no ray from above ends."""
+"""The height that stands for a place under water. It is so low that no ray from above ends there."""
 _STEPS = 240
-"""Depths that are tried between a distance and e times that. Fewer would miss crests, whose lines would break."""
+"""The number of depths that are tried between a distance and e (2.718) times that distance. With fewer, the lines of
+crests would have gaps."""
 _HAZE = 0.075
 
 

