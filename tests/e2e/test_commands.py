@@ -162,6 +162,21 @@ def test_resume_continues_with_the_other_jobs_after_a_job_that_cannot_be_finishe
     assert summary == "1 of 2 unfinished jobs succeeded"
 
 
+def test_show_says_that_a_job_whose_create_request_has_no_answer_may_have_a_prediction(
+    api: ScriptedAPI, command: Command
+) -> None:
+    api.faults.next("create", "hang-after")
+    process = command.start("run", HELLO, "text=x", "--key", "order-17", "--quiet")
+    api.wait_until(lambda: api.predictions)
+    process.kill()
+    outcome = command("show", "order-17")
+    assert (outcome.code, len(api.predictions)) == (3, 1)
+    assert outcome.error == (
+        "error: the job 'order-17' may have a prediction: its create request may have been sent, and has no answer; "
+        "`replicate-job resume`, or the same key, finds out, and pays once"
+    )
+
+
 def test_the_options_of_resume_limit_the_time_that_it_waits(api: ScriptedAPI, command: Command) -> None:
     name = created(api, command, HELLO, "text=x", "--poll-interval", "0.1", "--max-poll-attempts", "1")
     outcome = command("resume", "--max-poll-attempts", "3")

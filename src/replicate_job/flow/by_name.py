@@ -15,7 +15,7 @@ from replicate_job.errors import (
 from replicate_job.flow.adopt import adopt
 from replicate_job.flow.cancel import cancel_job, cancel_known
 from replicate_job.flow.collect import LOCAL, result_of
-from replicate_job.flow.context import Context, of_job
+from replicate_job.flow.context import Context, command_line, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import check_key
 from replicate_job.flow.reads import read
@@ -55,6 +55,10 @@ def _prediction_id(entry: Entry) -> str:
         return entry.prediction_id
     if entry.state == "uncertain":
         raise UncertainError(f"the job {entry.key!r}: {entry.problem}", key=entry.key)
+    if entry.state == "intended":
+        advice = f"{command_line('resume')}, or the same key, finds out, and pays once"
+        reason = "its create request may have been sent, and has no answer"
+        raise UncertainError(f"the job {entry.key!r} may have a prediction: {reason}; {advice}", key=entry.key)
     advice = "run it again with the same key"
     raise UnknownJobError(f"the job {entry.key!r} has no prediction: its state is {entry.state}; {advice}")
 
