@@ -137,6 +137,16 @@ async def test_a_body_is_sent_unchanged_as_json_whatever_its_size(server: Any, s
     assert types == [b"content-type: application/json"]
 
 
+async def test_a_body_that_is_no_text_is_sent_unchanged(server: Any) -> None:
+    """A program that is recorded may send anything."""
+    server.say(OK)
+    async with Transport(server.url, TOKEN, user_agent="test") as transport:
+        await transport.send("POST", "/files", timeout=5, body=b"\xff\x00", headers={"content-type": "image/x"})
+    head, _, sent = server.received[0].partition(b"\r\n\r\n")
+    assert sent == b"\xff\x00"
+    assert b"content-type: image/x" in head.lower().split(b"\r\n")
+
+
 @pytest.mark.parametrize("text", [None, b""], ids=["reset", "closed"])
 async def test_the_http_library_does_not_distinguish_sent_from_not_sent(server: Any, text: bytes | None) -> None:
     """Pins pyreqwest: it raises ConnectError even after the request was sent. Only the chain of causes tells."""

@@ -140,6 +140,69 @@ def test_any_number_of_identical_jobs_make_exactly_one_prediction_each(
     assert sorted(map(str, ids)) == sorted(account.ids)
 
 
+MANY = """
+import asyncio, random, resource, sys
+from pathlib import Path
+from replicate_job.job import Job
+from replicate_job.journal.entry import CreateRequest
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+def claim(journal, number):
+    request = CreateRequest(
+        Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"%d"}}' % number
+    )
+    job = Job("acme/model", {"prompt": str(number)})
+    return journal.claim(random.randbytes(8).hex(), "https://api.example.com/v1", job, None, request=request)
+
+async def claims(journal, numbers):
+    return await asyncio.gather(*(claim(journal, number) for number in numbers))
+
+async def record(journal, claims, output):
+    ids = [random.randbytes(8).hex() for _ in claims]
+    writes = (journal.created(each, Prediction(id, "starting", output=output)) for each, id in zip(claims, ids))
+    assert await asyncio.gather(*writes) == ids
+"""
+
+CROWDED = f"""{MANY}
+async def main():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with SQLiteJournal(Path(sys.argv[1])) as journal:
+        await claims(journal, range(500))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            await record(journal, await claims(journal, range(500, 800)), "x")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    print("recorded")
+asyncio.run(main())
+"""
+
+HEAVY = f"""{MANY}
+async def main():
+    async with SQLiteJournal(Path(sys.argv[1])) as journal:
+        made = await claims(journal, range(64))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        await record(journal, made, "x" * 1024**2)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+asyncio.run(main())
+"""
+
+
+def test_an_open_journal_needs_no_further_file_to_record_many_jobs(path: Path) -> None:
+    """The process may have no file left, or no folder for temporary files that it can write to."""
+    with start(CROWDED, path) as process:
+        assert process.communicate(timeout=30)[0] == "recorded\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count the memory in other units")
+def test_large_predictions_that_are_recorded_together_are_not_copied_all_at_once(path: Path) -> None:
+    """The journal is given 64 texts of 1 MB. Beyond these it needs room for a few."""
+    with start(HEAVY, path) as process:
+        assert int(process.communicate(timeout=30)[0]) < 100 * 1024
+
+
 async def test_the_journal_can_be_read_with_sqlite_alone(journal: SQLiteJournal, path: Path) -> None:
     await journal.created(await intended(journal, "job"), Prediction("p1", "starting"))
     with sqlite3.connect(path) as database:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -298,11 +298,14 @@ class Transport:
 
 
 def _with_body(request: RequestBuilder, body: bytes) -> RequestBuilder:
-    """Add a body of JSON. The library copies a text, but keeps bytes until they are sent.
+    """Add a body, which is usually JSON. The library copies a text, but keeps bytes until they are sent.
 
     To let go of the bytes, its own thread waits for the interpreter's lock, which costs more than a short copy.
     """
-    return request.body_text(body.decode()) if len(body) <= COPIED else request.body_bytes(body)
+    if len(body) <= COPIED:
+        with suppress(UnicodeDecodeError):
+            return request.body_text(body.decode())
+    return request.body_bytes(body)
 
 
 def normalize(base_url: str) -> str:

@@ -23,6 +23,11 @@ FORGOTTEN = 24 * 3600.0
 
 MOST = 64
 """The most rows in a statement."""
+LARGE = 65536
+"""The most characters of a job, of its request or of its prediction in a statement for many rows.
+
+SQLite keeps several copies of all these rows until the statement ends.
+"""
 
 _CREATED = (
     "UPDATE jobs SET state = v.column4, prediction_id = v.column5, status = v.column6, prediction = v.column7,"
@@ -61,7 +66,9 @@ class SQLiteJournal(SQLJournal):
     def time(self) -> float:
         return self._clock.time()
 
-    def _claim_new(self, new: NewJob) -> Awaitable[Claim | None]:
+    def _claim_new(self, new: NewJob) -> Awaitable[Claim | None] | None:
+        if len(new.encoded) > LARGE or (new.request and len(new.request.body) > LARGE):
+            return None
         return self._thread.run(Shared(self._insert_all, new), sync="now", undo=partial(self._undo, new))
 
     def _insert_all(self, database: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[Claim | None]:
@@ -78,7 +85,7 @@ class SQLiteJournal(SQLJournal):
         ]
 
     def _created_plainly(self, found: Made) -> Awaitable[bool] | None:
-        if found.strips:
+        if found.strips or len(found.encoded) > LARGE:
             return None
         return self._thread.run(Shared(_write_all, found), sync=found.sync)
 

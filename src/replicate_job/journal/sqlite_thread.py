@@ -270,6 +270,8 @@ class SQLiteThread:
             database.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten in the file
             database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             migrate(database, str(self._path))
+            # A statement for many rows needs temporary files. They may have no folder, and would hold private data.
+            database.execute("PRAGMA temp_store = MEMORY")
             self._opened(database)
             for folder in folders:
                 sync_folder(folder)
