@@ -59,6 +59,19 @@ async def test_in_a_shared_transaction_only_failed_work_is_undone(path: Path) ->
     await writer.close()
 
 
+async def test_a_damaged_row_fails_no_other_work_even_if_a_piece_of_work_fails(path: Path) -> None:
+    writer = SQLiteThread(path, lambda _: None, every=60)
+    outcomes = await asyncio.gather(
+        writer.run(lambda _: 1 // 0),
+        writer.run(lambda db: db.execute("SELECT CAST(x'ff' AS TEXT)").fetchone()[0]),
+        writer.run(lambda db: db.execute(insert("good")).rowcount),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError, str, int]
+    assert await count(writer) == 1
+    await writer.close()
+
+
 async def test_a_cancelled_task_does_not_cancel_the_others(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     tasks = [asyncio.ensure_future(writer.run(lambda db, n=n: db.execute(insert(str(n))))) for n in range(3)]  # type: ignore[misc]

@@ -211,7 +211,8 @@ class SQLJournal(ABC):
     def _claim_new(self, new: NewJob) -> Awaitable[Claim | None] | None:  # noqa: ARG002 - a subclass uses it
         """Claim a job without a row, and record the intent of its request, in a transaction that many claims share.
 
-        None if the database has no such transactions. The awaited value is None if the job has a row.
+        None if the database has no such transactions, or if the job is too large for them. The awaited value is None if
+        the job has a row.
         """
         return None
 
@@ -461,9 +462,9 @@ class SQLJournal(ABC):
     def _created_plainly(self, found: Made) -> Awaitable[bool] | None:  # noqa: ARG002 - a subclass uses it
         """Write the prediction in a transaction that many writes share.
 
-        None if the database has no such transactions, or if other values have to be written too. The awaited value is
-        False if nothing was written because the job has a prediction or its claim was lost. The caller then uses
-        ``_created_alone``.
+        None if the database has no such transactions, if the prediction is too large for them, or if other values have
+        to be written too. The awaited value is False if nothing was written because the job has a prediction or its
+        claim was lost. The caller then uses ``_created_alone``.
         """
         return None
 

@@ -307,13 +307,18 @@ class SQLiteThread:
         except OWN:
             pass
         except sqlite3.OperationalError as error:
-            if database.text_factory is not str or "decode to UTF-8" not in str(error):
-                raise
-            database.text_factory = _lenient  # one damaged row must not hide the others
+            _allow_damage(database, error)
         except sqlite3.Error:
             raise
         except Exception:  # noqa: BLE001, S110 - the repetition below raises the error for its own task
             pass
+        try:
+            return self._each_apart(database, works)
+        except sqlite3.OperationalError as error:
+            _allow_damage(database, error)
+        return self._each_apart(database, works)
+
+    def _each_apart(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
         with self._transaction(database):
             return [self._apart(database, work) for work in works]
 
@@ -350,6 +355,13 @@ class SQLiteThread:
             self.note = None
         if note is not None:
             self._committed(note)
+
+
+def _allow_damage(database: sqlite3.Connection, error: sqlite3.OperationalError) -> None:
+    """Read text that is not UTF-8 from now on: one damaged row must not hide the others. Raises any other error."""
+    if database.text_factory is not str or "decode to UTF-8" not in str(error):
+        raise error
+    database.text_factory = _lenient
 
 
 def _lenient(data: bytes) -> str:
