@@ -35,7 +35,7 @@ READ_TIMEOUT = 95.0
 POOL_IDLE = 20.0
 Guard = Callable[[], None]
 """Raises NotSentError if a request must not be sent any more."""
-JUDGED = 64
+CACHED = 64
 """The number of parsed URLs, and of sets of headers, that are cached: a batch sends a million create requests to one
 URL."""
 COPIED = 65536
@@ -268,7 +268,7 @@ class Transport:
             for name, value in self._secrets.items() if is_own else ():
                 if name not in headers:
                     known.append(name, value, is_sensitive=True)
-            if len(self._known_headers) < JUDGED:
+            if len(self._known_headers) < CACHED:
                 self._known_headers[place] = known
         return known
 
@@ -281,7 +281,7 @@ class Transport:
             # One parser both decides about the origin and is used to send: two parsers may read different hosts.
             url = Url(text)
             known = url, url.origin_ascii == self._origin
-            if len(self._judged) < JUDGED:
+            if len(self._judged) < CACHED:
                 self._judged[text] = known
         return known
 

@@ -53,7 +53,7 @@ class Limit(ABC):
 
     @abstractmethod
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
-        """Set something aside for a prediction with that input; with -1 take it back."""
+        """Set an amount aside for each of ``number`` predictions with that input. -1 releases one amount."""
 
     @abstractmethod
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
@@ -119,7 +119,7 @@ class ModelCost:
             self._learned.add(amount)
 
     def hold(self, values: Mapping[str, Any], number: int) -> None:
-        """Set something aside for a prediction with that input; with -1 take it back."""
+        """Set an amount aside for each of ``number`` predictions with that input. -1 releases one amount."""
         self._held += number
         expected = self._forecast.expected(values)
         if expected is None:

@@ -129,7 +129,7 @@ class Poller:
         if prediction:
             misses = min(one.misses, MISSES - 1)
             one.observed(prediction)
-            one.misses = misses  # kept, as the list may still lack it; the next poll tries the list
+            one.misses = misses  # not reset: the list may still lack it; below MISSES, so the next poll uses the list
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
@@ -183,7 +183,7 @@ def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
     ages = [-_created(one).timestamp() for one in listed]
     pad, start = PAD.total_seconds(), 0
     while start < len(listed):
-        first = bisect_left(ages, ages[start] - pad)  # predictions of earlier groups from here on are in the span too
+        first = bisect_left(ages, ages[start] - pad)  # the first prediction in the span, maybe of an earlier group
         end = min(len(listed), start + most, max(start + 1, first + GROUP))
         while end > start + 1 and bisect_right(ages, ages[end - 1] + pad) - first > GROUP:
             end -= 1

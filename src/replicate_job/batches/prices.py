@@ -59,7 +59,10 @@ def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str,
 
 
 def check_said(batch: Batch) -> None:
-    """Raise JobError for the price of a model that the batch lacks, or for one without a model if it has several."""
+    """Raise JobError for the price of a model that the batch lacks.
+
+    If the batch has several models, also raise JobError for a price that names no model.
+    """
     own, fallbacks = batch.job.model, [each.model for each in batch.job.fallback]
     names = [own, *batch.others, *fallbacks]
     for model in batch.prices:

@@ -331,7 +331,6 @@ def command(
         )
     if not options.fleet:
         shared.terminated.farewell = "stopping, once it is known which predictions run; Ctrl-C ends at once"
-    gc.freeze()  # objects that exist now (mostly modules) live to the end, and need no garbage collection
     return _Command(shared, job, pairs, options, plan=plan, chain=chain).run()
 
 
@@ -430,6 +429,7 @@ class _Command:
     async def run(self) -> int:
         # Rows leave no reference cycles. With the default threshold, the search for them takes a tenth of the time.
         gc.set_threshold(GARBAGE)
+        gc.freeze()  # objects that exist now (mostly modules) live to the end
         code = None
         if self._options.is_parquet:
             _parquet()  # if pyarrow is missing, the error comes before anything is paid for

@@ -22,7 +22,10 @@ class DrainingError(Exception):
 
 
 async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot: str | None) -> Result | None:
-    """Create the job's prediction. Returns the result if the create request's answer is the end, without files to keep.
+    """Create the job's prediction.
+
+    If the answer to the create request has the prediction's end, and there are no files to keep, returns the result.
+    Otherwise returns None.
 
     ``entry`` is the job in the journal, None for a new job. ``depot`` is the place of the rows' input files, None
     without input files. Raises DrainingError, ClaimLostError if another process holds the claim, and the errors of the

@@ -53,7 +53,10 @@ async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner
 
 
 async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list[FleetRow], bool]:
-    """The rows that may be created now, and whether others may be later. If no row ever may, the batch is stopped."""
+    """The rows that may be created now, and whether the other rows may be created later.
+
+    If no row may be created, now or later, the batch is stopped.
+    """
     if rows.plan.max_cost is None or not due:
         return list(due), False
     jobs = {row.key: row.entry.job if row.entry else await next_job(rows, row) for row in due}
@@ -62,7 +65,7 @@ async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list
 
 
 async def admit_jobs(fleet: Fleet, rows: Rows, jobs: Mapping[str, Job]) -> tuple[set[str], bool]:
-    """The keys of the jobs that may be created now, and whether other jobs may be later. See ``admit``."""
+    """The keys of the jobs that may be created now, and whether the others may be created later. See ``admit``."""
     if rows.plan.max_cost is None:
         return set(jobs), False
     while True:

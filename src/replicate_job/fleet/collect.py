@@ -55,7 +55,7 @@ async def _job(fleet: Fleet, entry: Entry, rows: Rows) -> None:
             await STEPS["collect"](run)
         if run.fault:
             raise run.fault
-        if run.entry.state != "collected":  # the prediction failed, and its failure is the result
+        if run.entry.state != "collected":  # the prediction failed, and the step only warned of its lost outputs
             await fleet.tables.note_problem_of(entry, "its outputs could not be kept")
     except ClaimLostError:
         return  # another process runs the job now

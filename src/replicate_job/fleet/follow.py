@@ -1,4 +1,4 @@
-"""Follows a batch to its end. The following process can become the watcher, so a batch ends even without workers."""
+"""Follows a batch to its end. The process that follows can become the watcher, so a batch ends even without workers."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TRIED = 1.0
 TICK = 0.5
 """Seconds between two writes of ends, and the shortest time between two searches for new predictions."""
 READ_AT_ONCE = 10_000.0
-"""The pause between two searches for new predictions is one second longer for each this many running predictions."""
+"""The number of running predictions that make the pause between two searches for new predictions a second longer."""
 WRITTEN = 500
 """The most ends that are written in one transaction."""
 

@@ -31,7 +31,7 @@ class AccountNote:
             self._work = asyncio.create_task(self.find())
 
     async def find(self) -> str | None:
-        """Return the account's name as ``ask`` does. None if neither has the name, or if the API cannot be asked."""
+        """Return the account's name as ``ask`` does. None if ``ask`` fails."""
         with suppress(ReplicateJobError):
             return await self.ask()
         return None

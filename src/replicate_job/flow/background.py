@@ -10,7 +10,8 @@ from typing import Any
 class Background:
     """The background tasks of one owner. ``fail`` is called with the error that ended a task early.
 
-    Waiters have futures or queues that a task fills, and not the task itself. So ``fail`` must pass the error to these.
+    A waiter does not wait for the task itself, but for a future or a queue that the task fills. So ``fail`` must pass
+    the error to these futures and queues.
     """
 
     def __init__(self, fail: Callable[[BaseException], object]) -> None:

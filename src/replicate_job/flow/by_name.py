@@ -134,7 +134,10 @@ async def _find_or_adopt(context: Context, name: str, *, key: str | None, save: 
 
 
 async def unknown(context: Context, name: str) -> JobError:
-    """The error for a name that is unknown at this API. It says if the key is a chain's or another API's job's."""
+    """The error for a name that is unknown at this API.
+
+    The error says if the name is the key of a chain, or the key of a job at another API.
+    """
     advice = "`replicate-job list` has those of this machine"
     if (entry := await context.journal.get(name)) and entry.api != context.api:
         if entry.api == LOCAL:

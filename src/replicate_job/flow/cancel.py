@@ -69,7 +69,7 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
         return
     known = claim.entry.prediction
     if known and known.is_terminal:
-        prediction = known  # the API may have removed the prediction's data since
+        prediction = known  # the API may have removed the prediction's data meanwhile
     else:
         await context.journal.ended(claim, prediction.with_logs(known.logs if known else None))
     if prediction.status != "succeeded" and prediction.output is None:

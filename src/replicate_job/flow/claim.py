@@ -83,7 +83,7 @@ async def _take_over(
 
 
 def _left(clock: Clock, error: JobHeldError, until: float) -> float:
-    """Seconds until the holder's lease ends, or until that moment."""
+    """Seconds until the holder's lease ends, but at most until the clock's ``now`` reaches ``until``."""
     return max(SOON, min(error.until - clock.time(), until - clock.now()))
 
 

@@ -97,9 +97,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """How often, or for how many seconds, each step is tried again.
 
     In seconds: ``settle`` is how long the account's list may take to show a prediction whose create request got no
-    answer. ``overtaken`` replaces it once the list shows a prediction that was created at least this long after the
-    request had ended. ``listing`` is how long a failing list is read again. ``throttle`` is the total wait for 429
-    answers before a create request. ``appear`` is how long the API may answer 404 for a new prediction.
+    answer. The look-up ends earlier if the list shows a later prediction: one that was created at least ``overtaken``
+    after the request had ended. ``listing`` is how long a failing list is read again. ``throttle`` is the total wait
+    for 429 answers before a create request. ``appear`` is how long the API may answer 404 for a new prediction.
 
     In numbers: ``connects`` is the number of tries to connect. ``sends`` is the number of create requests; another is
     sent only if the one before certainly created nothing.

@@ -219,7 +219,7 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
 
 
 class _Tries:
-    """Counts create requests that created no prediction for the job, and gives up after those of the retry policy."""
+    """Counts create requests that created no prediction for the job. Gives up at the limits of the retry policy."""
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context, self._claim = context, claim

@@ -24,7 +24,8 @@ from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 AGAIN = 10.0
-"""Seconds between two readings of the clock, which counts the machine's sleep. The event loop does not count that."""
+"""Seconds between two readings of the clock. The clock continues while the machine sleeps, and the event loop's timers
+do not."""
 
 
 class ExpiredError(Exception):
@@ -86,7 +87,7 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
 
 
 class _LastSeen:
-    """A reporter that passes everything on and keeps the last prediction, since the journal does not have polls."""
+    """A reporter that passes everything on. It keeps the last prediction, since the journal does not record polls."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.error, self.warn, self.tell, self.note = reporter.error, reporter.warn, reporter.tell, reporter.note

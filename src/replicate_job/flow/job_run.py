@@ -115,7 +115,7 @@ class JobRun:
 
     @property
     def has_claim(self) -> bool:
-        """Whether ``leave`` has to release the claim, which writing ``collected`` releases too."""
+        """Whether ``leave`` has to release the claim. A successful write of ``collected`` has released it already."""
         return self.entry.state != "collected" or self.fault is not None
 
     @property

@@ -166,9 +166,9 @@ class _Attempts:
         return msgspec.structs.replace(result, earlier=tuple(self._earlier)) if self._earlier else result
 
     async def _begun(self, model: int) -> int | None:
-        """The model's number of the next attempt if the journal has that attempt.
+        """The number of the next attempt's model, if the journal has that attempt already. Otherwise None.
 
-        An earlier call may have had other options.
+        An earlier call began that attempt. Its options may have led to another model than ``model``.
         """
         if self._ask.is_new:
             return None

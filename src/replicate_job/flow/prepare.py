@@ -51,7 +51,10 @@ def check_job(job: Job) -> Target:
 
 
 def _check_waiting(job: Job) -> None:
-    """Check the numbers, as a Job does not: msgspec takes a Decimal as a float, and the journal would store text."""
+    """Check the job's numbers, which a Job does not check.
+
+    For example, msgspec accepts a Decimal in place of a float, and the journal would store the Decimal as text.
+    """
     if job.poll_interval is not None and not is_seconds(job.poll_interval):
         raise JobError(f"poll_interval is {shown(job.poll_interval)}: give a number of seconds above 0")
     if job.max_poll_attempts is not None and not is_count(job.max_poll_attempts):
@@ -106,7 +109,9 @@ async def prepare(context: Context, job: Job, resolved: Resolved, read_content: 
 
 
 def prepare_known(context: Context, job: Job) -> CreateRequest | None:
-    """The create request of a job that can be sent immediately: the model is cached, the input is valid without files.
+    """The create request of a job that can be sent immediately.
+
+    The model of such a job is cached, and its input is valid and has no files.
 
     None for any other job: that job is claimed first, so that it is in the journal while it is prepared or refused.
     """

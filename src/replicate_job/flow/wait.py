@@ -12,8 +12,7 @@ from replicate_job.journal.news import News, Seen
 from replicate_job.wire.prediction import KNOWN, Prediction
 
 SOON = (0.1, 0.2, 0.4, 0.8)
-"""The first pauses, in seconds, if the end may be near because the blocking wait ended early or its connection
-broke."""
+"""The first pauses, in seconds, if the end may be near: the blocking wait ended early, or its connection broke."""
 SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
 """Without an ``interval``, a pause is ``SHARE`` of the time waited so far, but from ``SHORTEST`` to ``LONGEST``
 seconds."""

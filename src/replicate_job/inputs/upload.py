@@ -42,7 +42,10 @@ class FileInfo(msgspec.Struct, frozen=True):
 
 
 class Uploads(Protocol):
-    """Uploads of one API. ``sha256`` is the content's hash in hex, with the suffix if only that shows the type."""
+    """Uploads of one API. ``sha256`` is the content's hash in hex.
+
+    The file's suffix is appended to the hash if the suffix does not follow from the media type.
+    """
 
     def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
         """Wait until no other job uploads this content. Then ``find`` returns that job's upload."""

@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True):
     ``unanswered`` is a moment by which the last request had ended without an answer, None if it got an answer.
     ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
     is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain, ``chain_step`` is
-    the name of the job's step, and ``key`` is the chain's key and ``/<step>``.
+    the name of the job's step, and ``key`` is the chain's key followed by ``/<step>``.
     """
 
     key: str

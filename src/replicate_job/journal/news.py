@@ -10,7 +10,10 @@ from replicate_job.wire.prediction import Prediction
 
 
 class News(Protocol):
-    """Notifications about one name. A job's key is notified when its claim is released, a prediction's id at its end.
+    """Notifications about one name: a job's key, or a prediction's id.
+
+    A notification about a key comes when the job's claim is released. A notification about an id comes when the
+    prediction ends.
 
     ``is_live``: notifications arrive now. While it is False, a waiting process has to poll.
     """

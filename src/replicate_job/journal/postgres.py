@@ -192,7 +192,7 @@ class PostgresJournal(SQLJournal):
     async def _write_all(self, found: Sequence[Made]) -> list[bool]:
         """Write the predictions of jobs that have no prediction.
 
-        Of two with the same id, only the first is written here.
+        If two predictions have the same id, only the first is written here.
         """
         first = {each.prediction.id: each for each in reversed(found)}
         columns = [list(column) for column in zip(*(each.values for each in first.values()), strict=True)]

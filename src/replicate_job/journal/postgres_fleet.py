@@ -50,8 +50,8 @@ _STEP_OF_ROW = (
     "j.key > b.id || '/' || r.name || '/' AND j.key < b.id || '/' || r.name || '0'"  # '0' comes after '/'
     " AND j.chain_step IS NOT NULL AND j.key = b.id || '/' || r.name || '/' || j.chain_step"
 )
-"""The condition that a job is the first attempt of a step in the row's chain. The row may not have the job's key
-yet."""
+"""The condition that a job is the first attempt of a step in the row's chain. The row's ``key`` may still be that of
+another job."""
 _PENDING = "t.status IN ('todo', 'doing')"
 
 
@@ -97,8 +97,9 @@ class FleetBatch(msgspec.Struct, frozen=True):
 
 
 class FleetRow(msgspec.Struct, frozen=True):
-    """A row, and its job in the journal if there is a job. ``job`` is None after the journal has the row's job.
+    """A row, and its job. ``entry`` is the job in the journal, None if the journal has no such job.
 
+    ``job`` is the job as it was submitted, None once it was deleted (see ``FleetTables.settle`` and ``stand``).
     ``number`` identifies the row in its batch, and ``line`` is its position in the source. ``due_in`` is the number of
     seconds that its job must still wait. The other fields are as in ``NewRow``.
     """
@@ -176,7 +177,10 @@ class FleetTables:
         return await self._store.run(lambda db: db.execute(query, values).rowcount)
 
     async def join(self, api: str, account: str) -> None:
-        """Make this account the fleet's account at the API. Raises JobError if another has unfinished batches."""
+        """Make this account the fleet's account at the API.
+
+        Raises JobError if another account has unfinished batches.
+        """
 
         def work(db: Database) -> str | None:
             done = db.execute(
@@ -651,7 +655,7 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
         " FOR NO KEY UPDATE"  # not FOR SHARE, since the caller may update these batches too
     )
     numbers = [row["number"] for row in db.execute(query, (value, CANCELED)).fetchall()]
-    number = "split_part(substr(r.key, length(b.id) + 2), '/', 1)"  # of the attempt: see `canceled_row`
+    number = "split_part(substr(r.key, length(b.id) + 2), '/', 1)"  # the attempt's number: see `canceled_row`
     return db.execute(
         "UPDATE batch_rows AS r SET is_open = false, problem ="
         f" CASE WHEN starts_with(r.key, b.id || '~') AND {number} ~ '^[0-9]{{1,9}}$'"

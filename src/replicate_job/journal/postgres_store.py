@@ -248,7 +248,10 @@ class PostgresStore:
             self._bound(task)
 
     def _bound(self, task: _Task) -> None:
-        """Fail a task without an answer in time, or immediately after an earlier such task: its thread may be stuck."""
+        """Fail the task if it gets no answer in time.
+
+        While the server is silent, the task fails immediately, since the threads of earlier tasks may be stuck.
+        """
         seconds = 0.0 if self._is_silent else max(0.0, self._deadline - time.monotonic()) + ANSWER
         task.loop.call_later(seconds, self._give_up, task)
 

@@ -66,11 +66,11 @@ class Journal(Protocol):
     def news(self, name: str) -> AbstractContextManager[News | None]:
         """Notifications about a job's key or a prediction's id, within the block.
 
-        None if the journal sends none: then poll.
+        The value is None if the journal sends no notifications. Then the caller has to poll.
         """
 
     async def seen(self, prediction_id: str, api: str) -> Seen:
-        """The records of a fleet's processes about a prediction for whose end this process waits."""
+        """Whether a fleet's watcher polls this prediction, and the end that any process has recorded."""
 
     async def renew(self) -> None:
         """Renew the lease of this process. The journal also renews the lease by itself while the process lives."""
@@ -96,8 +96,8 @@ class Journal(Protocol):
         """Record the prediction, and return the job's prediction id. The id that was recorded first stays.
 
         The state becomes ``ended`` for a terminal prediction, and ``collected`` if the prediction has no outputs to
-        save. When this method returns, the record is on the disk. That of a terminal prediction reaches the disk soon
-        after.
+        save. When this method returns, the record is on the disk. Only the record of a terminal prediction reaches the
+        disk a moment later.
 
         A lost claim may record a prediction too, unless the key was freed and given to a new job (ClaimLostError). The
         result is empty if another job of this journal has the prediction's id.
@@ -116,10 +116,12 @@ class Journal(Protocol):
 
         ``unanswered`` is a moment by which the request had ended. The first such moment is stored for rivals.
 
-        Predictions of other jobs are skipped. The rest is unclear in four cases: there are more predictions than jobs
-        with an equal request and no prediction; one of these jobs differs in a part that the list does not show; there
-        is such a job, and the list may be another account's (``is_own_list``); or only ``almost`` matching predictions
-        remain, which may be another job's.
+        Predictions of other jobs are skipped. The other predictions are unclear, and none is adopted, in four cases:
+
+        - There are more predictions than this job and its rivals can have made.
+        - A rival's request differs in a part that the list does not show.
+        - There is a rival, and the list may be another account's (``is_own_list``).
+        - Only ``almost`` matching predictions remain, which may be another job's.
         """
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:

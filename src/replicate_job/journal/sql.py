@@ -867,7 +867,10 @@ def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, An
 
 
 def _over(db: Database, before: float, *, forget: bool) -> dict[str, str | None]:
-    """The finished jobs that were claimed before that time: the job text to keep, or None to delete the row, by key."""
+    """The finished jobs that were claimed before that time, by key.
+
+    The value is the part of the stored job that is kept. None: the whole row is to be deleted.
+    """
     query = "SELECT key FROM jobs WHERE state = 'refused' AND claimed_at < ?"
     over: dict[str, str | None] = {row["key"]: None for row in db.execute(query, (before,))}
     query = "SELECT key, job FROM jobs WHERE state = 'collected' AND claimed_at < ?"

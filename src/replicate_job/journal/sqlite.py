@@ -15,7 +15,7 @@ from replicate_job.decoding import decode
 from replicate_job.journal.entry import Claim
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, mark_of_row
-from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, Shared, SQLiteThread
+from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, GroupWork, SQLiteThread
 from replicate_job.journal.store import Database
 
 FORGOTTEN = 24 * 3600.0
@@ -69,7 +69,7 @@ class SQLiteJournal(SQLJournal):
     def _claim_new(self, new: NewJob) -> Awaitable[Claim | None] | None:
         if len(new.encoded) > LARGE or (new.request and len(new.request.body) > LARGE):
             return None
-        return self._thread.run(Shared(self._insert_all, new), sync="now", undo=partial(self._undo, new))
+        return self._thread.run(GroupWork(self._insert_all, new), sync="now", undo=partial(self._undo, new))
 
     def _insert_all(self, database: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[Claim | None]:
         """Insert and claim the jobs whose keys have no row yet."""
@@ -87,7 +87,7 @@ class SQLiteJournal(SQLJournal):
     def _created_plainly(self, found: Made) -> Awaitable[bool] | None:
         if found.strips or len(found.encoded) > LARGE:
             return None
-        return self._thread.run(Shared(_write_all, found), sync=found.sync)
+        return self._thread.run(GroupWork(_write_all, found), sync=found.sync)
 
     def _write_term(self, db: Database, term: Term) -> None:
         process = msgspec.json.encode(self._process).decode()
@@ -116,7 +116,7 @@ class SQLiteJournal(SQLJournal):
         return min(row["lease_until"] - self._clock.time(), self._watch(holder, row["lease_until"])), process
 
     def _watch(self, holder: str, until: float) -> float:
-        """Seconds until another's lease ends unless it is renewed, measured by this process's own clock.
+        """Seconds until the holder's lease ends unless it is renewed, measured by this process's own clock.
 
         The holder's clock may have been wrong, and this machine may have been restarted since.
         """
@@ -136,10 +136,10 @@ def _write_all(database: sqlite3.Connection, found: Sequence[Made]) -> list[bool
 
 
 def _parts(rows: list[Any]) -> Iterator[list[Any]]:
-    """Split the rows into lists of twenty different lengths, so that SQLite has to prepare few statements."""
+    """Split the rows into lists. A list has one of twenty possible lengths, so SQLite has to prepare few statements."""
     start = 0
     while left := len(rows) - start:
-        size = min(MOST, left & -1 << max(0, left.bit_length() - 3))  # the first three bits of the number
+        size = min(MOST, left & -1 << max(0, left.bit_length() - 3))  # ``left`` with only its three highest bits
         yield rows[start : start + size]
         start += size
 

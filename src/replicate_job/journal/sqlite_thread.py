@@ -43,10 +43,10 @@ Work = Callable[[sqlite3.Connection], T]
 Outcome = tuple[Any, BaseException | None]
 
 
-class Shared(Generic[Item, T]):
+class GroupWork(Generic[Item, T]):
     """Work for one item. ``write`` does it for all such items of a transaction, and returns a value for each.
 
-    The order of shared works that follow each other may change. One statement for many rows costs less than many
+    The order of group works that follow each other may change. One statement for many rows costs less than many
     statements, since each statement releases the interpreter's lock and then waits for it.
     """
 
@@ -91,21 +91,21 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
 
 
 def _together(database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
-    """Do all work in its order. Shared works that follow each other are done together."""
+    """Do all work in its order. Group works that follow each other are done together, in any order."""
     values: list[Any] = []
-    shared: list[Shared[Any, Any]] = []
+    groups: list[GroupWork[Any, Any]] = []
     for work in works:
-        if isinstance(work, Shared):
-            shared.append(work)
+        if isinstance(work, GroupWork):
+            groups.append(work)
             continue
-        values += _write_shared(database, shared)
-        shared.clear()
+        values += _do_groups(database, groups)
+        groups.clear()
         values.append(work(database))
-    values += _write_shared(database, shared)
+    values += _do_groups(database, groups)
     return [(value, None) for value in values]
 
 
-def _write_shared(database: sqlite3.Connection, works: Sequence[Shared[Any, Any]]) -> list[Any]:
+def _do_groups(database: sqlite3.Connection, works: Sequence[GroupWork[Any, Any]]) -> list[Any]:
     values: list[Any] = [None] * len(works)
     places: dict[Any, list[int]] = {}
     for place, work in enumerate(works):

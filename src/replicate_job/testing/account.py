@@ -194,7 +194,7 @@ class ScriptedAccount:
         self.predictions = [prediction for prediction in self.predictions if prediction not in forgotten]
         self._by_id = {prediction.id: prediction for prediction in self.predictions}
         self._delivery.forget({prediction.removed for prediction in forgotten})
-        # They are forgotten again when there are twice as many, so that a creation takes the same time on average.
+        # Predictions are forgotten again once there are twice as many. So a creation takes the same time on average.
         self._forget_at = 2 * len(self.predictions)
 
 

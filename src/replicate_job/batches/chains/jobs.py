@@ -84,7 +84,7 @@ class KnownChain:
     def _read(self, step: Step, entries: Mapping[str, Entry]) -> None:
         outputs = self._jobs.outputs
         if not all(map(outputs.has, self._chain.needs(step.name))):
-            # A step that this one needs failed, or that step's output is not in the journal any more.
+            # The step needs the output of another step. That step failed, or its output is not in the journal any more.
             self.is_whole = self.is_whole and any(base_of(name) == step.name for name in entries)
             return
         calls = None

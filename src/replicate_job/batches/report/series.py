@@ -9,7 +9,7 @@ LIMIT = 200
 """The most bins; a longer batch gets wider ones."""
 
 _NARROWEST = 0.125  # seconds of a bin before neighbours are joined
-_PER_BIN = 4  # the least average of predictions a bin: a curve of fewer would show chance
+_PER_BIN = 4  # the least average number of predictions in a bin; with fewer, a curve would show only chance
 _FEWEST = 12  # a short batch keeps at least this many bins
 _GROWTH = math.log(1.02)
 _SMALLEST = 1e-3

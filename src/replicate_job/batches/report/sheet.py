@@ -97,7 +97,7 @@ class Sheet:
 
     @property
     def _names(self) -> list[str]:
-        """The grid's names. With several models, an empty name is first. It means the model, which changes last."""
+        """The grid's names. With several models, an empty name is first: it stands for the model."""
         return [*([""] if self._grid.models else []), *self._grid.dimensions]
 
     def _trailing(self) -> tuple[list[str], int]:

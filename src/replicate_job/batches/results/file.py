@@ -184,7 +184,7 @@ def _print(lines: bytes) -> None:
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
-    """One system call writes all data, except to a full disk or a pipe, or of more than 2 GB."""
+    """Write all data. One system call is enough, except for a full disk, for a pipe, and for more than 2 GB."""
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]

@@ -97,7 +97,7 @@ def write_parquet(lines: Path, path: Path, batch: str) -> None:
 
 
 def _structs(lines: Path) -> dict[str, Any]:
-    """The types of ``grid`` and ``input``, from all their values. One that is always empty has none."""
+    """The types of ``grid`` and ``input``, from all their values. A column that is empty in every row is left out."""
     kinds: dict[str, dict[str, set[str]]] = {"grid": {}, "input": {}}
     for result in read_records(lines):
         for column, values in (("grid", result.grid), ("input", result.input)):

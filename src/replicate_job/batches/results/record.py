@@ -80,11 +80,13 @@ _decoder = decoder(_Record)
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
-    ``grid`` follows the key if the batch has a grid. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
-    null if the cost is not known. ``cost_excludes`` says what else is billed. A row that did not succeed has the last
-    ``LOGS`` characters of the model's ``logs``. ``earlier`` has the attempts before this one. ``steps`` has a record of
-    each step of a chain, with its cost, and the row's cost is their sum. Fields of this paragraph and ``problem``,
-    ``stand_in`` and ``reused`` are left out if they are empty, except for the three of the cost.
+    Four further fields are always there: ``cost``, ``currency``, ``cost_source`` and ``price_date``. They are null if
+    the cost is not known.
+
+    Other fields are left out if they are empty. ``grid`` follows the key if the batch has a grid. ``cost_excludes``
+    says what else is billed. ``logs`` has the last ``LOGS`` characters of the model's logs, for a row that did not
+    succeed. ``earlier`` has the attempts before this one. ``steps`` has a record of each step of a chain, with its
+    cost, and the row's cost is their sum. ``problem``, ``stand_in`` and ``reused`` are as in ``Result``.
 
     A file that was sent inside the request is named in ``input`` (``SentFile``), without its content. Paths in
     ``files`` are relative to ``folder``, the results file's folder, if they are below it, else absolute. An object in a

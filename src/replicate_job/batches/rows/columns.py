@@ -110,7 +110,7 @@ class ColumnMap:
         self._column_of: dict[str, str] = {}
         self._main_input: str | None = None
         self.duplicates: dict[str, str] = {}
-        """Columns with an input that another column gives already, and that input."""
+        """By column: the column's input, if another column gives that input already."""
 
     def read_header(self, header: Header) -> None:
         """Find the inputs of all columns. Raises one ColumnsError that names every column without an input."""

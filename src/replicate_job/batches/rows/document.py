@@ -29,8 +29,9 @@ _LIST, _OBJECT = decoder(list[msgspec.Raw]), decoder(dict[str, msgspec.Raw])
 
 
 class JSONRows(Rows):
-    """Rows of a JSON document or of JSON Lines, told by the beginning of the file. ``regular`` is False for a pipe.
+    """Rows of a JSON document or of JSON Lines. ``regular`` is False for a pipe.
 
+    The beginning of the file shows whether the file is a document or JSON Lines.
     With ``lines``, a file of one line with a whole object is JSON Lines, not a document.
     """
 

@@ -35,8 +35,8 @@ _ADVICE = {
 class ReadOptions(msgspec.Struct, frozen=True):
     """The user's options for a file of rows. If an option is None, the reader detects it.
 
-    ``header`` is False for a file whose first line is a row, or holds the names of the columns. ``quotes`` is False
-    if quotes are text.
+    ``header`` is True if the first line has the names of the columns, and False if the columns have no names. A tuple
+    gives the names of the columns, and the first line is a row. ``quotes`` is False if quotes are text.
     """
 
     format: str | None = None

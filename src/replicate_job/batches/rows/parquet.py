@@ -140,7 +140,9 @@ def _categories(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _check_pages(file: io.BufferedReader, columns: list[Any], categories: tuple[str, ...]) -> tuple[int, str]:
-    """The bytes that a row may take from pages whose bytes rows share, and the problem of a page that is too large.
+    """The most bytes of shared pages that a row may use, and the problem of a page that is too large.
+
+    A page is shared if several rows may use the same bytes of the page.
 
     The headers of all pages are read, since the file's metadata about a column may be wrong.
     """

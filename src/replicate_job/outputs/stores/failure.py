@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 _INSTANCE = ("169.254.", "metadata.google.internal", "oauth2", "TokenRequest", "token request", "MissingCredential")
-"""Parts of errors about missing credentials: the library asks these addresses if the environment has none."""
+"""Texts of which an error about missing credentials has at least one. Some are parts of addresses. The library asks
+these addresses for credentials if the environment has no credentials."""
 _LACKING = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
