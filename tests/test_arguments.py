@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.asked import asked
 
 from replicate_job import AsyncClient, Client, Job, Result, arun, batch, run, stream
 from replicate_job.arguments import _KINDS
@@ -166,7 +167,7 @@ async def test_a_key_or_model_name_that_is_not_text_raises_an_error(api: Scripte
 def test_the_error_names_a_wrong_argument_of_the_less_common_methods(api: ScriptedAPI) -> None:
     with Client() as client:
         handle = client.submit(MODEL, {"n": 1})
-        sent = len(api.requests)
+        sent = len(asked(api))
         wrong: dict[str, Callable[[Any], object]] = {
             "older_than": lambda value: client.prune(older_than=value),
             "since": lambda value: list(client.predictions(since=value)),
@@ -182,7 +183,7 @@ def test_the_error_names_a_wrong_argument_of_the_less_common_methods(api: Script
             for value in (30, timedelta(-1)) if name in ("older_than", "since") else wrong_values[name]:
                 with pytest.raises(JobError, match=f"^{name} is .*: give "):
                     call(value)
-        assert len(api.requests) == sent
+        assert len(asked(api)) == sent
 
 
 def test_the_error_names_a_wrong_timeout_in_every_function_that_has_one(api: ScriptedAPI) -> None:

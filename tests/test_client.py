@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.asked import asked
 
 import replicate_job
 from replicate_job import AsyncClient, Client, Progress, arun, batch, run
@@ -42,9 +43,9 @@ def test_the_second_call_of_a_client_sends_only_one_request(api: ScriptedAPI) ->
     """The first call resolved the model."""
     with Client() as client:
         client.run(*FOX)
-        before = len(api.requests)
+        before = len(asked(api))
         client.run(*FOX)
-    assert [request.operation for request in api.requests[before:]] == ["create"]
+    assert [request.operation for request in asked(api)[before:]] == ["create"]
 
 
 @pytest.mark.long
@@ -71,9 +72,9 @@ async def test_submit_returns_once_the_prediction_exists(api: ScriptedAPI, tmp_p
         api.predictions[0].finish()
         result = await job.result()
         assert [path.read_bytes() for path in result.files] == [b"GIF89a"]
-        requests = len(api.requests)
+        requests = len(asked(api))
         assert (await job.result()) == result
-        assert len(api.requests) == requests
+        assert len(asked(api)) == requests
         assert (await client.get("order-18")).status == "succeeded"
     assert api.count("create") == 1
 

@@ -72,7 +72,10 @@ def test_following_a_batch_can_be_interrupted_while_the_database_is_unreachable(
     if words[0] == "results":
         words = [*words, batch]
     following = fleet.command.start(*words)
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND strpos(query, 'batch_rows') > 0"
+    # The statement that reads the rows with their jobs, which the following repeats, and which no submit needs.
+    query = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND strpos(query, 'LEFT JOIN jobs') > 0"
+    )
     fleet.wait(lambda: fleet.query(f"{query} AND pid <> pg_backend_pid()"))
     go_away(line)
     time.sleep(2)  # it has looked since

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.asked import asked
 
 from replicate_job.errors import InputError, JobError, UncertainError
 from replicate_job.flow.context import Context
@@ -122,11 +123,11 @@ async def test_the_same_key_continues_with_the_next_attempt_and_pays_for_no_atte
         await run_job(context, Ask(JOB, "job"))  # a process that was ended in the pause before the next attempt
         await run(context, retries=1)
         result = await run(context, retries=2)
-        asked = len(api.requests)
+        before = len(asked(api))
         again = await run(context, BOTH, retries=2)
     assert statuses(result) == ["failed", "failed", "succeeded"]
     assert again == result
-    assert (len(api.predictions), len(api.requests)) == (3, asked)
+    assert (len(api.predictions), len(asked(api))) == (3, before)
 
 
 async def test_attempts_of_an_earlier_call_with_other_options_are_found(

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from tests.asked import asked
 
 from replicate_job.clock import SystemClock
 from replicate_job.errors import (
@@ -50,22 +51,22 @@ async def test_a_finished_job_returns_its_stored_result_without_a_request(
     job = msgspec.structs.replace(JOB, model="stability-ai/sdxl", input_data={"prompt": "x"})
     async with connect(api) as context:
         first = await run(context, job=job, save=str(tmp_path / "out"))
-    asked = len(api.requests)
+    before = len(asked(api))
     async with connect(api) as context:
         again = await run(context, job=msgspec.structs.replace(job, poll_interval=9), save=str(tmp_path / "out"))
     assert again == first
     assert again.files
-    assert len(api.requests) == asked
+    assert len(asked(api)) == before
 
 
 async def test_another_job_with_the_same_key_is_refused_before_any_request(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         await run(context)
-        asked = len(api.requests)
+        before = len(asked(api))
         for other in ({"input_data": {"n": 2}}, {"model": "acme/other"}):
             with pytest.raises(KeyInUseError, match="'job' belongs to another job"):
                 await run(context, job=msgspec.structs.replace(JOB, **other))
-    assert len(api.requests) == asked
+    assert len(asked(api)) == before
 
 
 async def test_a_refused_job_can_be_corrected_under_its_key(api: ScriptedAPI, connect: Connect) -> None:
@@ -372,9 +373,9 @@ async def test_the_next_run_downloads_files_that_were_not_saved_or_have_been_del
         again = await run_job(context, Ask(job, "k", str(tmp_path)))
         assert again.files == kept.files
         assert again.files[0].is_file()
-        requests = len(api.requests)
+        requests = len(asked(api))
         assert await run_job(context, Ask(job, "k", str(tmp_path))) == again
-    assert len(api.requests) == requests
+    assert len(asked(api)) == requests
     assert len(api.predictions) == 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.asked import asked
 
 from replicate_job.errors import InputError, JobError, KeyInUseError, ModelNotFoundError, UncertainError
 from replicate_job.flow import by_name
@@ -51,9 +52,9 @@ async def test_a_training_is_created_waited_for_and_journaled(
         (made,) = api.trainings.values()
         assert (result.prediction_id, result.status, result.output) == (made.id, "succeeded", made.output)
         assert (made.input, made.destination, made.model) == (JOB.input_data, "acme/fox", TRAINER)
-        requests = len(api.requests)
+        requests = len(asked(api))
         assert await run_job(context, Ask(JOB, key="fox-1")) == result
-        assert len(api.requests) == requests
+        assert len(asked(api)) == requests
         assert (await by_name.observe(context, "fox-1")).output == made.output
     assert api.count("create") == 1
     assert not (tmp_path / "out").exists()
