@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from itertools import count
 
 from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import APIError, AuthenticationError, CertificateError, JournalError, TransportError
@@ -13,7 +12,7 @@ from replicate_job.fleet.collect import collect_jobs
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.heartbeat_file import keep_heartbeat
 from replicate_job.fleet.input_files import clean
-from replicate_job.fleet.parts import Fleet, join, open_tables
+from replicate_job.fleet.parts import Fleet, open_tables
 from replicate_job.fleet.upkeep import Upkeep
 from replicate_job.fleet.watcher import Watcher
 from replicate_job.flow.background import Background
@@ -41,8 +40,8 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     # The heartbeat starts first, since the next steps may have to wait for the database.
     background.start(keep_heartbeat(context.cache, str(context.journal.url)))
     try:
-        await _ask_account(context)
-        await join(context, tables)
+        if account := await _ask_account(context):
+            await tables.join(context.api, account)
         await upkeep.once()
         background.start(upkeep.run())
         background.start(watcher.run())
@@ -54,21 +53,21 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
             await tables.gone()
 
 
-async def _ask_account(context: Context) -> None:
-    """Wait until the API has told the token's account, or has answered that it has no accounts."""
-    for attempt in count():
+async def _ask_account(context: Context) -> str | None:
+    """Wait until the API has told the token's account. None if it has answered that it has no accounts."""
+    attempt = 0
+    while True:
         try:
-            await context.account.ask()
+            return await context.account.ask()
         except (APIError, TransportError) as error:
             if isinstance(error, AuthenticationError | CertificateError):
                 raise
             if not is_transient(error):
-                return
+                return None
             if attempt == 0:
                 context.reporter.warn(f"{error}; no work begins before the API has told the token's account")
             await context.clock.sleep(backoff(attempt))
-        else:
-            return
+            attempt += 1
 
 
 async def _serve(fleet: Fleet, journal: PostgresJournal, concurrency: int, failed: asyncio.Future[None]) -> None:

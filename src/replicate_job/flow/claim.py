@@ -67,19 +67,19 @@ async def _take_over(
     context.reporter.warn(f"{error}: waiting for it")
     # The journal sends no news of a batch's rows.
     with context.journal.news(key) if context.strategy.batch is None else nullcontext() as news:
-        if news is None:
-            await clock.sleep(min(ASKED, _left(clock, error, until)))
-        while True:  # with news, the claim may have been released before the news began
+        # With news, try at once: the claim may have been released before the news began.
+        left = 0.0 if news else _left(clock, error, until)
+        while True:
+            if news and news.is_live:
+                await first_of(clock.sleep(min(TRUSTED, left)), news.wait())
+            else:
+                await clock.sleep(min(ASKED, left))
             try:
                 return await claim()
             except JobHeldError as again:
                 if clock.now() >= until:
                     raise
                 left = _left(clock, again, until)
-            if news and news.is_live:
-                await first_of(clock.sleep(min(TRUSTED, left)), news.wait())
-            else:
-                await clock.sleep(min(ASKED, left))
 
 
 def _left(clock: Clock, error: JobHeldError, until: float) -> float:

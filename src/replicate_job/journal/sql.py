@@ -129,7 +129,9 @@ COLUMNS = (
 )
 """The columns of a new job's row."""
 _MARKS = ",".join("?" * len(COLUMNS.split(",")))
-_INSERT = f"INSERT INTO jobs ({COLUMNS}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
+INSERT = f"INSERT INTO jobs ({COLUMNS}) VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
+"""The statement for new rows, without the marks of their values."""
+_INSERT = INSERT % f"({_MARKS})"
 
 
 class SQLJournal(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from replicate_job.clock import Clock, SystemClock
 from replicate_job.decoding import decode
 from replicate_job.journal.entry import Claim
 from replicate_job.journal.lease import Process, Term
-from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, mark_of_row
+from replicate_job.journal.sql import INSERT, LEASE, Made, NewJob, SQLJournal, mark_of_row
 from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, GroupWork, SQLiteThread
 from replicate_job.journal.store import Database
 
@@ -61,7 +60,6 @@ class SQLiteJournal(SQLJournal):
             committed=self._renewed,
         )
         super().__init__(thread, lease=lease, clock=clock, token=token)
-        self._thread = thread
 
     def time(self) -> float:
         return self._clock.time()
@@ -69,25 +67,25 @@ class SQLiteJournal(SQLJournal):
     def _claim_new(self, new: NewJob) -> Awaitable[Claim | None] | None:
         if len(new.encoded) > LARGE or (new.request and len(new.request.body) > LARGE):
             return None
-        return self._thread.run(GroupWork(self._insert_all, new), sync="now", undo=partial(self._undo, new))
+        return self._store.run(GroupWork(self._insert_all, new), sync="now", undo=partial(self._undo, new))
 
-    def _insert_all(self, database: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[Claim | None]:
+    def _insert_all(self, db: Database, jobs: Sequence[NewJob]) -> list[Claim | None]:
         """Insert and claim the jobs whose keys have no row yet."""
         entries = [self._entry(new) for new in jobs]
         inserted = 0
         for part in _parts([self._values(new, entry) for new, entry in zip(jobs, entries, strict=True)]):
-            query = f"INSERT INTO jobs ({COLUMNS}) VALUES {_marks(len(part), len(part[0]))} ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
-            inserted += database.execute(query, [value for row in part for value in row]).rowcount
-        lease = self._hold(database)
+            query = INSERT % _marks(len(part), len(part[0]))
+            inserted += db.execute(query, [value for row in part for value in row]).rowcount
+        lease = self._hold(db)
         return [
-            Claim(entry, 1, lease, intends=True) if inserted == len(jobs) or _has_claim(database, new) else None
+            Claim(entry, 1, lease, intends=True) if inserted == len(jobs) or _has_claim(db, new) else None
             for new, entry in zip(jobs, entries, strict=True)
         ]
 
     def _created_plainly(self, found: Made) -> Awaitable[bool] | None:
         if found.strips or len(found.encoded) > LARGE:
             return None
-        return self._thread.run(GroupWork(_write_all, found), sync=found.sync)
+        return self._store.run(GroupWork(_write_all, found), sync=found.sync)
 
     def _write_term(self, db: Database, term: Term) -> None:
         process = msgspec.json.encode(self._process).decode()
@@ -126,13 +124,13 @@ class SQLiteJournal(SQLJournal):
         return self.lease - (now - self._watched[holder][1])
 
 
-def _write_all(database: sqlite3.Connection, found: Sequence[Made]) -> list[bool]:
+def _write_all(db: Database, found: Sequence[Made]) -> list[bool]:
     """Write the predictions of jobs that have no prediction. Returns whether each job then has this prediction."""
     written = 0
     for part in _parts([made.values for made in found]):
         query = _CREATED % _marks(len(part), len(part[0]))
-        written += database.execute(query, [value for row in part for value in row]).rowcount
-    return [written == len(found) or _has_prediction(database, made) for made in found]
+        written += db.execute(query, [value for row in part for value in row]).rowcount
+    return [written == len(found) or _has_prediction(db, made) for made in found]
 
 
 def _parts(rows: list[Any]) -> Iterator[list[Any]]:
@@ -149,13 +147,13 @@ def _marks(rows: int, columns: int) -> str:
     return ",".join([f"({','.join('?' * columns)})"] * rows)
 
 
-def _has_claim(database: sqlite3.Connection, new: NewJob) -> bool:
-    row = database.execute("SELECT claim FROM jobs WHERE key = ?", (new.key,)).fetchone()
+def _has_claim(db: Database, new: NewJob) -> bool:
+    row = db.execute("SELECT claim FROM jobs WHERE key = ?", (new.key,)).fetchone()
     return row is not None and row["claim"] == mark_of_row(new.mark)
 
 
-def _has_prediction(database: sqlite3.Connection, made: Made) -> bool:
+def _has_prediction(db: Database, made: Made) -> bool:
     query = "SELECT prediction_id, claimed_at, fence, state FROM jobs WHERE key = ?"
-    row = database.execute(query, (made.claim.key,)).fetchone()
+    row = db.execute(query, (made.claim.key,)).fetchone()
     wanted = made.prediction.id, made.claim.entry.claimed_at, made.claim.fence, made.state
     return row is not None and tuple(row) == wanted

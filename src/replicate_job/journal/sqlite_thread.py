@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
-from replicate_job.journal.store import Sync, Undo
+from replicate_job.journal.store import Database, Sync, Undo
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
@@ -52,11 +52,11 @@ class GroupWork(Generic[Item, T]):
 
     __slots__ = ("item", "write")
 
-    def __init__(self, write: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[T]], item: Item) -> None:
+    def __init__(self, write: Callable[[Database, Sequence[Item]], Sequence[T]], item: Item) -> None:
         self.write, self.item = write, item
 
-    def __call__(self, database: sqlite3.Connection) -> T:
-        return self.write(database, [self.item])[0]
+    def __call__(self, db: Database) -> T:
+        return self.write(db, [self.item])[0]
 
 
 class _Task:
