@@ -24,7 +24,7 @@ from pyreqwest.client import Client, ClientBuilder
 from tests.postgres import Postgres, start
 
 from replicate_job.api.shared_limit import forget_limits
-from replicate_job.clock import SystemClock
+from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.flow.context import Context, Reporter, RetryPolicy
 from replicate_job.journal.open import open_journal
@@ -332,7 +332,7 @@ def connect(
     async def connect(
         api: ScriptedAPI,
         *,
-        clock: FastClock | None = None,
+        clock: Clock | None = None,
         journal: str = "journal.db",
         base_url: str = "",
         rate: float | None = None,

@@ -44,9 +44,19 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
         """Unix seconds by the API's clock if it was known, else by this machine's."""
         return self.wall if self.api is None else self.api
 
+    def on(self, clock: Clock) -> float | None:
+        """The moment as the clock's ``now``. None after a restart: only the wall clock would tell, and may be wrong."""
+        return self.since if self.boot and self.boot == clock.boot else None
+
     def age(self, clock: Clock) -> float | None:
-        """Seconds since then. None after a restart: only the wall clock, which may be wrong, would tell."""
-        return max(0.0, clock.now() - self.since) if self.boot and self.boot == clock.boot else None
+        """Seconds since then. None after a restart."""
+        at = self.on(clock)
+        return None if at is None else max(0.0, clock.now() - at)
+
+    def later(self, seconds: float) -> Moment:
+        """The moment that comes ``seconds`` after this one."""
+        api = None if self.api is None else self.api + seconds
+        return Moment(self.wall + seconds, self.boot, self.since + seconds, api)
 
 
 if sys.platform == "linux":

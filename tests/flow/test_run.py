@@ -13,6 +13,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from tests.asked import asked
+from tests.conftest import LaterClock
 
 from replicate_job.clock import SystemClock
 from replicate_job.errors import (
@@ -216,13 +217,13 @@ class Paused:
 async def test_a_process_stopped_before_its_create_request_cancels_the_second_prediction(
     api: ScriptedAPI, connect: Connect, same_journal: Any, heard: Any
 ) -> None:
-    async with connect(api) as sleeper, connect(api) as opened:
+    # For the second process, the first one's lease ended long ago, and its request has ended.
+    async with connect(api) as sleeper, connect(api, clock=LaterClock(150)) as opened:
         paused: Any = Paused(sleeper.client)
         short = msgspec.structs.replace(JOB, max_poll_attempts=20)  # the second process waits for all of it
         sleeping = asyncio.create_task(run(msgspec.structs.replace(sleeper, client=paused), job=short))
         await paused.reached.wait()
-        # For the second process, the first one's lease ended long ago.
-        async with same_journal.open(later=60) as journal:
+        async with same_journal.open(later=150) as journal:
             api.next(Script(duration=0.2, output="first"), Script(duration=30, output="second"))
             taken = await run(msgspec.structs.replace(opened, journal=journal))
         paused.go.set()

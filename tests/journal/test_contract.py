@@ -22,8 +22,9 @@ from replicate_job.errors import ClaimLostError, JobError, JobHeldError, Journal
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal import sql
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Pruned
+from replicate_job.journal.entry import LONGEST_REQUEST, Adoption, BatchEntry, Claim, CreateRequest, Pruned
 from replicate_job.journal.fingerprints import print_job
+from replicate_job.journal.lease import Process
 from replicate_job.journal.postgres import migrate_database
 from replicate_job.journal.sql import SQLJournal
 from replicate_job.wire.prediction import Prediction
@@ -838,6 +839,47 @@ async def test_repeating_a_release_that_failed_does_not_release_a_later_claim(pl
         await claimed_soon(other)  # the last of both releases was repeated
         with pytest.raises(JobHeldError):
             await claim(journal, "taken over")
+
+
+async def test_the_request_of_a_process_that_may_be_stopped_ends_at_its_latest_moment_for_all_later_processes(
+    place: Place, now: Any
+) -> None:
+    async with place.open(clock=now) as sender, place.open(clock=now) as second, place.open(clock=now) as third:
+        sent = moment(now)
+        await sender.intend(await claim(sender), REQUEST, sent)
+        now.seconds += sender.lease
+        taken = await claim(second)
+        assert taken.entry.unanswered == sent.later(LONGEST_REQUEST)
+        await second.release(taken)
+        assert (await claim(third)).entry.unanswered == sent.later(LONGEST_REQUEST)
+
+
+async def test_the_request_of_a_process_that_released_its_claim_has_ended(place: Place, now: Any) -> None:
+    async with place.open(clock=now) as sender, place.open(clock=now) as second:
+        held = await intended(sender, "job")
+        now.seconds += 2
+        released = sender.moment()
+        await sender.release(held)
+        now.seconds += 2
+        unanswered = (await claim(second)).entry.unanswered
+    assert unanswered
+    assert unanswered.since == released.since
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether another process has died")
+async def test_the_request_of_a_process_that_died_on_this_machine_has_ended(
+    place: Place, now: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        earlier = msgspec.structs.replace(Process.current(now), started="1")
+        patch.setattr(Process, "current", classmethod(lambda *_: earlier))
+        async with place.open(clock=now) as sender:
+            await intended(sender, "job")
+    now.seconds += sender.lease
+    async with place.open(clock=now) as second:
+        unanswered = (await claim(second)).entry.unanswered
+    assert unanswered
+    assert unanswered.since == now.seconds
 
 
 async def test_a_journal_that_closes_after_a_failed_release_leaves_no_row_of_holders(place: Place, now: Any) -> None:

@@ -28,8 +28,8 @@ from replicate_job.errors import (
     ReplicateJobError,
 )
 from replicate_job.flow.context import Context, moment
-from replicate_job.flow.reconcile import UNSENT, be_uncertain, cancel_surplus, reconcile
-from replicate_job.journal.entry import Claim, CreateRequest
+from replicate_job.flow.reconcile import be_uncertain, cancel_surplus, reconcile
+from replicate_job.journal.entry import UNSENT, Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 ANSWER = 1.0

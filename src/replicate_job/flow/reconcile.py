@@ -14,15 +14,10 @@ from replicate_job.flow.context import Context, moment
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
 from replicate_job.flow.span import SLACK, Span, span_of
-from replicate_job.journal.entry import Adoption, Claim, CreateRequest, Entry
+from replicate_job.journal.entry import LONGEST_REQUEST, Adoption, Claim, CreateRequest, Entry
 from replicate_job.telemetry import COUNTS
 from replicate_job.wire.prediction import Prediction, parse_time
 
-UNSENT = 15.0
-"""The longest time in seconds between recording an intent and connecting. An older intent is not sent."""
-LONGEST_REQUEST = UNSENT + 95
-"""The most seconds from an intent to the end of its create request, in any process: 15 until it connects, 5 to connect,
-60 of blocking wait, 30 for the answer."""
 FUTURE = 10.0
 """A listed prediction may be this many seconds ahead of the API's ``Date``, since a response may be delivered late."""
 
@@ -38,7 +33,7 @@ async def reconcile(
     without changing the job's state. Raises ClaimLostError.
     """
     entry = claim.entry
-    if entry.request is None or entry.first_sent is None or entry.last_sent is None:
+    if entry.request is None or entry.first_sent is None or entry.request_end is None:
         if entry.sends == 0 and entry.state == "claimed":
             return None
         await be_uncertain(context, claim, "the journal does not hold what was sent")
@@ -50,17 +45,17 @@ class _LookUp:
     def __init__(self, context: Context, claim: Claim, request: CreateRequest, ended: float | None) -> None:
         self._context, self._claim, self._request = context, claim, request
         self._began = context.clock.now()
-        self._ended = min(self._began, self._bound(claim.entry)) if ended is None else ended
-        self._is_told = False
         self._seen: dict[Moment, float] = {}
+        self._ended = self._end_of(claim.entry) if ended is None else ended
+        self._is_told = ended is None
         self._contents: dict[str, str | None] = {}
         self._is_settled = False
         self._behind = 0.0
 
-    def _bound(self, entry: Entry) -> float:
-        """The latest moment at which the entry's last request can have ended, as this clock's ``now``."""
-        age = (entry.last_sent.age(self._context.clock) if entry.last_sent else None) or 0.0
-        return self._context.clock.now() + LONGEST_REQUEST - age
+    def _end_of(self, entry: Entry) -> float:
+        """A moment by which the entry's last request has ended, as this clock's ``now``."""
+        assert entry.request_end  # noqa: S101 - for the type checker: a request was sent
+        return self._reckon(entry.request_end)
 
     async def run(self, within: float | None) -> str | None:
         context, clock, attempt = self._context, self._context.clock, 0
@@ -176,9 +171,18 @@ class _LookUp:
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
 
     def _reckon(self, moment: Moment) -> float:
-        """The moment as this clock's ``now``. A moment of another machine counts as the time when it was first read."""
-        now, age = self._context.clock.now(), moment.age(self._context.clock)
-        return self._seen.setdefault(moment, now) if age is None else now - age
+        """The moment as this clock's ``now``.
+
+        A moment of another machine counts as the time when it was first read, or later if it was to come then by the
+        API's time, or by the machine's if that is not known.
+        """
+        clock, api_time = self._context.clock, self._context.client.api_time
+        now, at = clock.now(), moment.on(clock)
+        latest = now + LONGEST_REQUEST
+        if at is None:
+            left = moment.wall - clock.time() if moment.api is None or api_time is None else moment.api - api_time
+            at = self._seen.setdefault(moment, min(latest, now + max(0.0, left)))
+        return min(latest, at)
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
         """Whether each prediction belongs to another job, or may be from another job's open create request."""
@@ -189,7 +193,7 @@ class _LookUp:
                 assert entry.request  # noqa: S101 - for the type checker: `_under_way` filters by it
                 if await judge(prediction, entry.request, self._read_content) == "same":
                     # The two jobs may adopt each other's prediction, so wait until the other's request has ended too.
-                    self._ended = max(self._ended, self._bound(entry))
+                    self._ended = max(self._ended, self._end_of(entry))
                     break
             else:
                 if not await self._context.journal.find(prediction.id, self._context.api):

@@ -24,6 +24,13 @@ _MARK = b"replicate-job:"  # the common beginning of the marks for files and con
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
+UNSENT = 15.0
+"""The longest time in seconds between recording an intent and connecting. An older intent is not sent."""
+LONGEST_REQUEST = UNSENT + 95
+"""The most seconds from an intent to the end of its create request, in any process: 15 until it connects, 5 to connect,
+60 of blocking wait, 30 for the answer."""
+
+
 class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):  # `dict` is for the cached property
     """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
@@ -65,7 +72,8 @@ class Entry(msgspec.Struct, frozen=True):
     ``save`` is the place for outputs (see ``outputs.place``), None if they are not saved. ``files`` are the saved
     files. ``batch`` is the id of the batch to which the job belongs. ``sends`` counts the create requests that were
     sent or about to be sent; ``first_sent`` and ``last_sent`` are the times of the first and the last request.
-    ``unanswered`` is a moment by which the last request had ended without an answer, None if it got an answer.
+    ``unanswered`` is a moment by which the last request has ended without an answer. It is in the future if another
+    process has sent the request and may still be alive. None if the request got an answer or is under way.
     ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
     is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain, ``chain_step`` is
     the name of the job's step, and ``key`` is the chain's key followed by ``/<step>``.
@@ -91,6 +99,11 @@ class Entry(msgspec.Struct, frozen=True):
     token: str | None = None
     job_print: str | None = None
     chain_step: str | None = None
+
+    @property
+    def request_end(self) -> Moment | None:
+        """A moment by which the last request has ended. None if no request was sent."""
+        return self.unanswered or (self.last_sent and self.last_sent.later(LONGEST_REQUEST))
 
     @property
     def step(self) -> Step:

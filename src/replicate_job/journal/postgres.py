@@ -22,7 +22,16 @@ from replicate_job.journal.news import News, Seen
 from replicate_job.journal.postgres_news import Listener, notify
 from replicate_job.journal.postgres_schema import check_version, migrate
 from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server, is_of_values
-from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, mark_of_row
+from replicate_job.journal.sql import (
+    COLUMNS,
+    LEASE,
+    RELEASED,
+    Made,
+    NewJob,
+    SQLJournal,
+    encode_moment,
+    mark_of_row,
+)
 from replicate_job.journal.store import Database, Work
 from replicate_job.wire.prediction import Prediction
 
@@ -57,7 +66,7 @@ _CREATED_ALL = (
     " AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.prediction_id = v.id AND o.api = j.api) RETURNING j.prediction_id"
 )
 _RELEASE_ALL = (
-    "UPDATE jobs AS j SET holder = NULL FROM unnest(?::text[], ?::bigint[]) AS v (key, fence)"
+    f"UPDATE jobs AS j SET {RELEASED} FROM unnest(?::text[], ?::bigint[]) AS v (key, fence)"  # noqa: S608 - our own columns
     " WHERE j.key = v.key AND j.fence = v.fence RETURNING j.key"
 )
 T = TypeVar("T")
@@ -214,9 +223,10 @@ class PostgresJournal(SQLJournal):
 
     async def _release_all(self, claims: Sequence[Claim]) -> list[None]:
         columns = [claim.key for claim in claims], [claim.fence for claim in claims]
+        moment = encode_moment(self.moment())
 
         def work(db: Database) -> None:
-            released = {row["key"] for row in db.execute(_RELEASE_ALL, columns)}
+            released = {row["key"] for row in db.execute(_RELEASE_ALL, (moment, *columns))}
             self._tell_free(db, (claim.entry for claim in claims if claim.key in released))
 
         await self._releases.do(work)

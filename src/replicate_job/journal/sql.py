@@ -132,6 +132,11 @@ _MARKS = ",".join("?" * len(COLUMNS.split(",")))
 INSERT = f"INSERT INTO jobs ({COLUMNS}) VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
 """The statement for new rows, without the marks of their values."""
 _INSERT = INSERT % f"({_MARKS})"
+RELEASED = (
+    "holder = NULL, unanswered = CASE WHEN unanswered IS NULL AND state IN ('intended', 'uncertain')"
+    " THEN ? ELSE unanswered END"
+)
+"""The assignments of a release. A process that releases a claim no longer waits for the answer to its request."""
 
 
 class SQLJournal(ABC):
@@ -168,6 +173,10 @@ class SQLJournal(ABC):
     def time(self) -> float:
         """Unix time for the records."""
 
+    def moment(self) -> Moment:
+        """The present moment, without the API's time."""
+        return Moment(self.time(), self._clock.boot, self._clock.now())
+
     @abstractmethod
     def _write_term(self, db: Database, term: Term) -> None:
         """Write the time until which this process holds its claims."""
@@ -194,7 +203,7 @@ class SQLJournal(ABC):
         chain_step: str | None = None,
     ) -> Claim:
         if request and sent is None:
-            sent = Moment(self.time(), self._clock.boot, self._clock.now())
+            sent = self.moment()
         encoded = encode_job(job).decode()
         mark = f"{self._mark}-{next(self._numbers):x}"
         new = NewJob(key, api, job, save, batch, encoded, mark, chain_step, request, sent)
@@ -258,14 +267,18 @@ class SQLJournal(ABC):
             return Claim(entry, row["fence"] + 1, self._hold(db), intends=new.request is not None)
         entry = read_entry(row)
         self._check_same(entry, new)
-        self._check_free(db, row)
+        is_dead = self._check_free(db, row)
         lease = self._hold(db)
         save = row["save"] if row["state"] == "collected" else new.save
+        unanswered = entry.unanswered
+        if unanswered is None and entry.step == "look up":
+            # The request may still act while the process that sent it is stopped, but not after that process's death.
+            unanswered = self.moment() if is_dead else entry.request_end
         db.execute(
-            "UPDATE jobs SET fence = fence + 1, holder = ?, claim = ?, save = ? WHERE key = ?",
-            (self._holder, new.mark, save, new.key),
+            "UPDATE jobs SET fence = fence + 1, holder = ?, claim = ?, save = ?, unanswered = ? WHERE key = ?",
+            (self._holder, new.mark, save, encode_moment(unanswered), new.key),
         )
-        return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
+        return Claim(msgspec.structs.replace(entry, save=save, unanswered=unanswered), row["fence"] + 1, lease)
 
     def _check_goes_on(self, db: Database, new: NewJob) -> None:
         """Raise BatchCanceledError if the new job has a request and belongs to a canceled batch."""
@@ -306,7 +319,7 @@ class SQLJournal(ABC):
     def _values(self, new: NewJob, entry: Entry, fence: int = 1) -> tuple[Any, ...]:
         """The row of a new job, in the order of ``COLUMNS``."""
         request, sent = new.request, new.sent
-        moment = msgspec.json.encode(sent).decode() if sent else None
+        moment = encode_moment(sent)
         return (
             *(new.key, new.api, new.encoded, entry.job_print, new.save, new.batch, entry.state, entry.claimed_at),
             msgspec.json.encode(request).decode() if request else None,
@@ -348,15 +361,21 @@ class SQLJournal(ABC):
         self._key = bytes(db.execute("SELECT value FROM facts WHERE name = 'key'").fetchone()["value"])
         self._token_print = print_text(self._key, self._token.encode()) if self._token else ""
 
-    def _check_free(self, db: Database, row: Any) -> None:
+    def _check_free(self, db: Database, row: Any) -> bool:
+        """Raise JobHeldError if another process holds the claim.
+
+        Returns whether the process of the last claim has certainly died without a release.
+        """
         if row["holder"] is None or row["state"] == "collected":
-            return
+            return False
         found = self._left(db, row["holder"])
-        if found is None or found[0] <= 0:
-            return
+        if found is None:
+            return False
         left, holder = found
-        running = f"the job {row['key']!r} is being run by process {holder.pid} on {holder.host}"
-        raise JobHeldError(running, until=self._clock.time() + left)
+        if left > 0:
+            running = f"the job {row['key']!r} is being run by process {holder.pid} on {holder.host}"
+            raise JobHeldError(running, until=self._clock.time() + left)
+        return self._process.is_dead(holder)
 
     def _hold(self, db: Database) -> Lease:
         """The lease of this process. If less than half of the lease is left, this transaction's commit renews it."""
@@ -403,12 +422,13 @@ class SQLJournal(ABC):
         await self._store.run(self._beat)
 
     async def release(self, claim: Claim, made: Prediction | None = None) -> None:
-        query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
+        query = f"UPDATE jobs SET {RELEASED} WHERE key = ? AND fence = ?"  # noqa: S608 - our own columns
+        moment = encode_moment(self.moment())
 
         def work(db: Database) -> None:
             if made:
                 _write_created(db, claim, made, msgspec.json.encode(made).decode(), fenced=False)
-            if db.execute(query, (claim.key, claim.fence)).rowcount:
+            if db.execute(query, (moment, claim.key, claim.fence)).rowcount:
                 self._tell_free(db, [claim.entry])
 
         self._let_go(claim)
@@ -419,7 +439,7 @@ class SQLJournal(ABC):
             del self._claims[claim.key]
 
     async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
-        moment = msgspec.json.encode(sent).decode()
+        moment = encode_moment(sent)
 
         def work(db: Database) -> Claim:
             lease, entry = self._hold(db), _held(db, claim)
@@ -507,8 +527,8 @@ class SQLJournal(ABC):
         def work(db: Database) -> Adoption:
             entry = _held(db, claim)
             if unanswered:
-                moment = msgspec.json.encode(unanswered).decode()
-                db.execute("UPDATE jobs SET unanswered=? WHERE key=? AND unanswered IS NULL", (moment, claim.key))
+                query = "UPDATE jobs SET unanswered=? WHERE key=? AND unanswered IS NULL"
+                db.execute(query, (encode_moment(unanswered), claim.key))
             if entry.request is None:
                 return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
@@ -982,6 +1002,10 @@ def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[Moment, 
     )
     values = (shown, entry.api, entry.key, _RIVALS)
     return tuple(decode(row["unanswered"], Moment) for row in db.execute(query, values))
+
+
+def encode_moment(moment: Moment | None) -> str | None:
+    return msgspec.json.encode(moment).decode() if moment else None
 
 
 def _moment(text: str | None) -> Moment | None:

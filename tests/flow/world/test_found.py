@@ -163,6 +163,30 @@ FOUND = {
         rest=4000.0,
         way="row",
     ),
+    "a stopped process's request acts long after another process has taken over": Plan(
+        7111449,
+        SLUG,
+        ONE,
+        Nature(lags=(59.0, 30.0)),
+        Network((Answer("timeout", late=True), Answer("timeout", late=True))),
+        lives=(Life((Interruption(8, "stop", 100.0),)), Life()),
+    ),
+    "so does it if that process is killed": Plan(
+        7111450,
+        SLUG,
+        ONE,
+        Nature(lags=(59.0, 30.0)),
+        Network((Answer("timeout", late=True), Answer("timeout", late=True))),
+        lives=(Life((Interruption(8, "stop", 100.0),)), Life((Interruption(65, "kill"),)), Life()),
+    ),
+    "or interrupted": Plan(
+        7111451,
+        SLUG,
+        ONE,
+        Nature(lags=(59.0, 30.0)),
+        Network((Answer("timeout", late=True), Answer("timeout", late=True))),
+        lives=(Life((Interruption(8, "stop", 100.0),)), Life((Interruption(65, "ctrl-c"),)), Life()),
+    ),
 }
 
 
