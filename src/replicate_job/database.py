@@ -11,8 +11,8 @@ LOCAL = "postgres-local:"
 """The prefix of a PostgreSQL server that this program starts from a wheel. The folder of its data follows."""
 
 _SCHEMES = ("postgresql://", "postgres://")
-_USER = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)  # greedy: a password may hold any of these
-_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+_USER = r"(?s)(?<=://)([^:@/?#]*):.*@"  # greedy: a password may hold any of these
+_OPTION = r"(?i)([?&](?:ssl)?password=)[^&]*"
 _FORM = "postgresql://USER:PASSWORD@HOST:5432/DATABASE, with % codes for what is special in a password (%40 for @)"
 
 
@@ -58,7 +58,7 @@ class DatabaseURL:
 
 def hide_password(text: str) -> str:
     """The text with ``***`` in place of the password, if it is an address."""
-    return _OPTION.sub(r"\1***", _USER.sub(r"\1:***@", text))
+    return re.sub(_OPTION, r"\1***", re.sub(_USER, r"\1:***@", text))
 
 
 def _is_readable(text: str) -> bool:

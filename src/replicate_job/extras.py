@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 
-_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*")
+_REQUIREMENT = r"(?P<name>[A-Za-z0-9._-]+)[^;]*"
 
 
 def advice(extra: str) -> str:
@@ -15,6 +14,8 @@ def advice(extra: str) -> str:
     if not wanted:  # the program runs from a folder, and is not installed
         return f"install the extra {extra!r} of replicate-job"
     lacking = {package: name for package, name in wanted.items() if not _is_here(name)}
+    import shlex  # noqa: PLC0415 - only an error needs it
+
     # If all are installed, one of them is broken and cannot be imported: then all are named.
     return shlex.join(["pip", "install", *(lacking or wanted)])
 
@@ -31,7 +32,7 @@ def _packages(extra: str) -> dict[str, str]:
     for line in lines:
         package, _, condition = line.partition(";")
         other_system = sys.platform == "win32" and "sys_platform != 'win32'" in condition.replace('"', "'")
-        named = _REQUIREMENT.match(package)
+        named = re.match(_REQUIREMENT, package)
         if named and not other_system and re.search(rf"""extra == ['"]{extra}['"]""", condition):
             found[package.strip()] = named["name"]
     return found

@@ -24,7 +24,7 @@ SLOWEST_LIST = 60.0
 DEFAULT_BASE_URL = "https://api.replicate.com"
 TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens"  # noqa: S105 - advice
 LOCAL_ADVICE = "or run on this machine without one (--local, in Python local=True)"
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _OWN = {"authorization", "cancel-after", "connection", "content-length", "content-type", "expect", "host", "prefer"}
 _OWN |= {"accept-encoding", "te", "trailer", "transfer-encoding", "upgrade"}
 """Headers that define a request. The program writes them itself."""
@@ -153,7 +153,7 @@ def _check_headers(headers: Mapping[str, str], source: str) -> dict[str, str]:
     """The headers as they are sent, with names in lower case. No error shows a value."""
     checked: dict[str, str] = {}
     for name, value in headers.items():
-        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
             raise JobError(f"{source}: the name of a header is letters, digits and hyphens, and one is not")
         if name.lower() in _OWN:
             advice = f"put the token in {TOKEN}" if name.lower() == "authorization" else "leave it out"

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.base_errors import JobError
 
-_PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]|[^{}]+")
+_PIECE = r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]|[^{}]+"
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ def escape(text: str) -> str:
 def read_template(text: str) -> Template:
     """Read a template. Raises JobError for an unpaired brace, and for empty braces."""
     parts: list[str | Field] = []
-    for found in _PIECE.finditer(text):
+    for found in re.finditer(_PIECE, text):
         piece, column, name = found[0], found.start() + 1, found["name"]
         if piece in {"{", "}"}:
             missing = "is not closed" if piece == "{" else "closes nothing"

@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -69,7 +68,7 @@ class Ask(Protocol):
     def __call__(self, request: Callable[[], Awaitable[_T]], /) -> Awaitable[_T]: ...
 
 
-_ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"(\w+)"')
+_ID_FIRST = rb'\s*\{\s*"id"\s*:\s*"(\w+)"'
 """The beginning of a prediction in the API's JSON."""
 _ERRORS: dict[int, tuple[type[APIError], str]] = {
     400: (InvalidRequestError, ""),
@@ -120,6 +119,8 @@ class Client:
     @property
     def trainings(self) -> Client:
         """A client for trainings, which have the same endpoints as predictions."""
+        from copy import copy  # noqa: PLC0415 - only a training needs it
+
         client = copy(self)
         client.noun = TRAININGS
         return client
@@ -358,7 +359,7 @@ class Client:
 def _named(response: Response) -> str | None:
     """The prediction's id, even from a body that has the wrong shape or is cut off."""
     if response.cut:
-        match = _ID_FIRST.match(response.body)
+        match = re.match(_ID_FIRST, response.body)
         return match[1].decode() if match else None
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return decode(response.body, _Named).id

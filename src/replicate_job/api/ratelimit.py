@@ -36,8 +36,8 @@ _DROUGHT = 3.0  # A pause that costs this many requests means a used-up minute. 
 _DOUBTS = 5  # After this many quotas of 0 in a row, each after a complete renewal, quotas count as wrong.
 _PROMPT = 1.0  # A quota is current if its response comes within this many seconds: not after a blocking wait.
 
-_RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)", re.ASCII)
-_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_RATE = r"(?a)(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)"
+_COUNT = r"(?a)\d{1,9}"
 
 
 class Slot(NamedTuple):
@@ -283,7 +283,7 @@ def read_quota(remaining: str | None, reset: str | None) -> Quota | None:
 
     A reset after more than a minute is absurd, since the API counts by the minute.
     """
-    if not (remaining and reset and _COUNT.fullmatch(remaining) and _COUNT.fullmatch(reset)):
+    if not (remaining and reset and re.fullmatch(_COUNT, remaining) and re.fullmatch(_COUNT, reset)):
         return None
     quota = Quota(int(remaining), int(reset))
     return quota if 0 < quota.reset <= _BLIND else None
@@ -296,7 +296,7 @@ def parse_rate(text: str) -> float | None:
     """
     if text.strip().lower() == "none":
         return None
-    match = _RATE.fullmatch(text.strip().lower())
+    match = re.fullmatch(_RATE, text.strip().lower())
     rate = float(match[1]) / {"s": 1, "m": 60, "h": 3600}[match[2][0]] if match else 0.0
     if not 0 < rate < math.inf:
         raise ValueError(f"{text!r} is no rate: write a number of requests like 600/min, 10/s or 36000/h, or none")

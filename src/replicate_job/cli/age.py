@@ -10,7 +10,7 @@ import click
 from replicate_job.wire.duration import parse_seconds
 
 DAY = 24 * 3600
-_DAYS = re.compile(r"(\d{1,6})([dw])", re.ASCII)
+_DAYS = r"(?a)(\d{1,6})([dw])"
 
 
 class Age(click.ParamType[int]):
@@ -21,7 +21,7 @@ class Age(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        if days := _DAYS.fullmatch(value.strip()):
+        if days := re.fullmatch(_DAYS, value.strip()):
             return int(days[1]) * DAY * (7 if days[2] == "w" else 1)
         try:
             return parse_seconds(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from importlib import import_module
@@ -52,6 +53,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"replicate_job.cli.{cmd_name}").command
+        gc.freeze()  # what is imported lives to the end
+        gc.enable()
         return command
 
     def resolve_command(

@@ -64,12 +64,14 @@ class Common(msgspec.Struct, frozen=True):
 
     def line(self, *words: str) -> str:
         """A command line for a hint: ``words``, with this call's options for journal and API that the command has."""
-        given = {
-            "allow_private_outputs": ["--allow-private-outputs"] if self.allow_private_outputs else [],
-            "local": ["--local"] if self.local else [],
-            "journal": ["--journal", hide_password(self.journal)] if self.journal else [],
-        }
-        known = _options_of(words[0])
+        given = {}
+        if self.allow_private_outputs:
+            given["allow_private_outputs"] = ["--allow-private-outputs"]
+        if self.local:
+            given["local"] = ["--local"]
+        if self.journal:
+            given["journal"] = ["--journal", hide_password(self.journal)]
+        known = _options_of(words[0]) if given else ()
         return command_line(*words, *(word for name, added in given.items() if name in known for word in added))
 
     def check_token(self) -> None:

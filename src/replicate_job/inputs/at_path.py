@@ -20,7 +20,7 @@ LARGEST_TEXT = 4 * 1024**2
 """The most bytes of a file whose text becomes an input. Models read less, and requests may have more."""
 
 _ESCAPE = "(text that starts with @ is written @@…)"
-_END = re.compile(r"\r?\n\Z")
+_END = r"\r?\n\Z"
 _LONGEST = 40  # the most characters of a text that a message repeats
 
 
@@ -166,7 +166,7 @@ class AtPaths:
         try:
             if path.stat().st_size > LARGEST_TEXT:
                 raise JobError(f"{path} is longer than the {LARGEST_TEXT // 1024**2} MB that a text may have")
-            return _END.sub("", path.read_bytes().decode("utf-8-sig"))
+            return re.sub(_END, "", path.read_bytes().decode("utf-8-sig"))
         except OSError as error:
             raise JobError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:

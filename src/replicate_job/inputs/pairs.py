@@ -13,7 +13,7 @@ from replicate_job.wire.openapi import Schema, alternatives, definition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_NUMBER = r"(?a)[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?"
 _SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # for inputs that are boolean only
 _SHORT = 15  # a float holds every integer of up to 15 digits exactly
 _EXACT = 2**53  # above it, a float may stand for several integers
@@ -147,7 +147,7 @@ def _boolean(text: str) -> bool:
 def _number(text: str) -> int | float:
     if len(text) <= _SHORT and text.isascii() and text.isdecimal():  # the usual case
         return int(text)
-    if not _NUMBER.fullmatch(text):
+    if not re.fullmatch(_NUMBER, text):
         raise _Unfit
     number = float(text)
     if number in {float("inf"), float("-inf")}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from math import isfinite, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator, ValidationError
 
 _FILE = "\0file:"  # marks a file for the validator, which takes only JSON; its NUL is in no user's text
-_HOST = re.compile(r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*")
-_SEVERAL = re.compile(r"[\s,;|]https?://", re.IGNORECASE)
-_RATIO = re.compile(r"([1-9]\d{0,5}):([1-9]\d{0,5})", re.ASCII)
+_HOST = r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*"
+_SEVERAL = r"(?i)[\s,;|]https?://"
+_RATIO = r"(?a)([1-9]\d{0,5}):([1-9]\d{0,5})"
 _REMEMBERED = 1000  # the most misspelled names that are cached with the closest input
 _SHOWN = 60  # the most characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
@@ -100,7 +99,7 @@ class Checker:
         if name not in self._likes:
             if len(self._likes) >= _REMEMBERED:
                 self._likes.clear()
-            self._likes[name] = next(iter(get_close_matches(name.lower(), list(self._properties or ()), n=1)), "")
+            self._likes[name] = _nearest(name.lower(), list(self._properties or ()))
         return self._likes[name]
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
@@ -163,11 +162,11 @@ def _uri_problem(text: str) -> str:
         return "" if "," in rest else "is a data URL without data"
     if scheme.lower() not in {"http", "https"}:
         return "is neither an http(s) nor a data URL; a local file is @path (in Python a pathlib.Path)"
-    if _SEVERAL.search(text):
+    if re.search(_SEVERAL, text):
         return "holds several URLs, and this input takes one"
     if any(map(str.isspace, text)):
         return "has blanks, which a URL has as %20"
-    return "" if _HOST.match(rest) else "names no host"
+    return "" if re.match(_HOST, rest) else "names no host"
 
 
 def _explain(error: ValidationError, secrets: Collection[str]) -> Iterator[str]:
@@ -243,12 +242,18 @@ def _closest_choice(text: str, choices: Sequence[str]) -> str:
     ratios = {choice: ratio for choice in choices if (ratio := _ratio(choice))}
     if ratios and (wanted := _ratio(text)):
         return min(ratios, key=lambda choice: abs(log(ratios[choice] / wanted)))
+    return _nearest(text, choices)
+
+
+def _nearest(text: str, choices: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
     return next(iter(get_close_matches(text, choices, n=1)), "")
 
 
 def _ratio(text: str) -> float | None:
     """The ratio of width to height in a text like ``16:9``."""
-    found = _RATIO.fullmatch(text)
+    found = re.fullmatch(_RATIO, text)
     return int(found[1]) / int(found[2]) if found else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -157,7 +157,7 @@ class SQLJournal(ABC):
         self._held: Lease | None = None
         self._releases = Releases(store)
         self._claims: dict[str, int] = {}  # the fence of each held claim, by the job's key
-        self._mark, self._numbers = secrets.token_hex(8), count()
+        self._mark, self._numbers = os.urandom(8).hex(), count()
         self._key = b""
         self._token_print = ""
         self.damaged: dict[str, str] = {}

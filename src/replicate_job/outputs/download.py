@@ -30,7 +30,7 @@ _TOGETHER = 4
 _BLOCK = 512 * 1024  # bytes of a write: larger blocks need fewer threads, smaller ones lose less at a break
 _LONGEST_WAIT = 30.0  # seconds
 _SHOWN = 200  # the most characters of a URL in a message
-_USER = re.compile(r"(?<=://)[^/\\#]*@")
+_USER = r"(?<=://)[^/\\#]*@"
 
 
 class SavedFile(msgspec.Struct, frozen=True):
@@ -229,5 +229,5 @@ def wait(barren: int, after: float | None) -> float:
 
 def shown(url: str) -> str:
     """A URL for a message: shortened, and without user, password and query, which may be secret."""
-    plain = _USER.sub("", url.partition("?")[0])
+    plain = re.sub(_USER, "", url.partition("?")[0])
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"

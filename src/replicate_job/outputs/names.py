@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST = 64  # Characters of a stem. With its extension it is far below the 255 bytes of every file system.
-_UNSAFE = re.compile(r"[^A-Za-z0-9]+")
-_UNSAFE_VALUE = re.compile(r"[^\w.@+=-]+")
+_UNSAFE = r"[^A-Za-z0-9]+"
+_UNSAFE_VALUE = r"[^\w.@+=-]+"
 _LONGEST_VALUE = 80  # Bytes of a value. Every file system accepts a name made of three such values.
 _PART = r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,12}"
 _SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
@@ -37,7 +37,7 @@ def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
     names: list[str] = []
     for position in positions:
         steps = ("output", *position) if not position or isinstance(position[0], int) else position
-        name = _UNSAFE.sub("-", "-".join(map(str, steps)))[:_LONGEST].strip("-") or "output"
+        name = re.sub(_UNSAFE, "-", "-".join(map(str, steps)))[:_LONGEST].strip("-") or "output"
         unique, count = name, 1
         while unique.lower() in taken:
             count += 1
@@ -53,7 +53,7 @@ def safe(value: str) -> str:
     So different values never become equal. The result has at most ``_LONGEST_VALUE`` bytes. Letters and digits of any
     script are safe.
     """
-    plain = _UNSAFE_VALUE.sub("-", value).strip(".-")
+    plain = re.sub(_UNSAFE_VALUE, "-", value).strip(".-")
     if (
         value
         and plain == value

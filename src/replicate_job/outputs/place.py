@@ -32,7 +32,7 @@ ROW_NAMES = ("line", "batch", *NAMES)
 SHARD = 1000
 """How many rows of a batch share one folder, so that a folder can still be listed."""
 _TELL_APART = {"line", "key", "id"}
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 _FILE = "file://"
 
 
@@ -67,7 +67,7 @@ def read_save(given: str | Path, *, rows: bool = False) -> str:
     """
     if isinstance(given, Path):
         return _absolute(given)
-    found = _SCHEME.match(given)
+    found = re.match(_SCHEME, given)
     scheme = found[1].lower() if found else ""
     if scheme in SCHEMES:
         url = f"{scheme}://{given[found.end() :] if found else ''}"
@@ -125,7 +125,7 @@ def of_row(save: str, line: int) -> str:
 
 
 def is_template(save: str) -> bool:
-    return _SCHEME.match(save) is not None
+    return re.match(_SCHEME, save) is not None
 
 
 def _template(save: str) -> Template:

@@ -14,7 +14,7 @@ from replicate_job.coding import coding_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
+_RANGE = r"(?a)bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)"
 _WHOLE, _PART, _BEYOND, _SERVER = 200, 206, 416, 500
 _GONE = {404, 410}
 _RETRIED = {408, 425, 429}
@@ -79,7 +79,7 @@ def judge(status: int, headers: Mapping[str, str], have: int, known: Known) -> V
 
 def _ranged(status: int, headers: Mapping[str, str], asked: int, known: Known) -> Verdict:
     """Judge a partial response. ``asked`` is the start of the requested range, 0 if none was requested."""
-    found = _RANGE.fullmatch(headers.get("content-range", "").strip())
+    found = re.fullmatch(_RANGE, headers.get("content-range", "").strip())
     if not _is_same(headers, known):
         return _anew("the file changed")
     total = int(found[3]) if found and found[3] != "*" else None

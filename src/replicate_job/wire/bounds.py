@@ -17,8 +17,8 @@ LIGHT = 1024**2
 WEIGHTS = {ord("{"): 200, ord("["): 64, ord('"'): 56, ord(","): 40}
 """Bytes that Python needs for an object, a list, an empty text, and each further value in an object or list."""
 
-_WIDE = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")  # the beginning of a character beyond U+FFFF
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{,]', re.DOTALL)
+_WIDE = rb"[\xf0-\xf4]|\\u[dD][89abAB]"  # the beginning of a character beyond U+FFFF
+_TOKEN = rb'(?s)"(?:[^"\\]|\\.)*+"|[\[{,]'
 
 
 def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
@@ -28,7 +28,7 @@ def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
     if _width(body) * len(body) + sum(weight * body.count(token) for token, weight in WEIGHTS.items()) <= most:
         return False
     weight = 0  # unlike the estimate above, this exact count leaves out brackets and commas inside texts
-    for token in _TOKEN.finditer(body):
+    for token in re.finditer(_TOKEN, body):
         start, end = token.span()
         weight += WEIGHTS[body[start]] + (end - start > 1 and (end - start) * _width(body[start:end]))
         if weight > most:
@@ -40,4 +40,4 @@ def _width(body: bytes) -> int:
     """Bytes that Python needs for each character of this text, which its widest character determines."""
     if body.isascii() and b"\\u" not in body:
         return 1
-    return 4 if _WIDE.search(body) else 2
+    return 4 if re.search(_WIDE, body) else 2

@@ -15,7 +15,7 @@ from replicate_job.wire.media import ESSENCE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_HEAD = re.compile(rf"data:(?P<type>{ESSENCE})?(?P<parameters>(?:;[^;,\s]+)*),", re.ASCII | re.IGNORECASE)
+_HEAD = rf"(?ai)data:(?P<type>{ESSENCE})?(?P<parameters>(?:;[^;,\s]+)*),"
 _WHITESPACE = b" \t\r\n\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _ESCAPE = 3  # characters of a percent escape
@@ -39,7 +39,7 @@ def encode(media_type: str, content: bytes) -> str:
 
 def read_head(text: str) -> Head | None:
     """Parse the head of a data URL without decoding its content. None if ``text`` is not a data URL."""
-    found = _HEAD.match(text)
+    found = re.match(_HEAD, text)
     if found is None:
         return None
     return Head((found["type"] or "").lower(), found["parameters"].lower().endswith(";base64"), found.end())

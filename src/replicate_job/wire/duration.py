@@ -7,12 +7,12 @@ import re
 SHORTEST, LONGEST = 5, 24 * 3600
 """The shortest and the longest ``Cancel-After`` that the API accepts, in seconds."""
 
-_PARTS = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
+_PARTS = r"(?a)(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?"
 
 
 def parse_seconds(text: str) -> int:
     """Read ``30``, ``90s``, ``5m``, ``1h30m45s`` as seconds. Raises ValueError."""
-    found = _PARTS.fullmatch(text.strip())
+    found = re.fullmatch(_PARTS, text.strip())
     if not found:
         raise ValueError(f"{text!r} must be like 30s, 5m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())

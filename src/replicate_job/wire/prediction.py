@@ -12,7 +12,7 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 KNOWN = TERMINAL | {"starting", "processing"}
 PredictionId = Annotated[str, msgspec.Meta(min_length=1)]
 
-_BAR = re.compile(r"(\d{1,3})%\|[^|\n\r]*\|\s*(\d+)/(\d+)")  # tqdm's progress bar: 40%|████      | 4/10 [00:01<00:02]
+_BAR = r"(\d{1,3})%\|[^|\n\r]*\|\s*(\d+)/(\d+)"  # tqdm's progress bar: 40%|████      | 4/10 [00:01<00:02]
 _TAIL = 4096  # characters at the end of the logs that are searched for a progress bar
 
 
@@ -99,7 +99,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 def read_bar(logs: str | None) -> Bar | None:
     """The last tqdm bar in the logs; None if they have no bar."""
-    bars = _BAR.findall((logs or "")[-_TAIL:])
+    bars = re.findall(_BAR, (logs or "")[-_TAIL:])
     if not bars:
         return None
     percent, current, total = map(int, bars[-1])

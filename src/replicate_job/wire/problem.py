@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-_RESETS = re.compile(r"resets in ~?\s*(\d+(?:\.\d+)?)\s*s")
-_TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+_RESETS = r"resets in ~?\s*(\d+(?:\.\d+)?)\s*s"
+_TITLE = rb"(?i)<title[^>]*>([^<]{1,200})"
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -63,14 +63,14 @@ def _seconds(value: Any, detail: str) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         # Huge numbers could not be converted, so limit the value first. -1 stands for all numbers below 0.
         return float(max(-1, min(value, sys.float_info.max)))
-    if found := _RESETS.search(detail):
+    if found := re.search(_RESETS, detail):
         return float(found[1])
     return None
 
 
 def _readable(body: bytes) -> str:
     """The title of an HTML page, or the beginning of a text."""
-    if found := _TITLE.search(body[:4096]):
+    if found := re.search(_TITLE, body[:4096]):
         return found[1].decode("utf-8", "replace").strip()
     if body.lstrip()[:1] in {b"<", b"{", b"["}:
         return ""

@@ -10,7 +10,7 @@ import re
 LEFT_OUT = "Stand-in: "
 """The beginning of a line about a part of a request that a stand-in left out."""
 
-_NOTICE = re.compile(r"\S+/\S+ is a stand-in\b,? ?(?P<what>[^:]*)")
+_NOTICE = r"\S+/\S+ is a stand-in\b,? ?(?P<what>[^:]*)"
 
 
 def notice(slug: str, description: str) -> str:
@@ -19,7 +19,7 @@ def notice(slug: str, description: str) -> str:
 
 
 def is_notice(line: str) -> bool:
-    return _NOTICE.match(line) is not None
+    return re.match(_NOTICE, line) is not None
 
 
 def notices(logs: str | None) -> list[str]:
@@ -33,7 +33,7 @@ def stand_in(logs: str | None) -> str:
     for line in _lines(logs):
         if line.startswith(LEFT_OUT):
             left_out.append(line.removeprefix(LEFT_OUT))
-        elif not what and (found := _NOTICE.match(line)):
+        elif not what and (found := re.match(_NOTICE, line)):
             what = found["what"].strip(" .")
     return "; ".join([what or "not the model itself", *left_out]) if what or left_out else ""
 

@@ -15,15 +15,15 @@ _TARGET = re.compile(
     rf"(?:(?P<deployment>deployments/))?(?:(?P<owner>{_NAME})/(?P<name>{_NAME}))?"
     rf"(?P<colon>:)?(?P<version>{_VERSION}|(?<=:)latest)?/?"
 )
-_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:api\.)?replicate\.com/(?:v1/)?(?P<path>[^?#\s]*)(?:[?#]\S*)?")
+_PAGE = r"(?:https?://)?(?:www\.)?(?:api\.)?replicate\.com/(?:v1/)?(?P<path>[^?#\s]*)(?:[?#]\S*)?"
 _TABS = r"api|examples|llms\.txt|playground|predictions|readme|runs|train|versions"
-_MODEL_PAGE = re.compile(
+_MODEL_PAGE = (
     rf"(?:models/)?(?P<slug>(?:deployments/)?{_NAME}/{_NAME})/(?:versions/(?P<version>{_VERSION})|(?:{_TABS}))(?:/.*)?"
 )
-_PREDICTION = re.compile(
+_PREDICTION = (
     r"https?://\S+?(?:/(?:p|predictions)/|[?&]prediction=)(?P<id>\w+)(?:[/?#&]\S*)?|replicate\.com/p/(?P<bare>\w+)\S*"
 )
-_TRAINING = re.compile(r"https?://\S+?/(?:p|trainings)/(?P<id>\w+)(?:[/?#]\S*)?|replicate\.com/p/(?P<bare>\w+)\S*")
+_TRAINING = r"https?://\S+?/(?:p|trainings)/(?P<id>\w+)(?:[/?#]\S*)?|replicate\.com/p/(?P<bare>\w+)\S*"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -73,11 +73,11 @@ def _named(text: str) -> str:
 
     Other texts are not changed.
     """
-    page = _PAGE.fullmatch(text)
+    page = re.fullmatch(_PAGE, text) if "replicate.com" in text else None
     if page is None or page["path"].startswith(("p/", "predictions/")):
         return text
     path = page["path"].rstrip("/")
-    if found := _MODEL_PAGE.fullmatch(path):
+    if found := re.fullmatch(_MODEL_PAGE, path):
         return f"{found['slug']}:{found['version']}" if found["version"] else found["slug"]
     return path.removeprefix("models/") if path.count("/") > 1 else path
 
@@ -91,11 +91,11 @@ def read_owner(text: str) -> str:
 
 def read_training_id(text: str) -> str:
     """The id in the address of a training's page, or of the training at an API. Other texts are not changed."""
-    found = _TRAINING.fullmatch(text.strip())
+    found = re.fullmatch(_TRAINING, text.strip())
     return (found["id"] or found["bare"]) if found else text
 
 
 def read_prediction_id(text: str) -> str:
     """The id in the address of a prediction's page, or of the prediction at an API. Other texts are not changed."""
-    found = _PREDICTION.fullmatch(text.strip())
+    found = re.fullmatch(_PREDICTION, text.strip())
     return (found["id"] or found["bare"]) if found else text

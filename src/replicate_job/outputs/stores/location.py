@@ -10,7 +10,7 @@ from replicate_job.errors import JobError
 
 SCHEMES = ("s3", "gs", "az")
 """Amazon S3 and stores with its protocol, Google Cloud Storage, Azure Blob Storage."""
-_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}")
+_BUCKET = r"[A-Za-z0-9$][A-Za-z0-9._-]{0,254}"
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ def split(url: str) -> tuple[Bucket, str]:
         )
     if "?" in rest:
         raise JobError(f"{scheme}://…: the URL of a store has no query (?…): write {scheme}://BUCKET/KEY")
-    if not _BUCKET.fullmatch(name):
+    if not re.fullmatch(_BUCKET, name):
         raise JobError(f"{url!r} names no bucket: write {scheme}://BUCKET/KEY, with letters, digits and hyphens")
     steps = [step for step in key.split("/") if step]
     if {".", ".."} & set(steps):
