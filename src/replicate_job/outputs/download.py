@@ -78,6 +78,8 @@ async def save(
     lists the saved files in the given order. A file gets its name only when it is complete, and no partial file
     remains.
     """
+    if not files:
+        return []
     try:
         await place.make()
     except OSError as error:

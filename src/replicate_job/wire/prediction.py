@@ -99,7 +99,8 @@ class Bar(msgspec.Struct, frozen=True):
 
 def read_bar(logs: str | None) -> Bar | None:
     """The last tqdm bar in the logs; None if they have no bar."""
-    bars = re.findall(_BAR, (logs or "")[-_TAIL:])
+    tail = (logs or "")[-_TAIL:]
+    bars = re.findall(_BAR, tail) if "%|" in tail else ()
     if not bars:
         return None
     percent, current, total = map(int, bars[-1])
