@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar, TypeVarTuple
+from weakref import WeakSet
 
 from replicate_job.base_errors import ClosedError, ForkedError, ReplicateJobError
 from replicate_job.forks import Owner
@@ -21,11 +22,14 @@ _Arguments = TypeVarTuple("_Arguments")
 _HEED = 0.5
 """Seconds between two checks for signals. A signal just before a wait, or in another thread, does not end the wait."""
 
+_PAUSE = 0.002
+"""Seconds of a loop's pause. With twice as much, the other threads are done before its end."""
 _EXIT = 1.0
 """The most seconds that the end of the interpreter waits for loop threads."""
 
 _running: set[LoopThread] = set()
 _is_exiting = False
+_own_loops = WeakSet[asyncio.AbstractEventLoop]()
 _stranded: list[object] = []
 """The parent process's loops, in a fork. They are kept, as garbage collection would run their coroutines and fail."""
 
@@ -35,8 +39,11 @@ def new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    _own_loops.add(loop)
+    return loop
 
 
 _waiter: ContextVar[_Waiter | None] = ContextVar("waiter", default=None)
@@ -46,6 +53,30 @@ def is_interrupted() -> bool:
     """Whether Ctrl-C, and no other signal handler, has ended the blocking call that waits for this task."""
     waiter = _waiter.get()
     return waiter is not None and waiter.is_interrupted
+
+
+class Pauses:
+    """Short pauses of the running loop, in which the threads that work for it get the interpreter's lock.
+
+    Without a pause, these threads (of the HTTP library and the journal) and a busy loop take the lock from each other
+    at every step, and each such change costs more than the step. Only a loop of ``new_loop`` pauses, since other loops
+    have other work too.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop if loop in _own_loops else None
+        self._is_due = False
+
+    def take(self) -> None:
+        """Pause after the callbacks that are ready now."""
+        if self._loop and not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._pause)
+
+    def _pause(self) -> None:
+        self._is_due = False
+        time.sleep(_PAUSE)
 
 
 class LoopThread:

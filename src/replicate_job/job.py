@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -225,7 +226,7 @@ class Result(msgspec.Struct, frozen=True):
 
         A row of a batch also has ``line``, ``key`` and ``problem``, and ``grid`` and ``steps`` if it has some.
         """
-        response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
+        response = dict(zip(_RESPONSE, _response(self), strict=True))
         if self.files:
             response["files"] = [str(path) for path in self.files]
         if self.line:
@@ -265,6 +266,10 @@ class Result(msgspec.Struct, frozen=True):
             has_succeeded=self.status == "succeeded",
             api=self.urls.get("get", ""),
         )
+
+
+_RESPONSE = Result.__struct_fields__[:10]
+_response = attrgetter(*_RESPONSE)
 
 
 class PredictionError(ReplicateJobError):

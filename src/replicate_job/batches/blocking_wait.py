@@ -8,11 +8,12 @@ from collections.abc import Callable
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 
 FEW = 64
-"""Up to this many rows in flight, each create request blocks until its prediction ends: one request a row."""
+"""Up to this many rows in flight, each create request waits until its prediction ends: one request a row."""
 MANY = 256
-"""The most create requests that block at the same time. Each takes a connection of its own."""
+"""The most create requests that wait so at the same time. Each takes a connection of its own."""
 QUICK = 1.0
-"""A quick prediction takes less than this many seconds. Its create request blocks with any number of rows in flight."""
+"""A quick prediction takes less than this many seconds. Its create request waits for its end, however many rows are in
+flight."""
 BRIEF = 2
 """Seconds that the create request of a quick prediction asks the API to block."""
 LATELY = 32

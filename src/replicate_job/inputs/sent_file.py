@@ -36,7 +36,8 @@ def file_names(values: Any) -> dict[str, str]:
 def name_files(values: dict[str, Any], names: Mapping[str, str], *, texts: bool = False) -> dict[str, Any]:
     """A copy of an input in which a ``SentFile`` replaces every ``Content`` and every data URL in base64.
 
-    ``names`` are the files' names by place. ``texts``: also replace data URLs of plain text.
+    ``names`` maps each file's position in the input (``images[1]``) to the file's name. ``texts``: data URLs of plain
+    text are replaced too.
     """
     try:
         return {name: _named(value, names, name, texts=texts) for name, value in values.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Sequence
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class SQLiteJournal(SQLJournal):
         inserted = 0
         for part in _parts([self._values(new, entry) for new, entry in zip(jobs, entries, strict=True)]):
             query = INSERT % _marks(len(part), len(part[0]))
-            inserted += db.execute(query, [value for row in part for value in row]).rowcount
+            inserted += db.execute(query, list(chain.from_iterable(part))).rowcount
         lease = self._hold(db)
         return [
             Claim(entry, 1, lease, intends=True) if inserted == len(jobs) or _has_claim(db, new) else None
@@ -129,7 +130,7 @@ def _write_all(db: Database, found: Sequence[Made]) -> list[bool]:
     written = 0
     for part in _parts([made.values for made in found]):
         query = _CREATED % _marks(len(part), len(part[0]))
-        written += db.execute(query, [value for row in part for value in row]).rowcount
+        written += db.execute(query, list(chain.from_iterable(part))).rowcount
     return [written == len(found) or _has_prediction(db, made) for made in found]
 
 

@@ -24,7 +24,10 @@ _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled",
 
 
 def render(findings: Findings, folder: Path, *, title: str, command: str, batch: str = "") -> Iterator[str]:
-    """Yield the page part by part. ``folder`` is the page's folder. The report is recognised by the id ``batch``."""
+    """Yield the page part by part. ``folder`` is the page's folder.
+
+    The page holds the batch's id, ``batch``. By this id, a later run recognises its own report.
+    """
     summary = findings.summary
     yield _head(title, batch, with_sheet=findings.sheet is not None)
     yield from _header(summary, title, command)
