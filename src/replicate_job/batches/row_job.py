@@ -177,7 +177,7 @@ def _hash(values: dict[str, Any]) -> str:
 
 
 def is_of_row(error: ReplicateJobError) -> bool:
-    """Whether the error concerns this row alone. An error of all rows would make them fail one by one.
+    """Whether the error concerns this row alone. Any other error ends the batch, since all rows would fail one by one.
 
     Errors of all rows: no credit, a wrong token, no such model, an API or network that is down, a journal or disk that
     cannot be written.

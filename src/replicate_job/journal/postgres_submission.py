@@ -26,7 +26,8 @@ MANY = 5000
 HELD, HELD_BYTES = 5000, 4 * 1024**2
 """The most rows, and bytes of their jobs, in one transaction. At most twice as many are in memory."""
 LEFT = 24 * 3600.0
-"""A draft without a new row for this many seconds belongs to a process that died."""
+"""A draft is a batch whose rows are still being submitted. After this many seconds without a new row, its process counts
+as dead."""
 
 
 class Combination(msgspec.Struct, frozen=True):

@@ -135,7 +135,7 @@ def _text_lists(opened: parquet.ParquetFile) -> list[str]:
 
 
 def _categories(schema: pa.Schema) -> tuple[str, ...]:
-    """The first parts of the paths of columns that are read as dictionaries."""
+    """The beginnings of the paths of those columns that hold Arrow's dictionary encoding: ``name.``."""
     return tuple(f"{field.name}." for field in schema if "dictionary<" in str(field.type))
 
 

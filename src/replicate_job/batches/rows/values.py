@@ -35,7 +35,10 @@ class ValueReader:
         self._inputs = input_schemas(self._document)
 
     def reader(self, name: str) -> tuple[Callable[[Any], Any], type | None]:
-        """The function for this input, and the type whose values need no conversion; None if all values need it."""
+        """The function that converts a value for this input, and the type of the values that stay as they are.
+
+        The type is None if every value must be converted.
+        """
         try:
             schemas = list(alternatives(self._document, self._inputs.get(name)))
         except RecursionError:  # a schema that contains itself gives no type
