@@ -26,8 +26,8 @@ MANY = 5000
 HELD, HELD_BYTES = 5000, 4 * 1024**2
 """The most rows, and bytes of their jobs, in one transaction. At most twice as many are in memory."""
 LEFT = 24 * 3600.0
-"""A draft is a batch whose rows are still being submitted. After this many seconds without a new row, its process counts
-as dead."""
+"""A draft is a batch whose rows are still being submitted. After this many seconds without a new row, its process
+counts as dead."""
 
 
 class Combination(msgspec.Struct, frozen=True):

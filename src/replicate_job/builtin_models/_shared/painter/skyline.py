@@ -19,7 +19,7 @@ _LIT = {"night": 0.42, "dusk": 0.3, "sunset": 0.1}
 _ROWS = (
     (1.0, 0.8, 1.0, 0.75), (1.0, 0.62, 1.0, 0.4), (0.9, 0.38, 1.1, 0.2), (0.5, 0.3, 1.4, 0.1), (0.0, 0.36, 1.9, 0.0)
 )  # fmt: skip
-"""Rows of towers, the farthest first: the foot (1 is the horizon, 0 the lower edge), height, width and haze of each row.
+"""Rows of towers, the farthest first: each row's foot (1 is the horizon, 0 the lower edge), height, width and haze.
 A picture with water has no towers of the two nearest rows."""
 
 
