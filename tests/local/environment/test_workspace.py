@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from replicate_job.local.catalog.folder import copy_folder, copy_linked_files
-from replicate_job.local.environment.workspace import prune
+from replicate_job.local.catalog.model import read_model
+from replicate_job.local.environment.workspace import Workspace, prune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +36,32 @@ def test_a_workspace_whose_server_runs_is_not_removed(tmp_path: Path) -> None:
         assert (workspace / "src").is_dir()
     prune(tmp_path / "workspaces", tmp_path / "versions")
     assert not workspace.exists()
+
+
+def test_a_server_gets_its_workspace_although_another_server_prunes_at_that_moment(tmp_path: Path) -> None:
+    """Without it, the server would use a copy of the workspace, and the files that the model adds would be lost."""
+    model = tmp_path / "me" / "model"
+    model.mkdir(parents=True)
+    (model / "cog.yaml").write_text('predict: "predict.py:Predictor"\n')
+    (model / "predict.py").write_text("")
+    workspace = Workspace(read_model(model), tmp_path / "venv", tmp_path / "workspaces" / "one")
+    workspace.source.mkdir(parents=True)
+    is_over = threading.Event()
+
+    def prune_again_and_again() -> None:
+        while not is_over.is_set():
+            prune(tmp_path / "workspaces", tmp_path / "versions")
+
+    with ThreadPoolExecutor(1) as pool:
+        pruning = pool.submit(prune_again_and_again)
+        handles = []
+        for _ in range(300):
+            handles.append(handle := workspace.claim())
+            if handle:
+                handle.close()
+        is_over.set()
+        pruning.result()
+    assert all(handles)
 
 
 def test_unchanged_copies_that_a_killed_server_left_become_links_again(tmp_path: Path) -> None:

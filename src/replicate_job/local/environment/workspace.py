@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -30,7 +30,7 @@ from replicate_job.local.environment.venv import model_environment
 from replicate_job.local.in_model import PROJECT_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _PROJECT_FOLDER = PROJECT_FOLDER.read_text("utf-8")
 _DIGEST = hashlib.sha256(_PROJECT_FOLDER.encode()).hexdigest()[:8]
@@ -81,7 +81,8 @@ class Workspace(msgspec.Struct, frozen=True):
         None if a server of another process has reserved it, or if the cache is read-only. Raises OSError if the disk
         has no room for a file.
         """
-        handle = _lock(self.folder)
+        with _turn(self.folder, waits=True):  # pruning is soon over
+            handle = _lock(self.folder)
         if handle:
             try:
                 self.copy_linked(self.source)
@@ -187,12 +188,32 @@ def prune(folder: Path, versions: Path) -> None:
     for workspace in folder.glob("*"):
         with suppress(OSError):
             used = workspace.stat().st_mtime  # before the lock, whose file may be new
-            if handle := _lock(workspace):
+            with _turn(workspace, waits=False) as is_mine:
+                handle = _lock(workspace) if is_mine else None
+                if handle is None:
+                    continue
                 with handle:
                     if not (versions / workspace.name).exists() and used < time.time() - _UNUSED_FOR:
                         shutil.rmtree(workspace, ignore_errors=True)
                     else:
                         link_unchanged_files(versions / workspace.name / "0", workspace / "src")
+
+
+@contextmanager
+def _turn(folder: Path, *, waits: bool) -> Iterator[bool]:
+    """A lock on the folder itself, for as long as a server prunes the workspace or decides whether it may use it.
+
+    So the short lock of a server that prunes never looks like the lock of a server that uses the workspace. The value
+    is False if another server has the lock, or if the file system has no such locks. With ``waits`` it is always True.
+    """
+    with ExitStack() as stack:
+        is_mine = waits
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_mine = True
+        yield is_mine
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
