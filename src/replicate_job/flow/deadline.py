@@ -1,7 +1,6 @@
 """The timeout of a call: at the deadline the call returns, and the job is left as it is.
 
-The work is cancelled as by SIGTERM, so it takes the same clean-up paths. A later call with the same key continues the
-job.
+The work is cancelled and cleans up in the same way as after SIGTERM. A later call with the same key continues the job.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 AGAIN = 10.0
-"""Seconds between two readings of the clock. The clock continues while the machine sleeps, and the event loop's timers
-do not."""
+"""Seconds between two readings of the clock. The clock continues while the machine sleeps, but the event loop's timers
+do not. So one long timer would end too late."""
 
 
 class ExpiredError(Exception):
@@ -34,7 +33,7 @@ class ExpiredError(Exception):
 
 @asynccontextmanager
 async def deadline(clock: Clock, until: float) -> AsyncIterator[None]:
-    """Cancel the block once the clock's ``now`` reaches ``until``. After its clean-up, raise ExpiredError.
+    """Cancel the block once the clock's ``now`` reaches ``until``. After the block's clean-up, raise ExpiredError.
 
     A cancellation from outside still raises CancelledError.
     """
@@ -117,7 +116,7 @@ def timed_out(
 ) -> JobTimeoutError:
     """Make the error for a call whose time is over. ``seen`` is the last prediction that the call observed.
 
-    ``fault`` is the error that kept the journal's ``entry`` from being read.
+    ``fault`` is the error because of which the journal's ``entry`` could not be read.
     """
     prediction = _newest(entry, seen)
     if prediction:

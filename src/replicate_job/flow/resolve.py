@@ -21,8 +21,8 @@ from replicate_job.wire.target import Target, parse_target
 async def resolve(context: Context, target: Target) -> Resolved:
     """Find out how to create a prediction of ``target``. Raises ModelNotFoundError, which lists what was tried.
 
-    Predictions of an official model are created by the model's name, those of a community model by its newest version.
-    A named version or deployment is used as it is. Raises the API's errors.
+    A prediction of an official model is created by the model's name, and a prediction of a community model by the
+    model's newest version. A named version or deployment is used as it is. Raises the API's errors.
     """
     match target.kind:
         case "model":

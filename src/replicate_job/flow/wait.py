@@ -17,11 +17,11 @@ SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
 """Without an ``interval``, a pause is ``SHARE`` of the time waited so far, but from ``SHORTEST`` to ``LONGEST``
 seconds."""
 LOOK = 2.0
-"""Seconds in which the journal has to answer whether the prediction has ended."""
+"""The time limit, in seconds, of the question to the journal whether the prediction has ended."""
 WATCHED = 15.0
 """Seconds of a pause while another process watches the prediction, and the journal sends news of its end."""
 TROUBLED = 30.0
-"""Seconds of failing requests after which a warning is shown, since a wait without a limit would go on failing."""
+"""Seconds of failing requests after which a warning is shown. A wait without a limit goes on after the warning."""
 
 
 class Watch:
