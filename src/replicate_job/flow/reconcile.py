@@ -229,7 +229,7 @@ class _LookUp:
     async def _check_account(self, *, must_be_known: bool) -> None:
         """Raise UncertainError if the request was sent for another account, whose list cannot be read.
 
-        With ``must_be_known``, an unknown account raises UncertainError too. Without, the look-up goes on, since
+        With ``must_be_known``, an unknown account raises UncertainError too. Otherwise the look-up goes on, since
         another process may record the account meanwhile.
         """
         is_same = await is_same_account(self._context, self._claim.entry)
