@@ -99,11 +99,11 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     ``key`` names the batch: the same key continues where an earlier call stopped. Without it, the rows of a file
     continue that file's batch, and other rows start a new batch. ``id`` is the column that names a row, so that rows
     may come in another order. ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves
-    out all columns that are no inputs of the model. ``set`` maps an input to a template of columns (``{"prompt":
-    "{subject}, {style}"}``). ``grid`` maps a name to its values: every row runs with every combination of the values.
-    Every row also runs with each of ``models``, besides the job's own model. ``format``, ``delimiter``, ``encoding``,
-    ``header`` (False, or the names) and ``quotes`` describe a file if the program does not recognise them; see
-    ``replicate-job batch --help``. ``save_to`` is as with ``run``, and its template may name ``{line}`` and
+    out all columns that are no inputs of the model. ``set`` maps an input to a template of columns
+    (``{"prompt": "{subject}, {style}"}``). ``grid`` maps a name to its values: every row runs with every combination of
+    the values. Every row also runs with each of ``models``, besides the job's own model. ``format``, ``delimiter``,
+    ``encoding``, ``header`` (False, or the names) and ``quotes`` describe a file if the program does not recognise
+    them; see ``replicate-job batch --help``. ``save_to`` is as with ``run``, and its template may name ``{line}`` and
     ``{batch}``. ``concurrency`` is the most predictions that run at the same time. ``limit`` is the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
     (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models): see

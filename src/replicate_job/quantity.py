@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 MOST = 2**63 - 1
-"""The largest count: SQLite and PostgreSQL have none above it."""
+"""The largest count: SQLite and PostgreSQL store no larger integer."""
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
