@@ -24,7 +24,10 @@ _NOT_PUBLIC = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is public and unicast. An IPv4 address inside an IPv6 address decides."""
+    """Whether the address is public and unicast.
+
+    If an IPv6 address contains an IPv4 address, the IPv4 address decides.
+    """
     address = _plain(address)
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
@@ -42,8 +45,8 @@ def _plain(address: Address) -> Address:
 def is_near(address: Address, other: Address) -> bool:
     """Whether an API at ``other`` may return URLs with ``address``, which is not public.
 
-    An API on this machine may return addresses of this machine and of private networks, but no link-local ones, at
-    which clouds serve credentials. An API in a private network may return addresses of the same network.
+    An API on this machine may return addresses of this machine and of private networks, but no link-local
+    addresses, where clouds serve credentials. An API in a private network may return addresses of the same network.
     """
     address, other = _plain(address), _plain(other)
     if _is_here(other):

@@ -60,7 +60,7 @@ class JobFileError(JobError):
 
 
 class InputError(JobError):
-    """``problems`` holds one line for each problem."""
+    """``problems`` has one line for each problem."""
 
     def __init__(self, model: str, problems: Sequence[str]) -> None:
         self.model, self.problems = model, tuple(problems)

@@ -106,7 +106,7 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     them; see ``replicate-job batch --help``. ``save_to`` is as with ``run``, and its template may name ``{line}`` and
     ``{batch}``. ``concurrency`` is the most predictions that run at the same time. ``limit`` is the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
-    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models): see
+    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict of models and their prices): see
     ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The other options are
     those of ``RunOptions``.
     """
@@ -234,7 +234,7 @@ def as_chain(job: object) -> Chain | None:
 
 
 def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_call: str) -> Job:
-    """The job with the options that replace its own. ``correct_call`` shows how to pass a job file, for an error."""
+    """The job, with options in place of its own values. ``correct_call`` shows how to pass a job file, for an error."""
     if not isinstance(job, Job | str):
         hint = correct_call.format(str(job)) if isinstance(job, PathLike) else "give a model's name or a Job"
         hint = "run it, for it is neither submitted nor streamed" if as_chain(job) else hint

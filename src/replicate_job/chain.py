@@ -81,7 +81,7 @@ def in_order(calls: Iterable[str], steps: Sequence[str]) -> list[str]:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A field of a template. ``step`` is empty for an input of the chain. ``path`` leads into the step's output.
+    """A field of a template. ``step`` is empty for an input of the chain. ``path`` is a position in the step's output.
 
     ``gathers``: the value is a list with one output for each element.
     """
@@ -240,7 +240,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return found
 
     def document(self, documents: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-        """An OpenAPI document of the chain's own inputs. Each has the schema of the step input that uses it."""
+        """An OpenAPI document of the chain's own inputs. An input has the schema of the step input that uses it."""
         schemas: dict[str, Any] = {}
         uses: dict[str, list[Schema]] = {name: [] for name in self.inputs}
         required: list[str] = []

@@ -236,8 +236,8 @@ class AsyncClient:
     ) -> AsyncTextStream:
         """Yield the output's text while the model writes it. Without a stream, the whole text comes at the end.
 
-        The stream ends with the prediction. It raises what ``run`` raises, and PredictionError unless the prediction
-        succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
+        The stream ends with the prediction. It raises what ``run`` raises, and PredictionError if the prediction did
+        not succeed. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
         warning.
         """
         ask = self._read(job, input, options)
@@ -886,7 +886,7 @@ class Client:
         """Yield the output's text while the model writes it. Without a stream, the whole text comes at the end.
 
         The stream blocks between two pieces, and ends with the prediction. It raises what ``run`` raises, and
-        PredictionError unless the prediction succeeded. Numbers, objects and files are in the stream's ``result``; an
+        PredictionError if the prediction did not succeed. Numbers, objects and files are in the stream's ``result``; an
         output without text is logged as a warning. Closing the stream early leaves the prediction running.
         """
         return TextStream(partial(relay, self._client.stream(job, input, **options)), self._loop.iterate)

@@ -57,7 +57,7 @@ class Waiting:
             self._since[kind][connection] = self._loop.time()
 
     def make_room(self) -> bool:
-        """Close the connection that has waited longest, but first one without a request. False if none waits."""
+        """Close the connection that has waited longest; one without a request first. False if no connection waits."""
         for kind in (_Wait.HEAD, _Wait.KEPT, _Wait.BODY, _Wait.READING):
             if oldest := next(iter(self._since[kind]), None):
                 self._break(oldest)

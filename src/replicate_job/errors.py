@@ -13,7 +13,7 @@
     │   ├── KeyInUseError           the key belongs to a different job
     │   ├── BatchCanceledError      the batch of a fleet was canceled before this row was created
     │   └── RecordingError          a recording cannot be read or written, or lacks what was requested
-    ├── APIError                    the API answered, and the answer is an error; every field of its body
+    ├── APIError                    the API answered with an error; has all fields of the error's body
     │   ├── AuthenticationError     401, 403
     │   ├── PaymentRequiredError    402
     │   ├── NotFoundError           404
@@ -24,7 +24,7 @@
     │   │   └── CertificateError    the server's certificate is not trusted; a retry would fail again
     │   └── NoAnswerError           the request may have reached it (reset, time-out, unreadable body)
     │       └── AnswerTooLargeError the answer is too large to be read; a retry would fail again
-    ├── UncertainError              a prediction may exist, but none is certainly the job's; never sent again by itself
+    ├── UncertainError              a prediction may exist, but none is certainly the job's; not sent again by itself
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
     │   ├── PredictionCanceledError canceled or aborted

@@ -195,7 +195,10 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def attempts(self) -> tuple[Result, ...]:
-        """All predictions for this result, each after its earlier attempts. For a chain, of all steps."""
+        """All predictions for this result, each after its earlier attempts.
+
+        For a chain, the predictions of all its steps.
+        """
         if not self.steps:
             return (*self.earlier, self)
         return tuple(attempt for each in self.steps.values() for attempt in (*each.earlier, each))

@@ -64,10 +64,10 @@ def run(job: Job | Chain | str, input: Mapping[str, Any] | None = None, **option
 def astream(
     job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> AsyncTextStream:
-    """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
+    """Yield the output's text while the model writes it. Without a stream, the whole text comes at the end.
 
-    The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError unless the prediction
-    succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.
+    The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError if the prediction did not
+    succeed. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.
     """
     return AsyncTextStream(_stream(job, input, options))
 

@@ -1,4 +1,4 @@
-"""Spans and metrics of jobs for OpenTelemetry. Uses only its API: an application that wants data configures an SDK.
+"""Spans and metrics of jobs for OpenTelemetry. Uses only the API: an application that exports them configures an SDK.
 
 Names follow the semantic conventions for generative AI clients
 (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/). Names that the conventions lack begin with

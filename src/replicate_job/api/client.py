@@ -257,8 +257,8 @@ class Client:
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
         """The newest page of that span. Its ``next`` tells whether there are more pages.
 
-        Unlike ``list_predictions``, this method leaves out predictions that cannot be decoded. Their jobs poll them by
-        id.
+        Unlike ``list_predictions``, this method leaves out predictions that cannot be decoded. The jobs of these
+        predictions poll them by id.
         """
         page = await self._get(f"/predictions?{_span(after, before)}", _Page)
         results: list[Prediction] = []
@@ -386,7 +386,7 @@ def step(name: str) -> str:
 
 
 def api_error(what: str, response: Response) -> APIError:
-    """Make the exception for an error response: a message of one line, and every field of the body."""
+    """Make the exception for an error response. It has a message of one line, and every field of the body."""
     problem = read_problem(response.status, response.body)
     kind, advice = _ERRORS.get(response.status, (APIError, ""))
     if response.status in REDIRECT:

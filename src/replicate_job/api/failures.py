@@ -25,7 +25,7 @@ CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait in seconds that a 429 asks for. None if it names no wait, or an absurd wait.
+    """The wait in seconds that a 429 asks for. None if the 429 names no wait, or an absurd wait.
 
     The body's ``retry_after`` (or its "resets in ~5s") is preferred to the ``Retry-After`` header, which has seconds or
     an HTTP date. Replicate's 429 may have the value only in its body.

@@ -1,4 +1,4 @@
-"""Gives the requests of a session their rate-limit slots."""
+"""Assigns rate-limit slots to the requests of a session."""
 
 from __future__ import annotations
 

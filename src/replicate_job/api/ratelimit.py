@@ -34,7 +34,8 @@ _RARE = 1200 * _FINE
 _DROUGHT = 3.0  # A pause in which this many requests are missed means a used-up minute. With a token bucket it is two.
 
 _DOUBTS = 5  # After this many quotas of 0 in a row, each after a complete renewal, quotas are ignored.
-# A quota counts from at most this many seconds after the request: a response after a blocking wait has an old quota.
+# A response may come only after a blocking wait. So its quota counts as written at most this many seconds after the
+# request was sent.
 _PROMPT = 1.0
 
 _RATE = r"(?a)(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)"

@@ -209,7 +209,7 @@ class SharedLimit:
                 self._remember(slot, now, throttled=True, retry_after=retry_after)
 
     def _remember(self, slot: Slot, at: float, **facts: Any) -> None:
-        """Remember a response for the row, unless there is no pace that other processes could learn."""
+        """Remember a response for the row. If there is no pace, ignore it: other processes learn nothing from it."""
         if self._limit.pace is not None:
             self._reported += 1
             self._reports.append(_Report(self._reported, slot, at, **facts))

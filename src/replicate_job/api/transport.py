@@ -1,4 +1,4 @@
-"""Sends the requests to the API. No other module sends requests to the API or the token."""
+"""Sends the requests to the API. No other module sends requests to the API, or sends the token."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ A retried create request is paid for twice. A cached answer to a create request,
 From https://developers.cloudflare.com/ai-gateway/.
 """
 PORTION = 1024**2
-"""The number of bytes of a body in one read. Usual responses are smaller. Of an error, no more is read."""
+"""The number of bytes of a body in one read. Usual responses are smaller. Only this much of an error is read."""
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -96,13 +96,14 @@ class Reporter(Protocol):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often, or for how many seconds, each step is tried again.
 
-    In seconds: ``settle`` is how long the account's list may take to show a prediction whose create request got no
-    answer. The look-up ends earlier if the list shows a later prediction: one that was created at least ``overtaken``
-    after the request had ended. ``listing`` is how long a failing list is read again. ``throttle`` is the total wait
-    after 429 answers to a create request. ``appear`` is how long the API may answer 404 for a new prediction.
+    These values are in seconds: ``settle`` is how long the account's list may take to show a prediction whose create
+    request got no answer. The look-up ends earlier if the list shows a later prediction: one that was created at least
+    ``overtaken`` after the request had ended. ``listing`` is how long a failing list is read again. ``throttle`` is the
+    total wait after 429 answers to a create request. ``appear`` is how long the API may answer 404 for a new
+    prediction.
 
-    In numbers: ``connects`` is the number of tries to connect. ``sends`` is the number of create requests. A
-    further request is sent only if the request before it certainly created no prediction.
+    These values are counts: ``connects`` is the number of tries to connect. ``sends`` is the number of create requests.
+    A further request is sent only if the request before it certainly created no prediction.
     """
 
     settle: float = 60
@@ -136,7 +137,7 @@ class UploadLocks:
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
-    An ``ephemeral`` API, such as the local server, loses its predictions when it stops, and they cost nothing.
+    An ``ephemeral`` API, such as the local server, loses its predictions when it stops. Its predictions cost nothing.
     ``cache`` is the folder for schemas of versions. ``line`` writes a command for a hint, with the options that select
     the same journal and API. ``advise_missing`` returns advice for a model name that does not exist.
     """

@@ -74,8 +74,8 @@ async def create(  # noqa: PLR0913 - the request, and callbacks for its outcome
     reaches ``deadline``. ``slot`` is the rate-limit slot if one was taken already. ``tried`` lists the earlier look-ups
     of the model, for the message of a ModelNotFoundError. ``is_all`` returns whether an answer finishes the job. If so,
     the journal records the end together with the id. ``unwritten`` is called with the prediction of an answer before it
-    is recorded, and with None once the journal has it. Raises the API's error if it refused the request (nothing was
-    created), UncertainError, or ClaimLostError.
+    is recorded, and with None once the journal has it. Raises the API's error if the API refused the request (nothing
+    was created), UncertainError, or ClaimLostError.
     """
     tries = _Tries(context, claim)
     while True:

@@ -86,7 +86,10 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
 
 
 class _LastSeen:
-    """A reporter that passes everything on. It keeps the last prediction, since the journal does not record polls."""
+    """A reporter that passes all calls on to another reporter.
+
+    It remembers the last prediction, since the journal does not record polls.
+    """
 
     def __init__(self, reporter: Reporter) -> None:
         self.error, self.warn, self.tell, self.note = reporter.error, reporter.warn, reporter.tell, reporter.note
@@ -141,7 +144,7 @@ def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
 
 
 def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
-    """Describe the state in which the call leaves the prediction, and the command that continues."""
+    """Describe the state in which the call leaves the prediction, and the command that continues it."""
     spent, name = duration(ask.timeout or 0), f"{ask.job.kind} {prediction.id}"
     if context.ephemeral:
         again = context.line("resume", "--timeout", growing_timeout(ask.timeout or 0))

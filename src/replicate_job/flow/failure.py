@@ -1,7 +1,7 @@
 """Finds the reason why a prediction has no usable result, with a table of error texts of public models. No I/O.
 
 Sources: Replicate's list of error codes, https://replicate.com/docs/reference/error-codes (E1000 to E9825); the errors
-E001 to E005, with which other companies' models on Replicate end; the platform's error for a prediction whose machine
+E001 to E005 of other companies' models on Replicate; the platform's error for a prediction whose machine
 was taken away, ``Prediction interrupted; please retry (code: PA)``, as in
 https://github.com/replicate/cog-whisper/issues/1; Cog's error for a model process that died, as in
 https://github.com/replicate/cog/issues/960; the errors of image models about unsafe pictures, as in

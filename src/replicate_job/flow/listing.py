@@ -33,7 +33,8 @@ class Listing(msgspec.Struct, frozen=True):
 async def read_list(client: Pages, *, after: datetime, before: datetime, known: Container[str] = ()) -> Listing:
     """Every prediction in the span except those in ``known``. Raises the same errors as ``list_predictions``.
 
-    The order is not relied on: a page may end with an old prediction, and the next page begin with newer predictions.
+    The order of the list is not relied on: a page may end with an old prediction, and the next page begin with newer
+    predictions.
     """
     found: list[Prediction] = []
     newest: datetime | None = None

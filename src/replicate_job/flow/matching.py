@@ -11,8 +11,8 @@ from replicate_job.journal.fingerprints import content_print
 from replicate_job.wire.prediction import Prediction
 
 Verdict = Literal["same", "almost", "other"]
-"""``same``: all comparable parts are equal. ``almost``: equal except for added inputs, or a part could not be compared.
-``other``: another request made the prediction."""
+"""``same``: all comparable parts are equal. ``almost``: the parts are equal except for added inputs, or a part could
+not be compared. ``other``: another request made the prediction."""
 
 ReadContent = Callable[[str, int], Awaitable[str | None]]
 """Returns the SHA-256 (hex) of the content at a URL. The text is empty if the content is longer than the given number

@@ -158,7 +158,7 @@ class _LookUp:
         await cancel_surplus(self._context, surplus)
 
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
-        """Whether the list must have shown the prediction: it shows a later prediction, or it had enough time."""
+        """Whether the list would show the prediction: it shows a later prediction, or enough time has passed."""
         context, since = self._context, max([self._ended, *map(self._reckon, adoption.rivals_unanswered)])
         if started >= since + context.retry_policy.settle:
             return True

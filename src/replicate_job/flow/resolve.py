@@ -80,9 +80,10 @@ async def _version(context: Context, target: Target) -> Resolved:
 async def _check_hidden(
     context: Context, target: Target, tried: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, Any] | None]:
-    """Handle a 404 for a version: an official model answers 404 for all of its versions, other models for missing ones.
+    """Handle a 404 for a version.
 
-    The API still shows an official model's newest version. If that is this version, its schema is returned too.
+    The API answers 404 for every version of an official model, and for a missing version of another model. The API
+    still shows an official model's newest version. If that is this version, its schema is returned too.
     """
     tried += (f"GET /models/{target.slug}",)
     try:

@@ -36,7 +36,7 @@ class Reuse:
         """For each job of this model, a result that can replace the job's prediction, or None. Sends no request.
 
         None also for a job with a webhook, since the webhook would not be called. A result is not used if its files are
-        missing, or are in an object store, since no store is asked.
+        missing, or are in an object store, since no request is sent to a store.
         """
         requests = [await self._request(job, resolved) for job in jobs]
         asked = [request for request in requests if request]
