@@ -2,8 +2,8 @@
 
 An application keeps an ``AsyncClient`` or a blocking ``Client`` open. The functions open a client for one call:
 ``run(model, input)`` blocks, ``arun`` is its coroutine, ``stream`` and ``astream`` yield text as it comes, ``batch``
-yields the results of many inputs, in a ``for`` or an ``async for``. They take a model's name or a ``Job``, which
-``load_job("run.xs")`` reads from a file. The outcome is a ``Result``. Errors are in ``replicate_job.errors``.
+yields the results of many inputs, in a ``for`` or an ``async for``. These functions take a model's name or a ``Job``,
+which ``load_job("run.xs")`` reads from a file. The outcome is a ``Result``. Errors are in ``replicate_job.errors``.
 """
 
 from __future__ import annotations

@@ -11,20 +11,23 @@ Address = IPv4Address | IPv6Address
 _NETWORKS = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
 ) + tuple(map(ip_network, ("fc00::/7", "fe80::/10")))
-"""Private networks. Two machines in the same one may be able to reach each other."""
+"""Private networks. Two machines in the same network may be able to reach each other."""
 _LINKS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
 _METADATA = ip_address("fd00:ec2::254")
 _TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: the last 32 bits are an IPv4 address
 _UNICAST = ip_network("2000::/3")  # all public unicast addresses of IPv6
 # Networks that ``ipaddress`` of some supported Python version reports as public: protocol assignments, the host of
-# Azure's machines, tunnels (Teredo is in the first, 6to4 is the second), and documentation.
+# Azure's machines, tunnels (``2001::/23`` contains Teredo, ``2002::/16`` is 6to4), and documentation.
 _NOT_PUBLIC = tuple(
     map(ip_network, ("192.0.0.0/24", "168.63.129.16/32", "2001::/23", "2002::/16", "2001:db8::/32", "3fff::/20"))
 )
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is public and unicast. If an IPv6 address embeds an IPv4 address, the latter decides."""
+    """Whether the address is public and unicast.
+
+    If an IPv6 address contains an IPv4 address, the IPv4 address decides.
+    """
     address = _plain(address)
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
@@ -42,8 +45,8 @@ def _plain(address: Address) -> Address:
 def is_near(address: Address, other: Address) -> bool:
     """Whether an API at ``other`` may return URLs with ``address``, which is not public.
 
-    An API on this machine may return addresses of this machine and of private networks, but no link-local ones, at
-    which clouds serve credentials. An API in a private network may return addresses of the same network.
+    An API on this machine may return addresses of this machine and of private networks, but no link-local
+    addresses, where clouds serve credentials. An API in a private network may return addresses of the same network.
     """
     address, other = _plain(address), _plain(other)
     if _is_here(other):
@@ -64,12 +67,12 @@ def _is_link(address: Address) -> bool:
 
 
 def is_elsewhere(address: Address) -> bool:
-    """Whether the address is public and another machine's. Traffic to this machine's own may bypass the firewall."""
+    """Whether the address is public and another machine's. Traffic to this machine itself may bypass its firewall."""
     return is_public(address) and not is_own(address)
 
 
 def is_own(address: Address) -> bool:
-    """Whether the address is this machine's. The system then chooses it as the source address too. Nothing is sent."""
+    """Whether the address is this machine's. The system then uses it as the source address too. No packet is sent."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -80,7 +83,10 @@ def is_own(address: Address) -> bool:
 
 
 async def lookup(host: str) -> list[Address]:
-    """The addresses of a host in the system's order. A host that is an address is returned. Raises OSError if none."""
+    """The addresses of a host in the system's order. A host that is an address is returned as its only address.
+
+    Raises OSError if the host has no address.
+    """
     try:
         return [ip_address(host.strip("[]"))]
     except ValueError:

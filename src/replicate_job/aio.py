@@ -20,10 +20,11 @@ from replicate_job.forks import Owner
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 _HEED = 0.5
-"""Seconds between two checks for signals. A signal just before a wait, or in another thread, does not end the wait."""
+"""Seconds after which a wait is interrupted for a moment, so that Python can run signal handlers. A signal that comes
+just before the wait, or in another thread, does not interrupt it."""
 
 _PAUSE = 0.002
-"""Seconds of a loop's pause. With twice as much, the other threads are done before its end."""
+"""Seconds of a loop's pause. In a pause of twice this length, the other threads would finish before its end."""
 _EXIT = 1.0
 """The most seconds that the end of the interpreter waits for loop threads."""
 
@@ -31,11 +32,12 @@ _running: set[LoopThread] = set()
 _is_exiting = False
 _own_loops = WeakSet[asyncio.AbstractEventLoop]()
 _stranded: list[object] = []
-"""The parent process's loops, in a fork. They are kept, as garbage collection would run their coroutines and fail."""
+"""In a fork, the parent process's loops. They are kept, since garbage collection would run their coroutines and
+fail."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop of uvloop if it is installed, as with ``[local]``, else one of asyncio."""
+    """An event loop of uvloop if uvloop is installed (by the extra ``[local]``), else an event loop of asyncio."""
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
@@ -59,8 +61,8 @@ class Pauses:
     """Short pauses of the running loop, in which the threads that work for it get the interpreter's lock.
 
     Without a pause, these threads (of the HTTP library and the journal) and a busy loop take the lock from each other
-    at every step, and each such change costs more than the step. Only a loop of ``new_loop`` pauses, since other loops
-    have other work too.
+    at every step, and taking the lock costs more than the step. Only a loop of ``new_loop`` pauses, since any other
+    loop also runs work of the application.
     """
 
     def __init__(self) -> None:
@@ -114,7 +116,7 @@ class LoopThread:
         self.close()
 
     def close(self) -> None:
-        """End the thread, and cancel its tasks. In a fork of the process there is no thread to end.
+        """End the thread, and cancel its tasks. In a fork of the process this does nothing.
 
         Raises ReplicateJobError in the loop's own thread.
         """
@@ -129,7 +131,7 @@ class LoopThread:
     def end(self, until: float) -> None:
         """End the thread as ``close`` does, but wait at most until that moment of the monotonic clock.
 
-        Errors of the clean-up are not logged: at the interpreter's end it can start no more threads, and may fail.
+        Errors of the clean-up are not logged: at the interpreter's end the clean-up cannot start threads, and may fail.
         """
         if self._owner.is_here:
             with suppress(RuntimeError):  # the loop has ended by itself
@@ -227,7 +229,7 @@ class LoopThread:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its exit cancels the remaining tasks
                 while not self._is_ending:
-                    with suppress(SystemExit, KeyboardInterrupt):  # the task keeps it for its awaiters
+                    with suppress(SystemExit, KeyboardInterrupt):  # the task keeps the exception for its awaiters
                         runner.get_loop().run_forever()
         except RuntimeError:
             if not _is_exiting:  # at the interpreter's end there is no thread to end the loop's executor with
@@ -247,7 +249,10 @@ class LoopThread:
 
 
 def _is_cut_off(task: asyncio.Task[Any]) -> bool:
-    """Whether the end of the loop has ended the task. At the interpreter's end a task's clean-up gets no threads."""
+    """Whether the end of the loop has ended the task.
+
+    At the interpreter's end no thread can be started, so a task's clean-up may fail with a RuntimeError.
+    """
     return task.cancelled() or (_is_exiting and isinstance(task.exception(), RuntimeError))
 
 
@@ -297,8 +302,8 @@ class _Ended:
 def _end_all() -> None:
     """End all loop threads before the interpreter ends, because daemon threads may still wait for calls.
 
-    A thread of the HTTP library that answers such a call while the interpreter ends would abort the process. The calls
-    raise ClosedError, and so do later ones. Predictions run on.
+    A thread of the HTTP library that answers such a call while the interpreter ends would abort the process. These
+    calls, and later calls, raise ClosedError. Predictions run on.
     """
     global _is_exiting
     _is_exiting, until = True, time.monotonic() + _EXIT
@@ -321,7 +326,7 @@ async def in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) 
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        task.exception()  # marks it as retrieved, or asyncio would log it
+        task.exception()  # marks the exception as retrieved, or asyncio would log it
         raise
 
 

@@ -1,8 +1,8 @@
 """The errors that do not need ``Result``, for the modules that ``Result`` itself needs.
 
-These modules, and those that every command starts with, import their errors from here; all others from ``errors``,
-which has every error and draws the tree. Errors with a field of the type ``Result`` are in ``job``, because ``Result``
-raises them.
+These modules, and the modules that every command imports at its start, import their errors from here. All other modules
+import them from ``errors``, which has every error and shows the tree of errors. Errors with a field of the type
+``Result`` are in ``job``, because ``Result`` raises them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class ReplicateJobError(Exception):
     """Base of all errors of this package. ``str(error)`` is one line: what is wrong, where, and what to do.
 
-    ``about`` holds what is known of the job: ``key``, ``prediction``, ``model``, ``batch``. ``result`` is the
-    ``Result`` if a prediction exists in spite of the error. The error can be pickled with its fields, so that it can be
-    passed between processes.
+    ``about`` maps ``key``, ``prediction``, ``model`` and ``batch`` to the job's values, as far as they are known.
+    ``result`` is the ``Result`` if a prediction exists in spite of the error. The error can be pickled with its fields,
+    so that it can be passed between processes.
     """
 
     about: Mapping[str, str] = MappingProxyType({})
@@ -60,7 +60,7 @@ class JobFileError(JobError):
 
 
 class InputError(JobError):
-    """``problems`` holds one line for each problem."""
+    """``problems`` has one line for each problem."""
 
     def __init__(self, model: str, problems: Sequence[str]) -> None:
         self.model, self.problems = model, tuple(problems)
@@ -163,7 +163,7 @@ class AnswerTooLargeError(NoAnswerError):
 
 
 class UncertainError(ReplicateJobError):
-    """``key`` names the job in the journal; ``candidates`` are ids of predictions that may be it."""
+    """``key`` names the job in the journal; ``candidates`` are ids of predictions that may be the job's."""
 
     def __init__(self, message: str, *, key: str, candidates: Sequence[str] = ()) -> None:
         self.key, self.candidates = key, tuple(candidates)
@@ -228,7 +228,7 @@ class ClosedError(ReplicateJobError):
 
 
 class ForkedError(ReplicateJobError):
-    """A fork lacks the threads of its parent: those of the HTTP library, of the journal and of a blocking call."""
+    """A fork lacks its parent's threads: the threads of the HTTP library, of the journal and of a blocking call."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -83,7 +83,8 @@ def _read_templates(options: BatchOptions) -> Mapping[str, Template]:
 class BatchCall:
     """The rows and options of a ``batch`` call. Raises JobError, TypeError.
 
-    ``job`` is the job with the options that replace its own. ``rows`` can be read once. ``tally`` counts the progress.
+    ``job`` is the job, with the call's options in place of its own values. ``rows`` can be read once. ``tally`` counts
+    the progress.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class BatchCall:
 
     @staticmethod
     def _read_target(job: Job | Chain | str, options: BatchOptions, settings: Settings) -> tuple[Job, Chain | None]:
-        """The job of all rows. A chain is put into the form of a job."""
+        """The job of all rows, and the chain or None. For a chain, the job is made from the chain."""
         if chain := as_chain(job):
             from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
@@ -148,7 +149,7 @@ class BatchCall:
         return open_runner(context, *await self.prepare(context), self.tally)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
-        """The rows, a function that makes the reader of a row, and the file with the rows."""
+        """The rows, a function that makes the reader of a row, and the file with the rows (None without a file)."""
         reader = partial(RowReader, options=self._columns)
         if isinstance(rows, str | PathLike):
             file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
@@ -176,7 +177,7 @@ class BatchCall:
         return read_in_python(partial(self._reader, job=job))
 
     async def others(self, context: Context) -> dict[str, OtherModel]:
-        """The further models of the rows. Raises ModelNotFoundError."""
+        """The further models of the rows, by their names. Raises ModelNotFoundError."""
         others: dict[str, OtherModel] = {}
         for model in self._grid.models if self._grid else ():
             job = msgspec.structs.replace(self.job, model=model)

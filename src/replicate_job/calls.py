@@ -62,18 +62,24 @@ class RunOptions(CallOptions, _PlanOptions, total=False):
     """The options of ``run``, ``submit`` and ``stream`` besides the job and its input. All are None by default.
 
     ``key`` identifies the job in the journal: the same key never creates a second prediction. ``save_to`` replaces the
-    client's. It is the folder in which ``<prediction_id>/`` gets the output files; a ``str`` may also be a bucket
-    (``s3://bucket/outputs``), or a template (``out/{model}/{date}/{key}-{name}``). Without one nothing is saved, except
-    that the files of local runs go to the user's state folder.
+    client's ``save_to``. It is the folder in which the folder ``<prediction_id>/`` gets the output files; a ``str`` may
+    also be a bucket (``s3://bucket/outputs``), or a template (``out/{model}/{date}/{key}-{name}``). Without ``save_to``
+    nothing is saved, except that the files of local runs go to the user's state folder.
+
     ``on_progress`` is called with a ``Progress`` each time the prediction is observed.
-    ``timeout`` is how many seconds the call may take, uploads and all waiting included. After it, JobTimeoutError is
-    raised and the prediction runs on. The same ``key`` continues it. It replaces the job's ``max_poll_attempts``.
-    ``retries`` (0) is how many more attempts each model has after a failure that is one of ``retry_on``:
-    ``failed``, ``interrupted``, ``empty``; all of them by default. ``fallback`` are models, by name or as a
-    ``Fallback``, that get the job once its own model has given up. ``reuse`` returns an earlier success of the same
-    version and input, unless it is older than this timedelta. These four are for ``run`` and ``batch``.
-    ``retry_failed`` is for a ``Chain`` with a key: a step whose prediction failed gets a new one.
-    The other options replace the job's own, and are described with ``Job``.
+
+    ``timeout`` is how many seconds the call may take, uploads and all waiting included. Then JobTimeoutError is raised
+    and the prediction runs on. A call with the same ``key`` continues the job. ``timeout`` replaces the job's
+    ``max_poll_attempts``.
+
+    ``retries`` (default 0) is how many more attempts each model gets after a failure in ``retry_on``. ``retry_on`` is
+    any of ``failed``, ``interrupted`` and ``empty``; by default all three. ``fallback`` are models, by name or as a
+    ``Fallback``, that get the job after all attempts of its own model have failed. ``reuse`` returns an earlier success
+    of the same version and input, unless it is older than this timedelta. ``retries``, ``retry_on``, ``fallback`` and
+    ``reuse`` are for ``run`` and ``batch`` only.
+
+    ``retry_failed`` is for a ``Chain`` with a key: a step whose prediction failed gets a new one. The other options
+    replace the job's own, and are described with ``Job``.
     """
 
     wait_for_completion: bool | None
@@ -84,7 +90,7 @@ class RunOptions(CallOptions, _PlanOptions, total=False):
 
 
 class OneShotOptions(RunOptions, ClientOptions, total=False):
-    """The options of ``run``, ``arun``, ``stream`` and ``astream``: a client's and a call's."""
+    """The options of ``run``, ``arun``, ``stream`` and ``astream``: the options of a client and of a call."""
 
 
 class BatchOptions(CallOptions, _PlanOptions, total=False):
@@ -93,14 +99,15 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     ``key`` names the batch: the same key continues where an earlier call stopped. Without it, the rows of a file
     continue that file's batch, and other rows start a new batch. ``id`` is the column that names a row, so that rows
     may come in another order. ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves
-    out all that the model lacks. ``set`` maps an input to a template of columns (``{"prompt": "{subject}, {style}"}``).
-    ``grid`` maps a name to its values: every row runs with every combination, and for each of ``models`` besides the
-    job's. ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in
-    which they are not recognised; see ``replicate-job batch --help``. ``save_to`` is as with ``run``, and its template
-    may name ``{line}`` and ``{batch}``. ``concurrency`` is the most predictions that run at the same time. ``limit`` is
-    the most rows. ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds),
-    ``max_cost`` (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models):
-    see ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The other options are
+    out all columns that are no inputs of the model. ``set`` maps an input to a template of columns
+    (``{"prompt": "{subject}, {style}"}``). ``grid`` maps a name to its values: every row runs with every combination of
+    the values. Every row also runs with each of ``models``, besides the job's own model. ``format``, ``delimiter``,
+    ``encoding``, ``header`` (False, or the names) and ``quotes`` describe a file if the program does not recognise
+    them; see ``replicate-job batch --help``. ``save_to`` is as with ``run``, and its template may name ``{line}`` and
+    ``{batch}``. ``concurrency`` is the most predictions that run at the same time. ``limit`` is the most rows.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
+    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict of models and their prices): see
+    ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The other options are
     those of ``RunOptions``.
     """
 
@@ -127,7 +134,7 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
 
 
 class OneShotBatchOptions(BatchOptions, ClientOptions, total=False):
-    """The options of the function ``batch``: a client's and a batch's."""
+    """The options of the function ``batch``: the options of a client and of a batch."""
 
 
 def with_options(options: type) -> Callable[[_F], _F]:
@@ -227,7 +234,7 @@ def as_chain(job: object) -> Chain | None:
 
 
 def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_call: str) -> Job:
-    """The job with the options that replace its own. ``correct_call`` shows how to pass a job file, for an error."""
+    """The job, with options in place of its own values. ``correct_call`` shows how to pass a job file, for an error."""
     if not isinstance(job, Job | str):
         hint = correct_call.format(str(job)) if isinstance(job, PathLike) else "give a model's name or a Job"
         hint = "run it, for it is neither submitted nor streamed" if as_chain(job) else hint
@@ -252,7 +259,7 @@ def read_fallback(given: Any) -> tuple[Fallback, ...]:
 
 
 def read_plan(job: Job, options: RunOptions | BatchOptions) -> Plan | None:
-    """The plan for further attempts. None for a call without such options. Raises JobError."""
+    """The plan for further attempts or for reuse. None for a call without such options. Raises JobError."""
     retries, reuse = options.get("retries", 0), options.get("reuse")
     if options.get("retry_on") is not None and not retries:
         raise JobError("retry_on needs retries: how many more attempts there are")

@@ -35,15 +35,15 @@ class Ref(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One model of a chain. ``model``, ``cancel_after`` and ``allow_unknown`` are those of a ``Job``.
+    """One model of a chain. ``model``, ``cancel_after`` and ``allow_unknown`` mean the same as in a ``Job``.
 
     Texts in ``input``, at any depth, are templates: ``{prompt}`` is an input of the chain, ``{draw.output[0]}`` a part
-    of an earlier step's output; ``{{`` and ``}}`` are braces. A text that is only one field becomes that value, of any
-    type, and so does a ``Ref``.
+    of an earlier step's output; ``{{`` and ``}}`` are braces. A text that is only one field becomes the field's value,
+    of any type. A ``Ref`` becomes its value too.
 
     ``for_each`` is a list that an earlier step made (``{draw.output}``). The step runs one time for each of the list's
     elements, at most ``MOST``: ``{each}`` in the step's input is the element, ``{each.name}`` or ``{each[0]}`` a part
-    of the element. For later steps, its output is the list of the outputs, in the order of the elements.
+    of the element. For later steps, the step's output is the list of all outputs, in the order of the elements.
     """
 
     name: str
@@ -81,7 +81,7 @@ def in_order(calls: Iterable[str], steps: Sequence[str]) -> list[str]:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A field of a template. ``step`` is empty for an input of the chain. ``path`` leads into the step's output.
+    """A field of a template. ``step`` is empty for an input of the chain. ``path`` is a position in the step's output.
 
     ``gathers``: the value is a list with one output for each element.
     """
@@ -92,7 +92,7 @@ class Reference(msgspec.Struct, frozen=True):
     gathers: bool = False
 
     def at(self, index: int | None) -> Reference:
-        """The reference with this index for the element."""
+        """The reference with ``index`` as the index of the element."""
         path = tuple(index if key == _ELEMENT and index is not None else key for key in self.path)
         return msgspec.structs.replace(self, path=path)
 
@@ -116,7 +116,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def lists(self) -> dict[str, Reference]:
-        """The list of each step with ``for_each``, by the step's name."""
+        """Maps the name of each step with ``for_each`` to the reference to its list."""
         found: dict[str, Reference] = {}
         for step in self.steps:
             if step.for_each is not None:
@@ -138,7 +138,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _forms(self) -> dict[str, dict[str, Any]]:
-        """The input of each step, with its texts read as templates."""
+        """Maps the name of each step to its input, in which texts are read as templates."""
         forms = {
             step.name: {name: self._read(step, name, value) for name, value in step.input.items()}
             for step in self.steps
@@ -150,7 +150,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _references(self) -> dict[str, dict[str, Reference]]:
-        """The references in each step, by field. They are collected while the steps' inputs are read."""
+        """Maps the name of each step to its references by field. They are collected while inputs are read."""
         return {step.name: {} for step in self.steps}
 
     @property
@@ -204,7 +204,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return [Call(step, index) for index in range(len(items))]
 
     def input_of(self, call: Call, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The call's input. ``values`` are the chain's inputs; ``outputs`` are by step.
+        """The call's input. ``values`` are the chain's inputs; ``outputs`` maps a step's name to its output.
 
         Raises JobError for a missing part.
 
@@ -240,7 +240,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return found
 
     def document(self, documents: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-        """An OpenAPI document of the chain's own inputs. Each has the schema of the step's input that uses it."""
+        """An OpenAPI document of the chain's own inputs. An input has the schema of the step input that uses it."""
         schemas: dict[str, Any] = {}
         uses: dict[str, list[Schema]] = {name: [] for name in self.inputs}
         required: list[str] = []
@@ -363,7 +363,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return Reference(field, first, tuple(path[1:]), gathers=gathers)
 
     def _lone(self, step: str, form: Any) -> Reference | None:
-        """The field of a template that is only this field, else None."""
+        """The reference of a template that is only one field. None for any other value."""
         if isinstance(form, Template) and len(form.parts) == 1 and isinstance(form.parts[0], Field):
             return self._references[step][form.parts[0].name]
         return None

@@ -76,16 +76,17 @@ _T = TypeVar("_T")
 class AsyncClient:
     """Runs jobs and batches from coroutines, with one HTTP pool, one journal and one rate limit.
 
-    ``token``, ``base_url``, ``headers`` and ``journal`` (a file) replace the environment's. ``headers`` are sent with
-    every request to the API, and to no other host. ``rate`` is the highest rate of create requests, as ``"600/min"``,
-    ``"10/s"``, ``"none"``. With ``local`` everything runs on this machine, on a server that lives as long as the
-    client. ``save_to`` is the folder, the bucket or the template for output files (see ``RunOptions``). Without it
-    nothing is saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs``
-    allows downloads from this machine and private networks even if the API is elsewhere. ``on_progress`` is called with
-    a ``Progress`` each time a prediction is observed. ``async with`` opens the client and closes it. Without it the
-    first call opens the client, and ``aclose`` closes it. A client belongs to the event loop and the process in which
-    it was opened. A fork may use only a client that was not opened before. Every method raises the errors of
-    ``replicate_job.errors``, among them ClosedError after the end of the client or its loop, and ForkedError in a fork.
+    ``token``, ``base_url``, ``headers`` and ``journal`` (a file) replace the environment's values. ``headers`` are sent
+    with every request to the API, and to no other host. ``rate`` is the highest rate of create requests, as
+    ``"600/min"``, ``"10/s"``, ``"none"``. With ``local`` everything runs on this machine, on a server that lives as
+    long as the client. ``save_to`` is the folder, the bucket or the template for output files (see ``RunOptions``).
+    Without ``save_to`` nothing is saved, except that the files of local runs go to the user's state folder.
+    ``allow_private_outputs`` allows downloads from this machine and private networks even if the API is elsewhere.
+    ``on_progress`` is called with a ``Progress`` each time a prediction is observed. ``async with`` opens the client
+    and closes it. Without ``async with`` the first call opens the client, and ``aclose`` closes it. A client belongs to
+    the event loop and the process in which it was opened. A fork may use only a client that was not opened before the
+    fork. Every method raises the errors of ``replicate_job.errors``, among them ClosedError after the end of the client
+    or its loop, and ForkedError in a fork.
 
     A cancelled task leaves its prediction running: the same ``key``, or ``resume``, finishes it.
     """
@@ -193,8 +194,8 @@ class AsyncClient:
     ) -> Result:
         """Run a job, a chain, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
-        ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
-        open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``.
+        ``input`` is merged over the job's input. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that
+        is open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``.
         """
         if chain := as_chain(job):
             return await self._run_chain(chain, input, options)
@@ -233,10 +234,10 @@ class AsyncClient:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> AsyncTextStream:
-        """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
+        """Yield the output's text while the model writes it. Without a stream, the whole text comes at the end.
 
-        The stream ends with the prediction. It raises what ``run`` raises, and PredictionError unless the prediction
-        succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
+        The stream ends with the prediction. It raises what ``run`` raises, and PredictionError if the prediction did
+        not succeed. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
         warning.
         """
         ask = self._read(job, input, options)
@@ -250,14 +251,14 @@ class AsyncClient:
 
     @with_options(BatchOptions)
     def batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncResults:
-        """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
+        """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's input.
 
         Results come in the order in which rows end, with their ``line`` (from 1). A row that fails has a ``problem`` in
         its result. An error that all rows would share (no credit, no network) is raised once all running predictions
         have ended. Rows are read when they are needed, at most a few hundred ahead; an iterable is read in a thread of
-        its own. A row may hold files as the input of ``run`` does. All but paths stay in memory until the row ends.
-        ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` accepts. An input with the
-        value None, NaN, NaT or NA is left out.
+        its own. A row may contain files, like the input of ``run``. All files but paths stay in memory until the row
+        ends. ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` accepts. An input
+        with the value None, NaN, NaT or NA is left out.
 
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
         """
@@ -280,10 +281,10 @@ class AsyncClient:
     ) -> AsyncBatchHandle:
         """Give a batch to the workers of a fleet (``replicate-job worker``), and return once it is in the journal.
 
-        The journal is in PostgreSQL. Rows and options are those of ``batch``. All rows are read and checked here;
-        an invalid row becomes a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time`` are
-        not for a fleet. The client's ``rate`` is the batch's. Local files in rows (a ``Path``, bytes, an open file) are
-        copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
+        The journal is in PostgreSQL. Rows and options are those of ``batch``. All rows are read and checked here; an
+        invalid row becomes a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time`` are not
+        for a fleet. The client's ``rate`` applies to the batch. Local files in rows (a ``Path``, bytes, an open file)
+        are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
         from replicate_job.batches.spec import NOT_OF_FLEETS  # noqa: PLC0415 - for batches only
 
@@ -310,9 +311,8 @@ class AsyncClient:
     async def get(self, name: str) -> Result:
         """A job or a chain as it is now, by its key, or a job by its prediction's id.
 
-        Data that the API has deleted come from the journal.
-
-        Raises UnknownJobError for an unknown job or one without a prediction, and UncertainError if there may be one.
+        Data that the API has deleted come from the journal. Raises UnknownJobError for an unknown job or a job without
+        a prediction, and UncertainError if a prediction may exist.
         """
         check_arguments({"name": name})
         async with self._using() as context:
@@ -328,7 +328,7 @@ class AsyncClient:
     async def cancel(self, name: str) -> Result | None:
         """Cancel a job or a chain, by its key, or a job by its prediction's id. A job that has ended is not changed.
 
-        Returns None if the job certainly has no prediction; its key is then free. Raises UnknownJobError,
+        Returns None if the job certainly has no prediction; its key can then be used again. Raises UnknownJobError,
         UncertainError.
         """
         check_arguments({"name": name})
@@ -352,9 +352,10 @@ class AsyncClient:
     ) -> Result:
         """Wait for a job by its key, or for any prediction by its id, and keep its outputs.
 
-        With ``key`` the prediction becomes that job's, which must not have a prediction yet. ``save_to`` replaces the
-        job's own folder, or for a prediction made elsewhere the client's. Raises UnknownJobError, and JobTimeoutError
-        after ``timeout`` seconds: the prediction runs on, and can be waited for again.
+        With ``key`` the prediction becomes the prediction of the job with that key. That job must not have a prediction
+        yet. ``save_to`` replaces the job's own folder, or the client's folder for a prediction made elsewhere. Raises
+        UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited for
+        again.
         """
         check_arguments({"name": name, "key": key, "save_to": save_to, "timeout": timeout})
         called = SystemClock().now()
@@ -398,7 +399,7 @@ class AsyncClient:
     async def schema(self, model: str) -> dict[str, Any]:
         """The model's OpenAPI document; ``["components"]["schemas"]`` has ``Input`` and ``Output``.
 
-        It is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
+        The document is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
         """
         check_arguments({"model": model})
         async with self._using(model) as context:
@@ -427,7 +428,7 @@ class AsyncClient:
             return [model async for model in holdings.models_of(context, owner)]
 
     async def example(self, model: str) -> Job:
-        """A job with the example input of the model's page. Raises ModelNotFoundError, or JobError without one."""
+        """A job with the example input of the model's page. Raises ModelNotFoundError, JobError without an example."""
         check_arguments({"model": model})
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
@@ -435,7 +436,7 @@ class AsyncClient:
             return await holdings.example(context, model)
 
     async def readme(self, model: str) -> str:
-        """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if it has none."""
+        """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if the model has no readme."""
         check_arguments({"model": model})
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
@@ -467,8 +468,8 @@ class AsyncClient:
         models or of one ``model``, version or deployment. ``save_to`` replaces the client's folder. Outputs that were
         kept before are not downloaded again.
 
-        Yields every named prediction, every one whose outputs this call kept, and, with a ``problem``, every one whose
-        outputs could not be kept. Raises JobError if no folder is given.
+        Yields every named prediction, and every prediction whose outputs this call kept or could not keep. If the
+        outputs could not be kept, the result has a ``problem``. Raises JobError if no folder is given.
         """
         check_arguments({"since": since, "save_to": save_to, **({} if model is None else {"model": model})})
         for name in names:
@@ -503,7 +504,7 @@ class AsyncClient:
 
         ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version. ``destination`` is the model
         (``owner/name``) that gets the new version, whose id is ``output["version"]`` of the Result. ``key`` identifies
-        the training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
+        the training as it does a job: the same key never starts a second training. ``timeout`` is in seconds.
 
         ``get``, ``wait``, ``cancel`` and ``resume`` work as for any other job. Raises what ``run`` raises.
         """
@@ -562,7 +563,7 @@ class AsyncClient:
         """Delete the data of jobs that are over: inputs, outputs as returned by the API, logs, and cached schemas.
 
         Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
-        With ``forget`` they are deleted too. ``dry_run`` only counts. Saved files are not deleted.
+        With ``forget`` these are deleted too. ``dry_run`` only counts. Saved files are not deleted.
         """
         check_arguments({"older_than": older_than, "forget": forget, "dry_run": dry_run})
         async with self._using() as context:
@@ -619,7 +620,7 @@ class AsyncClient:
         return msgspec.structs.replace(ask, is_checked=True)
 
     async def _open(self, model: str = "") -> Context:
-        """The parts, which the first call opens. The local server starts ``model`` early."""
+        """The client's context, which the first call opens. The local server starts ``model`` early."""
         self._owner = self._owner or Owner()
         self._owner.check()
         if self._is_closed:
@@ -640,7 +641,7 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _using(self, model: str = "", on_progress: OnProgress | None = None) -> AsyncIterator[Context]:
-        """The parts for one call. Closing the client cancels the call."""
+        """The context for one call. Closing the client cancels the call."""
         context, task = await self._open(model), asyncio.current_task()
         if on_progress := on_progress or self._on_progress:
             context = msgspec.structs.replace(context, reporter=CallReporter(on_progress))
@@ -659,7 +660,7 @@ class AsyncClient:
                 self._idle.set()
 
     async def _iterate(self, items: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
-        """Yield items, between which the caller does other things. Closing the client ends the iteration too."""
+        """Yield the items. Closing the client ends the iteration, even between two items."""
         self._streams.add(items)
         try:
             async with aclosing(items):
@@ -693,7 +694,7 @@ class AsyncJobHandle:
     async def result(self, *, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - the job runs on after it
         """Wait for the end, keep the outputs, and return the Result. A second call sends no request.
 
-        Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
+        Raises JobTimeoutError after ``timeout`` seconds. It can then be called again.
         """
         check_arguments({"timeout": timeout})
         return await self._finish(timeout)
@@ -706,7 +707,7 @@ class AsyncJobHandle:
 
 
 class AsyncBatchHandle:
-    """A batch that was submitted to a fleet. ``id`` is its name, for the commands too.
+    """A batch that was submitted to a fleet. ``id`` is its name, also for the commands.
 
     Its methods raise JobError if there is no such batch.
     """
@@ -785,7 +786,7 @@ class AsyncResults(AsyncIterable[Result]):
 class Client:
     """``AsyncClient`` for blocking callers, with the same names. Several threads may use it at the same time.
 
-    Its event loop runs in a thread of its own, from the first call until it is closed. Ctrl-C in ``run`` and
+    Its event loop runs in a thread of its own, from the first call until the client is closed. Ctrl-C in ``run`` and
     ``JobHandle.result`` cancels the prediction at the API and raises KeyboardInterrupt. Any other exception from a
     signal handler, such as SystemExit at SIGTERM, leaves the prediction running.
     """
@@ -856,8 +857,8 @@ class Client:
     ) -> Result:
         """Run a job, a chain, or a model by its name, block until its end, and return its Result, whatever its status.
 
-        ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
-        open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``. The options are those of
+        ``input`` is merged over the job's input. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that
+        is open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``. The options are those of
         ``RunOptions``. Raises the errors of ``replicate_job.errors``, JobTimeoutError after ``timeout`` among them.
         """
         return self._loop.run(self._client.run(job, input, **options))
@@ -882,23 +883,23 @@ class Client:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> TextStream:
-        """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
+        """Yield the output's text while the model writes it. Without a stream, the whole text comes at the end.
 
         The stream blocks between two pieces, and ends with the prediction. It raises what ``run`` raises, and
-        PredictionError unless the prediction succeeded. Numbers, objects and files are in the stream's ``result``; an
+        PredictionError if the prediction did not succeed. Numbers, objects and files are in the stream's ``result``; an
         output without text is logged as a warning. Closing the stream early leaves the prediction running.
         """
         return TextStream(partial(relay, self._client.stream(job, input, **options)), self._loop.iterate)
 
     @with_options(BatchOptions)
     def batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> Results:
-        """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
+        """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's input.
 
         The iteration blocks between two results, which come in the order in which rows end, with their ``line`` (from
         1). A row that fails has a ``problem`` in its result. An error that all rows would share (no credit, no network)
         is raised once all running predictions have ended. Rows are read when they are needed, at most a few hundred
-        ahead; an iterable is read in a thread of its own. A row may hold files as the input of ``run`` does. All but
-        paths stay in memory until the row has ended. ``rows`` may also be a DataFrame, or the path of a file that
+        ahead; an iterable is read in a thread of its own. A row may contain files, like the input of ``run``. All files
+        but paths stay in memory until the row has ended. ``rows`` may also be a DataFrame, or the path of a file that
         ``replicate-job batch`` accepts. An input with the value None, NaN, NaT or NA is left out.
 
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
@@ -909,10 +910,10 @@ class Client:
     def submit_batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> BatchHandle:
         """Give a batch to the workers of a fleet (``replicate-job worker``), and return once it is in the journal.
 
-        The journal is in PostgreSQL. Rows and options are those of ``batch``. All rows are read and checked here;
-        an invalid row becomes a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time`` are
-        not for a fleet. The client's ``rate`` is the batch's. Local files in rows (a ``Path``, bytes, an open file) are
-        copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
+        The journal is in PostgreSQL. Rows and options are those of ``batch``. All rows are read and checked here; an
+        invalid row becomes a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time`` are not
+        for a fleet. The client's ``rate`` applies to the batch. Local files in rows (a ``Path``, bytes, an open file)
+        are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
         return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
 
@@ -923,14 +924,15 @@ class Client:
     def get(self, name: str) -> Result:
         """A job as it is now, by its key or its prediction's id. Data that the API has deleted come from the journal.
 
-        Raises UnknownJobError for an unknown job or one without a prediction, and UncertainError if there may be one.
+        Raises UnknownJobError for an unknown job or a job without a prediction, and UncertainError if a prediction may
+        exist.
         """
         return self._loop.run(self._client.get(name))
 
     def cancel(self, name: str) -> Result | None:
         """Cancel a job, by its key or its prediction's id. A job that has ended is not changed.
 
-        Returns None if the job certainly has no prediction; its key is then free. Raises UnknownJobError,
+        Returns None if the job certainly has no prediction; its key can then be used again. Raises UnknownJobError,
         UncertainError.
         """
         return self._loop.run(self._client.cancel(name))
@@ -945,10 +947,10 @@ class Client:
     ) -> Result:
         """Block until a job, by its key, or a prediction, by its id, has ended, and keep its outputs.
 
-        The prediction may have been made elsewhere. With ``key`` it becomes that job's, which must not have a
-        prediction yet. ``save_to`` replaces the job's own folder, or for a prediction made elsewhere the client's.
-        Raises UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited
-        for again.
+        The prediction may have been made elsewhere. With ``key`` it becomes the prediction of the job with that key,
+        which must not have a prediction yet. ``save_to`` replaces the job's own folder, or the client's folder for a
+        prediction made elsewhere. Raises UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction
+        runs on, and can be waited for again.
         """
         return self._loop.run(self._client.wait(name, key=key, save_to=save_to, timeout=timeout))
 
@@ -966,7 +968,7 @@ class Client:
     def schema(self, model: str) -> dict[str, Any]:
         """The model's OpenAPI document; ``["components"]["schemas"]`` has ``Input`` and ``Output``.
 
-        It is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
+        The document is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
         """
         return self._loop.run(self._client.schema(model))
 
@@ -982,11 +984,11 @@ class Client:
         return self._loop.run(self._client.models(owner))
 
     def example(self, model: str) -> Job:
-        """A job with the example input of the model's page. Raises ModelNotFoundError, or JobError without one."""
+        """A job with the example input of the model's page. Raises ModelNotFoundError, JobError without an example."""
         return self._loop.run(self._client.example(model))
 
     def readme(self, model: str) -> str:
-        """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if it has none."""
+        """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if the model has no readme."""
         return self._loop.run(self._client.readme(model))
 
     def predictions(self, *, since: timedelta | None = None) -> Iterator[Result]:
@@ -1009,8 +1011,8 @@ class Client:
         models or of one ``model``, version or deployment. ``save_to`` replaces the client's folder. Outputs that were
         kept before are not downloaded again.
 
-        Yields every named prediction, every one whose outputs this call kept, and, with a ``problem``, every one whose
-        outputs could not be kept. Raises JobError if no folder is given.
+        Yields every named prediction, and every prediction whose outputs this call kept or could not keep. If the
+        outputs could not be kept, the result has a ``problem``. Raises JobError if no folder is given.
         """
         return self._loop.iterate(self._client.pull(*names, since=since, model=model, save_to=save_to))
 
@@ -1030,7 +1032,7 @@ class Client:
 
         ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version. ``destination`` is the model
         (``owner/name``) that gets the new version, whose id is ``output["version"]`` of the Result. ``key`` identifies
-        the training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
+        the training as it does a job: the same key never starts a second training. ``timeout`` is in seconds.
 
         ``get``, ``wait``, ``cancel`` and ``resume`` work as for any other job. Raises what ``run`` raises.
         """
@@ -1071,13 +1073,13 @@ class Client:
         """Delete the data of jobs that are over: inputs, outputs as returned by the API, logs, and cached schemas.
 
         Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
-        With ``forget`` they are deleted too. ``dry_run`` only counts. Saved files are not deleted.
+        With ``forget`` these are deleted too. ``dry_run`` only counts. Saved files are not deleted.
         """
         return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
 
 
 class BatchHandle:
-    """A batch that was submitted to a fleet. ``id`` is its name, for the commands too.
+    """A batch that was submitted to a fleet. ``id`` is its name, also for the commands.
 
     Its methods raise JobError if there is no such batch.
     """
@@ -1127,7 +1129,7 @@ class JobHandle:
     def result(self, *, timeout: float | None = None) -> Result:
         """Block until the end, keep the outputs, and return the Result. A second call sends no request.
 
-        Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
+        Raises JobTimeoutError after ``timeout`` seconds. It can then be called again.
         """
         return self._loop.run(self._handle.result(timeout=timeout))
 
@@ -1150,6 +1152,6 @@ class Results(Iterable[Result]):
 
 
 def _failure(ask: Ask, error: ReplicateJobError) -> Result:
-    """The result that an error carries, or a result without a prediction. Its ``problem`` is the error."""
+    """The error's own ``result``, or else a result without a prediction. Its ``problem`` is the error."""
     result = error.result or Result("", "error", ask.job.model, {}, key=ask.key)
     return msgspec.structs.replace(result, problem=str(error))

@@ -41,15 +41,18 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def best(self) -> float:
-        """Unix seconds by the API's clock if it was known, else by this machine's."""
+        """Unix seconds by the API's clock if its time was known, else by the machine's clock."""
         return self.wall if self.api is None else self.api
 
     def on(self, clock: Clock) -> float | None:
-        """The moment as the clock's ``now``. None after a restart: only the wall clock would tell, and may be wrong."""
+        """The moment as the clock's ``now``. None if the moment is from another boot or another machine.
+
+        Then only the wall time is known, and wall clocks may be wrong.
+        """
         return self.since if self.boot and self.boot == clock.boot else None
 
     def age(self, clock: Clock) -> float | None:
-        """Seconds since then. None after a restart."""
+        """Seconds since this moment. None as with ``on``."""
         at = self.on(clock)
         return None if at is None else max(0.0, clock.now() - at)
 

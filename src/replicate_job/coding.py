@@ -28,9 +28,9 @@ def coding_of(headers: Mapping[str, str]) -> str:
 
 
 async def decoded(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    """The decompressed content of ``gzip`` or ``deflate`` bytes. Raises NoAnswerError if they are damaged or end early.
+    """The decompressed content of ``gzip`` or ``deflate`` bytes. Raises NoAnswerError for damaged or incomplete bytes.
 
-    It uses zlib, because the HTTP library stops after gzip's first member.
+    This function uses zlib, because the HTTP library stops after the first member of a gzip file.
     """
     members = _Members(coding)
     try:

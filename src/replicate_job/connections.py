@@ -50,14 +50,14 @@ class Waiting:
         self._since: dict[_Wait, dict[HttpToolsProtocol, float]] = {kind: {} for kind in _Wait}
 
     def note(self, connection: HttpToolsProtocol, kind: _Wait | None) -> None:
-        """Record what a connection waits for from now on. None: it does not wait."""
+        """Record what a connection waits for from now on. ``kind`` is None if it does not wait."""
         for waiting in self._since.values():
             waiting.pop(connection, None)
         if kind:
             self._since[kind][connection] = self._loop.time()
 
     def make_room(self) -> bool:
-        """Close the connection that has waited longest, preferring one without a request. False if none waits."""
+        """Close the connection that has waited longest; one without a request first. False if no connection waits."""
         for kind in (_Wait.HEAD, _Wait.KEPT, _Wait.BODY, _Wait.READING):
             if oldest := next(iter(self._since[kind]), None):
                 self._break(oldest)

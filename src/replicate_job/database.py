@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from replicate_job.base_errors import JournalError
 
 LOCAL = "postgres-local:"
-"""The prefix of a PostgreSQL server that this program starts from a wheel. The folder of its data follows."""
+"""The prefix for a PostgreSQL server that this program starts from a wheel. The folder of the server's data follows."""
 
 _SCHEMES = ("postgresql://", "postgres://")
 _USER = r"(?s)(?<=://)([^:@/?#]*):.*@"  # greedy: a password may hold any of these

@@ -1,4 +1,4 @@
-"""Tells how to install an extra: it names packages, because this package itself may not be on an index."""
+"""Advises how to install an extra. The advice names packages, since this package itself may not be on an index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def advice(extra: str) -> str:
 
 
 def _packages(extra: str) -> dict[str, str]:
-    """The requirements of the extra on this system, each with its package's name."""
+    """Maps each requirement of the extra on this system (``starlette>=1``) to the name of its package."""
     from importlib import metadata  # noqa: PLC0415 - it takes 8 ms, and only an error needs it
 
     found = {}

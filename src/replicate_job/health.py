@@ -145,7 +145,7 @@ class _Health:
 
 
 class _Single:
-    """Work that runs at most once at a time. Further callers wait for the same run: a slow journal gets no queue."""
+    """Work that runs at most once at a time. Further callers wait for the same run, so a slow journal gets no queue."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         self._work = work
@@ -156,7 +156,10 @@ class _Single:
         return self._task is not None
 
     async def result(self) -> None:
-        """Wait for the run, and start it if none is under way. Raises its errors, and TimeoutError after ``ANSWER``."""
+        """Wait for the run. If none is under way, start one first.
+
+        Raises the errors of the run, and TimeoutError after ``ANSWER`` seconds.
+        """
         task = self._task = self._task or asyncio.create_task(self._work())
         done, _ = await asyncio.wait([task], timeout=ANSWER)
         if not done:
@@ -197,7 +200,10 @@ class _Counted:
 
 
 async def _read_path(reader: asyncio.StreamReader) -> str:
-    """The path of a request, without its query. Raises _Refused unless it is a GET, TimeoutError if it is too slow."""
+    """The path of a GET request, without its query.
+
+    Raises _Refused for any other request, and TimeoutError for a slow request.
+    """
     try:
         async with asyncio.timeout(PATIENCE):
             head = await reader.readuntil(b"\r\n\r\n")

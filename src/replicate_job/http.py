@@ -95,7 +95,7 @@ def read_headers(response: Response) -> dict[str, str]:
 
 
 def build(builder: ClientBuilder) -> Client:
-    """Make the client. Raises ForkedError in a fork of a process that made one, where the runtime does not work."""
+    """Make the client. Raises ForkedError in a fork of a process that made one: the library does not work there."""
     global _user  # noqa: PLW0603 - the library has one runtime for each process
     check_fork()
     try:

@@ -41,7 +41,7 @@ def read_kept(text: str) -> Kept:
 
 
 class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model that gets a job after the job's own model has given up: see ``Job.fallback``.
+    """A model that gets a job after all attempts of the job's own model have failed: see ``Job.fallback``.
 
     ``inputs`` maps an input of the job to this model's name for it; False leaves the input out. All other inputs keep
     their names. ``input_data`` is then merged over the result.
@@ -56,14 +56,15 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model, its input, and how long to wait. Field names are those of a ``run.xs`` file.
 
     ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
-    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send. So are bytes,
-    open files and pictures, which ``run``, ``arun``, ``stream``, ``astream`` and ``batch`` read.
-    ``poll_interval`` is in seconds; with None it grows from 1 to 5. Multiplied by ``max_poll_attempts`` it is the time
-    to wait; with ``max_poll_attempts=None`` there is no limit. ``cancel_after`` is the API's ``Cancel-After`` (``30``,
-    ``90s``, ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names
-    environment variables that must be set. With a ``destination`` (``owner/name``) the job is a training of the model's
-    version, and the destination gets the new version. ``fallback`` are models that get the job, one after the other,
-    once its own model has given up. Each of them must accept the job's input.
+    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send. Bytes, open files
+    and pictures are files to send too; ``run``, ``arun``, ``stream``, ``astream`` and ``batch`` read them.
+    ``poll_interval`` is in seconds. None means 1 with ``max_poll_attempts``, and otherwise pauses that grow from 1 to
+    5. The time to wait is ``poll_interval`` multiplied by ``max_poll_attempts``; with ``max_poll_attempts=None`` there
+    is no limit. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``). ``allow_unknown``
+    sends inputs that the model's schema does not name. ``env`` names environment variables that must be set. With a
+    ``destination`` (``owner/name``) the job is a training of the model's version, and the destination gets the new
+    version. ``fallback`` are models that get the job, one after the other, after all attempts of its own model have
+    failed. Each of them must accept the job's input.
     """
 
     model: str
@@ -99,23 +100,23 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A prediction as it was last seen, in the ten fields of the original run job's response, and the saved files.
+    """A prediction as last observed, in the ten fields of the original run job's response, and the saved files.
 
-    ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them. ``metrics`` holds seconds
-    (``predict_time``, ``total_time``). ``files`` are paths, or the URLs (``str``) of objects in a store; empty if
-    nothing was saved. ``key`` is the job's key in the journal. ``sent`` maps the position of each file in the input to
-    its name: ``{"images[1]": "cat.png"}``. ``stand_in`` names what answered in place of the model, such as a stand-in
-    of the local server, and what it left out; it is empty if the model itself ran. ``price`` is what ``cost`` is
-    computed with: a name in the price tables, or a price itself; empty for none.
+    ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them. ``metrics`` holds seconds (``predict_time``,
+    ``total_time``). ``files`` are paths, or the URLs (``str``) of objects in a store; empty if nothing was saved.
+    ``key`` is the job's key in the journal. ``sent`` maps the position of each file in the input to its name:
+    ``{"images[1]": "cat.png"}``. ``stand_in`` names what answered in place of the model, such as a stand-in of the
+    local server, and what the stand-in left out; empty if the model itself ran. ``cost`` is computed from ``price``: a
+    name in the price tables, or a price itself; empty for none.
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
-    status ``error`` no prediction is known, and ``prediction_id`` is empty. With any other status the outputs could not
-    be saved. ``grid`` has the values of the row's combination if the batch has a grid.
+    status ``error`` no prediction is known, and ``prediction_id`` is empty. With a ``problem`` and any other status,
+    the outputs could not be saved. ``grid`` has the values of the row's combination if the batch has a grid.
 
     ``earlier`` are the attempts before this one, oldest first, and ``model`` is the model that answered. ``reused``:
     the prediction was made for another job, or for another row of the batch, and was not paid for again. A chain's
-    result is that of its last step, or of the first step that did not succeed. ``steps`` has the results of the steps
-    that ran, by their names.
+    result is the result of its last step, or of the first step that did not succeed. ``steps`` has the results of the
+    steps that ran, by their names.
     """
 
     prediction_id: str
@@ -194,7 +195,10 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def attempts(self) -> tuple[Result, ...]:
-        """All predictions for this result, those of a chain's steps included, each after its earlier attempts."""
+        """All predictions for this result, each after its earlier attempts.
+
+        For a chain, the predictions of all its steps.
+        """
         if not self.steps:
             return (*self.earlier, self)
         return tuple(attempt for each in self.steps.values() for attempt in (*each.earlier, each))
@@ -297,8 +301,9 @@ class PredictionUnfinishedError(PredictionError):
 class JobTimeoutError(PredictionUnfinishedError, TimeoutError):
     """The ``timeout`` of a call is over. Its job is not changed: the same key continues it, without a second payment.
 
-    ``result`` is the ``Result`` as last seen, and ``result.key`` is the job's key. If no prediction is known, its
-    ``prediction_id`` is empty, its status is ``starting``, and the message says whether there may be one.
+    ``result`` is the ``Result`` as last observed, and ``result.key`` is the job's key. If no prediction is known, the
+    result's ``prediction_id`` is empty, its status is ``starting``, and the message says whether a prediction may
+    exist.
     """
 
 

@@ -29,11 +29,11 @@ _PLAYED = {
 def mimebundle(  # noqa: PLR0913 - the parts of a Result
     title: str, output: Any, files: Sequence[Path | Any], *, error: Any, has_succeeded: bool, api: str
 ) -> dict[str, str]:
-    """``text/html`` with the images, sounds, videos and text of an output, and ``text/plain``, one line from ``title``.
+    """Maps ``text/html`` to the images, sounds, videos and text of an output, and ``text/plain`` to a line.
 
-    The saved ``files`` are embedded, up to ``INLINE`` bytes in all; a missing file, and an object in a store, is only
-    named. Without saved files the URLs of the output are shown. Everything that came from a model is escaped. ``api``
-    is a URL of the API: a local run has its files at the same origin.
+    The line begins with ``title``. The saved ``files`` are embedded, up to ``INLINE`` bytes in all. A missing file or
+    an object in a store is only named. Without saved files the URLs of the output are shown. Everything that came from
+    a model is escaped. ``api`` is a URL of the API: a local run has its files at the same origin.
     """
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(api))
     words = as_text(output, origin=origin)

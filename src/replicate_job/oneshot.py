@@ -35,10 +35,10 @@ async def arun(
 ) -> Result:
     """Run a job, a chain, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
-    ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is open
-    for reading bytes, or a picture of Pillow. An open file is read at once, from its beginning as in the official
-    client, and may be closed after the call. A picture is sent as JPEG if it was opened from one, else as PNG. A file
-    has up to 100 MB; the same content is sent once.
+    ``input`` is merged over the job's input. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
+    open for reading bytes, or a picture of Pillow. An open file is read at once, from its beginning as in the official
+    client, and may be closed after the call. A picture is sent as JPEG if it was opened from a JPEG file, else as PNG.
+    A file has up to 100 MB; the same content is sent once.
 
     Concurrent calls with the same settings share one client. A task that is cancelled leaves the prediction running:
     the same ``key``, or ``replicate-job resume``, finishes it. Raises the errors of ``replicate_job.errors``.
@@ -64,17 +64,20 @@ def run(job: Job | Chain | str, input: Mapping[str, Any] | None = None, **option
 def astream(
     job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> AsyncTextStream:
-    """Yield the output's text while the model writes it. Without a stream the whole text comes at the end.
+    """Yield the output's text while the model writes it. Without a stream, the whole text comes at the end.
 
-    The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError unless the prediction
-    succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.
+    The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError if the prediction did not
+    succeed. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.
     """
     return AsyncTextStream(_stream(job, input, options))
 
 
 @with_options(OneShotOptions)
 def stream(job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> TextStream:
-    """Yield text as ``astream`` does, and block between pieces. Closing it early leaves the prediction running."""
+    """Yield text as ``astream`` does, and block between pieces.
+
+    Closing the stream early leaves the prediction running.
+    """
     return TextStream(_stream(job, input, options), iterate)
 
 

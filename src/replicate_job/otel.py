@@ -1,7 +1,8 @@
-"""Spans and metrics of jobs for OpenTelemetry. Uses its API only: an application that wants them configures an SDK.
+"""Spans and metrics of jobs for OpenTelemetry. Uses only the API: an application that exports them configures an SDK.
 
 Names follow the semantic conventions for generative AI clients
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/). Names that these lack begin with ``replicate.``.
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/). Names that the conventions lack begin with
+``replicate.``.
 """
 
 from __future__ import annotations
@@ -233,11 +234,11 @@ _METRICS = {
     "gen_ai.usage.input_tokens": "input_token_count",
     "gen_ai.usage.output_tokens": "output_token_count",
 }
-"""Span attributes, and the prediction's metrics that they show."""
+"""Maps a span attribute to the name of the prediction's metric that it shows."""
 
 
 def note_error(span: Span, error: BaseException, *, captures: bool) -> str:
-    """Record an error's type on the span, and return it. The message is recorded only if inputs may be captured.
+    """Record an error's type on the span, and return the type. The message is recorded only if inputs may be captured.
 
     A cancelled task is not recorded as a failure, because the prediction may run on.
     """
@@ -327,7 +328,7 @@ def _lag(_: CallbackOptions) -> Iterable[Observation]:
 
 
 def flush() -> None:
-    """Export the data that the SDK holds, within some seconds. Without an SDK there is nothing to export."""
+    """Export the SDK's remaining data, within some seconds. Without an SDK there is nothing to export."""
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         with suppress(Exception):  # the exporter has logged its error, which must not change the command's exit code
             getattr(provider, "force_flush", _nothing)(_FLUSH)

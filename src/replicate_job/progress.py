@@ -31,7 +31,8 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 OnProgress = Callable[[Progress], object]
-"""Called in the event loop's thread, which waits for it. An exception from it ends the call, but not the prediction."""
+"""A function that is called in the event loop's thread, and blocks the loop. Its exception ends the call, but not the
+prediction."""
 
 
 def _write(level: int, line: str, **known: str) -> None:

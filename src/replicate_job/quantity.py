@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 MOST = 2**63 - 1
-"""The largest count: SQLite and PostgreSQL have none above it."""
+"""The largest count: SQLite and PostgreSQL store no larger integer."""
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
-_LEGIBLE = 2  # A pace below this number is given for the next longer unit of time.
+_LEGIBLE = 2  # A pace below this number is shown for the next longer unit of time.
 _LONGEST = 1e9  # Seconds: 31 years.
 _SMALL = 10  # A smaller number is shown with one decimal.
 

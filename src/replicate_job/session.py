@@ -53,11 +53,10 @@ async def open_session(  # noqa: PLR0913 - independent facts
 ) -> AsyncIterator[Context]:
     """Open a client of the API, the journal and the downloads; with ``settings.local`` the local server too.
 
-    ``model`` is started early by the local server. ``rate`` is create requests a second; with None only the API's own
-    refusals (429) slow requests down. ``line`` writes the commands in hints. Raises MissingVariableError without a
-    token, unless the API is on this machine. Without ``needs_token`` nothing is checked: the caller calls
-    ``check_token`` before the first request. ``may_be_local``: the error names ``--local`` too. Raises ForkedError;
-    LocalError.
+    ``model`` is started early by the local server. ``rate`` is create requests a second; with None only the API's 429s
+    slow requests down. ``line`` writes the commands in hints. Raises MissingVariableError without a token, unless the
+    API is on this machine. Without ``needs_token`` nothing is checked: the caller calls ``check_token`` before the
+    first request. ``may_be_local``: the error names ``--local`` too. Raises ForkedError, LocalError.
     """
     check_fork()
     check_threads()
@@ -129,7 +128,10 @@ def _open_telemetry(base_url: str) -> Telemetry:
 
 
 def _retry_policy(list_lag: float) -> RetryPolicy:
-    """Once the list shows newer predictions, an older one is late by at most a sixth of ``list_lag`` (seconds)."""
+    """The retry policy for an API whose list shows a prediction after at most ``list_lag`` seconds.
+
+    Once the list shows a newer prediction, an older prediction is late by at most a sixth of ``list_lag``.
+    """
     return RetryPolicy(settle=list_lag, overtaken=list_lag / 6)
 
 

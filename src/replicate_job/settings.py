@@ -33,11 +33,12 @@ _OWN |= {"accept-encoding", "te", "trailer", "transfer-encoding", "upgrade"}
 class Settings(msgspec.Struct, frozen=True):
     """The API, the token, and the folders.
 
-    ``state`` is the folder of the default journal and of cached schemas; for a user without a home it is the journal's
-    own folder, and with a database a folder among the system's temporary ones. A ``local`` run needs no token.
+    ``state`` is the folder of the default journal and of cached schemas; for a user without a home folder, it is the
+    folder of the journal's file, or a temporary folder if the journal is in a database. A ``local`` run needs no token.
     ``list_lag`` is the most seconds after which the account's list shows a new prediction. ``allow_private_outputs``
     also fetches outputs from this machine and private networks, even if the API is elsewhere. ``headers`` go to the API
-    with every request, with names in lower case; their values are secrets, as the token is, and ``repr`` shows neither.
+    with every request, with names in lower case; their values are secrets like the token, and ``repr`` hides these
+    secrets.
     """
 
     token: str | None
@@ -67,8 +68,8 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
 ) -> Settings:
     """Arguments take precedence over the environment. Quotes around a variable's value are removed.
 
-    Raises JobError for a token or headers that HTTP cannot carry, and JournalError if there is no place for the
-    journal.
+    Raises JobError for a token or headers with characters that HTTP does not allow, and JournalError if there is no
+    place for the journal.
     """
     state = state_folder(environment)
     place = _place(journal or _read(environment, JOURNAL) or _read_file(environment), state)
@@ -104,7 +105,7 @@ def _place(journal: str | Path, state: Path | None) -> Path | DatabaseURL:
 
 
 def _read_file(environment: Mapping[str, str]) -> str:
-    """The journal's place from the file that a variable names, as secrets are mounted."""
+    """The journal's place from the file that a variable names. Secrets are often mounted as such files."""
     name = _read(environment, JOURNAL_FILE)
     if not name:
         return ""

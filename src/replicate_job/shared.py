@@ -1,4 +1,4 @@
-"""The resources that concurrent calls share. The first call opens them, and the last one closes them."""
+"""The resources that concurrent calls share. The first call opens them, and the last running call closes them."""
 
 from __future__ import annotations
 

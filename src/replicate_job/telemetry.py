@@ -1,6 +1,6 @@
 """The counts of this process, and hooks for OpenTelemetry's spans.
 
-The flow always calls the hooks. The ones here only count; those in ``otel`` also create spans.
+The flow always calls the hooks. The hooks in this module only count. The hooks in ``otel`` also create spans.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 6
 
 
 class Latencies:
-    """A histogram of durations in seconds. The last of ``buckets`` counts those above all bounds."""
+    """A histogram of durations in seconds. The last of ``buckets`` counts durations above all bounds."""
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(BOUNDS) + 1)
@@ -33,11 +33,12 @@ class Latencies:
 class Counts:
     """What this process has done since it started, in all its sessions.
 
-    ``in_flight`` is the number of jobs that run now. ``created`` counts the predictions that it made, ``ended`` those
-    whose end it observed, by status. ``throttled`` counts 429s by kind of request. ``uncertain`` counts jobs that may
-    have a prediction or not. ``creates`` are the latencies of create requests, from sending to the prediction's id;
-    ``blocking_creates`` those of create requests with a blocking wait. ``ends`` are the times from the create request
-    to the observed end.
+    ``in_flight`` is the number of jobs that run now. ``created`` counts the predictions that this process made.
+    ``ended`` maps a status to the number of predictions whose end this process observed. ``throttled`` maps a kind of
+    request to its number of 429s. ``uncertain`` counts jobs whose prediction may or may not exist. ``creates`` are the
+    latencies of create requests without a blocking wait, from sending to the prediction's id; ``blocking_creates`` are
+    the latencies of create requests with a blocking wait. ``ends`` are the times from the create request to the
+    observed end.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Counts:
         self._rounds: dict[object, float] = {}
 
     def polled(self, poller: object, began: float) -> None:
-        """Note that ``poller`` has polled all its predictions. ``began`` is this module's ``now`` before that."""
+        """Note that ``poller`` has polled all its predictions. ``began`` is this module's ``now`` before the poll."""
         self._rounds[poller] = began
 
     def rests(self, poller: object) -> None:
@@ -124,7 +125,7 @@ class BatchScope:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End it."""
+        """End the batch."""
 
     def failed(self, error: BaseException) -> None:
         """Record the error that stopped the batch."""
@@ -134,7 +135,7 @@ _JOB, _BATCH, _STEP = JobScope(), BatchScope(), nullcontext()
 
 
 class Telemetry:
-    """The hooks of a session. The ones here only count, and need no object for each job."""
+    """The hooks of a session. The hooks of this class only count, and need no object for each job."""
 
     def job(self, operation: str, model: str, key: str, batch: str | None) -> JobScope:  # noqa: ARG002 - a subclass uses them
         """A context manager around a job. ``operation`` is PREDICTION or TRAINING."""
@@ -180,8 +181,8 @@ class Telemetry:
 def is_traced(environment: Mapping[str, str]) -> bool:
     """Whether OpenTelemetry is in use in this process.
 
-    It is if the program has imported it, as ``opentelemetry-instrument`` does, or if a variable ``OTEL_…`` is set,
-    unless ``OTEL_SDK_DISABLED=true``.
+    It is in use if the program has imported it, as ``opentelemetry-instrument`` does, or if a variable ``OTEL_…`` is
+    set. With ``OTEL_SDK_DISABLED=true`` it is never in use.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
@@ -189,6 +190,6 @@ def is_traced(environment: Mapping[str, str]) -> bool:
 
 
 def flush() -> None:
-    """Let OpenTelemetry's SDK export what it holds. A process that exits at once does not run its exit handlers."""
+    """Let OpenTelemetry's SDK export its data now, for a process that exits at once and so runs no exit handlers."""
     if module := sys.modules.get("replicate_job.otel"):
         module.flush()

@@ -43,8 +43,8 @@ class AsyncTextStream(AsyncIterator[str]):
     """The text of a prediction, for one ``async for``. The prediction is created when the iteration begins.
 
     ``result`` is the whole Result, with the saved files, once the stream has ended. After an error it is the result in
-    the error. Reading it before the end, or without a prediction, raises JobError. ``async with`` closes a stream that
-    is not read to its end.
+    the error. Reading ``result`` before the end, or without a prediction, raises JobError. ``async with`` closes a
+    stream that is not read to its end.
     """
 
     def __init__(self, run: Run) -> None:
@@ -95,7 +95,7 @@ class TextStream(Iterator[str]):
 
 
 async def relay(stream: AsyncTextStream, emit: Emit) -> Result:
-    """Read a stream to its end."""
+    """Read a stream to its end, and call ``emit`` with each piece. Returns the stream's result."""
     async with stream:
         async for piece in stream:
             emit(piece)

@@ -47,7 +47,7 @@ NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
 PREDICTIONS, TRAININGS = "/predictions", "/trainings"
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
-"""The most requests under way at the same time, without blocking waits. More would only queue at the API."""
+"""The most requests under way at the same time, not counting blocking waits. More would only queue at the API."""
 
 _T = TypeVar("_T")
 
@@ -100,8 +100,8 @@ class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body of the wrong shape), or APIError.
 
     An APIError is of the subclass for its status. ``creates`` and ``others`` are the rate limits of create requests and
-    of other requests. If None, only limits learned from the API's 429s hold. ``noun`` is the path of the listed
-    resource, ``/predictions`` or ``/trainings``.
+    of other requests. If one is None, only limits learned from the API's 429s apply to its requests. ``noun`` is the
+    path of the listed resource, ``/predictions`` or ``/trainings``.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Client:
         """Pages of the predictions created in that span, newest first, at most 100 a page.
 
         An incomplete list raises an error, since a missing page would hide predictions. If a page is too large, its
-        span is read again in halves, and predictions of the span's earlier pages come twice. ``ask`` is as in
+        span is read again in halves, and predictions of the span's earlier pages are yielded twice. ``ask`` is as in
         ``pages``. Trainings cannot be listed by span: all trainings are listed.
         """
         if self.noun == TRAININGS:
@@ -212,7 +212,7 @@ class Client:
             try:
                 async for page in self.pages(PREDICTIONS, PredictionPage, _span(since, until), asked=asked, ask=ask):
                     yield page.results
-                    del page  # as in ``pages``
+                    del page  # frees its memory, as in ``pages``
             except AnswerTooLargeError:
                 if until - since < NARROWEST:
                     raise
@@ -232,7 +232,8 @@ class Client:
         """Every page of a list, from the page that ``query`` names. ``text`` is the plain-text body of each request.
 
         Only the query of a page's ``next`` is used: behind a proxy the URL names another host, which must not get the
-        token. ``asked`` has the queries of this list so far. ``ask`` sends the request for a page, and may repeat it.
+        token. ``asked`` is the set of queries that were sent for this list so far. ``ask`` sends the request for a
+        page, and may repeat it.
         """
         asked = set() if asked is None else asked
         body = None if text is None else text.encode()
@@ -256,8 +257,8 @@ class Client:
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
         """The newest page of that span. Its ``next`` tells whether there are more pages.
 
-        Unlike ``list_predictions``, this method leaves out predictions that cannot be decoded. Their jobs poll them by
-        id.
+        Unlike ``list_predictions``, this method leaves out predictions that cannot be decoded. The jobs of these
+        predictions poll them by id.
         """
         page = await self._get(f"/predictions?{_span(after, before)}", _Page)
         results: list[Prediction] = []
@@ -385,7 +386,7 @@ def step(name: str) -> str:
 
 
 def api_error(what: str, response: Response) -> APIError:
-    """Make the exception for an error response: a message of one line, and every field of the body."""
+    """Make the exception for an error response. It has a message of one line, and every field of the body."""
     problem = read_problem(response.status, response.body)
     kind, advice = _ERRORS.get(response.status, (APIError, ""))
     if response.status in REDIRECT:

@@ -25,10 +25,10 @@ CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait in seconds that a 429 asks for. None if it names no wait, or an absurd wait.
+    """The wait in seconds that a 429 asks for. None if the 429 names no wait, or an absurd wait.
 
-    The body's ``retry_after`` (or its "resets in ~5s") comes before the ``Retry-After`` header, which has seconds or an
-    HTTP date. Replicate's 429 may have the value only in its body.
+    The body's ``retry_after`` (or its "resets in ~5s") is preferred to the ``Retry-After`` header, which has seconds or
+    an HTTP date. Replicate's 429 may have the value only in its body.
     """
     if problem.retry_after is not None and _sane(problem.retry_after):
         return problem.retry_after
@@ -70,7 +70,7 @@ def is_transient(error: ReplicateJobError) -> bool:
 
 
 def is_ambiguous(error: ReplicateJobError) -> bool:
-    """Whether a create request that failed like this may have made a prediction.
+    """Whether a create request that failed with this error may have made a prediction.
 
     Only the statuses in ``CERTAIN`` prove that it made no prediction. A gateway may answer with any other status, even
     a redirect, after it has passed the request on.

@@ -1,4 +1,4 @@
-"""Gives the requests of a session their rate-limit slots."""
+"""Assigns rate-limit slots to the requests of a session."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class RateStore(Protocol):
 
 
 class RateLimiter:
-    """Gives slots within the limit ``shared`` to a session's requests of one kind, in the order of their arrival.
+    """Assigns slots within the limit ``shared`` to a session's requests of one kind, in the order of their arrival.
 
     A request must be sent as soon as it has its slot, and its response must be reported. ``throttled`` counts 429s.
-    With ``store``, the limit holds for all processes that use the same store. While the store fails, it holds for this
-    process alone. ``after`` is another limiter: this limiter uses the store only after ``after`` has used it. So a
-    session without create requests does not write. Enter the limiter as an async context manager: ``rate``, in requests
-    a second, then holds for all sessions that share the limit.
+    With ``store``, the limit applies to all processes that use the same store. While the store fails, the limit applies
+    to this process alone. ``after`` is another limiter: this limiter uses the store only after ``after`` has written to
+    it. So a session without create requests does not write to the store. The limiter is an async context manager:
+    inside it, ``rate`` (requests a second) applies to all sessions that share the limit.
     """
 
     def __init__(  # noqa: PLR0913 - the limit, its store, and the row that it uses there
@@ -125,7 +125,7 @@ class RateLimiter:
             await self._write(self._store, reserve=False)
 
     async def _write(self, store: RateStore, *, reserve: bool = True) -> bool:
-        """Try to write the row. False if another process has changed it meanwhile, so that another try is needed."""
+        """Try to write the row. Returns False if another process has changed the row, so that another try is needed."""
         draft = self._shared.draft(self._clock, store.time(), reserve=reserve)
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -152,7 +152,7 @@ class RateLimiter:
         await self.report()
 
     async def report(self) -> None:
-        """Write the responses that other processes need: those during a time with 429s."""
+        """Write the responses that other processes need: the responses from a time with 429s."""
         for _ in range(_TRIES):
             if self._store is None or not self._shared.has_lesson or self._shared.is_alone(self._clock.now()):
                 return
@@ -178,7 +178,7 @@ def account_limiter(  # noqa: PLR0913 - the account, the kind of request, and th
 
     Sessions of a process share the limit, and ``store`` shares it with other processes.
 
-    ``rate`` is in requests a second. If None, only the limit learned from 429s holds. ``after``: see ``RateLimiter``.
+    ``rate`` is in requests a second. If None, only the limit learned from 429s applies. ``after``: see ``RateLimiter``.
     """
     shared = shared_limit(api, token, kind, clock)
     return RateLimiter(shared, clock, store, rate=rate, api=api, kind=kind, after=after)

@@ -24,17 +24,19 @@ _TICK = 1e-6  # Seconds. A shorter wait counts as 0, since rounding errors of fl
 _ROUNDED = 0.5  # Seconds by which a wait that was rounded up to whole seconds is too long, on average.
 _IDLE = 1.0  # Seconds without a request after which the API's token bucket counts as full.
 _BLIND = 60.0  # The longest pause in seconds if the API names no pause, since the API counts by the minute.
-_FINE, _BOLD = 0.02, 0.25  # The first and the largest step up, as shares of the pace. Each step doubles the last.
-# The accepted requests that a step needs are this number divided by the step's size: 200 (4 / 0.02) for a step of 2 %,
-# 800 after failed steps.
+_FINE, _BOLD = 0.02, 0.25  # The first and the largest step up, as shares of the pace. Each step is twice the last.
+# A step needs this number of accepted requests, divided by the step's size. A step of 2 % needs 200 (4 / 0.02), and up
+# to 800 (16 / 0.02) after failed steps.
 _EAGER, _CAREFUL = 4, 16
-# A step is also due after this many seconds divided by its size: 20 minutes for 2 %. This counts if 800 requests would
+# A step is also due after this many seconds divided by its size: 20 minutes for 2 %. At a slow pace, 800 requests would
 # take hours.
 _RARE = 1200 * _FINE
-_DROUGHT = 3.0  # A pause that costs this many requests means a used-up minute. The pause of a token bucket costs two.
+_DROUGHT = 3.0  # A pause in which this many requests are missed means a used-up minute. With a token bucket it is two.
 
-_DOUBTS = 5  # After this many quotas of 0 in a row, each after a complete renewal, quotas count as wrong.
-_PROMPT = 1.0  # A quota is current if its response comes within this many seconds: not after a blocking wait.
+_DOUBTS = 5  # After this many quotas of 0 in a row, each after a complete renewal, quotas are ignored.
+# A response may come only after a blocking wait. So its quota counts as written at most this many seconds after the
+# request was sent.
+_PROMPT = 1.0
 
 _RATE = r"(?a)(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)"
 _COUNT = r"(?a)\d{1,9}"
@@ -55,32 +57,35 @@ class Quota(NamedTuple):
 
 
 class RateState(msgspec.Struct):
-    """What a ``RateLimit`` has given and learned so far. Times are in seconds of one monotonic clock.
+    """The slots that a ``RateLimit`` has assigned, and what it has learned from responses.
 
-    =============  ======================================================  ===================================
+    Times are in seconds of one monotonic clock. A slot is named by its number.
+
+    =============  ======================================================  ========================================
     field          meaning                                                 changed by
-    =============  ======================================================  ===================================
-    burst          requests that may go together                           a 429 within the burst: 1 from then
-    pace           requests a second that 429s have taught, or None        a 429, a step
-    next           time at which the next request may go, by the pace      every request, a 429
+    =============  ======================================================  ========================================
+    burst          number of requests that may be sent together            a 429 within the burst sets it to 1
+    pace           requests a second, learned from 429s, or None           a 429, a step
+    next           time from which the pace allows the next request        every request, a 429
     resume         time at which the last pause ends                       a 429
-    number         slots given so far                                      every request
-    heard          slot up to which a 429 only lengthens the pause         a 429
-    refusals       429s since the last accepted request                    a 429, an accepted request
-    struck         the first refused slot of those                         the first 429
-    counted        slot from which accepted requests are counted           idling; the first accepted request
-    began          time from which they are counted                        idling; the first accepted request
-    stepped        slot at the last change of the pace                     every change of the pace
-    since          time of that change                                     every change of the pace
-    clean          requests accepted since that change                     an accepted request
-    before         pace before the last step, for taking it back           a step; None after a 429
+    number         number of slots assigned so far                         every request
+    heard          last slot before the latest 429. A further 429 for it   a 429
+                   or an earlier slot only lengthens the pause
+    refusals       number of 429s since the last accepted request          a 429, an accepted request
+    struck         ``Slot`` of the first of these 429s                     the first 429
+    counted        slot after which requests are counted                   idling, the first accepted request
+    began          time after which requests are counted                   idling, the first accepted request
+    stepped        last slot before the latest change of the pace          every change of the pace
+    since          time of this change                                     every change of the pace
+    clean          number of requests accepted since this change           an accepted request
+    before         pace before the last step, restored if the step fails   a step; a 429 sets it to None
     stride         size of the next step, as a share of the pace           every change of the pace
-    caution        accepted requests needed for a step, times its size     a step that failed: doubled
-    quota          slot up to which the API takes requests until then      an answer's quota
-    renewal        time until which that holds                             an answer's quota
-    quoted         slot of that answer                                     an answer's quota
-    doubts         quotas of nothing in a row, each after a renewal        an answer's quota; a 429: 0 from then
-    =============  ======================================================  ===================================
+    caution        accepted requests needed for a step, times its size     a failed step doubles it
+    quota          last slot that the API accepts before ``renewal``       a response's quota
+    renewal        time at which the quota is renewed                      a response's quota
+    quoted         slot of the response with this quota                    a response's quota
+    doubts         number of quotas of 0 in a row, each after a renewal    a response's quota; a 429 sets it to 0
+    =============  ======================================================  ========================================
     """
 
     burst: Annotated[float, msgspec.Meta(ge=1)] = BURST
@@ -111,7 +116,7 @@ class RateState(msgspec.Struct):
         return msgspec.structs.replace(self, struck=struck, **times)
 
     def without_lessons(self) -> RateState:
-        """The state with the given slots, but without what was learned from responses."""
+        """The state with the assigned slots, but without what was learned from responses."""
         given = {name: getattr(self, name) for name in ("next", "number", "heard", "counted", "began")}
         return RateState(**given)
 
@@ -163,7 +168,7 @@ class RateLimit:
         return max(0.0, self.state.resume - now)
 
     def take(self, now: float) -> Slot:
-        """Give the next request its slot."""
+        """Assign a slot to the next request."""
         if now - self.state.next > _IDLE:
             self.state.counted, self.state.began = self.state.number, now
         pace = self.pace
@@ -202,9 +207,9 @@ class RateLimit:
         state.quota, state.renewal, state.quoted = slot.number + quota.remaining, renewal, slot.number
 
     def holds(self, slot: Slot) -> bool:
-        """Whether a slot given earlier may still be used.
+        """Whether a slot that was assigned earlier may still be used.
 
-        A 429 ends all earlier slots, and a quota the slots beyond the quota.
+        A 429 makes all earlier slots invalid. A quota makes the slots beyond the quota invalid.
         """
         state = self.state
         is_beyond = slot.number > state.quota and slot.sent < state.renewal and state.doubts < _DOUBTS
@@ -227,9 +232,11 @@ class RateLimit:
         self.state.next = max(self.state.next, self.state.resume)
 
     def _bounded(self, retry_after: float | None) -> tuple[float | None, float]:
-        """The requested pause (whole seconds, None if missing or absurd), and the actual pause, which doubles.
+        """The requested pause and the actual pause, in seconds.
 
-        A pause of more than ``LONGEST`` counts as absurd: a broken gateway must not stop an account's other programs.
+        The requested pause is rounded up to whole seconds; None if it is missing or absurd. The actual pause is at
+        least the requested pause, and doubles with each 429 in a row, up to ``_BLIND``. A requested pause of more than
+        ``LONGEST`` counts as absurd: a broken gateway must not stop an account's other programs.
         """
         doubled = min(_BLIND, 2.0 ** min(self.state.refusals - 1, 10))
         if retry_after is None:
@@ -263,7 +270,7 @@ class RateLimit:
 
     def _measure_drought(self, end: float, now: float, *, asked: bool) -> None:
         """Set the pace after a long pause, which means that the requests before the pause have used up the limit."""
-        # If these were few requests, the refused requests took a good part of the tokens.
+        # After few requests, the refused requests used a good part of the tokens. So at least two requests are counted.
         passed = max(2, self.state.struck.number - 1 - self.state.counted)
         pace = self.pace or self._most
         if (end - _ROUNDED - self.state.struck.sent) * pace < _DROUGHT:

@@ -31,7 +31,10 @@ ALONE = 5.0
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A row to write in place of the row ``seen``. After the write, ``slots`` belong to this process."""
+    """A row to write in place of the row ``seen``. After the write, ``slots`` belong to this process.
+
+    ``reports`` is the number of the last report that the row includes. ``at`` is the clock's ``now``.
+    """
 
     seen: str
     text: str
@@ -87,7 +90,7 @@ class SharedLimit:
         self._alone_until = -LONGEST
 
     def enter(self, rate: float | None) -> None:
-        """Add a session with this rate. The lowest rate of all open sessions holds."""
+        """Add a session with this rate. The lowest rate of all open sessions applies."""
         with self._lock:
             self._rates.append(rate)
             self._choose_rate()
@@ -136,7 +139,10 @@ class SharedLimit:
             return self._limit.take(now) if self._limit.pace is None else None
 
     def take_now(self, now: float) -> Slot | None:
-        """A new slot if there is no limit, else a reserved slot that is due, if no task waits for one. Else None."""
+        """A slot that can be used now, or None.
+
+        Without a limit it is a new slot. With a limit it is a reserved slot, which is not taken from a waiting task.
+        """
         with self._lock:
             if self._limit.pace is None:
                 return self._limit.take(now)
@@ -144,7 +150,11 @@ class SharedLimit:
         return self.take_reserved(now) if is_due else None
 
     def take_reserved(self, now: float) -> Slot | None:
-        """The first reserved slot. Slots not used in time are dropped, since other processes may have idled since."""
+        """The first reserved slot that may still be used, or None.
+
+        Slots that were not used in time are dropped: meanwhile other processes may have been idle, and may send a
+        burst.
+        """
         with self._lock:
             while self._block:
                 slot = heapq.heappop(self._block)
@@ -159,7 +169,7 @@ class SharedLimit:
     def is_valid(self, slot: Slot) -> bool:
         """Whether the slot may still be used.
 
-        A 429 ends all slots reserved earlier, and a quota the slots beyond the quota.
+        A 429 makes all slots that were reserved earlier invalid. A quota makes the slots beyond the quota invalid.
         """
         with self._lock:
             return self._limit.holds(slot)
@@ -182,7 +192,7 @@ class SharedLimit:
         self._alone_until = now + ALONE
 
     def is_stale(self, now: float) -> bool:
-        """Whether the row was read so long ago that another process may have met a 429 since."""
+        """Whether the row was read so long ago that another process may have got a 429 since then."""
         return now - self._seen_at > 2 * BLOCK
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None, *, stored: bool) -> None:
@@ -199,7 +209,7 @@ class SharedLimit:
                 self._remember(slot, now, throttled=True, retry_after=retry_after)
 
     def _remember(self, slot: Slot, at: float, **facts: Any) -> None:
-        """Remember a response for the row. Without a pace, other processes have nothing to learn."""
+        """Remember a response for the row. If there is no pace, ignore it: other processes learn nothing from it."""
         if self._limit.pace is not None:
             self._reported += 1
             self._reports.append(_Report(self._reported, slot, at, **facts))
@@ -217,7 +227,7 @@ class SharedLimit:
             return bool(self._reports) and (self._has_refusals or any(report.throttled for report in self._reports))
 
     def draft(self, clock: Clock, wall: float, *, reserve: bool = True) -> Draft:
-        """A new row with the responses that the row lacks. With ``reserve``, it also reserves the next slots.
+        """A new row with the responses that the row lacks. With ``reserve``, the row also reserves the next slots.
 
         ``wall`` is Unix time by the store's clock.
         """
@@ -231,7 +241,10 @@ class SharedLimit:
             return Draft(self._seen, text, limit.state, slots, self._reported, now)
 
     def _wanted(self, now: float) -> int:
-        """The number of slots to reserve: one for each waiting task, or twice the last number if used up soon."""
+        """The number of slots to reserve: one for each waiting task.
+
+        If the last reservation was a short time ago, at least twice its number.
+        """
         likely = 2 * self._size if now - self._reserved_at < 2 * BLOCK else 1
         return max(likely, sum(queue.waiting for queue in self._queues.values()))
 
@@ -246,7 +259,7 @@ class SharedLimit:
                 heapq.heappush(self._block, slot)
 
     def adopt(self, text: str, clock: Clock, wall: float) -> None:
-        """Adopt a row that another process has written (empty if the row was deleted)."""
+        """Adopt a row that another process has written. ``text`` is empty if the row was deleted."""
         with self._lock:
             self._seen_at = clock.now()
             if text == self._seen:  # written by another thread of this process
@@ -301,8 +314,8 @@ _registry = threading.Lock()
 def shared_limit(api: str, token: str | None, kind: str, clock: Clock) -> SharedLimit:
     """The process's limit for an account.
 
-    The limit is kept for ``LONGEST`` seconds after its last session, so that calls with a session each obey earlier
-    429s. The boot is part of the key, since times of different boots cannot be compared.
+    The limit is kept for ``LONGEST`` seconds after its last session, so that a call obeys the 429s of earlier calls,
+    even if each call opens a session. The boot is part of the key, since times of different boots cannot be compared.
     """
     account = blake2b((token or "").encode(), digest_size=16).digest()
     with _registry:

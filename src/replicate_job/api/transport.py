@@ -1,4 +1,4 @@
-"""Sends the requests to the API. No other module sends requests to the API or the token."""
+"""Sends the requests to the API. No other module sends requests to the API, or sends the token."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ A retried create request is paid for twice. A cached answer to a create request,
 From https://developers.cloudflare.com/ai-gateway/.
 """
 PORTION = 1024**2
-"""The number of bytes of a body in one read. Usual responses are smaller. Of an error, no more is read."""
+"""The number of bytes of a body in one read. Usual responses are smaller. Only this much of an error is read."""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -204,7 +204,7 @@ class Transport:
         return str(target) if target.origin_ascii == self._origin else None
 
     async def _read(self, response: RustResponse) -> tuple[bytes, bool]:
-        """Read the body. Returns it, and whether it was cut off: a body that is too large, or a long error.
+        """Read the body. Returns the body, and whether it was cut off because it is too large, or is a long error.
 
         Large bodies are read one at a time, so that all together stay within the size limit.
         """
@@ -226,7 +226,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Open a GET whose body is read as it comes. Yields its status and its chunks, up to ``LARGEST`` bytes in all.
+        """Open a GET whose body is read as it comes. Yields the status and the body's chunks, up to ``LARGEST`` bytes.
 
         Raises the same errors as ``send``, and AnswerTooLargeError.
         """
@@ -298,9 +298,10 @@ class Transport:
 
 
 def _with_body(request: RequestBuilder, body: bytes) -> RequestBuilder:
-    """Add a body, which is usually JSON. The library copies a text, but keeps bytes until they are sent.
+    """Add a body, which is usually JSON. A short body is passed as text, which is faster.
 
-    To let go of the bytes, its own thread waits for the interpreter's lock, which costs more than a short copy.
+    The library copies a text. It refers to bytes without a copy, and to release them, its own thread waits for the
+    interpreter's lock. That takes longer than a short copy.
     """
     if len(body) <= COPIED:
         with suppress(UnicodeDecodeError):
@@ -309,9 +310,9 @@ def _with_body(request: RequestBuilder, body: bytes) -> RequestBuilder:
 
 
 def normalize(base_url: str) -> str:
-    """Remove a slash at the end of the base URL, and add ``/v1`` if it has no path.
+    """Remove a slash at the end of the base URL, and add ``/v1`` if the URL has no path.
 
-    Raises JobError unless it is http(s).
+    Raises JobError for a URL that is not http(s), or that has a user name, a query or a fragment.
 
     Any path is left as it is: a gateway's path replaces the API's ``/v1``.
     """

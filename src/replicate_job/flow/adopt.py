@@ -16,8 +16,8 @@ async def adopt(
 ) -> Entry:
     """The journal's entry for a prediction. A prediction made elsewhere is added to the journal first.
 
-    ``prediction`` is its current state; if None, the API is asked. With ``key``, it becomes the prediction of the job
-    with that key, which must not have a prediction yet. Raises JobError, NotFoundError.
+    ``prediction`` is the prediction's current state; if None, the API is asked. With ``key``, the prediction becomes
+    the prediction of the job with that key. That job must not have a prediction yet. Raises JobError, NotFoundError.
     """
     known = await context.journal.find(prediction_id, context.api)
     if known and key in {None, known.key}:

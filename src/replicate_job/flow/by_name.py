@@ -35,7 +35,7 @@ async def find(context: Context, name: str) -> Entry | None:
 
 
 async def observe(context: Context, name: str) -> Result:
-    """The current state of a job. Data that the API has deleted are from the journal.
+    """The current state of a job. Data that the API has deleted are taken from the journal.
 
     Raises UnknownJobError if the job is unknown or has no prediction, and UncertainError if it may have a prediction.
     """
@@ -78,7 +78,7 @@ async def observe_prediction(context: Context, prediction_id: str, entry: Entry 
 async def cancel(context: Context, name: str) -> Result | None:
     """Cancel a job. A job that has ended is not changed.
 
-    None if the job certainly has no prediction: its key is free then.
+    Returns None if the job certainly has no prediction. Its key can then be used again.
 
     Raises UnknownJobError, UncertainError.
     """
@@ -109,8 +109,8 @@ async def find_or_adopt(  # noqa: PLR0913 - the name, the key and place to use, 
 ) -> Entry:
     """The journal's entry for this key or prediction. A prediction made elsewhere is added to the journal first.
 
-    With ``key``, it becomes the prediction of the job with that key, which must not have a prediction yet. ``timeout``
-    is in seconds from ``called``, the clock's ``now`` at the call. Raises JobError, JobTimeoutError.
+    With ``key``, the prediction becomes the prediction of the job with that key. That job must not have a prediction
+    yet. ``timeout`` is in seconds from ``called``, the clock's ``now`` at the call. Raises JobError, JobTimeoutError.
     """
     try:
         async with deadline(context.clock, math.inf if timeout is None else called + timeout):

@@ -31,8 +31,8 @@ CONFIRM = 10.0
 async def cancel_job(context: Context, entry: Entry, *, within: float | None = None) -> Prediction | None:
     """Cancel the prediction of this job. If the create request got no answer, search the list for the prediction first.
 
-    Returns None if there is no prediction: the job's key is free then. Raises UncertainError if the list does not tell
-    whether there is a prediction, or not within ``within`` seconds. Raises the API's errors.
+    Returns None if there is no prediction. The job's key can then be used again. Raises UncertainError if the list does
+    not show whether there is a prediction, or does not show it within ``within`` seconds. Raises the API's errors.
     """
     context = of_job(context, entry.job)
     claim = await take(context, entry.key, entry.job, entry.save, within=HELD if within is None else within)
@@ -52,10 +52,10 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
 
 
 async def cancel_known(context: Context, prediction_id: str) -> Prediction:
-    """Cancel a prediction, and update the journal if it has a job with this prediction."""
+    """Cancel a prediction, and update the journal if the journal has a job with this prediction."""
     prediction = await cancel_prediction(context, prediction_id)
     if entry := await context.journal.find(prediction_id, context.api):
-        # Another process with the job's claim polls the prediction, and records the end itself.
+        # If another process has the job's claim, that process polls the prediction and records the end.
         with suppress(JobHeldError):
             claim = await context.journal.claim(entry.key, context.api, entry.job, entry.save)
             async with held(context, claim):
@@ -64,7 +64,10 @@ async def cancel_known(context: Context, prediction_id: str) -> Prediction:
 
 
 async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> None:
-    """Record a terminal status. A failed or canceled prediction without an output has nothing to collect."""
+    """Record a terminal status.
+
+    A failed or canceled prediction without an output has nothing to collect, so its job is recorded as collected.
+    """
     if not prediction.is_terminal or claim.entry.state == "collected":
         return
     known = claim.entry.prediction
@@ -77,9 +80,10 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
 
 
 async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:
-    """Cancel at the API, and wait up to ``CONFIRM`` seconds for the end. The prediction may have succeeded earlier.
+    """Cancel the prediction at the API, and wait up to ``CONFIRM`` seconds for its end.
 
-    ``young``: the prediction may be so new that the API answers 404 for it.
+    The returned status may be ``succeeded``, since the prediction may have ended before it was canceled. ``young``: the
+    prediction may be so new that the API answers 404 for it.
     """
     prediction = await read(context, lambda: context.client.cancel_prediction(prediction_id), young=young)
     watch, until = Watch(context, prediction_id), context.clock.now() + CONFIRM
@@ -104,7 +108,7 @@ async def run_or_cancel(
     except asyncio.CancelledError:
         if leave():
             line = context.line("resume")
-            if await context.journal.get(ask.key):  # None if its files are still being uploaded, before the claim
+            if await context.journal.get(ask.key):  # no entry while files are uploaded before the claim
                 with about(ask):
                     context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:

@@ -1,4 +1,4 @@
-"""The claim on a job: only the process that holds it may act for the job."""
+"""The claim on a job. Only the process that has the claim may act for the job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 ASKED, TRUSTED = 0.5, 2.0
-"""Seconds between two attempts to claim a job that another process holds: without and with news from the journal."""
+"""Seconds between two attempts to claim a job that another process holds. ``ASKED`` is for a job without news from the
+journal, ``TRUSTED`` for a job with news."""
 SOON = 0.05
 """The shortest pause between two attempts to claim, in seconds."""
 
@@ -60,7 +61,7 @@ async def take(  # noqa: PLR0913 - it passes on the parameters of the journal's 
 async def _take_over(
     context: Context, key: str, claim: Callable[[], Awaitable[Claim]], error: JobHeldError, until: float
 ) -> Claim:
-    """Claim a job that another process holds, as soon as it is free. Raises JobHeldError at the moment ``until``."""
+    """Claim a job that another process holds, as soon as the job is free. Raises JobHeldError at ``until``."""
     clock = context.clock
     if clock.now() >= until:
         raise error
@@ -88,7 +89,7 @@ def _left(clock: Clock, error: JobHeldError, until: float) -> float:
 
 
 async def release(context: Context, claim: Claim, made: Prediction | None = None) -> None:
-    """Release the claim, even if this task is cancelled. ``made`` is a prediction that the journal lacks."""
+    """Release the claim, even if this task is cancelled. ``made`` is a prediction to record with the release."""
     with suppress(JournalError):
         await asyncio.shield(context.journal.release(claim, made))
 

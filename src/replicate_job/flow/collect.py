@@ -71,7 +71,7 @@ def _priced_by(prediction: Prediction, entry: Entry | None) -> str:
 def lacks_files(entry: Entry, save: str | None) -> bool:
     """Whether a finished job lacks files that are wanted now: no files were kept, or some are gone from the disk.
 
-    Files in an object store count as present, since a finished job sends no request.
+    Files in an object store count as present, since no request is sent for a finished job.
     """
     if not save or entry.problem or entry.prediction is None:
         return False
@@ -84,8 +84,8 @@ def facts(entry: Entry, prediction: Prediction) -> Facts:
     """The values that a file name template can use. They are the same at every call and on every machine."""
     model = (entry.request.target.slug if entry.request else "") or prediction.model or entry.job.model
     batch = entry.batch or ""
-    # A row's key is "<batch>/<name>", or "<batch>~<attempt>/<name>" for a further attempt. A template's key is the
-    # name.
+    # A row's key is "<batch>/<name>", or "<batch>~<attempt>/<name>" for a further attempt. The key in a
+    # file name template is the name alone.
     key = entry.key[len(batch) :].partition("/")[2] if batch and entry.key.startswith(batch) else entry.key
     return Facts(model, key, entry.claimed_at, folder_name(prediction.id), batch)
 
@@ -120,17 +120,18 @@ def _with_files(result: Result, saved: Sequence[SavedFile]) -> Result:
 
 
 def folder_name(prediction_id: str) -> str:
-    """The id as a folder name. An unusual id is hashed, so that no API response can choose a folder elsewhere."""
+    """The id as a folder name. An unusual id is hashed, so that no API response can name a folder elsewhere."""
     if _SAFE_ID.fullmatch(prediction_id):
         return prediction_id
     return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]
 
 
 def record(result: Result, place: Place, saved: Sequence[SavedFile]) -> bytes:
-    """Encode the result as ``result.json``. Paths in ``files`` are relative to its folder, so the folder can be moved.
+    """Encode the result as the content of ``result.json``.
 
-    A file that was sent inside the request is named in ``input``, without its content. ``sha256`` maps each file to its
-    hash (hex); it is left out if there are no files. ``logs`` is left out if the model wrote no logs.
+    Paths in ``files`` are relative to the folder of ``result.json``, so the folder can be moved. A file that was sent
+    inside the request is named in ``input``, without its content. ``sha256`` maps the path of each file to its hash
+    (hex). ``sha256`` is left out if there are no files. ``logs`` is left out if the model wrote no logs.
     """
     values = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:

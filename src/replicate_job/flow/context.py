@@ -35,15 +35,15 @@ class Strategy(Protocol):
         """The id of the batch, for the journal. None for a single job."""
 
     def known(self, request: CreateRequest) -> Resolved | None:
-        """The model of this create request, if the model was resolved before."""
+        """The model of this create request. None if the model was not resolved before."""
 
     def recall(self, context: Context, target: Target) -> Resolved | None:
-        """The result of ``resolve`` if it is known without a request."""
+        """The result of ``resolve`` if it is known without a request, otherwise None."""
 
     async def resolve(self, context: Context, target: Target) -> Resolved: ...
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing: ...
     def recorded(self, prediction_id: str) -> None:
-        """Tell the strategy that the journal has this prediction now. Look-ups of other jobs may skip it."""
+        """Tell the strategy that the journal has this prediction now, so other jobs' look-ups may skip it."""
 
     async def wait(  # noqa: PLR0913 - the prediction, and how to wait for it
         self,
@@ -72,7 +72,7 @@ class Strategy(Protocol):
         """A context manager that waits for a free download slot and holds it."""
 
     def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:
-        """Report ``problem``, or return it to be stored with the job."""
+        """Report ``problem`` and return an empty text, or return ``problem`` to be stored with the job."""
 
     def advise_uncertain(self, context: Context, key: str) -> str: ...
     def advise_disk(self, context: Context) -> str: ...
@@ -96,13 +96,14 @@ class Reporter(Protocol):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often, or for how many seconds, each step is tried again.
 
-    In seconds: ``settle`` is how long the account's list may take to show a prediction whose create request got no
-    answer. The look-up ends earlier if the list shows a later prediction: one that was created at least ``overtaken``
-    after the request had ended. ``listing`` is how long a failing list is read again. ``throttle`` is the total wait
-    for 429 answers before a create request. ``appear`` is how long the API may answer 404 for a new prediction.
+    These values are in seconds: ``settle`` is how long the account's list may take to show a prediction whose create
+    request got no answer. The look-up ends earlier if the list shows a later prediction: one that was created at least
+    ``overtaken`` after the request had ended. ``listing`` is how long a failing list is read again. ``throttle`` is the
+    total wait after 429 answers to a create request. ``appear`` is how long the API may answer 404 for a new
+    prediction.
 
-    In numbers: ``connects`` is the number of tries to connect. ``sends`` is the number of create requests; another is
-    sent only if the one before certainly created nothing.
+    These values are counts: ``connects`` is the number of tries to connect. ``sends`` is the number of create requests.
+    A further request is sent only if the request before it certainly created no prediction.
     """
 
     settle: float = 60
@@ -136,7 +137,7 @@ class UploadLocks:
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
-    An ``ephemeral`` API, such as the local server, loses its predictions when it stops, and they cost nothing.
+    An ``ephemeral`` API, such as the local server, loses its predictions when it stops. Its predictions cost nothing.
     ``cache`` is the folder for schemas of versions. ``line`` writes a command for a hint, with the options that select
     the same journal and API. ``advise_missing`` returns advice for a model name that does not exist.
     """
@@ -160,7 +161,7 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def of_job(context: Context, job: Job) -> Context:
-    """The context with this job's client, since trainings have API endpoints of their own."""
+    """The context with the API client for this job. A training has API endpoints of its own."""
     return msgspec.structs.replace(context, client=context.client.trainings) if job.destination else context
 
 

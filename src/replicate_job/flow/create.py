@@ -41,9 +41,10 @@ _REFUSED_VERSION = "Invalid version"
 class Created(msgspec.Struct, frozen=True):
     """``prediction`` is the answer to the create request; None if the id was found in the account's list.
 
-    ``sent_at`` is the clock's ``now`` from which the budget counts. An earlier process sent the request ``waited``
-    seconds before that. ``age`` is the least age of the prediction in seconds. ``fault`` is the error that kept the id
-    out of the journal.
+    ``sent_at`` is the clock's ``now`` from which the budget counts. ``waited`` is the number of seconds between the
+    create request of an earlier process and ``sent_at``. ``age`` is the least age of the prediction in seconds.
+    ``fault`` is the JournalError of a failed attempt to record the id. ``collected``: the journal has the job as
+    collected.
     """
 
     id: str
@@ -71,10 +72,10 @@ async def create(  # noqa: PLR0913 - the request, and callbacks for its outcome
 
     ``blocking_wait`` is in seconds, 0 for none. It is shortened so that the answer comes before the clock's ``now``
     reaches ``deadline``. ``slot`` is the rate-limit slot if one was taken already. ``tried`` lists the earlier look-ups
-    of the model, for the message of a ModelNotFoundError. ``is_all`` says whether an answer finishes the job: the
-    journal then records the end with the id. ``unwritten`` is called with the prediction of an answer before it is
-    recorded, and with None once the journal has it. Raises the API's error if it refused the request (nothing was
-    created), UncertainError, or ClaimLostError.
+    of the model, for the message of a ModelNotFoundError. ``is_all`` returns whether an answer finishes the job. If so,
+    the journal records the end together with the id. ``unwritten`` is called with the prediction of an answer before it
+    is recorded, and with None once the journal has it. Raises the API's error if the API refused the request (nothing
+    was created), UncertainError, or ClaimLostError.
     """
     tries = _Tries(context, claim)
     while True:
@@ -106,9 +107,10 @@ async def create(  # noqa: PLR0913 - the request, and callbacks for its outcome
 
 
 async def _intend(context: Context, tries: _Tries, claim: Claim, request: CreateRequest) -> Claim:
-    """Record the intent, unless the claim recorded it. There must be no wait between the intent and the request.
+    """Record the intent, unless the claim has recorded it already.
 
-    The wait for a rate-limit slot may have made the claim's intent too old. Then the intent is recorded again.
+    There must be no wait between the intent and the request. The wait for a rate-limit slot may have made the claim's
+    intent too old. Then the intent is recorded again.
     """
     if claim.intends:
         if _age(context, claim) < UNSENT / 2:
@@ -280,13 +282,13 @@ class _Tries:
         await self._context.clock.sleep(backoff(self._sends - 1))
 
     async def give_up(self, error: ReplicateJobError, reason: str = "") -> NoReturn:
-        """Mark the job as refused, which frees its key, and raise ``error``."""
+        """Mark the job as refused, so that its key can be used again, and raise ``error``."""
         if reason:
             error.args = (reason,)
         try:
             await self._context.journal.refused(self._claim, str(error))
         except ClaimLostError:
             raise
-        except JournalError as fault:  # the journal still has a sent request, which the next run looks up
+        except JournalError as fault:  # the journal still says that a request was sent: the next run looks it up
             self._context.reporter.error(str(fault))
         raise error

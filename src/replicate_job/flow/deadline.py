@@ -1,7 +1,6 @@
 """The timeout of a call: at the deadline the call returns, and the job is left as it is.
 
-The work is cancelled as by SIGTERM, so it takes the same clean-up paths. A later call with the same key continues the
-job.
+The work is cancelled and cleans up in the same way as after SIGTERM. A later call with the same key continues the job.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 AGAIN = 10.0
-"""Seconds between two readings of the clock. The clock continues while the machine sleeps, and the event loop's timers
-do not."""
+"""Seconds between two readings of the clock. The clock continues while the machine sleeps, but the event loop's timers
+do not. So one long timer would end too late."""
 
 
 class ExpiredError(Exception):
@@ -34,7 +33,7 @@ class ExpiredError(Exception):
 
 @asynccontextmanager
 async def deadline(clock: Clock, until: float) -> AsyncIterator[None]:
-    """Cancel the block once the clock's ``now`` reaches ``until``. After its clean-up, raise ExpiredError.
+    """Cancel the block once the clock's ``now`` reaches ``until``. After the block's clean-up, raise ExpiredError.
 
     A cancellation from outside still raises CancelledError.
     """
@@ -87,7 +86,10 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
 
 
 class _LastSeen:
-    """A reporter that passes everything on. It keeps the last prediction, since the journal does not record polls."""
+    """A reporter that passes all calls on to another reporter.
+
+    It remembers the last prediction, since the journal does not record polls.
+    """
 
     def __init__(self, reporter: Reporter) -> None:
         self.error, self.warn, self.tell, self.note = reporter.error, reporter.warn, reporter.tell, reporter.note
@@ -117,7 +119,7 @@ def timed_out(
 ) -> JobTimeoutError:
     """Make the error for a call whose time is over. ``seen`` is the last prediction that the call observed.
 
-    ``fault`` is the error that kept the journal's ``entry`` from being read.
+    ``fault`` is the error because of which the journal's ``entry`` could not be read.
     """
     prediction = _newest(entry, seen)
     if prediction:
@@ -142,7 +144,7 @@ def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
 
 
 def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
-    """Describe the state in which the call leaves the prediction, and the command that continues."""
+    """Describe the state in which the call leaves the prediction, and the command that continues it."""
     spent, name = duration(ask.timeout or 0), f"{ask.job.kind} {prediction.id}"
     if context.ephemeral:
         again = context.line("resume", "--timeout", growing_timeout(ask.timeout or 0))

@@ -1,7 +1,7 @@
-"""The reasons why predictions have no usable result, by a table of error texts of public models. No I/O.
+"""Finds the reason why a prediction has no usable result, with a table of error texts of public models. No I/O.
 
 Sources: Replicate's list of error codes, https://replicate.com/docs/reference/error-codes (E1000 to E9825); the errors
-E001 to E005, with which other companies' models on Replicate end; the platform's error for a prediction whose machine
+E001 to E005 of other companies' models on Replicate; the platform's error for a prediction whose machine
 was taken away, ``Prediction interrupted; please retry (code: PA)``, as in
 https://github.com/replicate/cog-whisper/issues/1; Cog's error for a model process that died, as in
 https://github.com/replicate/cog/issues/960; the errors of image models about unsafe pictures, as in
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 Failure = Literal["", "failed", "interrupted", "empty", "refused", "wrong input", "canceled"]
 """The reason why a prediction has no result; empty if it has a result, or if its end is not known.
 
-``interrupted``: the platform ended it, or it never started. ``empty``: it succeeded with null, or without a file that
-is promised by its schema. ``refused``: its content was not allowed. ``wrong input``: the caller's mistake.
-``canceled``: by a user, or by its deadline. ``failed``: any other error of the model.
+``interrupted``: the platform ended the prediction, or the prediction never started. ``empty``: the prediction succeeded
+with null, or without a file that the schema promises. ``refused``: the content was not allowed. ``wrong input``: the
+caller made a mistake. ``canceled``: a user or the deadline canceled it. ``failed``: any other error of the model.
 """
 RETRIED: tuple[Failure, ...] = ("failed", "interrupted", "empty")
 """Failures of the model or of the platform. Another attempt, or another model, may succeed."""

@@ -20,7 +20,7 @@ from replicate_job.wire.sse import Event
 IDLE = 45.0
 """Seconds without an event after which a stream counts as broken: Replicate closes idle streams after about 30."""
 EVENT = 100
-"""Bytes that are counted for each event besides its text and id. The size limit of a stream is that of a response."""
+"""Bytes that are counted for each event besides its text and id. A stream has the same size limit as a response."""
 BARREN = 3
 """After this many connections in a row without a new event, polling replaces the stream."""
 
@@ -38,7 +38,7 @@ async def follow(  # noqa: PLR0913 - the prediction, the callback, and how to wa
     until: float,
     interval: float | None,
 ) -> Prediction:
-    """Call ``emit`` one time with each piece of the output text, until the end or until the clock reaches ``until``.
+    """Call ``emit`` one time with each piece of the output text, until the end or until ``now`` reaches ``until``.
 
     If the stream breaks for good, or the API offers no stream, the prediction is polled. The remaining text then comes
     in one piece at the end. If the output has no text, a warning says so. Returns the last observed prediction, like
@@ -85,7 +85,10 @@ def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, 
 
 
 def _as_events(output: Any) -> str:
-    """Join a list's items as in a stream of the list, in which items that are not text are JSON."""
+    """The text that a stream of this list would have; empty for an output that is no list.
+
+    An item that is not text is streamed as JSON.
+    """
     if not isinstance(output, list):
         return ""
     return "".join(

@@ -44,13 +44,13 @@ def check_key(key: str) -> None:
 class Ask(msgspec.Struct, frozen=True):
     """A job, and how to run it.
 
-    ``save`` is the place for outputs (see ``outputs.place``), None to keep none. ``emit`` is called with the output
-    text as it comes. ``blocking_wait`` is the longest blocking wait of the create request, in seconds: a shorter wait
-    shows progress sooner, and the end later. ``timeout`` limits the call in seconds; None for no limit. It counts from
-    ``called``, the clock's ``now`` at the call, or from the start of ``run_job`` if ``called`` is None. ``is_checked``:
-    ``check_job`` has passed the job already. ``is_new``: the key was made for this call, so no other process uses it.
-    ``chain_step`` is the name of the job's step in a chain. ``ended`` is called with the ended prediction, before its
-    outputs are kept.
+    ``save`` is the place for outputs (see ``outputs.place``), None to save no outputs. ``emit`` is called with the
+    output text as it comes. ``blocking_wait`` is the longest blocking wait of the create request, in seconds: a shorter
+    wait shows progress sooner, and the end later. ``timeout`` limits the call in seconds; None for no limit. It counts
+    from ``called``, the clock's ``now`` at the call, or from the start of ``run_job`` if ``called`` is None.
+    ``is_checked``: ``check_job`` has passed the job already. ``is_new``: the key was made for this call, so no other
+    process uses it. ``chain_step`` is the name of the job's step in a chain. ``ended`` is called with the ended
+    prediction, before its outputs are kept.
     """
 
     job: Job
@@ -82,11 +82,11 @@ class Ask(msgspec.Struct, frozen=True):
 class JobRun:
     """One claim on a job, and the job's progress under this claim.
 
-    ``entry`` is the journal's row with all updates of this process. ``resolved`` and ``schema`` are of the model, None
-    if not known. ``created`` is the outcome of a create request or a look-up, until the prediction has ended. ``slot``
-    is the rate-limit slot of a claim that records the intent. ``fault`` is the error that kept the latest changes out
-    of the journal. ``unwritten`` is a prediction that the journal lacks; ``leave`` writes it. ``result`` is set after
-    the job's last step.
+    ``entry`` is the journal's row with all updates of this process. ``resolved`` is the resolved model and
+    ``schema`` is its schema; each is None if not known. ``created`` is the outcome of a create request or a look-up,
+    until the prediction has ended. ``slot`` is the rate-limit slot if the claim has recorded the intent, otherwise
+    None. ``fault`` is the error of the write that failed, if the latest changes are not in the journal. ``unwritten``
+    is a prediction that the journal lacks; ``leave`` writes it. ``result`` is set after the job's last step.
     """
 
     def __init__(self, context: Context, claim: Claim, ask: Ask, slot: Slot | None = None) -> None:

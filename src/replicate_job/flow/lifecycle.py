@@ -13,10 +13,10 @@ from replicate_job.wire.prediction import TERMINAL
 State = Literal["claimed", "intended", "uncertain", "created", "ended", "collected", "refused"]
 """The progress of a job.
 
-``claimed``: a process has claimed it, and no request was sent. ``intended``: a create request was sent or is about to
-be sent, and its outcome is not known. ``uncertain``: the outcome could not be found out. ``created``: the prediction's
-id is known. ``ended``: the prediction has a terminal status. ``collected``: its outputs are kept, or were not wanted.
-``refused``: certainly never created.
+``claimed``: a process has claimed the job, and no create request was sent. ``intended``: a create request was sent or
+is about to be sent, and its outcome is not known. ``uncertain``: the outcome could not be found out. ``created``: the
+prediction's id is known. ``ended``: the prediction has a terminal status. ``collected``: the prediction has ended, and
+its outputs are kept or were not wanted. ``refused``: certainly no prediction was created.
 """
 UNFINISHED: tuple[State, ...] = ("claimed", "intended", "uncertain", "created", "ended")
 WITH_ID: tuple[State, ...] = ("created", "ended", "collected")
@@ -45,10 +45,10 @@ def lacking(state: State, prediction_id: str | None, status: str | None) -> str:
 
 
 def next_step(state: State, prediction_id: str | None, status: str | None) -> Step:
-    """The next step. The id and the status decide if the state implies more than they show.
+    """The next step. If a state comes without the id or the status that it implies, the id and the status decide.
 
-    A job that lacks such a value may still have a prediction. So only ``claimed`` and ``refused`` lead to a create
-    request without a look at the account's list.
+    A job without an id may still have a prediction. So only ``claimed`` and ``refused`` lead to a create request
+    without a look-up before it.
     """
     if prediction_id:
         if status not in TERMINAL:

@@ -11,8 +11,8 @@ import msgspec
 from replicate_job.wire.prediction import Prediction, parse_time
 
 OLD = 100
-"""Reading stops after a page on which this many predictions in a row, newest first, are older than the span. A server
-that ignores the time filter would list everything."""
+"""Reading stops after a page once this many predictions in a row, newest first, were older than the span. Without this
+limit, a server that ignores the time filter would list everything."""
 
 
 class Pages(Protocol):
@@ -22,7 +22,8 @@ class Pages(Protocol):
 class Listing(msgspec.Struct, frozen=True):
     """The predictions from one reading of the list, without their outputs and logs.
 
-    ``newest`` is the creation time of the newest prediction in the span, including known predictions.
+    ``newest`` is the creation time of the newest prediction in the span, even if that prediction is left out because it
+    is known. None if the span has no prediction.
     """
 
     predictions: list[Prediction]
@@ -32,7 +33,8 @@ class Listing(msgspec.Struct, frozen=True):
 async def read_list(client: Pages, *, after: datetime, before: datetime, known: Container[str] = ()) -> Listing:
     """Every prediction in the span except those in ``known``. Raises the same errors as ``list_predictions``.
 
-    The order is not relied on: a page may end with an old prediction, and the next page begin with newer predictions.
+    The order of the list is not relied on: a page may end with an old prediction, and the next page begin with newer
+    predictions.
     """
     found: list[Prediction] = []
     newest: datetime | None = None

@@ -11,16 +11,16 @@ from replicate_job.journal.fingerprints import content_print
 from replicate_job.wire.prediction import Prediction
 
 Verdict = Literal["same", "almost", "other"]
-"""``same``: all comparable parts are equal. ``almost``: equal except for added inputs, or a part could not be compared.
-``other``: another request made the prediction."""
+"""``same``: all comparable parts are equal. ``almost``: the parts are equal except for added inputs, or a part could
+not be compared. ``other``: another request made the prediction."""
 
 ReadContent = Callable[[str, int], Awaitable[str | None]]
-"""Returns the SHA-256 (hex) of the content at a URL. Empty if the content is longer than the given number of bytes,
-None if it cannot be read."""
+"""Returns the SHA-256 (hex) of the content at a URL. The text is empty if the content is longer than the given number
+of bytes. Returns None if the content cannot be read."""
 
 
 async def judge(prediction: Prediction, request: CreateRequest, read: ReadContent) -> Verdict:
-    """Compare target and input. A file that was sent inside the request is compared by its content."""
+    """Compare the target and the input. A file that was sent inside the request is compared by its content."""
     named = _judge_target(prediction, request)
     if named == "other":
         return "other"
@@ -40,7 +40,7 @@ async def judge(prediction: Prediction, request: CreateRequest, read: ReadConten
 
 
 def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
-    """Compare owner, model and version. Names are case-insensitive. Without a listed name: ``almost``."""
+    """Compare owner, model and version. Names are case-insensitive. ``almost`` if the list shows no name."""
     slug, wanted = (prediction.model or "").lower(), request.target.slug.lower()
     deployment = (prediction.deployment or "").lower()
     if request.target.kind == "deployment":
@@ -58,9 +58,8 @@ def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
 class _Comparison:
     """Compares a sent input with a listed input.
 
-    ``files`` pairs the data URLs with the URLs that the API lists instead.
-
-    ``is_blurred``: a part could not be compared.
+    ``files`` has a pair for each file: the data URL that was sent, and the URL that the API lists in its place.
+    ``is_blurred``: an input was added, or a part could not be compared.
     """
 
     def __init__(self) -> None:

@@ -28,9 +28,10 @@ Run = Callable[[Ask], Awaitable[Result]]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The alternatives and additions to a job's first attempt.
+    """What may follow or replace a job's first attempt.
 
-    ``reuse``: an earlier success up to this age in seconds replaces a new prediction. None: never.
+    ``policy`` decides about further attempts. ``reuse`` is the greatest age, in seconds, of an earlier success that
+    replaces a new prediction; None if no earlier success is used.
     """
 
     policy: Policy
@@ -67,7 +68,11 @@ def jobs_of(job: Job) -> list[Job]:
 
 
 def fallback_job(job: Job, fallback: Fallback) -> Job:
-    """The job for a fallback model, with inputs renamed by its map. Raises JobError if two inputs get one name."""
+    """The job for a fallback model.
+
+    ``fallback.inputs`` maps the name of an input to its new name, or to False to leave the input out. Raises JobError
+    if two inputs get the same name.
+    """
     values: dict[str, Any] = {}
     for name, value in job.input_data.items():
         new = fallback.inputs.get(name, name)
@@ -86,8 +91,8 @@ def attempt_key(key: str, number: int) -> str:
 async def run_plan(context: Context, ask: Ask, plan: Plan, run: Run) -> Result:
     """The result of the last attempt. Its ``earlier`` has the results of earlier attempts.
 
-    Raises the errors of ``run``: no attempt follows an attempt with an unknown outcome. Raises InputError, before the
-    first attempt, for a fallback that does not accept the input.
+    Raises the errors of ``run``. No attempt follows such an error, since the outcome may be unknown. Raises InputError,
+    before the first attempt, for a fallback that does not accept the input.
     """
     if ask.called is None:
         ask = msgspec.structs.replace(ask, called=context.clock.now())

@@ -27,8 +27,8 @@ class Policy(msgspec.Struct, frozen=True):
     def next_model(self, tries: Sequence[tuple[int, Failure]]) -> int | None:
         """The number of the model for the next attempt; None if there is no next attempt.
 
-        ``tries`` holds, for each attempt so far, the number of its model and its failure. A job that was refused for
-        its content, had a wrong input or was canceled gets no further attempt with any model.
+        ``tries`` has a pair for each attempt so far: the number of its model, and its failure. A job that was refused
+        for its content, had a wrong input or was canceled gets no further attempt with any model.
         """
         model, failure = tries[-1]
         if failure not in RETRIED:

@@ -93,7 +93,7 @@ async def resolve_job(context: Context, job: Job) -> Resolved:
 
 
 ReadContent = Callable[[Content], Coroutine[Any, Any, bytes | None]]
-"""Returns the bytes of a ``Content`` that does not have them itself; None if they are lost."""
+"""Returns the bytes of a file whose ``Content`` does not have them; None if the bytes are lost."""
 
 
 async def _lost(content: Content) -> None:
@@ -139,7 +139,10 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
 
 
 def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job:
-    """A job from the journal, with the bytes of its files from the caller or from an earlier create request."""
+    """The journal's ``job``, with the bytes of its files.
+
+    The bytes come from the caller's job ``asked``, or from an earlier create request.
+    """
     if all(content.data is not None for content in contents(job.input_data)):
         return job
     known = [*contents(asked.input_data), *carried(request.input if request else {})]

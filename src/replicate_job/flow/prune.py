@@ -11,7 +11,7 @@ from replicate_job.journal.protocol import Journal
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """The numbers of deleted jobs, remembered uploads and cached schemas. With ``dry_run``, of those to be deleted."""
+    """The numbers of deleted jobs, remembered uploads and cached schemas. With ``dry_run``, nothing was deleted yet."""
 
     jobs: int
     uploads: int

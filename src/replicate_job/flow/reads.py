@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 async def read(context: Context, ask: Callable[[], Awaitable[_T]], *, young: bool = False) -> _T:
-    """Send a request that is safe to repeat. Transient failures are tried ``TRIES`` times in all.
+    """Send a request that is safe to repeat. After a transient failure it is sent again, ``TRIES`` times in all.
 
     ``young``: the prediction may be so new that the API answers 404 for a moment.
     """

@@ -28,9 +28,9 @@ async def reconcile(
     """The id of the prediction that this job's create requests made, or None if they certainly made no prediction.
 
     ``ended`` is the clock's ``now`` at the end of the last request; None if another process sent it. The list is read
-    until it shows the prediction, or until it must have shown it. Raises UncertainError if the list does not tell
-    whether there is a prediction. Also raises UncertainError if the outcome is not known within ``within`` seconds,
-    without changing the job's state. Raises ClaimLostError.
+    until it shows the prediction, or until it would certainly show the prediction. Raises UncertainError if the list
+    does not show whether there is a prediction. Also raises UncertainError if the outcome is not known within
+    ``within`` seconds; the job's state is then not changed. Raises ClaimLostError.
     """
     entry = claim.entry
     if entry.request is None or entry.first_sent is None or entry.request_end is None:
@@ -122,7 +122,7 @@ class _LookUp:
         return None, True
 
     async def _adopt(self, listing: Listing, span: Span, *, beside: bool = False) -> Adoption:
-        """Adopt this job's prediction. With ``beside``, a prediction outside the span counts as possible only."""
+        """Adopt this job's prediction. With ``beside``, a prediction outside the span is only a possible match."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
         for prediction in listing.predictions:
@@ -149,21 +149,24 @@ class _LookUp:
         return adoption
 
     async def _cancel(self, surplus: str, own: str) -> None:
-        """Cancel a second prediction of a process that was stopped after its lease check and then sent its request."""
+        """Cancel a job's second prediction.
+
+        A process made it if the process was stopped after its lease check, and sent its request when it continued.
+        """
         key = self._claim.key
         self._context.reporter.warn(f"the job {key!r} was created twice: {own} is its prediction, canceling {surplus}")
         await cancel_surplus(self._context, surplus)
 
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
-        """Whether the list must have shown the prediction: it shows a later prediction, or it had enough time."""
+        """Whether the list would show the prediction: it shows a later prediction, or enough time has passed."""
         context, since = self._context, max([self._ended, *map(self._reckon, adoption.rivals_unanswered)])
         if started >= since + context.retry_policy.settle:
             return True
         api_time = context.client.api_time
         if api_time is None or listing.newest is None:
             return False
-        # A prediction from the future shows how far the Date is behind. If it is too far, times cannot be compared with
-        # it.
+        # A prediction with a time after the ``Date`` shows how far the ``Date`` is behind. If the ``Date`` is too far
+        # behind, times cannot be compared with it.
         self._behind = max(self._behind, listing.newest.timestamp() - api_time)
         if self._behind > FUTURE:
             return False
@@ -173,8 +176,9 @@ class _LookUp:
     def _reckon(self, moment: Moment) -> float:
         """The moment as this clock's ``now``.
 
-        A moment of another machine counts as the time when it was first read, or later if it was to come then by the
-        API's time, or by the machine's if that is not known.
+        A moment of another machine counts as the time when it was first read. If the moment was still to come then, the
+        missing seconds are added. They are the difference to the API's time, or to the wall clock if one of the API's
+        times is not known. The result is at most ``LONGEST_REQUEST`` seconds from now.
         """
         clock, api_time = self._context.clock, self._context.client.api_time
         now, at = clock.now(), moment.on(clock)
@@ -185,7 +189,10 @@ class _LookUp:
         return min(latest, at)
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
-        """Whether each prediction belongs to another job, or may be from another job's open create request."""
+        """Whether each ``unclear`` prediction belongs to another job, or may be from another job's open create request.
+
+        False if no prediction is unclear.
+        """
         candidates = [prediction for prediction in listing.predictions if prediction.id in unclear]
         entries = await self._under_way() if candidates else []
         for prediction in candidates:
@@ -222,7 +229,8 @@ class _LookUp:
     async def _check_account(self, *, must_be_known: bool) -> None:
         """Raise UncertainError if the request was sent for another account, whose list cannot be read.
 
-        ``must_be_known``: also if the account is not known. Another process may record the account during the look-up.
+        With ``must_be_known``, an unknown account raises UncertainError too. Otherwise the look-up goes on, since
+        another process may record the account meanwhile.
         """
         is_same = await is_same_account(self._context, self._claim.entry)
         if is_same is False:
@@ -235,7 +243,10 @@ class _LookUp:
         await be_uncertain(self._context, self._claim, reason, candidates)
 
     async def _read_content(self, url: str, longest: int) -> str | None:
-        """The SHA-256 of a listed file, downloaded without the token. A failed download is tried again next time."""
+        """The SHA-256 (hex) of a listed file, which is downloaded without the token.
+
+        Empty if the file is longer than ``longest`` bytes. None if the download failed: the next call tries it again.
+        """
         if url not in self._contents:
             digest, size = sha256(), 0
             try:

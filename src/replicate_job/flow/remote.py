@@ -40,7 +40,7 @@ async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGen
 async def listed(
     context: Context, *, since: timedelta | None = None
 ) -> AsyncGenerator[tuple[Prediction, Entry | None], None]:
-    """The same predictions one by one, each with the journal's entry, or None without an entry."""
+    """The predictions of ``pages`` one by one, each with its entry in the journal, or with None if it has no entry."""
     async with aclosing(pages(context, since=since)) as found:
         async for page in found:
             for prediction in page:

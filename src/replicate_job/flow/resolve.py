@@ -21,8 +21,8 @@ from replicate_job.wire.target import Target, parse_target
 async def resolve(context: Context, target: Target) -> Resolved:
     """Find out how to create a prediction of ``target``. Raises ModelNotFoundError, which lists what was tried.
 
-    Predictions of an official model are created by the model's name, those of a community model by its newest version.
-    A named version or deployment is used as it is. Raises the API's errors.
+    A prediction of an official model is created by the model's name, and a prediction of a community model by the
+    model's newest version. A named version or deployment is used as it is. Raises the API's errors.
     """
     match target.kind:
         case "model":
@@ -80,9 +80,10 @@ async def _version(context: Context, target: Target) -> Resolved:
 async def _check_hidden(
     context: Context, target: Target, tried: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, Any] | None]:
-    """Handle a 404 for a version: an official model answers 404 for all of its versions, other models for missing ones.
+    """Handle a 404 for a version.
 
-    The API still shows an official model's newest version. If that is this version, its schema is returned too.
+    The API answers 404 for every version of an official model, and for a missing version of another model. The API
+    still shows an official model's newest version. If that is this version, its schema is returned too.
     """
     tried += (f"GET /models/{target.slug}",)
     try:

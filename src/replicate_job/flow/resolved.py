@@ -43,7 +43,10 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # `dict` is for the cac
         return secret_inputs(self.schema)
 
     def for_training(self) -> Resolved:
-        """The target for a training of this version. Raises JobError for an official model without a public version."""
+        """The resolved model for a training of this version.
+
+        Raises JobError for an official model without a public version.
+        """
         target = self.target
         if target.kind != "version" or not target.slug:
             raise JobError(f"{target} shows no version to train: name it, as owner/name:version (64 hex digits)")

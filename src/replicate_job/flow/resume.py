@@ -17,7 +17,7 @@ TOGETHER = 32
 
 
 async def resume(context: Context, asks: Sequence[Ask]) -> AsyncGenerator[tuple[Ask, Outcome], None]:
-    """Run these jobs, ``TOGETHER`` at a time. Yields each ask with its result or error, in the order of the ends."""
+    """Run these jobs, ``TOGETHER`` at a time. Yields each ask with its result or error when its job ends."""
 
     async def finish(ask: Ask) -> tuple[Ask, Outcome]:
         try:

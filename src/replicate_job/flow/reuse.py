@@ -21,7 +21,8 @@ from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.outputs.discover import find_files
 
 _UNSHOWN = {None, "", "hidden"}
-"""Values instead of a version id. An official model hides its version, and has only one version at a time."""
+"""Values that a prediction may have in place of a version id. An official model hides its version, and has only one
+version at a time."""
 
 
 class Reuse:
@@ -35,7 +36,7 @@ class Reuse:
         """For each job of this model, a result that can replace the job's prediction, or None. Sends no request.
 
         None also for a job with a webhook, since the webhook would not be called. A result is not used if its files are
-        missing, or are in an object store, since no store is asked.
+        missing, or are in an object store, since no request is sent to a store.
         """
         requests = [await self._request(job, resolved) for job in jobs]
         asked = [request for request in requests if request]
@@ -52,7 +53,7 @@ class Reuse:
             return None
         if not has_files(job.input_data):
             return write_request(job, resolved, job.input_data)
-        # Secrets are compared only as part of the whole request with its file URLs, which are not known yet.
+        # Secrets are compared only with the whole request. That needs the file URLs, which are not known yet.
         if any(name in job.input_data for name in resolved.secrets):
             return None
         try:

@@ -1,7 +1,7 @@
 """A disk cache for the schemas of model versions. A version never changes, so its schema is requested one time.
 
-Schemas from an API on this machine are not cached: it may serve a stand-in's schema under a real version's id. Each API
-has its own part of the cache.
+Schemas from an API on this machine are not cached: such an API may serve a stand-in's schema under a real version's id.
+Each API has its own part of the cache.
 """
 
 from __future__ import annotations

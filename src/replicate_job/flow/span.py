@@ -22,10 +22,10 @@ Window = tuple[datetime, datetime]
 
 
 class Span(msgspec.Struct, frozen=True):
-    """``windows`` are the times in which the prediction is looked for. ``is_trusted``: the windows use the API's clock.
+    """``windows`` are the spans of time in which the prediction is looked for.
 
-    A window that is not trusted is wide, and finding no prediction in it proves nothing. ``exact`` are the windows that
-    use only the API's clock, and not this machine's clock.
+    ``is_trusted``: the windows use the API's clock. A window that is not trusted is wide, and finding no prediction in
+    it proves nothing. ``exact`` are the windows that use only the API's clock, and not this machine's clock.
     """
 
     windows: tuple[Window, ...]

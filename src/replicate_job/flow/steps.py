@@ -1,4 +1,4 @@
-"""The steps of a job. Each moves the job from one state to the next, and can be called on its own."""
+"""The steps of a job. Each step moves the job from one state to the next, and can be called on its own."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ async def create_step(run: JobRun) -> None:
 
 
 async def look_up_step(run: JobRun) -> None:
-    """From ``intended`` or ``uncertain`` to ``created``: with the found prediction, or else a new prediction."""
+    """From ``intended`` or ``uncertain`` to ``created``, with the prediction that is found or else with a new one."""
     if found := await reconcile(run.context, run.claim):
-        # The creation time is not known, since another job's request may just have created it. So the age counts from
-        # now.
+        # The creation time is not known, since another job's request may just have created the prediction. So the age
+        # counts from now.
         run.created = Created(found, run.context.clock.now())
         return
     await _check_place(run)

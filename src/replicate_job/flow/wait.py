@@ -17,11 +17,11 @@ SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
 """Without an ``interval``, a pause is ``SHARE`` of the time waited so far, but from ``SHORTEST`` to ``LONGEST``
 seconds."""
 LOOK = 2.0
-"""Seconds in which the journal has to answer whether the prediction has ended."""
+"""The time limit, in seconds, of the question to the journal whether the prediction has ended."""
 WATCHED = 15.0
 """Seconds of a pause while another process watches the prediction, and the journal sends news of its end."""
 TROUBLED = 30.0
-"""Seconds of failing requests after which a warning is shown, since a wait without a limit would go on failing."""
+"""Seconds of failing requests after which a warning is shown. A wait without a limit goes on after the warning."""
 
 
 class Watch:
@@ -42,7 +42,7 @@ class Watch:
         self._troubled_from, self._has_told_trouble = 0.0, False
 
     async def look(self) -> Prediction | None:
-        """Poll once. None if the request failed and may be repeated. Raises an APIError that a repeat cannot mend."""
+        """Poll once. None if the request failed and may be repeated. Raises an APIError that is not transient."""
         self.asked_to_wait = 0.0
         try:
             prediction = await self._context.client.get_prediction(self.id)
@@ -120,9 +120,9 @@ async def wait(
     """Poll every ``interval`` seconds until the end, or until the clock's ``now`` reaches ``until``.
 
     Without an ``interval`` the pauses grow with the wait. ``last`` is the prediction in the create request's answer. If
-    None, the prediction is polled at least one time, even after ``until``. ``soon``: the end may be near. Returns the
-    prediction as last observed, which has not ended if the time is over. Raises the last poll's error if no poll
-    succeeded. Raises immediately an APIError that a repeat cannot mend, such as 401.
+    None, the prediction is polled at least one time, even after ``until``. ``soon``: the end may be near, so the first
+    pauses are short. Returns the prediction as last observed, which has not ended if the time is over. Raises the last
+    poll's error if no poll succeeded. Raises immediately an APIError that is not transient, such as 401.
     """
     if last is None:
         last = await watch.look()
