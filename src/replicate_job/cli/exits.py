@@ -27,7 +27,10 @@ def exit_code(error: BaseException) -> int:
 
 
 def status_code(status: str, *, waited: bool = True) -> int:
-    """The exit code for a status. Without waiting, a created prediction is a success."""
+    """The exit code for a status.
+
+    ``waited`` is False if the command did not wait for the end. Then a prediction that has not ended is a success.
+    """
     return _STATUSES.get(status, UNFINISHED if waited else SUCCEEDED)
 
 

@@ -27,7 +27,7 @@ _GAP = "  "
 
 
 def fit(facts: list[str], width: int) -> list[str]:
-    """The leading facts that fit into ``width`` cells, with a gap between each two."""
+    """The first of the facts: as many as fit into ``width`` cells with a gap between them. Empty facts are left out."""
     shown: list[str] = []
     for fact in filter(None, facts):
         if len(_GAP.join([*shown, fact])) > width:
@@ -74,7 +74,7 @@ def _row(text: str) -> Text:
 
 
 class LiveProgress(ProgressReporter):
-    """A context manager: at its end the block disappears, and the lines above it stay."""
+    """Reports a batch with a live block. At the context's end the block disappears, and the lines above it stay."""
 
     every = 0.2
 
@@ -132,7 +132,7 @@ class LiveProgress(ProgressReporter):
                 self._live.refresh()
 
     def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - level is for logs of JSON, which have no live block
-        """Print the line now, or soon, together with later lines: each drawing takes a millisecond."""
+        """Print the line now, or together with later lines soon, because each drawing takes a millisecond."""
         self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:
             self.show(self._now())

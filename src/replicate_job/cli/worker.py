@@ -1,4 +1,4 @@
-"""``replicate-job worker``: a worker of a fleet."""
+"""``replicate-job worker``: run a worker of a fleet."""
 
 from __future__ import annotations
 
