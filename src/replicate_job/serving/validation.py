@@ -1,4 +1,4 @@
-"""Checks an input against a model's schema, with the API's own messages."""
+"""Checks an input against a model's schema. The messages are those of the API."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _without_one_of(schema: Schema) -> Schema:
-    """The schema with ``anyOf`` in place of ``oneOf``, as 3 may be both an integer and a number."""
+    """The schema with ``anyOf`` in place of ``oneOf``, which would refuse 3 if it allows an integer or a number."""
     return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
 
 
 def _is_file_url(text: str) -> bool:
-    """Whether a text is an http, https or data URL. The model would take any other text for a path on this machine."""
+    """Whether a text is an http, https or data URL. The model would use any other text as a path on this machine."""
     return text.partition(":")[0].lower() in {"http", "https", "data"}
 
 
@@ -121,7 +121,7 @@ def _choice(branch: list[ValidationError], where: str, root: str) -> str:
 
 
 def _expected_types(branch: list[ValidationError], where: str, root: str) -> list[str]:
-    """The types that a branch expects, if the value has another type; else empty."""
+    """The types that a branch expects if the value has another type; an empty list if the value's type fits."""
     mistyped = (error for error in branch if error.kind.name == "type" and _field(error, root) == where)
     return next((error.kind.as_dict()["types"] for error in mistyped), [])
 
