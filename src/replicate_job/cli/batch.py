@@ -700,7 +700,7 @@ class _Command:
             left.append(self._rest(runner))
         if left:
             tell(f"{', '.join(left)}: {again}` goes on with them")
-        if is_short and runner.limited:  # the unchanged command would stop at once
+        if is_short and runner.limited:  # with the same limit, the command would stop at once
             tell(_with_larger(self._rest(runner), runner.limited))
         canceled = runner.detached["canceled"]
         if canceled:

@@ -99,7 +99,7 @@ def _chain_of(entry: Entry) -> str:
     """The key of the chain that the job is a step of; empty if the job is not a step."""
     if entry.chain_step is None:
         return ""
-    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # retries end in ~2, ~3
+    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # the keys of retries end in ~2, ~3
 
 
 def _may_have_prediction(entry: Entry) -> bool:

@@ -21,7 +21,7 @@ _STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "ab
 
 
 def exit_code(error: BaseException) -> int:
-    if isinstance(error, errors.ReplicateJobError) and isinstance(error, TimeoutError):  # JobTimeoutError
+    if isinstance(error, errors.ReplicateJobError) and isinstance(error, TimeoutError):  # a JobTimeoutError
         return UNFINISHED
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 

@@ -21,7 +21,7 @@ from replicate_job.cli.streams import drawing
 from replicate_job.quantity import roughly
 
 NARROWEST, WIDEST = 10, 40
-"""The width of the bar, in cells of the terminal."""
+"""The least and the greatest width of the bar, in cells of the terminal."""
 
 _GAP = "  "
 
@@ -57,7 +57,7 @@ class Block:
             size = min(WIDEST, options.max_width - len(_GAP.join(["", *beside])))
             bar = list(console.render(ProgressBar(tally.total or 1, tally.over, size), options))
             yield from bar
-            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours the bar is shorter
+            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours, rich draws a shorter bar
         yield _row(_GAP.join(["", *beside] if beside else facts[:1]))
 
     def _facts(self, width: int) -> Text:

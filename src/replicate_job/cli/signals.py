@@ -13,7 +13,7 @@ from replicate_job.cli.streams import give_up, tell
 
 
 class Terminated:
-    """``came`` says whether SIGTERM has come. SIGTERM leaves predictions running, while Ctrl-C cancels them.
+    """Says in ``came`` whether SIGTERM has come. SIGTERM leaves predictions running, while Ctrl-C cancels them.
 
     At the first signal, ``farewell`` is written to stderr, and ``hurry`` is called. A command that needs time to end
     sets ``farewell``.

@@ -1,4 +1,4 @@
-"""Connections that an ASGI app can reset or close."""
+"""Lets an ASGI app reset or close the connection of a request."""
 
 from __future__ import annotations
 

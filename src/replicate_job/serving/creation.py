@@ -103,7 +103,7 @@ def read_version(text: str) -> Target:
 
 
 def is_receiver(url: str) -> bool:
-    """Whether webhooks can be sent to this address. The library that sends webhooks parses the address here too."""
+    """Whether webhooks can be sent to this address. The check parses it with the library that sends webhooks."""
     with suppress(ValueError):
         return (Url(url).origin_ascii or "").startswith(("http://", "https://"))
     return False

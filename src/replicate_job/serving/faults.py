@@ -64,7 +64,8 @@ _UNLIMITED = {"download", "stream"}
 class Fault(msgspec.Struct, frozen=True):
     """A fault of one request. With ``after``, the request is carried out first, and the fault strikes its response.
 
-    ``name`` is the fault as it was written; ``seconds`` pass before the action; the action ``answer`` needs ``answer``.
+    ``name`` is the fault as it was written. ``seconds`` pass before the action. ``answer`` is the response that the
+    action ``answer`` sends, None for all other actions.
     """
 
     name: str

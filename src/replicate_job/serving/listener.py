@@ -58,7 +58,7 @@ async def listen(
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self.access_log = False  # set in Config, it would silence every other uvicorn server of this process
+            self.access_log = False  # in Config, this would silence all uvicorn servers of the process
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
             super().connection_made(transport)
@@ -84,7 +84,7 @@ async def listen(
 
 def _config(app: ASGIApp, limits: Limits) -> Config:
     async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):  # at the end; uvicorn would log it as an error of the app
+        with suppress(asyncio.CancelledError):  # when ``listen`` ends; uvicorn would log it as an error
             await app(scope, receive, send)
 
     config = Config(

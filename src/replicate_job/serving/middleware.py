@@ -1,4 +1,4 @@
-"""Carries out faults around any ASGI app. Faults such as ``drop`` act on the connection itself."""
+"""Injects faults into the requests to an ASGI app. Faults such as ``drop`` act on the connection itself."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ class TokenBucket:
     """A bucket that gains ``per_second`` tokens a second, up to ``burst``. Every request takes a token.
 
     Without a token, the request is refused. A refused request takes a token too, because Replicate also counts refused
-    requests. So a client that does not wait is refused for longer. At most ``burst`` tokens are owed.
+    requests. So a client that does not wait is refused for longer. The bucket owes at most ``burst`` tokens.
     """
 
     def __init__(self, per_second: float, burst: float) -> None:

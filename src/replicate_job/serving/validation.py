@@ -72,7 +72,7 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _without_one_of(schema: Schema) -> Schema:
-    """The schema with ``anyOf`` in place of ``oneOf``, which would refuse 3 if it allows an integer or a number."""
+    """The schema with ``anyOf`` in place of ``oneOf``: a ``oneOf`` of integer and number would refuse 3."""
     return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
 
 
@@ -104,7 +104,11 @@ def _explain(error: ValidationError, root: str) -> Iterator[InvalidField]:
 
 
 def _explain_union(where: str, branches: Iterable[list[ValidationError]], root: str) -> Iterator[InvalidField]:
-    """The faults of the branch whose type fits, if it is the only one; else one fault that lists the alternatives."""
+    """The faults of a value that fits no branch of a union.
+
+    If the value's type fits one branch only, or all branches but one are ``null``, they are the faults of that branch.
+    Otherwise it is one fault that lists the alternatives.
+    """
     not_null = [branch for branch in branches if _expected_types(branch, where, root) != ["null"]]
     fitting = [branch for branch in not_null if not _expected_types(branch, where, root)] or not_null
     if len(fitting) == 1:

@@ -1,4 +1,4 @@
-"""Output files at an origin of their own, which needs no token, like the API's delivery hosts."""
+"""Serves output files at a separate origin, which needs no token, like the API's delivery hosts."""
 
 from __future__ import annotations
 

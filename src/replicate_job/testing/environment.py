@@ -34,7 +34,7 @@ def environment_apart(
 ) -> dict[str, str]:
     """The variables that make a program use a server on loopback, a separate journal, and no proxy for this machine.
 
-    ``served`` are the server's variables. Hosts without a proxy in ``environment`` stay without a proxy.
+    ``served`` are the server's variables. The hosts of ``no_proxy`` in ``environment`` stay in it.
     """
     # The official clients would use a proxy even for this machine.
     direct = ",".join(filter(None, ("127.0.0.1", environment.get("no_proxy") or environment.get("NO_PROXY"))))

@@ -1,4 +1,4 @@
-"""The local server in a thread, for blocking code."""
+"""Runs the local server in a thread, for blocking code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalAPI(msgspec.Struct, frozen=True):
 def local_api(options: ServerOptions = ServerOptions()) -> Iterator[LocalAPI]:  # noqa: B008 - it is frozen
     """Serve Replicate's API with real models, by default on a free loopback port, in a thread.
 
-    The processes of all models are ended with the block. Raises LocalError.
+    When the block ends, the processes of all models end. Raises LocalError.
     """
     with in_loop_thread(serve(options), "local-server") as base_url:
         yield LocalAPI(base_url, options.token or "local")

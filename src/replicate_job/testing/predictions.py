@@ -182,7 +182,10 @@ class ScriptedPrediction:
         return body
 
     def _end(self) -> str:
-        """The terminal status. As at Replicate, a deadline before the start means aborted, later it means canceled."""
+        """The terminal status.
+
+        As at Replicate, a prediction whose deadline comes before its start is ``aborted``, otherwise ``canceled``.
+        """
         if self.ended == self.canceled:
             return "canceled"
         if self.ended == self._deadline_end:

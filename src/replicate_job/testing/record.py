@@ -54,7 +54,7 @@ class RequestLog:
 
 
 class Recorder:
-    """An ASGI app around ``app`` that adds each request to ``log``, and to its scope as ``replicate_job.request``."""
+    """An ASGI app around ``app`` that adds each request to ``log``, and to the scope as ``replicate_job.request``."""
 
     def __init__(self, app: ASGIApp, log: RequestLog, origin: str, classify: Callable[[Scope], str]) -> None:
         self.app, self.log, self.origin, self.classify = app, log, origin, classify
