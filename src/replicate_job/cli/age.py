@@ -14,7 +14,7 @@ _DAYS = r"(?a)(\d{1,6})([dw])"
 
 
 class Age(click.ParamType[int]):
-    """``30d``, ``2w``, ``12h`` or any other duration, in seconds."""
+    """The type of options for an age: ``30d``, ``2w``, ``12h`` or any other duration, converted to seconds."""
 
     name = "age"
 

@@ -54,7 +54,11 @@ def attempts(function: _F) -> _F:
 
 
 def take_plan(job: Job, given: dict[str, Any]) -> tuple[Job, Plan | None]:
-    """Take the options out of ``given``; return the job with its fallbacks, and its plan or None. Raises JobError."""
+    """Remove the options of ``attempts`` from ``given``; return the job with its fallback models, and its plan.
+
+    The plan is None if the options ask for no retries, fallbacks or reuse. Raises UsageError for ``retry_on`` without
+    ``retries``, and JobError for options that do not suit the job.
+    """
     retries, reasons, models = given.pop("retries"), given.pop("retry_on"), given.pop("fallback_models")
     reuse = given.pop("reuse")
     if models:

@@ -1,4 +1,4 @@
-"""``replicate-job batch``: a model for every row of a file."""
+"""``replicate-job batch``: run a model or a chain for every row of a file."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 GRID = "grid"
-"""The name of a batch with a grid and without a file of rows, in place of the file's name."""
+"""This name takes the place of the file's name for a batch that has a grid but no file of rows."""
 GARBAGE = 50_000
-"""The garbage collector's threshold: it looks for cycles once that many new objects exist."""
+"""The threshold of the garbage collector, which searches for cycles once this many new objects exist."""
 _LEFT = {
     "running": "left running",
     "ended": "unfinished, which ended with the local server",
@@ -94,7 +94,7 @@ _LEFT = {
 
 
 class _Options(msgspec.Struct, frozen=True):
-    """The options of ``batch``, without those of the job."""
+    """The options of ``batch`` that are not fields of the job."""
 
     inputs: str | None
     results: str
@@ -140,7 +140,10 @@ class _Options(msgspec.Struct, frozen=True):
 
     @property
     def lines(self) -> Path:
-        """The results file while the batch runs. It has JSON Lines, because Parquet cannot be appended to."""
+        """The file that results are appended to while the batch runs.
+
+        It contains JSON Lines even if ``--results`` names a Parquet file, which cannot be appended to.
+        """
         results = Path(self.results)
         return results.with_name(f".{results.name}.jsonl") if self.is_parquet else results
 
@@ -365,7 +368,11 @@ def _check_fleet(given: dict[str, Any], *, is_local: bool) -> None:
 
 
 def _inputs(inputs: str | None, pairs: tuple[str, ...], *, has_grid: bool) -> tuple[str | None, tuple[str, ...]]:
-    """The file of rows and the KEY=VALUE words. With a grid, the word in the file's place may be a KEY=VALUE too."""
+    """Return the file of rows and the KEY=VALUE words.
+
+    A grid needs no file of rows. Without a file, ``inputs`` may be the first KEY=VALUE, and None is returned for the
+    file. Raises UsageError if there is neither a file nor a grid.
+    """
     if has_grid and inputs and "=" in inputs and not Path(inputs).exists():
         return None, (inputs, *pairs)
     if inputs is None and not has_grid:
@@ -374,14 +381,14 @@ def _inputs(inputs: str | None, pairs: tuple[str, ...], *, has_grid: bool) -> tu
 
 
 def _parquet() -> ModuleType:
-    """The module that writes Parquet. Raises JobError if pyarrow is not installed."""
+    """Import the module that writes Parquet. Raises JobError if pyarrow is not installed."""
     from replicate_job.batches.results import parquet  # noqa: PLC0415 - importing pyarrow takes longer than a small batch
 
     return parquet
 
 
 def check_owner(results: Path, batch: str) -> None:
-    """Raise JobError if the file holds the results of another batch, which would be overwritten."""
+    """Raise JobError if the file contains the results of another batch, because they would be overwritten."""
     if not results.is_file():
         return
     key = next((result.key for result in read_records(results) if result.key), "")
@@ -416,7 +423,7 @@ class _Command:
     ) -> None:
         self._shared, self._job, self._pairs, self._options, self._plan = shared, job, pairs, options, plan
         self._chain = chain
-        self._target = job  # as the user named it, without the KEY=VALUE words
+        self._target = job  # the job before the KEY=VALUE words are added to its input
         self._rows = options.rows()
         self._grid = options.combinations(job.model)
         self._columns = options.columns((pair.partition("=")[0] for pair in pairs), self._grid)
@@ -427,9 +434,9 @@ class _Command:
         self._secrets: Collection[str] = ()
 
     async def run(self) -> int:
-        # Rows leave no reference cycles. With the default threshold, the search for them takes a tenth of the time.
+        # Rows leave no reference cycles. With the default threshold, searching for cycles takes a tenth of the time.
         gc.set_threshold(GARBAGE)
-        gc.freeze()  # objects that exist now (mostly modules) live to the end
+        gc.freeze()  # objects that exist now (mostly modules) live to the end, so they need no search
         code = None
         if self._options.is_parquet:
             _parquet()  # if pyarrow is missing, the error comes before anything is paid for
@@ -444,7 +451,7 @@ class _Command:
         return code
 
     def _write_parquet(self, *, is_whole: bool) -> None:
-        """Write the results as Parquet if ``--results`` asks for it. ``is_whole``: no error ended the batch."""
+        """Write Parquet if ``--results`` asks for it. ``is_whole`` is False if an error ended the batch."""
         options, runner = self._options, self._drive
         if not options.is_parquet or runner is None or not options.lines.is_file():
             return
@@ -459,7 +466,7 @@ class _Command:
     async def _run(self) -> int:
         shared, options = self._shared, self._options
         rows = self._rows.count(options.limit)
-        if rows == 0:  # probably a failed export, which would replace the earlier results without a warning
+        if rows == 0:  # probably a failed export: its empty results would replace the earlier results
             raise JobError(f"{options.inputs} has no rows: nothing was done")
         self._tally.total = rows if rows is None or self._grid is None else rows * len(self._grid)
         model = self._chain.steps[0].model if self._chain else self._job.model
@@ -554,7 +561,7 @@ class _Command:
         return await plan_chain(context, self._chain)
 
     def _again(self) -> str:
-        """The command line of this call, for a shell, without secrets."""
+        """The command line of this call, quoted for a shell. Secret inputs and the journal's password are replaced."""
         names = {pair: pair.partition("=")[0] for pair in self._pairs}
         words = [f"{names[word]}=SECRET" if names.get(word) in self._secrets else word for word in sys.argv[1:]]
         if journal := self._shared.journal:
@@ -566,7 +573,8 @@ class _Command:
         # Rows from a pipe have no file name, so the name of the results file is used. A grid without a file is named
         # GRID.
         source = options.results if options.inputs == STDOUT else options.inputs
-        # The job of a chain holds the KEY=VALUE words, but not the steps. The chain's identity represents the steps.
+        # The job of a chain contains the KEY=VALUE words, but not the steps. The chain's identity takes the place of
+        # the model, so that the batch's id depends on the steps.
         job = Job(self._chain.identity, self._job.input_data) if self._chain else self._job
         file = Path(GRID) if source is None else Path(source).resolve()
         named = batch_id(context.api, job, file, columns.identity)
@@ -597,17 +605,23 @@ class _Command:
             context.reporter.tell(str(reading))
 
     def _text_folders(self) -> list[Path]:
-        """The only folders from which rows may read text with ``@path``, because a stranger may have made the rows."""
+        """The folders from which rows may read text with ``@path``.
+
+        Rows may read from no other folder, because a stranger may have made them.
+        """
         return [Path.cwd(), *([self._file.parent] if self._file else [])]
 
     @property
     def _file(self) -> Path | None:
-        """The file of rows; None for stdin, and for a grid without a file."""
+        """The file of rows; None if the rows come from stdin, or from a grid without a file."""
         inputs = self._options.inputs
         return None if inputs is None or inputs == STDOUT else Path(inputs).resolve()
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
-        """Write the results file again from the journal. Not for rows from a pipe, which can be read only once."""
+        """Begin the results file anew, with the results that the journal has.
+
+        Rows from a pipe can be read only once, so for them the file begins empty.
+        """
         with file.rewriting() as write:
             if self._drive and self._tally.total is not None and await context.journal.api_of(f"{batch.id}/"):
                 async with aclosing(self._drive.replay(self._rows)) as results:
@@ -654,12 +668,12 @@ class _Command:
         return FAILED if tally.wrong else SUCCEEDED
 
     def _tell_end(self, *, is_whole: bool) -> None:
-        """Write the last lines. ``is_whole``: no error ended the batch."""
+        """Write the summary of the batch to stderr. ``is_whole`` is False if an error ended the batch."""
         if self._shared.quiet or (self._drive is None and not self._options.dry_run):
             return
         lines = self._summary.lines(self._columns_of_terminal())
         if self._drive is None:
-            lines = lines[1:]  # the counts of a dry run are on stdout
+            lines = lines[1:]  # the first line has the counts, which a dry run prints on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
         elif before := self._tally.stored + self._tally.fetched:
@@ -686,7 +700,7 @@ class _Command:
             left.append(self._rest(runner))
         if left:
             tell(f"{', '.join(left)}: {again}` goes on with them")
-        if is_short and runner.limited:  # the unchanged command would stop at once
+        if is_short and runner.limited:  # with the same limit, the command would stop at once
             tell(_with_larger(self._rest(runner), runner.limited))
         canceled = runner.detached["canceled"]
         if canceled:
@@ -708,10 +722,13 @@ class _Command:
         return max(0, rows - self._tally.over - begun)
 
     def _place_report(self, batch: str) -> _Report | None:
-        """The report's file, checked before anything is paid for. None for no report."""
+        """Choose the report's file, and check it before anything is paid for; return None if no report is written.
+
+        Raises JobError if the file exists and is not the report of this batch.
+        """
         options = self._options
         results = Path(options.results)
-        if options.no_report or not options.lines.is_file():  # a report is made from a file of results, not from a pipe
+        if options.no_report or not options.lines.is_file():  # a report cannot be made of results that go to a pipe
             return None
         others = self._grid.models if self._grid else ()
         title = ", ".join([self._job.model, *others, Path(options.inputs or GRID).name])

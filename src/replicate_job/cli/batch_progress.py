@@ -1,4 +1,4 @@
-"""The progress of a batch: its speed, its counts in words, and a line every 15 seconds on stderr."""
+"""Reports the progress of a batch: its speed, its counts in words, and a line every 15 seconds on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.stand_in import is_notice, notices
 
 FIRST, EVERY = 5.0, 15.0
-"""Seconds until the first line of progress, and between two lines."""
+"""``FIRST``: seconds until the first line of progress. ``EVERY``: seconds between two lines."""
 
 _WINDOW = 60.0
 _ROWS = 10
@@ -27,16 +27,17 @@ _SMOOTHING = 10.0
 
 
 class Speed:
-    """How many rows end a second, and how long the other rows will take. Call ``update`` at least once a second.
+    """Measures how many rows end a second, and estimates how long the other rows will take.
 
-    The rate is that of the last 60 s, or of the last 10 rows if these took more than 60 s.
+    The rate is measured over the last 60 s, or over the last 10 rows if those rows took more than 60 s. Call ``update``
+    at least once a second.
     """
 
     def __init__(self, now: float) -> None:
         self._samples = deque([(now, 0)])
         self._at = now
         self.rate: float | None = None
-        """Rows a second; None until the first has ended, and in the first 2 s."""
+        """Rows a second; None until the first row has ended, and in the first 2 s."""
         self.left: float | None = None
         """Seconds until all rows have ended; None if that cannot be estimated."""
 
@@ -57,9 +58,9 @@ class Speed:
         return (over - before) / (now - since) if over and now - since >= _YOUNG else None
 
     def _smooth(self, guess: float | None, passed: float) -> float | None:
-        """Count the estimate down by ``passed`` seconds, and move it towards ``guess`` by a ratio.
+        """Reduce the estimate by ``passed`` seconds, and move the result towards ``guess``. Return the new estimate.
 
-        It is a ratio because the first guess may be a hundred times too long.
+        It is moved by a factor, not by a difference, because the first guess may be a hundred times too long.
         """
         if guess is None or self.left is None:
             return guess
@@ -70,7 +71,7 @@ class Speed:
 def time_left(tally: Tally, speed: float | None) -> float | None:
     """Seconds until all rows have ended, at ``speed`` rows a second.
 
-    None if the total or the speed is unknown, and after the end.
+    None if the total or the speed is unknown, if all rows have ended, or if too few have ended for an estimate.
     """
     if tally.total is None or tally.total <= tally.over or not speed:
         return None
@@ -80,7 +81,7 @@ def time_left(tally: Tally, speed: float | None) -> float | None:
 
 
 def shortest(tally: Tally) -> float:
-    """The least seconds that the rate limit needs to create the rows that have no prediction yet."""
+    """The fewest seconds in which the rate limit lets a prediction be created for each row that has none yet."""
     return tally.paused + (uncreated(tally) / tally.pace if tally.pace else 0.0)
 
 
@@ -96,7 +97,7 @@ def done(tally: Tally, of: str) -> str:
 
 
 def failed(tally: Tally) -> str:
-    """The number of rows that failed or have a wrong input, as words; empty for none."""
+    """The number of rows that failed or have a wrong input, in words; an empty text if there are no such rows."""
     return f"{tally.failed + tally.wrong:,} failed" if tally.failed + tally.wrong else ""
 
 
@@ -134,10 +135,10 @@ def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:
 
 
 class ProgressReporter:
-    """The ``Reporter`` of a batch, which also writes a line about the tally every 15 seconds. A context manager.
+    """The ``Reporter`` of a batch, which also writes a line about the tally every 15 seconds.
 
-    ``quiet`` writes errors only. Otherwise a warning is written once a minute for each kind. ``verbose`` writes every
-    warning, and notes too.
+    With ``quiet`` it writes errors only. Otherwise it writes one warning of each kind a minute. With ``verbose`` it
+    writes every warning, and notes too. It is a context manager: at its exit it writes the warnings that still wait.
     """
 
     every = 1.0
@@ -177,15 +178,15 @@ class ProgressReporter:
             self.line(line, "debug")
 
     def observed(self, prediction: Prediction) -> None:
-        """Do nothing: the tally counts it."""
+        """Do nothing: the tally counts the predictions."""
 
     def answered(self, logs: str) -> None:
-        """Warn of each stand-in once. The summary names the inputs that a stand-in ignored."""
+        """Warn once of each stand-in that the logs name. The summary names the inputs that a stand-in ignored."""
         for line in notices(logs):
             self.warn(line)
 
     async def beat(self) -> None:
-        """Read the tally until canceled."""
+        """Call ``tick`` every ``every`` seconds, until the task is canceled."""
         while True:
             self.tick()
             await asyncio.sleep(self.every)

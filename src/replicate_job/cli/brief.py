@@ -17,14 +17,15 @@ from replicate_job.quantity import size
 TEXT = 400
 """The most characters that are shown of a text in the input. An output's text is never cut: the user asked for it."""
 ITEMS = 20
-"""The most items that are shown of a list. A list of numbers is cut at ``NUMBERS``: embeddings have thousands."""
+"""The most items that are shown of a list, unless all its items are numbers."""
 NUMBERS = 4
+"""The most items that are shown of a list of numbers: an embedding has thousands."""
 
 
 def brief(result: Result, response: dict[str, Any], schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The response with the name and size of a file in place of its content, and long lists and inputs cut.
+    """Return the response with each file's content replaced by its name and size, and with long lists and inputs cut.
 
-    ``schema`` is the model's: it says whether a list of texts is one text in pieces.
+    ``schema`` is the model's OpenAPI document. It says whether a list of texts is one text in pieces.
     """
     words = text_of(result.output, schema)
     output = words if words is not None else _short(result.output, cut=False)
@@ -41,8 +42,8 @@ def short_input(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, A
 def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None = None) -> str | None:
     """The output as one text; None if it is not text.
 
-    Without a schema, a list of texts is one text in pieces if a quarter of the borders between them have a blank:
-    streamed words do, captions do not.
+    Without a schema, the blanks where one item of a list ends and the next begins decide. If there are at least a
+    quarter as many such blanks as items, the list is one text in pieces: streamed words have blanks, captions do not.
     """
     words = as_text(output, schema, origin=origin)
     if schema is not None or words is None or isinstance(output, str):
@@ -52,7 +53,7 @@ def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None
 
 
 def _recorded(value: dict[str, Any]) -> SentFile | None:
-    """The file that a journaled object describes; None for any other object."""
+    """The file that an object in the journal describes; None for an object that describes no file."""
     if not {"media_type", "size", "sha256"} <= value.keys() <= {"name", "media_type", "size", "sha256"}:
         return None
     try:

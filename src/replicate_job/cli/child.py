@@ -1,4 +1,4 @@
-"""Runs another program. Its requests to Replicate go to a server of this process."""
+"""Runs another program, whose requests to Replicate go to a server of this process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _GRACE = 10.0
 async def run_child(
     words: Sequence[str], served: Mapping[str, str], terminated: Terminated, journal: str | None = None
 ) -> int:
-    """Run the program; return its exit code, negative for a signal that ended it.
+    """Run the program; return its exit code, or minus the number of the signal that ended it.
 
-    ``served`` are the environment variables that make the program use the server. Its jobs are recorded in ``journal``,
-    by default in a temporary journal, separate from the user's. Raises JobError for a program that cannot be started.
+    ``served`` maps the names of environment variables to values that make the program use the server. The program's
+    jobs are recorded in ``journal``, by default a temporary journal and not the user's. Raises JobError for a program
+    that cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True) as folder:
         environment = {name: value for name, value in os.environ.items() if name != HEADERS}
@@ -48,7 +49,7 @@ async def _end(process: asyncio.subprocess.Process, terminated: Terminated) -> N
     with suppress(ProcessLookupError):
         if terminated.came:
             process.terminate()
-        elif not sys.stdin.isatty():  # from a terminal, Ctrl-C has reached the program too
+        elif not sys.stdin.isatty():  # a terminal has sent the SIGINT of Ctrl-C to the program too
             process.send_signal(signal.SIGINT)
     try:
         await asyncio.wait_for(process.wait(), _GRACE)

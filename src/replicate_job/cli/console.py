@@ -12,7 +12,7 @@ from replicate_job.terminal import plain
 
 
 class LiveConsole(Console):
-    """A console on stderr. Control sequences in a text are made visible; only the drawing writes real ones."""
+    """A console on stderr. Control sequences in a text are shown as characters; those of the drawing take effect."""
 
     def __init__(self) -> None:
         super().__init__(file=bare_stderr(), highlight=False)
@@ -25,4 +25,4 @@ class LiveConsole(Console):
         """Print above the drawing, without markup or wrapping."""
         self.print(
             plain(lines), markup=False, soft_wrap=True
-        )  # before rich, which drops some of the characters that ``plain`` makes visible
+        )  # ``plain`` comes before rich, which drops some of the characters that ``plain`` makes visible

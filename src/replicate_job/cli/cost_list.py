@@ -1,4 +1,4 @@
-"""``replicate-job list --cost``: the cost of the predictions in the journal, rows of batches included."""
+"""``replicate-job list --cost``: list the cost of the predictions in the journal, rows of batches included."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate_job.wire.stand_in import stand_in
 
 
 class _Spent:
-    """The sum of some predictions. ``unknown`` is the number of predictions whose cost is not known."""
+    """The summed cost and time of some predictions. ``unknown`` is the number of predictions without a known cost."""
 
     def __init__(self, name: str, model: str) -> None:
         self.name, self._models = name, {model}
@@ -70,7 +70,10 @@ class _Spent:
 
 
 async def list_costs(shared: Common, since: int | None, limit: int | None, *, as_json: bool, by_model: bool) -> int:
-    """List the cost of each job and each batch, newest first; with ``by_model`` that of each model, dearest first."""
+    """List the cost of each job and each batch, newest first; with ``by_model``, of each model, highest cost first.
+
+    ``since`` is in seconds before now. Predictions before that time are left out.
+    """
     read_prices()  # a wrong price file is an error before anything is printed
     groups: dict[str, _Spent] = {}
     total, free = _Spent("", ""), 0
@@ -96,7 +99,7 @@ def _chain_of(entry: Entry) -> str:
     """The key of the chain that the job is a step of; empty if the job is not a step."""
     if entry.chain_step is None:
         return ""
-    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # retries end in ~2, ~3
+    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # the keys of retries end in ~2, ~3
 
 
 def _may_have_prediction(entry: Entry) -> bool:
@@ -104,7 +107,7 @@ def _may_have_prediction(entry: Entry) -> bool:
 
 
 def _ran_here(entry: Entry) -> bool:
-    """Whether the prediction cost nothing: it ran with ``--local``, or a local server's stand-in answered."""
+    """Whether the prediction cost nothing, because it ran with ``--local`` or on a local server's stand-in."""
     return entry.api == LOCAL or bool(entry.prediction and stand_in(entry.prediction.logs))
 
 
@@ -119,7 +122,7 @@ def _print(found: Iterable[_Spent], *, as_json: bool, by_model: bool) -> None:
 
 
 def _told(total: _Spent, free: int) -> str:
-    """The last line. ``free`` are the predictions that ran on this machine."""
+    """The last line, which has the totals. ``free`` is the number of predictions that ran on this machine."""
     if not total.predictions:
         return "no predictions" + (f", but for {free:,} that ran on this machine" if free else "")
     left_out = f"; {free:,} that ran on this machine {'is' if free == 1 else 'are'} left out" if free else ""

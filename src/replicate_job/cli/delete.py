@@ -1,4 +1,4 @@
-"""``replicate-job delete``: jobs of the journal."""
+"""``replicate-job delete``: delete jobs from the journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job deployments``: the account's deployments."""
+"""``replicate-job deployments``: list and show the account's deployments."""
 
 from __future__ import annotations
 

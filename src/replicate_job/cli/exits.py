@@ -21,13 +21,16 @@ _STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "ab
 
 
 def exit_code(error: BaseException) -> int:
-    if isinstance(error, errors.ReplicateJobError) and isinstance(error, TimeoutError):  # JobTimeoutError
+    if isinstance(error, errors.ReplicateJobError) and isinstance(error, TimeoutError):  # a JobTimeoutError
         return UNFINISHED
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
 def status_code(status: str, *, waited: bool = True) -> int:
-    """The exit code for a status. Without waiting, a created prediction is a success."""
+    """The exit code for a status.
+
+    ``waited`` is False if the command did not wait for the end. Then a prediction that has not ended is a success.
+    """
     return _STATUSES.get(status, UNFINISHED if waited else SUCCEEDED)
 
 

@@ -43,7 +43,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """The options of ``run``, without those of the job."""
+    """The options of ``run`` that are not fields of the job."""
 
     save: str | None
     key: str | None
@@ -54,7 +54,10 @@ class Options(msgspec.Struct, frozen=True):
     retry_failed: bool
 
     def ask(self, shared: Common, job: Job, *, kind: str = "job", emit: Emit | None = None) -> Ask:
-        """How to run the job. A key that is made here begins with ``kind``; ``emit`` gets streamed text."""
+        """Combine the job and the options into the ``Ask`` that ``run_job`` takes.
+
+        A key that is made here begins with ``kind``. ``emit`` is called with each piece of streamed text.
+        """
         return Ask(
             job,
             new_key(kind) if self.key is None else self.key,
@@ -68,7 +71,10 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def refuse_overrides(overrides: dict[str, Any]) -> None:
-    """Raise UsageError if ``overrides``, options that replace a job's settings, has any: a chain's steps set them."""
+    """Raise UsageError if an option would override a field of a chain's jobs, which the chain's steps set themselves.
+
+    ``overrides`` maps the names of a job's fields to the options' values.
+    """
     if name := next(iter(overrides), ""):
         option = "--no-wait" if name == "wait_for_completion" else f"--{name.replace('_', '-')}"
         raise click.UsageError(
@@ -112,7 +118,7 @@ def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
 
 
 def read_input(name: str) -> dict[str, Any]:
-    """Read a JSON object from a file, or from stdin for ``-``. Raises JobError."""
+    """Read a JSON object from a file, or from stdin if ``name`` is ``-``. Raises JobError."""
     try:
         if name == "-":
             text = sys.stdin.buffer.read(LARGEST + 1)
@@ -139,7 +145,7 @@ def read_input(name: str) -> dict[str, Any]:
 
 
 async def resolve_within(context: Context, ask: Ask) -> Resolved:
-    """Resolve the model within the timeout. The words' types come from its schema."""
+    """Resolve the job's model within the timeout. The model's schema has the types of the KEY=VALUE words."""
     try:
         async with deadline(context.clock, ask.deadline):
             return await resolve_job(context, ask.job)
@@ -148,7 +154,10 @@ async def resolve_within(context: Context, ask: Ask) -> Resolved:
 
 
 def with_inputs(context: Context, job: Job, given: Given, resolved: Resolved | None) -> Job:
-    """Add the inputs of the command line to the job, with the types of the model's schema."""
+    """Add the inputs of the command line to the job, converted to the types of the model's schema.
+
+    ``resolved`` is the resolved model; None if no input needs its schema.
+    """
     schema = resolved.schema if resolved else None
 
     def observe(reading: Reading) -> None:

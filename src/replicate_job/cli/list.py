@@ -1,4 +1,4 @@
-"""``replicate-job list``: the journal, newest first."""
+"""``replicate-job list``: list the jobs of the journal, newest first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from replicate_job.journal.open import open_journal
 from replicate_job.quantity import MOST, count
 
 BATCHES = 20
-"""How many of the newest batches are named after the table. Their rows are in their results files."""
+"""How many of the newest batches are named below the table. The table does not list the rows of batches."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 
 
@@ -98,7 +98,7 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 
 def _status(entry: Entry) -> str:
-    """The prediction's status; the job's state before it has a prediction."""
+    """The prediction's status; the job's state if the job has no prediction yet."""
     if entry.status:
         return entry.status
     return "starting" if entry.prediction_id else entry.state

@@ -21,13 +21,13 @@ from replicate_job.cli.streams import drawing
 from replicate_job.quantity import roughly
 
 NARROWEST, WIDEST = 10, 40
-"""The width of the bar, in cells of the terminal."""
+"""The least and the greatest width of the bar, in cells of the terminal."""
 
 _GAP = "  "
 
 
 def fit(facts: list[str], width: int) -> list[str]:
-    """The leading facts that fit into ``width`` cells, with a gap between each two."""
+    """The first of the facts: as many as fit into ``width`` cells with a gap between them. Empty facts are left out."""
     shown: list[str] = []
     for fact in filter(None, facts):
         if len(_GAP.join([*shown, fact])) > width:
@@ -57,7 +57,7 @@ class Block:
             size = min(WIDEST, options.max_width - len(_GAP.join(["", *beside])))
             bar = list(console.render(ProgressBar(tally.total or 1, tally.over, size), options))
             yield from bar
-            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours the bar is shorter
+            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours, rich draws a shorter bar
         yield _row(_GAP.join(["", *beside] if beside else facts[:1]))
 
     def _facts(self, width: int) -> Text:
@@ -74,7 +74,7 @@ def _row(text: str) -> Text:
 
 
 class LiveProgress(ProgressReporter):
-    """A context manager: at its end the block disappears, and the lines above it stay."""
+    """Reports a batch with a live block. At the context's end the block disappears, and the lines above it stay."""
 
     every = 0.2
 
@@ -132,7 +132,7 @@ class LiveProgress(ProgressReporter):
                 self._live.refresh()
 
     def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - level is for logs of JSON, which have no live block
-        """Print the line now, or soon, together with later lines: each drawing takes a millisecond."""
+        """Print the line now, or together with later lines soon, because each drawing takes a millisecond."""
         self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:
             self.show(self._now())

@@ -16,7 +16,7 @@ from replicate_job.wire.prediction import Prediction, read_bar
 
 
 class _Bar(ProgressColumn):
-    """The progress bar of the model's logs; empty until the logs have one."""
+    """A column with the progress bar that the model writes to its logs; empty until the logs have a bar."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class _Bar(ProgressColumn):
 
 
 class LiveReporter(LineReporter):
-    """A context manager: at its end the live line disappears, and the lines above it stay."""
+    """Reports a job with a live line. At the context's end the line disappears, and the lines above it stay."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)

@@ -15,20 +15,23 @@ FORMS = ("text", "json")
 VARIABLE = "REPLICATE_JOB_LOG_FORMAT"
 _OPTION = "--log-format"
 _LEVELS = ("error", "warning")
-"""A line's level is the word before its first colon, if it is one of these."""
+"""A line that begins with one of these words and a colon has the word as its level."""
 
 
 class Log:
-    """Formats lines. ``about`` has the fields of every line of JSON, unless the line is about another job."""
+    """Formats the lines on stderr.
+
+    ``about`` maps names to values: fields for every line of JSON. The fields of a line about another job replace them.
+    """
 
     def __init__(self) -> None:
         self.is_json = False
         self.about: Mapping[str, str] = {}
 
     def choose(self, words: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
-        """Take the form from the command line, else from the environment. Raises UsageError for an unknown form.
+        """Read the form from the command line, else from the environment. Raises UsageError for an unknown form.
 
-        Called before click parses the command line, so that click's errors have this form too.
+        It is called before click parses the command line, so that click's errors have this form too.
         """
         own = words[: words.index("--")] if "--" in words else words
         chosen = environment.get(VARIABLE, "").strip()
@@ -45,7 +48,10 @@ class Log:
         self.about = subject.facts()
 
     def form(self, line: str, level: str, known: Mapping[str, str]) -> str:
-        """The formatted line. An empty ``level`` is replaced by the word at the line's start, else by ``info``."""
+        """Format a line as text or JSON. ``known`` has more fields for JSON.
+
+        If ``level`` is empty, it is the word of ``_LEVELS`` at the line's start, or ``info`` if there is no such word.
+        """
         if not self.is_json:
             return plain(line)
         import msgspec  # noqa: PLC0415 - only JSON needs it

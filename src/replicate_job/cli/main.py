@@ -53,7 +53,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"replicate_job.cli.{cmd_name}").command
-        gc.freeze()  # what is imported lives to the end
+        gc.freeze()  # the imported objects live to the end, so they need no search for cycles
         gc.enable()
         return command
 

@@ -1,4 +1,4 @@
-"""``replicate-job migrate``: the tables of a journal in PostgreSQL."""
+"""``replicate-job migrate``: create or update the tables of a journal in PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job models``: the models that the local server can run."""
+"""``replicate-job models``: list the models that the local server can run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as a table shows them."""
+"""Formats times for tables."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class _Beating(Reporter, Protocol):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """The options that all commands share. ``terminated`` knows whether SIGTERM has come, and ``called`` is the clock's
+    """The options that all commands share. ``terminated`` says whether SIGTERM has come. ``called`` is the clock's
     ``now`` when the command began.
     """  # noqa: D205 - the first sentences need two lines
 
@@ -63,7 +63,10 @@ class Common(msgspec.Struct, frozen=True):
         return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
-        """A command line for a hint: ``words``, with this call's options for journal and API that the command has."""
+        """A command line for a hint: ``words``, whose first word is the command.
+
+        This call's options for the journal and the API are added if that command has them.
+        """
         given = {}
         if self.allow_private_outputs:
             given["allow_private_outputs"] = ["--allow-private-outputs"]
@@ -89,10 +92,11 @@ class Common(msgspec.Struct, frozen=True):
         stopped: str = "",
         needs_token: bool = True,
     ) -> AsyncIterator[Context]:
-        """A session with the reporter ``shown``, by default a live line. ``still``: no live line, for streamed text.
+        """Open a session. ``shown`` is its reporter, by default a live line, or plain lines with ``still``.
 
-        ``rate`` is create requests a second. ``stopped`` is written to stderr if SIGINT or SIGTERM ends the session.
-        Without ``needs_token`` the command sends no request to the API, or calls ``check_token`` before it does.
+        ``still`` is for streamed text, which a live line would disturb. ``rate`` is create requests a second.
+        ``stopped`` is written to stderr if SIGINT or SIGTERM ends the session. ``needs_token`` is False for a command
+        that sends no request to the API, or that calls ``check_token`` before its first request.
         """
         try:
             with shown or open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
@@ -120,7 +124,7 @@ class Common(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def healthy(address: Address | None, context: Context) -> AsyncIterator[None]:
-    """Serve ``/healthz`` and ``/metrics`` within the block, if ``--health-port`` asks for it."""
+    """Serve ``/healthz`` and ``/metrics`` within the block; ``address`` is None if ``--health-port`` is not given."""
     if address is None:
         yield
         return
@@ -132,7 +136,7 @@ async def healthy(address: Address | None, context: Context) -> AsyncIterator[No
 
 
 def _may_be_local() -> bool:
-    """Whether the command that runs takes ``--local``."""
+    """Whether the current command has the option ``--local``."""
     return any(option.name == "local" for option in click.get_current_context().command.params)
 
 
@@ -144,10 +148,10 @@ def _options_of(command: str) -> set[str | None]:
 def common(
     command: Callable[..., Coroutine[Any, Any, int]], *, loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 ) -> Callable[..., int]:
-    """Add the options of every command, pass them as a ``Common``, and run the command's coroutine to its exit code.
+    """Add the options that all commands share, pass them as a ``Common``, and run the command's coroutine.
 
-    ``loop`` makes the event loop that the coroutine runs on. Until the command returns its coroutine, Ctrl-C ends it at
-    once, even while it reads stdin.
+    The coroutine returns the exit code. ``loop`` makes the event loop that the coroutine runs on. A command may do work
+    before it returns its coroutine: Ctrl-C ends this work at once, even while it reads stdin.
     """
 
     @functools.wraps(command)
@@ -182,7 +186,7 @@ def common(
 
 
 def _refuse_empty() -> None:
-    """Raise JobError for an option or an argument that is given and empty, as from an unset variable of a shell.
+    """Raise JobError if an option or an argument was given as an empty text, as an unset variable of a shell is.
 
     An argument of several words is checked by its command.
     """
@@ -254,7 +258,10 @@ def output_only(function: _F) -> _F:
 
 
 class Duration(click.ParamType[int]):
-    """``30``, ``90s``, ``5m`` or ``1h30m``, in seconds."""
+    """The type of options for a duration: ``30``, ``90s``, ``5m`` or ``1h30m``, converted to seconds.
+
+    A duration below ``shortest`` seconds is refused.
+    """
 
     name = "duration"
 
@@ -272,7 +279,7 @@ class Duration(click.ParamType[int]):
 
 
 class Dollars(click.ParamType[Decimal]):
-    """``50``, ``0.25`` or ``$1,000``, in USD."""
+    """The type of options for an amount in USD: ``50``, ``0.25`` or ``$1,000``."""
 
     name = "amount"
 
@@ -313,7 +320,7 @@ def waiting(function: _F) -> _F:
 
 
 def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], _F]:
-    """Add the options for where outputs go; ``save`` is None by default. ``default`` and ``place`` are for the help."""
+    """Add the options for where outputs go; ``save`` is None by default. The help shows ``default`` and ``place``."""
 
     def add(function: _F) -> _F:
         where = f"Save outputs in {place}, or by a template: s3://bucket/{{date}}/{{id}}-{{name}}; default {default}."
@@ -324,5 +331,8 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
 
 
 def place(save: str | None, *, no_save: bool, rows: bool = False) -> str | None:
-    """Where outputs go, as the journal stores it. ``rows``: for a batch. Raises JobError for a wrong template."""
+    """The place for outputs as the journal stores it; None with ``no_save``.
+
+    ``rows`` is True for a batch. Raises JobError for a wrong template.
+    """
     return None if no_save else read_save(OUTPUTS if save is None else save, rows=rows)

@@ -1,4 +1,4 @@
-"""What a command writes: data to stdout, everything else to stderr."""
+"""Writes what a command prints: data to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def print_json(value: Any) -> None:
 
 def print_text(text: str) -> None:
     """Print a model's text unchanged; on a terminal, end its last line."""
-    if is_shown():  # a progress bar draws over its line again and again
+    if is_shown():  # a progress bar rewrites its line with ``\r``: each state becomes a line
         text = "".join(f"{line}\n" for line in text.splitlines())
     write(text)
 
 
 def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
-    """Print the response's fields, and the shortest path of each file. On a terminal long values are cut."""
+    """Print the response as JSON, with paths of files as ``shorten`` makes them. On a terminal long values are cut."""
     response = _response(result)
     if is_shown():
         from replicate_job.cli.brief import brief  # noqa: PLC0415 - only for a terminal
@@ -65,7 +65,7 @@ def _response(result: Result) -> dict[str, Any]:
 
 
 def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
-    """Print the output alone: its text, a line for each of its files, or JSON. No output prints nothing."""
+    """Print the output alone: its text, a line for each of its files, or JSON. Nothing if there is no output."""
     from replicate_job.cli.brief import text_of  # noqa: PLC0415 - only for --output-only
 
     if result.output is None:
@@ -120,20 +120,27 @@ class Text:
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """How a result is printed. ``text`` was streamed before; ``schema`` is the model's, None if it is not known."""
+    """How a result is printed.
+
+    ``text`` is the text that was streamed before, None without streaming. With ``alone``, only the output is printed.
+    ``schema`` is the model's OpenAPI document, None if it is not known.
+    """
 
     text: Text | None = None
     alone: bool = False
     schema: dict[str, Any] | None = None
 
     def lacks_schema(self, result: Result) -> bool:
-        """Whether the model's schema is needed to tell a file from text, or pieces of one text from a list."""
+        """Whether ``schema`` is None but needed to tell a file from text, or the pieces of one text from a list."""
         is_list = isinstance(result.output, list)
         is_unclear = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
         return is_unclear and self.schema is None
 
     def report(self, result: Result) -> None:
-        """Print the response, or only the output. After streamed text, the response goes to stderr."""
+        """Print the response, or only the output.
+
+        If text was streamed, the response goes to stderr, and only if it has files or another output than the text.
+        """
         if self.text and self.text.whole:
             self.text.close()
             is_over = result.status not in {"starting", "processing"}
@@ -148,7 +155,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 @contextmanager
 def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - the default is immutable
-    """Print the result in an error, so that a paid prediction is shown even if a later step failed."""
+    """Print the result of an error that the block raises, so that a paid prediction is shown if a later step fails."""
     try:
         yield
     except ReplicateJobError as error:
@@ -167,11 +174,11 @@ def conclude(  # noqa: PLR0913 - most are passed by name
     saves: bool = False,
     key: str | None = None,
 ) -> int:
-    """Say on stderr why a prediction or a training is not a success, and give the exit code.
+    """Write to stderr why a prediction or a training is not a success, and return the exit code.
 
-    ``line`` makes the command line of a hint. ``ephemeral``: the API's server has ended, and its predictions with it.
-    ``quiet``: write nothing about a prediction that still runs because of ``--no-wait``. ``saves``: outputs are to be
-    kept. ``key`` is the key that the user gave.
+    ``line`` makes the command line of a hint. With ``ephemeral``, the API's server has ended, and its predictions with
+    it. With ``quiet``, nothing is written about a prediction that still runs because of ``--no-wait``. ``saves`` says
+    that outputs are to be kept. ``key`` is the key that the user gave, None if the user gave no key.
     """
     with about(known(result)):
         if job.wait_for_completion or result.status not in {"starting", "processing"}:
@@ -186,7 +193,7 @@ def conclude(  # noqa: PLR0913 - most are passed by name
 
 
 def known(result: Result) -> Known:
-    """The fields of lines about a result in a log of JSON."""
+    """The fields that lines about this result have in a log of JSON."""
     return Known(key=result.key, prediction=result.prediction_id, model=result.model)
 
 
@@ -211,10 +218,10 @@ def _explain_status(result: Result, job: Job, line: Callable[..., str], *, ephem
 
 
 class LineReporter:
-    """Writes warnings, and the inputs that a stand-in ignored, to stderr. With ``quiet``, only errors.
+    """Writes warnings, and the inputs that a stand-in ignored, to stderr. With ``quiet`` it writes only errors.
 
-    With ``verbose`` it also writes notes, the model's logs, and a line whenever ``every`` seconds passed without a
-    line.
+    With ``verbose`` it also writes notes, the model's logs, and a line about the job after ``every`` seconds without
+    a line.
     """
 
     def __init__(
@@ -228,7 +235,7 @@ class LineReporter:
         self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
         self._status, self._told = "", -every
         self._shown: dict[str, int] = {}  # for each prediction, how many characters of its logs were shown
-        self._notices: set[str] = set()  # the stand-ins' lines that were written
+        self._notices: set[str] = set()  # the notices of stand-ins that were written
 
     def error(self, line: str) -> None:
         self.line(f"error: {line}")
@@ -250,7 +257,7 @@ class LineReporter:
             self.line(line, "debug")
 
     async def beat(self) -> None:
-        """Note how long the job has waited, since a blocking wait reports nothing until its end."""
+        """Write notes of how long the job has waited, because a blocking wait reports nothing until its end."""
         start = self._told = self._now()
         while True:
             await asyncio.sleep(max(0.0, self._told + self._every - self._now()))
@@ -259,9 +266,10 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the new lines of the logs. A stand-in's ignored inputs are always written.
+        """Write the new lines of the logs as notes.
 
-        That a model is a stand-in is a warning, once for each model.
+        Lines about inputs that a stand-in ignored are also written without ``verbose``. The line which says
+        that a model is a stand-in is written as a warning, once for each model.
         """
         logs, shown = prediction.logs or "", self._shown.get(prediction.id, 0)
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)

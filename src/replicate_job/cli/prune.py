@@ -1,4 +1,4 @@
-"""``replicate-job prune``: take old jobs out of the journal, and schemas out of the cache."""
+"""``replicate-job prune``: delete old jobs from the journal, and old schemas from the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job pull``: outputs of predictions that were made elsewhere."""
+"""``replicate-job pull``: keep the outputs of predictions that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from replicate_job.flow.resolve import find_schema
 from replicate_job.wire.target import Target, parse_target
 
 NAMED = 5
-"""The most expired predictions that one message names."""
+"""The most expired predictions that the message names."""
 _WORDS = {
     "kept": "kept",
     "known": "kept before",
@@ -84,7 +84,11 @@ def _select(
 
 
 class _Report:
-    """Prints each kept prediction, and at the end the expired ones. ``is_named``: the user named them by ID."""
+    """Prints each prediction whose outputs were kept now, and names the expired predictions at the end.
+
+    ``is_named`` says that the user named the predictions by ID. Then those whose outputs were kept before are printed
+    too, and the status of each prediction counts for the exit code.
+    """
 
     def __init__(self, shared: Common, shown: Shown, *, is_named: bool) -> None:
         self._shared, self._shown, self._is_named = shared, shown, is_named

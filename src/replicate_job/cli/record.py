@@ -1,4 +1,4 @@
-"""``replicate-job record``: a program's requests to Replicate, and the responses, as a file."""
+"""``replicate-job record``: record a program's requests to Replicate, and the responses, in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``replicate-job list --remote``: the account's predictions, wherever they were made."""
+"""``replicate-job list --remote``: list the account's predictions, wherever they were made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from replicate_job.quantity import count
 from replicate_job.wire.prediction import Prediction
 
 NEWEST = 100
-"""How many predictions are listed without ``--since`` and ``--limit``."""
+"""How many predictions are listed at most if neither ``--since`` nor ``--limit`` is given."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "SOURCE", "PREDICT", "FILES")
 
 _Listed = tuple[Prediction, Entry | None]

@@ -1,4 +1,4 @@
-"""Warnings that thousands of jobs may repeat: one of each kind a minute, with the number of the others."""
+"""Limits warnings that thousands of jobs may repeat: it shows one of each kind a minute, and counts the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import msgspec
 
 MINUTE = 60.0
-"""The fewest seconds between two shown lines of a kind."""
+"""The fewest seconds between two shown lines of the same kind."""
 KINDS = 20
 """The most kinds that are shown in a minute."""
 
@@ -24,7 +24,11 @@ def kind_of(line: str) -> str:
 
 
 class _Kind(msgspec.Struct):
-    """A kind of warning, last shown at ``shown_at``. ``more`` lines came since then, the latest is ``line``."""
+    """A kind of warning.
+
+    ``shown_at`` is the time when a line of this kind was last shown. ``more`` is the number of lines since then, and
+    ``line`` is the latest of them.
+    """
 
     line: str
     shown_at: float
@@ -39,7 +43,7 @@ class Repeats:
         self._crowded, self._others = 0.0, 0
 
     def is_new(self, line: str, now: float) -> bool:
-        """Whether to show the line now. If not, it is counted, and ``due`` returns it later."""
+        """Whether to show the line now. If not, it is counted, and ``due`` returns a line with the count later."""
         kind = kind_of(line)
         if known := self._kinds.get(kind):
             known.line, known.more = line, known.more + 1
@@ -52,7 +56,10 @@ class Repeats:
         return False
 
     def due(self, now: float) -> list[str]:
-        """One line for each kind that was last shown a minute ago and came again since."""
+        """One line for each kind that was last shown a minute ago or earlier, and has had more lines since then.
+
+        Lines of kinds beyond the first ``KINDS`` are counted together in one more line.
+        """
         lines = []
         for name, kind in list(self._kinds.items()):
             if now - kind.shown_at < MINUTE:

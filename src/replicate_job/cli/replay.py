@@ -1,4 +1,4 @@
-"""``replicate-job replay``: Replicate from a recording, for a program or until Ctrl-C."""
+"""``replicate-job replay``: answer requests from a recording, for one program or until Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reporter of a command: a live one on a terminal, plain lines elsewhere."""
+"""Opens the reporter of a command: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
-    """A live line on a terminal, plain lines elsewhere. ``still``: no live line beside streamed text."""
+    """Open a live line on a terminal, else a reporter of plain lines. With ``still``, there is no live line."""
     if still or quiet or not can_draw():
         yield LineReporter(verbose=verbose, quiet=quiet)
         return
@@ -27,7 +27,7 @@ def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterato
 
 
 def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
-    """A live block on a terminal, plain lines elsewhere. The caller enters it as a context manager."""
+    """Make a live block on a terminal, else a reporter of plain lines. The caller enters its context."""
     if quiet or not can_draw():
         from replicate_job.cli.batch_progress import ProgressReporter  # noqa: PLC0415 - for batches only
 

@@ -1,4 +1,4 @@
-"""``replicate-job results``: the results of a fleet's batch."""
+"""``replicate-job results``: write the results of a fleet's batch."""
 
 from __future__ import annotations
 

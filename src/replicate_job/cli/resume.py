@@ -76,7 +76,7 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
 
 
 def _report(ask: Ask, outcome: Outcome, line: Callable[..., str], *, ephemeral: bool) -> int:
-    """Print how the job ended, and give its exit code."""
+    """Print how the job ended, and return its exit code."""
     if isinstance(outcome, Result):
         print_response(outcome)
         return conclude(outcome, ask.job, line=line, ephemeral=ephemeral)

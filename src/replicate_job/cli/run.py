@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class _Events(click.ParamType[tuple[str, ...]]):
-    """The events of a webhook, separated by commas."""
+    """The type of options for the events of a webhook, separated by commas."""
 
     name = "events"
 

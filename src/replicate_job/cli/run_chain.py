@@ -26,7 +26,7 @@ from replicate_job.outputs.place import check_place
 
 
 async def start(shared: Common, chain: Chain, given_input: Given, options: Options) -> int:
-    """Run the chain to its end, and return the exit code. Wrong inputs raise before anything is created."""
+    """Run the chain to its end, and return the exit code. Wrong inputs raise an error before anything is created."""
     check_chain(chain)
     check_pairs(given_input.pairs, model=chain.name)
     shown, ask = Shown(alone=options.output_only), options.ask(shared, chain_job(chain), kind="chain")

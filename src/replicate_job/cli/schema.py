@@ -1,4 +1,4 @@
-"""``replicate-job schema``: a model's inputs and output."""
+"""``replicate-job schema``: show a model's inputs and output."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def _show_page(shared: Common, model: str, *, readme: bool) -> int:
 
 
 def describe(document: dict[str, Any]) -> Iterator[str]:
-    """Lines for people: each input with its description below it, then the output."""
+    """Describe a model in lines of text: each input with its description below it, then the output."""
     schema = definition(document, "Input") or {}
     properties: dict[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []

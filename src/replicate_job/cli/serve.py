@@ -1,4 +1,4 @@
-"""``replicate-job serve``: Replicate on this machine, for any client."""
+"""``replicate-job serve``: serve Replicate's API on this machine, for any client."""
 
 from __future__ import annotations
 
@@ -173,7 +173,10 @@ def _tell_request(access: LoggedRequest) -> None:
 
 
 def welcome(base_url: str, host: str, *, secured: bool) -> list[str]:
-    """The lines at the start: the address, the variables that point clients at it, and a warning if others reach it."""
+    """The lines at the start: the server's address, and the variables that make clients use it.
+
+    If other machines can reach the server, the last line warns of it.
+    """
     lines = [f"Replicate on this machine, until Ctrl-C. The page: {base_url}/"]
     token = "..." if secured else "local"
     lines.append(f"for clients: export REPLICATE_BASE_URL={base_url} REPLICATE_API_TOKEN={token}")

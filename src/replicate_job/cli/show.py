@@ -1,4 +1,4 @@
-"""``replicate-job show``: a prediction's current state."""
+"""``replicate-job show``: show a prediction's current state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a command runs."""
+"""Handles SIGINT and SIGTERM while a command runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from replicate_job.cli.streams import give_up, tell
 
 
 class Terminated:
-    """Whether SIGTERM has come. SIGTERM leaves predictions running, while Ctrl-C cancels them.
+    """Says in ``came`` whether SIGTERM has come. SIGTERM leaves predictions running, while Ctrl-C cancels them.
 
-    The first signal writes ``farewell``, which a command that needs time to end sets, and calls ``hurry``.
+    At the first signal, ``farewell`` is written to stderr, and ``hurry`` is called. A command that needs time to end
+    sets ``farewell``.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ def run_async(
     terminated: Terminated,
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
-    """Run a command's coroutine to its exit code; SIGINT and SIGTERM cancel it.
+    """Run a command's coroutine, and return its exit code. SIGINT and SIGTERM cancel the coroutine.
 
     A second SIGINT ends the process at once, even while the journal is locked or the API has not answered.
     """

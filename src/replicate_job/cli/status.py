@@ -1,4 +1,4 @@
-"""``replicate-job status``: the progress of a fleet's batches."""
+"""``replicate-job status``: show the progress of a fleet's batches."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from replicate_job.terminal import plain
 
 
 class _Terminal(io.TextIOWrapper):
-    """A terminal that shows control characters as text, whichever library writes them. ``bare`` is the stream below."""
+    """A terminal that shows control characters as text, whichever library writes them. It wraps the stream ``bare``."""
 
     def __init__(self, bare: TextIO) -> None:
         super().__init__(bare.buffer, bare.encoding, "backslashreplace", line_buffering=True)
@@ -29,7 +29,7 @@ class _Terminal(io.TextIOWrapper):
 
 
 def open_streams() -> None:
-    """Open streams that were closed, and guard terminals. Called once, before anything is written."""
+    """Open streams that were closed, and wrap terminals in ``_Terminal``. Call it once, before anything is written."""
     open_missing()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -38,7 +38,10 @@ def open_streams() -> None:
 
 
 def open_missing() -> None:
-    """Open a stream that was closed (``>&-``) as the null device: otherwise the journal's file would get its number."""
+    """Open each stream that was closed (``>&-``) as the null device.
+
+    Otherwise the journal's file would get the stream's descriptor, and output would be written into the journal.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -84,7 +87,7 @@ def drawing(shown: Drawing) -> Iterator[None]:
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Hide the drawing within the block, for other output on the terminal."""
+    """Hide the drawings within the block, in which other output is written to the terminal."""
     for shown in _drawings:
         shown.hide()
     try:
@@ -100,7 +103,7 @@ def can_draw() -> bool:
 
 
 def bare_stderr() -> TextIO:
-    """Stderr without the guard, for this package's own control sequences."""
+    """Stderr without the wrapper ``_Terminal``, for this package's own control sequences."""
     return sys.stderr.bare if isinstance(sys.stderr, _Terminal) else sys.stderr
 
 
@@ -126,8 +129,8 @@ def write(data: bytes | str) -> None:
 def tell(line: str, level: str = "", **known: str) -> None:
     """Write a line to stderr, as text or JSON. A closed stderr does not end a job.
 
-    ``level`` is ``error``, ``warning``, ``info`` or ``debug``; by default the word at the line's start, else ``info``.
-    ``known`` has more fields for a log of JSON, besides those of the current job.
+    ``level`` is ``error``, ``warning``, ``info`` or ``debug``. By default it is the word at the line's start, or
+    ``info``. ``known`` has more fields for a log of JSON, besides those of the current job.
     """
     with suppress(OSError), aside():
         sys.stderr.write(f"{LOG.form(line, level, known)}\n")
@@ -137,7 +140,7 @@ def tell(line: str, level: str = "", **known: str) -> None:
 def leave(code: int) -> NoReturn:
     """End the process at once, without tearing the interpreter down.
 
-    Threads of the HTTP library may still release Python objects then, which aborts the process (pyreqwest
+    During that, threads of the HTTP library may still release Python objects, which aborts the process (pyreqwest
     0.15, "Fatal Python error: PyGILState_Release": seen 3 of 4 times after a connection that was refused).
     """
     for stream in (sys.stdout, sys.stderr):

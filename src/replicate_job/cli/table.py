@@ -1,4 +1,4 @@
-"""Tables in plain text: headings first, each column as wide as its widest cell."""
+"""Formats tables in plain text. The first row has the headings, and each column is as wide as its widest cell."""
 
 from __future__ import annotations
 

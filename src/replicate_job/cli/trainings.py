@@ -1,4 +1,4 @@
-"""``replicate-job trainings``: the account's trainings."""
+"""``replicate-job trainings``: list, show and cancel the account's trainings."""
 
 from __future__ import annotations
 

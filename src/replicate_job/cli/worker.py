@@ -1,4 +1,4 @@
-"""``replicate-job worker``: a worker of a fleet."""
+"""``replicate-job worker``: run a worker of a fleet."""
 
 from __future__ import annotations
 
@@ -77,7 +77,11 @@ async def _tell_left(tables: FleetTables, api: str) -> None:
 
 
 async def _check(shared: Common) -> int:
-    """Show which workers of this host are alive: by the journal, or by their heartbeat files if it is unreachable."""
+    """Show which workers of this host are alive.
+
+    The journal says so, or the workers' heartbeat files if the journal is unreachable. Then JournalError is raised if
+    there is no fresh heartbeat file.
+    """
     try:
         async with shared.session() as context:
             from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an optional extra

@@ -61,7 +61,10 @@ def json_answer(content: Any, status: int = 200, *headers: tuple[str, str]) -> A
 
 
 def problem(status: int, detail: str = "", title: str = "", **more: Any) -> Answer:
-    """The API's error body: ``title``, ``detail`` and ``status``, without empty ones, and ``more`` fields."""
+    """An error response in the API's form. Its body has ``title``, ``detail``, ``status`` and ``more`` fields.
+
+    An empty field is left out.
+    """
     body = {"title": title, "detail": detail, "status": status} | more
     content = {name: value for name, value in body.items() if value != ""}
     # The API uses both media types for errors, so a client must accept either.
@@ -86,7 +89,7 @@ NOT_A_PREDICTION = Answer(200, b'{"message":"hello"}')
 
 
 def invalid(*fields: InvalidField) -> Answer:
-    """422 with every error of an input, in the API's form."""
+    """A response 422 that lists all these errors of an input, in the API's form."""
     prefixes = (f"{field.field}: " if field.field else "" for field in fields)
     detail = "".join(f"- {prefix}{field.description}\n" for prefix, field in zip(prefixes, fields, strict=True))
     return problem(422, detail, "Input validation failed", invalid_fields=fields)
@@ -97,16 +100,16 @@ def required(name: str, field: str = "") -> InvalidField:
 
 
 def additional(name: str) -> InvalidField:
-    """A field that a request's body must not have."""
+    """The error of a body that has a field which it must not have."""
     return InvalidField("additional_property_not_allowed", "", f"Additional property {name} is not allowed")
 
 
 def throttled(*, body: Any = None, header: Any = None, date: float | None = None, detail: Any = None) -> Answer:
-    """A 429 with the retry time in any of the forms that the API and its gateways use.
+    """A response 429 with the retry time in any of the forms that the API and its gateways use.
 
-    ``body`` is the field ``retry_after``, and ``header`` the value of ``Retry-After``. ``date`` is in seconds from now,
-    and is sent as an HTTP date in that header. ``detail`` goes into the text ("resets in ~5s"). Values are not checked,
-    so a test can send nonsense.
+    ``body`` is the field ``retry_after``, and ``header`` is the value of ``Retry-After``. ``date`` is in seconds from
+    now, and is sent as an HTTP date in ``Retry-After``. ``detail`` goes into the text ("resets in ~5s"). Values are
+    not checked, so a test can send nonsense.
     """
     text = "Request was throttled." + (f" Your rate limit resets in ~{detail}s." if detail is not None else "")
     answer = problem(429, text, **({} if body is None else {"retry_after": body}))

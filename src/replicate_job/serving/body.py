@@ -1,4 +1,4 @@
-"""Reading the body of a request, within limits."""
+"""Reads the body of a request, within limits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def _counted(chunks: AsyncIterator[bytes], limit: int, refusal: Answer) ->
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Decode a body as a JSON object. Raises RefusedError, also for values that would take too much memory."""
+    """Decode a body as a JSON object. Raises RefusedError, also if the values would need too much memory."""
     if is_heavy(body):
         raise RefusedError(_TOO_LARGE)
     try:

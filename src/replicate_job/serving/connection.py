@@ -1,4 +1,4 @@
-"""Connections that an ASGI app can reset or close."""
+"""Lets an ASGI app reset or close the connection of a request."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TRANSPORT = "replicate_job.transport"
 LARGEST_HEAD = 128 * 1024
 """The most bytes of a request's address and headers, or of data that is not HTTP. uvicorn has no such limit."""
 MOST_PIPELINED = 100
-"""The most pipelined requests, which wait until an earlier request on their connection is answered."""
+"""The most pipelined requests of a connection. They wait until an earlier request on the connection is answered."""
 
 
 class BreakableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, with the connection's transport among the ASGI extensions, for ``listen``.
+    """uvicorn's protocol for HTTP/1.1, which adds the connection's transport to the ASGI extensions. For ``listen``.
 
-    A request's head has a limit, and so has the number of requests that a client sends before it reads an answer.
-    Beyond a limit, the connection is closed.
+    The size of a request's head is limited, and so is the number of requests that a client sends before it gets a
+    response. Beyond a limit, the connection is closed.
     """
 
     _unparsed = 0  # bytes since the parser last reported a complete head or a piece of a body
@@ -69,7 +69,7 @@ def transport_of(scope: Scope) -> asyncio.Transport:
 
 
 async def reset(scope: Scope, receive: Receive) -> None:
-    """Reset the connection at once (TCP RST), dropping unsent data, and wait until it has ended."""
+    """Reset the connection at once (TCP RST), which drops unsent data, and wait until the connection has ended."""
     transport = transport_of(scope)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
@@ -77,7 +77,7 @@ async def reset(scope: Scope, receive: Receive) -> None:
 
 
 async def hang_up(scope: Scope, receive: Receive) -> None:
-    """Close the connection (TCP FIN) once all data is sent, and wait until it has ended."""
+    """Close the connection (TCP FIN) once all data is sent, and wait until the connection has ended."""
     transport_of(scope).close()
     await until_disconnected(receive)
 

@@ -1,4 +1,4 @@
-"""Reading the body of ``POST …/predictions``: the input, the version, and the webhook."""
+"""Reads the body of ``POST …/predictions``: the input, the version, and the webhook."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EVENTS = frozenset({"start", "output", "logs", "completed"})
 """The events that can be sent to a webhook."""
 BY_DEFAULT = frozenset({"output", "completed"})
-"""The events that are sent without a ``webhook_events_filter``."""
+"""The events that are sent if the request has no ``webhook_events_filter``."""
 _FIELDS = {"input", "webhook", "webhook_events_filter", "stream"}
 
 
@@ -32,7 +32,7 @@ class Creation(msgspec.Struct, frozen=True):
     """A create request. ``body`` is its body; ``version`` is empty if the path names the model or deployment.
 
     ``webhook`` is an address, or empty; ``filter`` is the field ``webhook_events_filter``, or None. ``context`` is a
-    field that Cog's server takes besides the input.
+    field that Cog's server accepts besides the input.
     """
 
     input: dict[str, Any]
@@ -57,7 +57,7 @@ def read_creation(body: bytes, *, names_version: bool = False, takes_context: bo
     """Read the body of a create request.
 
     With ``names_version``, the body must have a ``version``, as for ``POST /v1/predictions``; otherwise it must not.
-    With ``takes_context``, it may have a ``context``, which Replicate's API does not know. Raises RefusedError with
+    With ``takes_context``, it may have a ``context``, which Replicate's API does not have. Raises RefusedError with
     every fault of the body. The fields of ``input`` are not checked here.
     """
     fields = read_object(body)
@@ -103,7 +103,7 @@ def read_version(text: str) -> Target:
 
 
 def is_receiver(url: str) -> bool:
-    """Whether webhooks can be sent to this address. The library that sends them parses it."""
+    """Whether webhooks can be sent to this address. The check parses it with the library that sends webhooks."""
     with suppress(ValueError):
         return (Url(url).origin_ascii or "").startswith(("http://", "https://"))
     return False

@@ -1,6 +1,6 @@
-"""Decides which fault strikes which request, by a text in a small language, by chance, and by a queue. It does no I/O.
+"""Decides which fault strikes which request. Faults are queued, or occur with a probability. This does no I/O.
 
-An example of the language is
+A text in a small language describes the faults. An example is
 ``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``. Each item is an
 operation with a fault and its probability, or a setting for all operations.
 
@@ -64,7 +64,8 @@ _UNLIMITED = {"download", "stream"}
 class Fault(msgspec.Struct, frozen=True):
     """A fault of one request. With ``after``, the request is carried out first, and the fault strikes its response.
 
-    ``name`` is the fault as it was written; ``seconds`` pass before the action; the action ``answer`` needs ``answer``.
+    ``name`` is the fault as it was written. ``seconds`` pass before the action. ``answer`` is the response that the
+    action ``answer`` sends, None for all other actions.
     """
 
     name: str
@@ -103,12 +104,12 @@ class Faults:
     """Chooses the fault of each request. The same ``seed`` and the same order of requests give the same faults.
 
     ``chances`` maps an operation to ``(fault, probability)`` pairs, of which at most one strikes. ``rate`` is the limit
-    of create requests a second, ``other_rate`` that of all others (None: no limit); ``burst`` is how many may come at
-    once, by default as many as in six seconds. A request over a limit is answered 429 by the fault ``rate``, and
-    ``throttled`` counts such requests.
+    of create requests a second, and ``other_rate`` is the limit of all other requests a second; None is no limit.
+    ``burst`` is how many requests may come at once, by default as many as the limit allows in six seconds. A request
+    over a limit is answered 429 by the fault ``rate``, and ``throttled`` counts such requests.
 
-    ``latency`` is in seconds, before each request. ``expire`` has no effect here. The app reads it: the seconds from a
-    prediction's end until its data are removed.
+    ``latency`` is the delay of each request in seconds. ``expire`` is the number of seconds from a prediction's end
+    until its data are removed. It has no effect here: the app reads it.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each setting of the language
@@ -159,7 +160,7 @@ class Faults:
             self._queues[operation].append(Fault.parse(fault) if isinstance(fault, str) else fault)
 
     def limit(self, *, rate: float | None = None, other_rate: float | None = None, burst: float | None = None) -> None:
-        """Set new limits, as at construction, with full bursts. It may be called from any thread."""
+        """Set new limits as in the constructor, and allow full bursts again. It may be called from any thread."""
         self._creates, self._others = _bucket(rate, burst), _bucket(other_rate, burst)
 
     def clear(self) -> None:
@@ -171,7 +172,8 @@ class Faults:
     def allowance(self, operation: str) -> tuple[tuple[str, str], ...]:
         """The headers ``ratelimit-remaining``, and ``ratelimit-reset`` in seconds until the full burst is free again.
 
-        Without a limit, they have the usual values of Replicate's responses.
+        Without a limit, they have the usual values of Replicate's responses. Operations that do not count towards the
+        rate limit have no such headers.
         """
         if operation in _UNLIMITED:
             return ()
@@ -240,7 +242,7 @@ def _parse_setting(name: str, text: str) -> float:
 
 
 def _retry_time(argument: str) -> dict[str, float]:
-    """The argument of a 429, as arguments of ``throttled``. A value other than a number is sent as text."""
+    """Convert the argument of a 429 to an argument of ``throttled``. A value that is not a number is sent as text."""
     if not argument:
         return {}
     way, _, value = argument.partition("=")

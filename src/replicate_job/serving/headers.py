@@ -1,4 +1,4 @@
-"""The request headers that the API reads (``Authorization``, ``Prefer``, ``Cancel-After``), and times in queries."""
+"""Reads the headers of a request (``Authorization``, ``Prefer``, ``Cancel-After``), and the times in its query."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_WAIT = 60  # seconds
 
 
 def has_token(authorization: bytes, token: bytes) -> bool:
-    """Whether the header ``Authorization`` has ``token`` in the scheme ``Bearer`` or ``Token``, in any case."""
+    """Whether the header ``Authorization`` has ``token`` after ``Bearer`` or ``Token`` (upper or lower case)."""
     scheme, _, credentials = authorization.partition(b" ")
     # Compared in constant time: otherwise the time would tell how many characters of a guess are right.
     return scheme.lower() in {b"bearer", b"token"} and hmac.compare_digest(credentials.strip(), token)
@@ -36,7 +36,7 @@ def preference_applied(blocking_wait: float | None) -> tuple[tuple[str, str], ..
 
 
 def read_cancel_after(text: str | None) -> float | None:
-    """Seconds of a ``Cancel-After``: ``30``, ``30s``, ``5m``, ``1h30m45s``. Raises RefusedError."""
+    """Seconds of a ``Cancel-After``: ``30``, ``30s``, ``5m``, ``1h30m45s``; None for None. Raises RefusedError."""
     if text is None:
         return None
     try:
@@ -46,7 +46,10 @@ def read_cancel_after(text: str | None) -> float | None:
 
 
 def read_times(query: Mapping[str, str]) -> dict[str, float]:
-    """``created_after`` and ``created_before`` of a list request as Unix times, if given. Raises RefusedError."""
+    """Read ``created_after`` and ``created_before`` of a list request, if it has them, as Unix times by name.
+
+    Raises RefusedError for a text that is not a time.
+    """
     times = {}
     for name in ("created_after", "created_before"):
         if text := query.get(name):

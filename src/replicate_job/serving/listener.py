@@ -46,9 +46,10 @@ async def listen(
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     tls: SSLContext | None = None,
 ) -> AsyncIterator[None]:
-    """Serve ``app`` with uvicorn's HTTP, or with ``tls`` HTTPS, without its signal handlers and its event loop.
+    """Serve ``app`` over HTTP, or over HTTPS with ``tls``. Only uvicorn's protocol is used, not its server.
 
-    At the end, connections are reset and running requests canceled.
+    So uvicorn installs no signal handlers and no event loop. At the end, connections are reset and running requests
+    canceled.
     """
     config, state, clients, is_over = _config(app, limits), ServerState(), Waiting(limits), False
 
@@ -57,7 +58,7 @@ async def listen(
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self.access_log = False  # set in Config, it would silence every other uvicorn server of this process
+            self.access_log = False  # in Config, this would silence all uvicorn servers of the process
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
             super().connection_made(transport)
@@ -68,8 +69,8 @@ async def listen(
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(config, state, {}), sock=listening, backlog=clients.together, ssl=tls
     )
-    # asyncio accepts up to ``backlog`` connections in a row, and does nothing else meanwhile. So its backlog is small,
-    # and the system's is the full one.
+    # asyncio accepts up to ``backlog`` connections in a row, and does nothing else meanwhile. So asyncio
+    # gets a small backlog, and the operating system gets the full one.
     listening.listen(BACKLOG)
     try:
         yield
@@ -83,7 +84,7 @@ async def listen(
 
 def _config(app: ASGIApp, limits: Limits) -> Config:
     async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):  # at the end; uvicorn would log it as an error of the app
+        with suppress(asyncio.CancelledError):  # when ``listen`` ends; uvicorn would log it as an error
             await app(scope, receive, send)
 
     config = Config(

@@ -1,4 +1,4 @@
-"""Carries out faults around any ASGI app. Faults such as ``drop`` act on the connection itself."""
+"""Injects faults into the requests to an ASGI app. Faults such as ``drop`` act on the connection itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ _OTHERS = re.compile(
 
 
 class FaultNote(Protocol):
-    """Stores the fault of a request. An app around the middleware may put one into scope ``replicate_job.request``."""
+    """A note about a request, in which the middleware stores the request's fault.
+
+    An app around the middleware may put a note into the ASGI scope as ``replicate_job.request``. The middleware then
+    takes the operation from the note.
+    """
 
     operation: str
     fault: str
@@ -49,7 +53,7 @@ def operation(scope: Scope) -> str:
 
 
 class FaultMiddleware:
-    """``app`` with ``faults``. It must be served by ``BreakableProtocol``.
+    """An ASGI app that injects ``faults`` into requests to ``app``. ``BreakableProtocol`` must serve it.
 
     The header ``X-Replicate-Job-Fault`` of a request replaces ``faults`` for that request; an invalid value is answered
     400. A request with a fault ``-after`` is carried out without its header ``Prefer``: so the connection breaks right
@@ -95,7 +99,7 @@ class FaultMiddleware:
     async def _strike(
         self, fault: Fault, response: _Response | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Carry out the fault. ``response`` is the app's response for a fault ``-after``, else None."""
+        """Carry out the fault. ``response`` is the app's response if the fault is ``-after``, else None."""
         match fault.action:
             case "drop":
                 await reset(scope, receive)
@@ -117,7 +121,7 @@ class FaultMiddleware:
 
 
 def _requested_fault(scope: Scope) -> Fault | None:
-    """The fault that the request's own header names."""
+    """The fault that the request's own header names; None without the header."""
     for name, value in scope["headers"]:
         if name == _HEADER:
             try:

@@ -43,14 +43,14 @@ def read_page(
     cursor: str | None,
     is_shown: Callable[[Item], bool] = lambda _: True,
 ) -> ListPage[Item]:
-    """One page of ``items``, which are in order, the oldest first.
+    """One page of those ``items`` that are shown. ``items`` are in order, the oldest first.
 
     A cursor is a direction and a number. ``place`` returns the number of an item, and numbers rise along the list. So
     pages stay right when items are added or removed between two requests. Raises RefusedError for a malformed cursor.
     """
     direction, at = (_OLDER, None) if cursor is None else _read_cursor(cursor)
     index = len(items) if at is None else bisect_left(items, at, key=place)
-    # Both are lazy. One item more than fits the page is read: if it exists, the page links to the next.
+    # Both iterators are lazy. After a page's items, one more is read: if it exists, the page links to another page.
     older = (item for number in range(index - 1, -1, -1) if is_shown(item := items[number]))
     newer = (item for number in range(index, len(items)) if is_shown(item := items[number]))
     shown = list(islice(older, PAGE)) if direction == _OLDER else list(islice(newer, PAGE))[::-1]
@@ -63,7 +63,7 @@ def read_page(
 
 
 async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **query: str) -> Answer:
-    """The response with a page. ``bodies`` are its items as JSON; its links are ``url`` with ``query`` and a cursor."""
+    """The response with a page. ``bodies`` are the items as JSON. The links are ``url`` with ``query`` and a cursor."""
 
     def link(cursor: str | None) -> str | None:
         return cursor and f"{url}?{urlencode({**query, 'cursor': cursor})}"

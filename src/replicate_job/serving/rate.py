@@ -8,10 +8,10 @@ _ROUNDING = 1e-6
 
 
 class TokenBucket:
-    """Gains ``per_second`` tokens a second, and holds at most ``burst``. Every request takes one.
+    """A bucket that gains ``per_second`` tokens a second, up to ``burst``. Every request takes a token.
 
     Without a token, the request is refused. A refused request takes a token too, because Replicate also counts refused
-    requests. So a client that does not wait is refused for longer. At most ``burst`` tokens are owed.
+    requests. So a client that does not wait is refused for longer. The bucket owes at most ``burst`` tokens.
     """
 
     def __init__(self, per_second: float, burst: float) -> None:
@@ -19,11 +19,11 @@ class TokenBucket:
         self._tokens, self._seen = burst, math.inf
 
     def left(self) -> tuple[int, int]:
-        """How many more requests would pass together, and the seconds until the bucket is full again."""
+        """How many more requests would pass at once, and the seconds until the bucket is full again."""
         return max(0, math.floor(self._tokens + _ROUNDING)), math.ceil((self.burst - self._tokens) / self.per_second)
 
     def take(self, now: float) -> float:
-        """Take a token. Returns 0 if the request passes, else the seconds until one would pass.
+        """Take a token. Returns 0 if the request passes, else the seconds until a request would pass.
 
         ``now`` is the time of a monotonic clock, in seconds.
         """

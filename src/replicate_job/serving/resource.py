@@ -40,9 +40,9 @@ def prediction_body(  # noqa: PLR0913 - one argument for each field
     webhook_events_filter: Sequence[str] | None = None,
     data_removed: bool = False,
 ) -> Body:
-    """A prediction object. ``input`` may be JSON text (``msgspec.Raw``). ``data_removed`` leaves out the data.
+    """A prediction object. ``input`` may be JSON text (``msgspec.Raw``). With ``data_removed``, the object has no data.
 
-    ``webhook`` and ``webhook_events_filter`` are as the create request gave them.
+    ``webhook`` and ``webhook_events_filter`` have the values of the create request.
     """
     body = {
         "id": id,
@@ -154,7 +154,7 @@ def deployment_body(  # noqa: PLR0913 - one argument for each field
 ) -> Body:
     """A deployment object. ``slug`` and ``model`` are ``owner/name``.
 
-    ``number`` is that of its current release, and ``created_by`` is an account object.
+    ``number`` is the number of the current release, and ``created_by`` is an account object.
     """
     owner, _, name = slug.partition("/")
     release = {

@@ -49,7 +49,7 @@ class Endpoint:
         except (OSError, sqlite3.Error) as error:
             return problem(500, f"The server's state cannot be read or written: {error}", "Internal server error")
         except LocalError as error:
-            # Not 5xx, which clients would retry: only the caller can mend a model that cannot be prepared.
+            # Not 5xx, because clients would retry it, and only the caller can mend a model that cannot be prepared.
             return problem(422, str(error), "The model cannot be run")
 
 

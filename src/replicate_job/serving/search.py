@@ -1,4 +1,4 @@
-"""Searches for models: reads a search request, compares models with it, and makes the response of ``/v1/search``."""
+"""Searches for models: reads the request, finds the models that fit it, and makes the response of ``/v1/search``."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def search_answer(words: str, bodies: Sequence[Mapping[str, Any]]) -> Answer:
 
 
 def _bad(detail: str) -> Answer:
-    """An error of ``/v1/search``. Its media type is documented as plain JSON, unlike that of all other errors."""
+    """An error of ``/v1/search``. By the documentation it is plain JSON, unlike all other errors."""
     return json_answer({"detail": detail, "status": 400}, 400)

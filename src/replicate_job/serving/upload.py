@@ -1,4 +1,4 @@
-"""Reading ``POST /v1/files``: one file with its name, type and metadata, as multipart form data."""
+"""Reads the body of ``POST /v1/files``: one file with its name, type and metadata, as multipart form data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FileForm(msgspec.Struct, frozen=True):
 async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
     """Read an uploaded file. Raises RefusedError with 400, 413 or 422.
 
-    At most a megabyte more than ``limit`` is read of a form that is too large.
+    If the form is too large, at most a megabyte more than ``limit`` is read.
     """
     chunks = limited(request, limit + _FORM_OVERHEAD, TOO_LARGE)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):

@@ -1,4 +1,4 @@
-"""Checks an input against a model's schema, with the API's own messages."""
+"""Checks an input against a model's schema. The messages are those of the API."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _without_one_of(schema: Schema) -> Schema:
-    """The schema with ``anyOf`` in place of ``oneOf``, as 3 may be both an integer and a number."""
+    """The schema with ``anyOf`` in place of ``oneOf``: a ``oneOf`` of integer and number would refuse 3."""
     return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
 
 
 def _is_file_url(text: str) -> bool:
-    """Whether a text is an http, https or data URL. The model would take any other text for a path on this machine."""
+    """Whether a text is an http, https or data URL. The model would use any other text as a path on this machine."""
     return text.partition(":")[0].lower() in {"http", "https", "data"}
 
 
@@ -104,7 +104,11 @@ def _explain(error: ValidationError, root: str) -> Iterator[InvalidField]:
 
 
 def _explain_union(where: str, branches: Iterable[list[ValidationError]], root: str) -> Iterator[InvalidField]:
-    """The faults of the branch whose type fits, if it is the only one; else one fault that lists the alternatives."""
+    """The faults of a value that fits no branch of a union.
+
+    If the value's type fits one branch only, or all branches but one are ``null``, they are the faults of that branch.
+    Otherwise it is one fault that lists the alternatives.
+    """
     not_null = [branch for branch in branches if _expected_types(branch, where, root) != ["null"]]
     fitting = [branch for branch in not_null if not _expected_types(branch, where, root)] or not_null
     if len(fitting) == 1:
@@ -121,7 +125,7 @@ def _choice(branch: list[ValidationError], where: str, root: str) -> str:
 
 
 def _expected_types(branch: list[ValidationError], where: str, root: str) -> list[str]:
-    """The types that a branch expects, if the value has another type; else empty."""
+    """The types that a branch expects if the value has another type; an empty list if the value's type fits."""
     mistyped = (error for error in branch if error.kind.name == "type" and _field(error, root) == where)
     return next((error.kind.as_dict()["types"] for error in mistyped), [])
 

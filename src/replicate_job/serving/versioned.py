@@ -17,8 +17,8 @@ _UNVERSIONED = re.compile(
 def versioned(app: ASGIApp) -> ASGIApp:
     """Wrap ``app``, so that it also answers the API's paths without ``/v1``, and with ``/v1/v1``.
 
-    Some clients want ``/v1`` in REPLICATE_BASE_URL (2.0.0b4 for Python), others do not (1.0.7). Here both forms of its
-    value work with every client.
+    Some clients want ``/v1`` in REPLICATE_BASE_URL (2.0.0b4 for Python), others do not (1.0.7). Here every client works
+    with both forms of the variable's value.
     """
 
     async def with_version(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""A scripted server of Replicate's API, for testing code that calls it. It can be made to fail. Needs ``[local]``.
+"""A scripted server of Replicate's API, for testing code that calls the API. It can inject faults. Needs ``[local]``.
 
 ::
 
@@ -84,7 +84,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # Names are imported at their first use, because pytest loads the plugin wherever this package is installed.
+    # pytest loads the plugin, and so this module, in every project where this package is installed. Importing all names
+    # would slow down its start, so each name is imported at its first use.
     if name not in _HOMES:
         raise AttributeError(f"module 'replicate_job.testing' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only for whoever needs it

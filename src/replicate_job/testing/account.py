@@ -36,7 +36,7 @@ WEIGHTS = "https://replicate.delivery/xezq"
 class ScriptedAccount:
     """The account of a scripted API. Its methods raise RefusedError with the API's error response.
 
-    Only the server's thread may change it.
+    Only the server's thread may change the account.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class ScriptedAccount:
         return [self.deployment(name) for name in reversed(self.deployments)]
 
     def _resolve(self, name: str, deployment: str) -> tuple[ScriptedModel, str]:
-        """The model and version that a path names by its model or deployment."""
+        """The model and version that a create request runs, if its path names a model or a deployment."""
         if deployment:
             release = self.deployment(deployment)["current_release"]
             return self.model(release["model"]), release["version"]
@@ -187,7 +187,7 @@ class ScriptedAccount:
             self._forget(self.remember)
 
     def _forget(self, remember: int) -> None:
-        """Forget all ended predictions except the latest ``remember``. It reads all predictions, so it must be rare."""
+        """Forget all ended predictions except the latest ``remember``. Call it rarely: it reads all predictions."""
         now = time.time()
         ended = [prediction for prediction in self.predictions if now >= prediction.ended]
         forgotten = set(ended[: -remember or None])

@@ -38,17 +38,18 @@ class ScriptedAPI:
     first. ``script`` replaces the scripts of all models. ``faults`` is a ``Faults`` or its text
     (``create:drop-after=0.2,get:503=0.3``); ``seed`` makes its chances repeatable.
 
-    Times are in seconds: ``list_lag`` until a created prediction is listed (a pair is a range, from which a time is
-    drawn); ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an
-    hour); ``file_expire`` until an upload is removed (a day). ``upload_limit`` is in bytes (100 MiB).
+    Times are in seconds. The list shows a prediction ``list_lag`` after its creation; a pair is a range, from which a
+    time is drawn. A GET of the prediction is answered 404 until ``missing_for`` after its creation. Its data are
+    removed ``expire`` after its end (default: the ``expire`` of ``faults``, else an hour). An upload is removed after
+    ``file_expire`` (a day). ``upload_limit`` is in bytes (100 MiB).
 
     With ``remember``, memory stays bounded: the server remembers at least that many of the latest requests and of the
     latest ended predictions, and at most about twice as many. A client gets 404 for a forgotten prediction and its
     files. The counts include forgotten requests and predictions.
 
     ``base_url`` is without ``/v1``. Clients may add it, because the paths are answered with and without it.
-    ``files_url`` is the origin of the delivery host and of the streams. ``ports`` are those of the API and of that
-    origin; 0 is a free port. Raises OSError for a port that is in use.
+    ``files_url`` is the origin of the delivery host and of the streams. ``ports`` are the port of the API and
+    the port of ``files_url``; 0 is a free port. Raises OSError for a port that is in use.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each property of the server, all with defaults
@@ -137,10 +138,11 @@ class ScriptedAPI:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment variables with which a subprocess uses this server.
+        """The environment variables that make a subprocess use this server.
 
-        They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last is how late this server's
-        list can be: replicate-job searches the list that long for a prediction whose create request got no response.
+        They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. REPLICATE_JOB_LIST_LAG is how late
+        this server's list can be, in seconds: replicate-job searches the list that long for a prediction whose create
+        request got no response.
         """
         return environment_of(self.base_url, self.token, max(self._account.list_lag))
 
@@ -153,7 +155,7 @@ class ScriptedAPI:
         self._account.scripts.extend(scripts)
 
     def wait_until(self, condition: Callable[[], object], *, seconds: float = 10) -> None:
-        """Block until ``condition()`` is true, which is checked every 2 ms. Raises TimeoutError after ``seconds``.
+        """Call ``condition`` every 2 ms until it returns a true value. Raises TimeoutError after ``seconds``.
 
         ``api.wait_until(lambda: api.predictions)`` waits for the first creation. In a coroutine, call it in a thread.
         """

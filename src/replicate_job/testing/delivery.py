@@ -1,4 +1,4 @@
-"""Output files at an origin of their own, which needs no token, like the API's delivery hosts."""
+"""Serves output files at a separate origin, which needs no token, like the API's delivery hosts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ _RANGE = re.compile(r"bytes=(?P<first>\d+)-(?P<last>\d*)")
 class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a script's output, and how its host serves it.
 
-    - ``name``: the last part of the URL, percent-encoded, so that ``../../x`` is one part; empty: the URL has none.
-    - ``content_type``: None: it is guessed from ``name``; empty: it is not sent. ``disposition``: the
-      ``Content-Disposition``.
-    - ``redirect``: with True, the URL answers 302 to another URL of the file; with a text, to that URL. - ``inline``:
-    the output has a data URL in place of an address. - ``ranges``, ``etag``, ``sized`` (``Content-Length``, otherwise
-    chunked): features of the host that can be turned off. - ``gone``: the status (404 or 410) from ``expires`` seconds
-    after the prediction's creation, and once the
-      prediction's data are removed.
+    - ``name`` is the last part of the URL. It is percent-encoded, so that ``../../x`` is one part. If it is empty, the
+      URL has no such part.
+    - ``content_type`` is guessed from ``name`` if it is None, and not sent if it is empty. ``disposition`` is the
+      ``Content-Disposition``, which is not sent if it is None.
+    - With ``redirect=True``, the URL answers 302 to another URL of the file; with a text, it answers 302 to that URL.
+    - With ``inline``, the output has a data URL in place of an address.
+    - ``ranges``, ``etag`` and ``sized`` are features of the host that can be turned off. Without ``sized``, the
+      response is chunked instead of having a ``Content-Length``.
+    - ``gone`` is the status of the response (404 or 410) from ``expires`` seconds after the prediction's creation on,
+      and once the prediction's data are removed.
     """
 
     content: bytes
@@ -60,14 +62,14 @@ class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery:
-    """An ASGI app that serves published files at ``/files/<key>/<name>``. ``origin`` is where it listens."""
+    """An ASGI app that serves published files at ``/files/<key>/<name>``. ``origin`` is the server's origin."""
 
     def __init__(self) -> None:
         self.origin = ""
         self._files: dict[str, tuple[OutputFile, float, Callable[[float], bool]]] = {}
 
     def publish(self, file: OutputFile, removed: Callable[[float], bool]) -> str:
-        """Serve a file, and return its URL. ``removed`` returns whether the file is removed at a Unix time."""
+        """Serve a file, and return its URL. ``removed`` returns whether the file is removed at the given Unix time."""
         if file.inline:
             return file.data_url
         key = secrets.token_hex(8)

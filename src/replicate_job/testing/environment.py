@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHORTEST_LAG = 3.0
-"""REPLICATE_JOB_LIST_LAG, in seconds, for a server whose list shows every prediction at once."""
+"""The least REPLICATE_JOB_LIST_LAG, in seconds. A server whose list shows every prediction at once has this value."""
 OVERTAKING = 6.0
-"""Seconds by which the variable exceeds ``list_lag``, because the list can show a prediction after newer ones."""
+"""REPLICATE_JOB_LIST_LAG is this many times ``list_lag``, because the list can show a prediction after newer ones."""
 
 
 def environment_of(base_url: str, token: str, list_lag: float = 0.0) -> dict[str, str]:
     """The variables that make replicate-job and the official clients use a server.
 
-    They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last is how late the server's list
-    can be: replicate-job searches the list that long for a prediction whose create request got no response.
-    ``list_lag`` is in seconds.
+    They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. REPLICATE_JOB_LIST_LAG is how late
+    the server's list can be: replicate-job searches the list that long for a prediction whose create request got no
+    response. ``list_lag`` is in seconds.
     """
     return {
         "REPLICATE_API_TOKEN": token,
@@ -32,7 +32,10 @@ def environment_of(base_url: str, token: str, list_lag: float = 0.0) -> dict[str
 def environment_apart(
     served: Mapping[str, str], journal: str | Path, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """The variables ``served`` of a server on loopback, with a separate journal, and with no proxy for this machine."""
+    """The variables that make a program use a server on loopback, a separate journal, and no proxy for this machine.
+
+    ``served`` are the server's variables. The hosts of ``no_proxy`` in ``environment`` stay in it.
+    """
     # The official clients would use a proxy even for this machine.
     direct = ",".join(filter(None, ("127.0.0.1", environment.get("no_proxy") or environment.get("NO_PROXY"))))
     return {**served, "REPLICATE_JOB_JOURNAL": str(journal), "no_proxy": direct, "NO_PROXY": direct}

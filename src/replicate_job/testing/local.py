@@ -1,4 +1,4 @@
-"""The local server in a thread, for blocking code."""
+"""Runs the local server in a thread, for blocking code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LocalAPI(msgspec.Struct, frozen=True):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment variables with which a subprocess uses this server: those of ``ScriptedAPI``."""
+        """The environment variables that make a subprocess use this server, as in ``ScriptedAPI.environment``."""
         return environment_of(self.base_url, self.token)
 
 
@@ -29,7 +29,7 @@ class LocalAPI(msgspec.Struct, frozen=True):
 def local_api(options: ServerOptions = ServerOptions()) -> Iterator[LocalAPI]:  # noqa: B008 - it is frozen
     """Serve Replicate's API with real models, by default on a free loopback port, in a thread.
 
-    At the end, every model's process has ended. Raises LocalError.
+    When the block ends, the processes of all models end. Raises LocalError.
     """
     with in_loop_thread(serve(options), "local-server") as base_url:
         yield LocalAPI(base_url, options.token or "local")

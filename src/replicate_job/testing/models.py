@@ -65,13 +65,14 @@ def openapi_schema(
 
 
 class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A model. Its ``name`` is ``owner/name``.
+    """A scripted model. Its ``name`` is ``owner/name``.
 
     An ``official`` model is run by its name. It has no list of versions, and its predictions have the version
     ``hidden``. Any other model is run by a version. ``versions`` are ids (64 hex digits), the latest first; by default
-    there is one. If ``schema`` is None, the API shows none, as for some private models; if ``versions`` is empty too,
-    it shows no latest version. ``script`` may be a function of the input. ``readme`` is Markdown; empty: there is none.
-    ``example`` is the input of the prediction that the model's page shows.
+    there is one made-up id. If ``schema`` is None, the API shows no schema, as for some private models. If ``versions``
+    is empty too, the API shows no latest version. ``script`` is a ``Script``, or a function that returns a ``Script``
+    for an input. ``readme`` is Markdown; it is empty if the model has no readme. ``example`` is the input of the
+    prediction that the model's page shows.
     """
 
     name: str
@@ -110,7 +111,7 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def _example(self) -> dict[str, Any] | None:
-        """The object of an old prediction. It has an output if the script's output can be encoded as JSON."""
+        """The example prediction; None without an example. Its output is None if the script's output has files."""
         if self.example is None:
             return None
         script = self.script if isinstance(self.script, Script) else self.script(self.example)
@@ -130,7 +131,7 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class ScriptedDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """``name`` and ``model`` are ``owner/name``. Without ``version``, it runs the model's latest version."""
+    """A deployment. ``name`` and ``model`` are ``owner/name``. Without ``version``, the model's latest version runs."""
 
     name: str
     model: str

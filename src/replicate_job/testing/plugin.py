@@ -1,6 +1,6 @@
 """A pytest plugin with the fixtures ``replicate_api``, ``replicate_local`` and ``replicate_recording``.
 
-pytest loads it in every project where this package is installed, so importing it imports nothing but pytest.
+pytest loads it in every project where this package is installed, so this module imports only pytest at its start.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def replicate_api(
 
     replicate-job and the official clients use it by REPLICATE_BASE_URL and REPLICATE_API_TOKEN, which are set for the
     test; REPLICATE_JOB_JOURNAL is a new journal.
-    ``@pytest.mark.replicate_api(script=Script(output="hi"), faults="get:503=0.1")`` gives the arguments of ScriptedAPI.
-    Every test of a process has the same address, so that clients that read the environment only once keep working.
+    ``@pytest.mark.replicate_api(script=Script(output="hi"), faults="get:503=0.1")`` passes arguments to ScriptedAPI.
+    All tests of a process use the same address, so that clients that read the environment only once keep working.
     Needs the extra ``[local]``.
     """
     with _told_plainly():
@@ -84,9 +84,9 @@ def replicate_local(
     """A local Replicate with real models, a ``replicate_job.testing.LocalAPI``.
 
     replicate-job and the official clients use it by REPLICATE_BASE_URL and REPLICATE_API_TOKEN, which are set for the
-    test; REPLICATE_JOB_JOURNAL is a new journal. The first test that uses the fixture starts the server. It stays for
-    the session, with its models and predictions. The fixture ``replicate_local_options`` has its options. Needs the
-    extra ``[local]``.
+    test; REPLICATE_JOB_JOURNAL is a new journal. The first test that uses the fixture starts the server. The
+    server runs until the session ends, and keeps its models and predictions between tests. The fixture
+    ``replicate_local_options`` returns its options. Needs the extra ``[local]``.
     """
     with _told_plainly():
         api = _replicate_local_servers.get(replicate_local_options)
@@ -104,11 +104,11 @@ def replicate_recording(
 ) -> Iterator[ReplayAPI | RecordingAPI]:
     """Replicate from a recording, a ``replicate_job.testing.ReplayAPI``. The test's environment makes clients use it.
 
-    ``@pytest.mark.replicate_recording("hello.json", lenient=False)`` names the file, relative to the test's own; by
-    default it is ``recordings/<test file>/<test>.json``. With ``pytest --replicate-record`` the file is recorded anew,
-    by a ``RecordingAPI`` that forwards requests to the API of REPLICATE_BASE_URL and REPLICATE_API_TOKEN; a test that
-    fails writes nothing. A test that sends an unrecorded request fails, even if its code handles the error. Needs the
-    extra ``[local]``.
+    ``@pytest.mark.replicate_recording("hello.json", lenient=False)`` names the file, relative to the test's
+    file; by default it is ``recordings/<test file>/<test>.json``. With ``pytest --replicate-record`` the file is
+    recorded anew, by a ``RecordingAPI`` that forwards requests to the API of REPLICATE_BASE_URL and
+    REPLICATE_API_TOKEN; a test that fails writes nothing. A test that sends an unrecorded request fails, even if its
+    code handles the error. Needs the extra ``[local]``.
     """
     marker = request.node.get_closest_marker("replicate_recording")
     options: dict[str, Any] = dict(marker.kwargs) if marker else {}
@@ -174,7 +174,7 @@ def _how_to_record(path: Path, test: str) -> str:
 
 
 def _free(port: int) -> int:
-    """The port, or 0 if the system has given it to another process since."""
+    """Return the port, or 0 if the system has given it to another process since."""
     import socket  # noqa: PLC0415 - most tests do not need it
 
     with socket.socket() as probe:
@@ -189,10 +189,10 @@ def _free(port: int) -> int:
 
 @pytest.fixture(scope="session")
 def replicate_local_options() -> ServerOptions:
-    """The options of ``replicate_local``, ``replicate_job.testing.ServerOptions``, for a conftest.py to override.
+    """The options of ``replicate_local``, a ``replicate_job.testing.ServerOptions``.
 
-    By default it has the built-in models. ``return ServerOptions(models=[Path("models")])``, with scope session, adds
-    those of a folder.
+    By default the server has the built-in models. A conftest.py may override this fixture, with scope session:
+    ``return ServerOptions(models=[Path("models")])`` adds the models of a folder.
     """
     import logging  # noqa: PLC0415 - most tests do not need it
 
@@ -204,7 +204,7 @@ def replicate_local_options() -> ServerOptions:
 
 @pytest.fixture(scope="session")
 def _replicate_ports() -> Iterator[tuple[int, int]]:
-    """Two ports that no other process uses as long as this one runs its tests."""
+    """Two ports that no other process uses while this process runs its tests."""
     import socket  # noqa: PLC0415 - most tests do not need it
 
     with ExitStack() as reserved:

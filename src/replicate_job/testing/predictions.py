@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 class ScriptedPrediction:
     """One prediction on the server.
 
-    ``raw_input`` is the JSON text of ``input``, as it was sent. ``version`` is the one that the API shows (``hidden``
-    for official models), ``request`` the request that created it, ``status`` its current status. ``number`` is how many
-    predictions were created before it, ``streamed`` how many connections its stream had.
+    ``raw_input`` is the JSON text of ``input``, as it was sent. ``version`` is the version that the API shows
+    (``hidden`` for official models). ``request`` is the request that created the prediction, and ``status`` is its
+    current status. ``number`` is how many predictions were created before it, and ``streamed`` is how many connections
+    its stream had.
 
-    These are Unix times: ``created``; ``visible``, from which on a GET finds it; ``listed``, from which on the list has
-    it; and ``deadline``. ``visible`` and ``listed`` can be set.
+    ``created``, ``visible``, ``listed`` and ``deadline`` are Unix times. From ``visible`` on, a GET finds the
+    prediction. From ``listed`` on, the list shows it. ``visible`` and ``listed`` can be set. ``deadline`` is None if
+    the request has no ``Cancel-After``.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each property
@@ -65,7 +67,7 @@ class ScriptedPrediction:
         self.logs: str = _call(script.logs, self.input)
 
     def publish(self, deliver: Callable[[OutputFile], str]) -> None:
-        """Set ``output`` to the complete output. ``deliver`` returns the URLs of its files."""
+        """Set ``output`` to the complete output. ``deliver`` returns the URL of a file of the output."""
         self.output = _with_urls(_call(self.script.output, self.input), deliver)
 
     @property
@@ -126,7 +128,7 @@ class ScriptedPrediction:
             await self._wait(wait)
 
     async def reaches(self, moment: float) -> bool:
-        """Wait until a Unix time, or until the prediction's end if that is earlier. Returns whether the time came."""
+        """Wait until a Unix time, or until the prediction's end if that is first. Returns whether the time has come."""
         while (wait := min(moment, self.ended) - time.time()) > 0:
             await self._wait(wait)
         return time.time() >= moment
@@ -180,7 +182,10 @@ class ScriptedPrediction:
         return body
 
     def _end(self) -> str:
-        """The terminal status. As at Replicate, a deadline before the start means aborted, later it means canceled."""
+        """The terminal status.
+
+        As at Replicate, a prediction whose deadline comes before its start is ``aborted``, otherwise ``canceled``.
+        """
         if self.ended == self.canceled:
             return "canceled"
         if self.ended == self._deadline_end:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class RecordedRequest(msgspec.Struct):
     """A received request. ``path`` always has ``/v1``; ``headers`` have lower-case names; ``time`` is a Unix time.
 
-    ``origin`` is ``api`` or ``files``; ``operation`` is one of the fault language; ``fault`` is the name of the fault
-    that struck, or empty; ``client`` is the connection's ``host:port``. Only create requests have their ``body``.
+    ``origin`` is ``api`` or ``files``. ``operation`` is an operation of the fault language. ``fault`` is the name of
+    the fault that struck, or empty. ``client`` is the connection's ``host:port``. Only create requests have their
+    ``body``.
     """
 
     method: str
@@ -34,7 +35,10 @@ class RecordedRequest(msgspec.Struct):
 
 
 class RequestLog:
-    """The latest requests, at least ``remember`` of them (None: all), and the count of all by operation."""
+    """The latest requests, and the counts of all requests by operation.
+
+    At least the latest ``remember`` requests are stored, and at most twice as many. With None, all are stored.
+    """
 
     def __init__(self, remember: int | None = None) -> None:
         self.requests: list[RecordedRequest] = []
@@ -50,7 +54,7 @@ class RequestLog:
 
 
 class Recorder:
-    """An ASGI app around ``app`` that adds each request to ``log``, and to its scope as ``replicate_job.request``."""
+    """An ASGI app around ``app`` that adds each request to ``log``, and to the scope as ``replicate_job.request``."""
 
     def __init__(self, app: ASGIApp, log: RequestLog, origin: str, classify: Callable[[Scope], str]) -> None:
         self.app, self.log, self.origin, self.classify = app, log, origin, classify

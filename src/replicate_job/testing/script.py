@@ -34,7 +34,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     ``events`` are sent in order; a text is an output event. By default, they are the items of the output, and
     an ``error`` event if the prediction fails. ``interval`` is the number of seconds between events, from the
-    prediction's start on. After its end, the event ``done`` is sent, unless ``done`` is False.
+    prediction's start on. After the prediction's end, the event ``done`` is sent, unless ``done`` is False.
 
     ``breaks=(3, 1)`` means that the first connection ends after 3 events, the second after one more, and later
     connections do not break. ``ending`` is ``drop`` (a reset) or ``close`` (a comment and a clean end, as at Replicate

@@ -22,9 +22,9 @@ _T = TypeVar("_T")
 
 @contextmanager
 def in_loop_thread(server: AbstractAsyncContextManager[_T], name: str) -> Iterator[_T]:
-    """Enter ``server`` in an event loop of its own, in a thread called ``name``, and exit it at the end.
+    """Enter the context of ``server`` in a thread with its own event loop, and exit it when the block ends.
 
-    In a fork of the process, the end does nothing.
+    ``name`` is the thread's name. In a fork of the process, the end of the block does nothing.
     """
     with LoopThread(new_loop, name) as thread:
         entered = AsyncExitStack()

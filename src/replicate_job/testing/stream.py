@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Streams:
-    """An ASGI app for ``/stream/<prediction id>``; ``find`` looks a prediction up."""
+    """An ASGI app for ``/stream/<prediction id>``. ``find`` returns the prediction with an id, or None."""
 
     def __init__(self, find: Callable[[str], ScriptedPrediction | None]) -> None:
         self._find = find
@@ -42,7 +42,7 @@ class Streams:
         headers += [(name.encode(), value.encode()) for name, value in ANY_ORIGIN]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         sending = asyncio.ensure_future(_send_events(prediction, events, position, end, send))
-        # This notices a client that disconnects at once, and not only at the next event.
+        # This task notices a disconnected client at once, and not only when the next event is sent.
         leaving = asyncio.ensure_future(until_disconnected(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)

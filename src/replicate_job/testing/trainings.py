@@ -1,4 +1,4 @@
-"""Scripted trainings. Their state does not change, unless they are canceled or were created by a request."""
+"""Scripted trainings. By default only a cancellation changes their state; those that a request created also end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ RUNNING = frozenset({"starting", "processing"})
 
 
 class ScriptedTraining(msgspec.Struct, kw_only=True):
-    """A training of ``model`` (``owner/name``), whose latest version it trains unless ``version`` names one.
+    """A training of ``model`` (``owner/name``). If ``version`` is empty, it trains the model's latest version.
 
     ``status`` may be changed while the server runs. After ``duration`` seconds, the status of a running training
-    becomes ``end``, and its ``output`` is shown. ``created``, and ``listed``, from which on the list has it, are Unix
-    times; ``predict_time`` is in seconds. ``destination`` is the request's. The API does not show it.
+    becomes ``end``, and its ``output`` is shown. ``created`` and ``listed`` are Unix times; from ``listed`` on, the
+    list shows the training. ``predict_time`` is in seconds. ``destination`` is the destination in the create request.
+    The API does not show it.
     """
 
     model: str

@@ -19,9 +19,11 @@ _OFFICIAL = re.compile(r"(?:async)?replicate[-/](?!job\b)", re.IGNORECASE)
 
 
 class Addresses:
-    """``own`` is this server's origin, ``secure`` its origin with TLS, and ``base`` the API's base with ``/v1``.
+    """Translates addresses. ``own`` is this server's origin, ``secure`` is its origin with TLS.
 
-    On this server, an output file has the path ``/outputs/<key>/<name>``, and a stream ``/stream/<prediction id>``.
+    ``base`` is the base address of the real API, with ``/v1``. On this server, an output file has the path
+    ``/outputs/<key>/<name>``, and a stream has the path ``/stream/<prediction id>``. ``files`` maps the key of a file
+    to its real address, and ``streams`` maps the id of a prediction to the real address of its stream.
     """
 
     def __init__(self, own: str, secure: str, base: str = API) -> None:
@@ -30,7 +32,7 @@ class Addresses:
         self.streams: dict[str, str] = {}
 
     def outward(self, value: Any, agent: str = "") -> Any:
-        """A response of the API with this server's addresses, for a program with this ``User-Agent``."""
+        """Replace real addresses in a response by this server's. ``agent`` is the ``User-Agent`` of the program."""
         if isinstance(value, list):
             return [self.outward(item, agent) for item in value]
         if not isinstance(value, dict):
@@ -56,11 +58,11 @@ class Addresses:
         return f"{self.secure if _OFFICIAL.match(agent) else self.own}/outputs/{key}/{name}"
 
     def inward(self, value: Any) -> Any:
-        """A program's request with the real addresses in place of those of this server."""
+        """Replace this server's addresses in a program's request by the real addresses."""
         return walk(value, self._original)
 
     def taped(self, value: Any) -> Any:
-        """A request or response of the real API with the addresses that recordings have."""
+        """Replace the base address in a request or response of the real API by ``API``, as in every recording."""
         return walk(value, lambda text: _moved(text, self._base, API))
 
     def _own(self, text: str) -> str:

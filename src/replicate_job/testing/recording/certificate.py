@@ -32,13 +32,17 @@ _LIFETIME = timedelta(days=30)
 """How long the certificate is valid. A replay may run for long."""
 _STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-"""Environment variables for trusted certificates: of OpenSSL, httpx and Rust, then of requests, curl and Node.js."""
+"""Environment variables that name a file of trusted certificates.
+
+OpenSSL, httpx and Rust read the first variable. requests, curl and Node.js read one of the others each, in this order.
+"""
 
 
 class Identity:
-    """A new certificate. ``context`` is for a server on loopback; its files are in ``folder``.
+    """A new certificate for servers on loopback, with its files in ``folder``.
 
-    ``environment`` has the variables that make programs trust it in addition to the usual certificates.
+    ``context`` is the TLS context of such a server. ``environment`` has the variables that make programs trust the
+    certificate in addition to the usual ones.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +58,7 @@ class Identity:
 
 
 def _usual() -> str:
-    """The certificates that programs on this machine trust anyway, if they are in a file."""
+    """The certificates that programs on this machine trust anyway; an empty text if they are not in a known file."""
     for name in (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *_STORES):
         if name and Path(name).is_file():
             return Path(name).read_text("utf-8", "replace")

@@ -20,12 +20,12 @@ SECRET_NAME = re.compile(
     r"|(?:api|access|auth|secret|private|signing)[_-]?key$",
     re.IGNORECASE,
 )
-"""Names of inputs that count as secrets even if no schema says so. ``max_tokens`` does not."""
+"""Names of inputs that count as secrets even if no schema says so. ``max_tokens`` is not such a name."""
 _SIGNED = re.compile(
     r"amz|goog|sig|token|key|secret|auth|passw|cred|expire|policy|hash|session|^(?:s[verpst]|spr|sip|srt|sdd|scid|sk(?:oid|tid|[tesv]))$",
     re.IGNORECASE,
 )
-"""Names of query parameters that hold a signature or a key; the short names are Azure's."""
+"""Names of query parameters that contain a signature or a key; the short names are Azure's."""
 _LONGEST = 32
 """The most characters of a query parameter that is kept. A longer value may be a signature under an unknown name."""
 _SHORTEST = 8
@@ -80,12 +80,15 @@ def _held(text: str) -> tuple[str, bytes] | None:
 
 
 def plain(text: str) -> str:
-    """A text of a request in the form of a recording. Secrets are not removed here."""
+    """The form that a text of a request has in a recording, except that secrets are not removed here."""
     return by_content(clean_urls(text))
 
 
 def hide_input(body: Any, secrets: Iterable[str]) -> Any:
-    """The body of a create request with its secret inputs redacted, and with only the origin of its webhook."""
+    """The body of a create request with its secret inputs redacted, and with only the origin of its webhook.
+
+    ``secrets`` are the names of inputs that the schema calls secret.
+    """
     if not isinstance(body, dict):
         return body
     body = dict(body)
@@ -104,7 +107,7 @@ def with_origin_of_webhook(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class Cleaner:
-    """Removes the secrets of one recording, and collects the contents of data URLs as ``bodies``."""
+    """Removes the secrets of one recording. ``bodies`` maps names to contents of data URLs and of other bodies."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class SeenPrediction:
-    """A prediction that was seen. ``bodies`` are its different snapshots, with the seconds since the first one."""
+    """A prediction that was seen. ``bodies`` are its different snapshots, each with the seconds since the first one.
+
+    ``request`` is the create request, None if the recorder did not see it. ``status`` is the HTTP status of the first
+    response with the prediction. ``canceled`` is how many snapshots came before a cancel request, None without one.
+    """
 
     def __init__(self, request: Question | None, status: int) -> None:
         self.request, self.status = request, status
@@ -56,10 +60,12 @@ class SeenPrediction:
 
 
 class Log:
-    """The traffic so far. ``exchanges`` are all requests except those of predictions, with status, and JSON or bytes.
+    """The traffic so far. ``predictions`` maps ids to the predictions that were seen.
 
-    ``files`` maps an address (without signature) to the downloaded file, its media type and ``Content-Disposition``.
-    ``schemas`` has the names of secret inputs by model and version, and ``secrets`` all known secret values.
+    ``exchanges`` has all other requests, each with the response's status, its JSON (None if it is not JSON) and its
+    bytes. ``files`` maps an address (without signature) to the downloaded file, its media type and
+    ``Content-Disposition``. ``schemas`` maps a model and a version to the names of their secret inputs. ``secrets`` has
+    all known secret values.
     """
 
     def __init__(self) -> None:
@@ -70,7 +76,10 @@ class Log:
         self.schemas: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def secret_names(self, request: Question | None, body: dict[str, Any] | None) -> set[str]:
-        """The names of secret inputs, by the known schemas, and by the inputs that the API has redacted."""
+        """The names of the inputs that are secret by the known schemas, or that the API has redacted.
+
+        ``body`` is the prediction object; None if the request created no prediction.
+        """
         model, version = (str((body or {}).get(name) or "") for name in ("model", "version"))
         names = set(self.schemas.get((model, version), ()))
         for (known, one), secrets in self.schemas.items():
@@ -115,7 +124,10 @@ class Log:
         )
 
     def _exchanges(self, cleaner: Cleaner, addresses: Addresses) -> list[Exchange]:
-        """The exchanges, sorted by path so that two recordings differ little. Equal ones in a row become one."""
+        """The exchanges, sorted by path so that two recordings differ little. Repetitions are left out.
+
+        An exchange is a repetition if the latest equal request had the same response.
+        """
         exchanges: list[Exchange] = []
         for question, status, content, raw in self.exchanges:
             request = _cleaned(question, self.secret_names(question, None), cleaner, addresses)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Loopback:
-    """``own`` is the origin without TLS, on ``port``; ``secure`` that with TLS, on a free port. Raises OSError."""
+    """Two listening sockets. ``own`` is the origin without TLS, on ``port``; ``secure`` is the origin with TLS.
+
+    The port with TLS is a free one. Raises OSError if ``port`` cannot be used.
+    """
 
     def __init__(self, port: int, identity: Identity) -> None:
         self._identity = identity

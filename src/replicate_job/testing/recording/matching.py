@@ -1,4 +1,4 @@
-"""Compares a request with recorded ones, and explains how it differs from the most similar one."""
+"""Compares a request with recorded requests, and explains how it differs from the most similar one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_same(recorded: Question, asked: Question) -> bool:
 
 
 def explain(asked: Question, recorded: Iterable[Question]) -> str:
-    """The most similar recorded request and how it differs, as one line."""
+    """Name the most similar recorded request, and say how ``asked`` differs from it, in one line."""
     candidates = [one for one in recorded if one.method == asked.method]
     same_path = [one for one in candidates if one.path == asked.path]
     if not same_path:
@@ -94,7 +94,10 @@ def _shown(value: Any, where: str) -> str:
 
 
 def targets(request: Question, state: dict[str, Any] | None = None) -> set[str]:
-    """All names of the model that a create request runs. ``state`` is the prediction that it created, if known."""
+    """All names of the model that a create request runs.
+
+    ``state`` is the object of the prediction that the request created, None if it is not known.
+    """
     parts = request.path.partition("?")[0].split("/")
     names = {"/".join(parts[2:5])} if parts[2] in {"models", "deployments"} else set()
     version = request.body.get("version") if isinstance(request.body, dict) else None

@@ -46,7 +46,10 @@ NOT_ITS_OWN = problem(
     "The recorder takes the token of its own environment alone: let the program read REPLICATE_API_TOKEN.",
     "Unauthenticated",
 )
-"""The response to requests without the recorder's own token, because the recorder adds the real one to requests."""
+"""The response to a request without the recorder's own token.
+
+Without this check, any program could send requests with the real token, which the recorder adds to each request.
+"""
 _OK = range(200, 300)
 _PASSING = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
 """Statuses of temporary errors. The responses are forwarded, but not recorded."""
@@ -56,7 +59,7 @@ _PASSED_ON = ("prefer", "cancel-after", "content-type")
 class Recorder:
     """A running recorder. Clients use it by ``base_url`` and ``environment``.
 
-    ``troubles`` has the errors of requests that got no response. ``is_used`` is whether any request for the API has
+    ``troubles`` has the errors of requests that got no response. ``is_used`` says whether any request for the API has
     arrived. ``token`` is made up, and valid for this recorder only.
     """
 
@@ -65,7 +68,7 @@ class Recorder:
     def __init__(self, upstream: Upstream, loopback: Loopback, folder: Path, secrets: Iterable[str]) -> None:
         self.base_url, self.log, self.troubles = loopback.own, Log(), list[str]()
         self.token = f"r8_{token_hex(18)}"
-        self.environment = loopback.environment(self.token, list_lag=10)  # the real API's list may be as late
+        self.environment = loopback.environment(self.token, list_lag=10)  # the real API's list may be 10 s late
         self._upstream, self._folder = upstream, folder
         self._addresses = Addresses(loopback.own, loopback.secure, upstream.transport.base_url)
         self.log.secrets.update(secrets, [self.token])
@@ -159,7 +162,7 @@ class Recorder:
         started = False
         try:
             async with self._upstream.fetch(url, {}) as response:
-                # Content-Length is left out, because a compressing host does not send the length of the file.
+                # Content-Length is left out, because a host that compresses the file does not send the file's length.
                 headers = {n: v for n in ("content-type", "content-disposition") if (v := response.headers.get(n))}
                 encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
                 await send({"type": "http.response.start", "status": response.status, "headers": encoded})
@@ -217,7 +220,8 @@ class Recorder:
     async def _learn(self) -> None:
         """Read the schemas of the models that were run, because they tell which inputs are secret.
 
-        The responses are recorded too. A program that had the schemas in its cache may request them in a replay.
+        The responses are recorded too, because a program that has the schemas in its cache now may request them in a
+        replay.
         """
         for seen in list(self.log.predictions.values()):
             model, version = (str(seen.last.get(name) or "") for name in ("model", "version"))
@@ -283,7 +287,7 @@ async def reset_by(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 
 
 def body_of(raw: bytes) -> Any:
-    """A request's body as JSON, else as text."""
+    """A request's body, decoded from JSON if it is JSON, otherwise as text; None for an empty body."""
     found = _json(raw)
     return raw.decode("utf-8", "replace") or None if found is None else found
 
@@ -297,7 +301,7 @@ def _json(raw: bytes) -> Any:
 
 @asynccontextmanager
 async def recording(settings: Settings, port: int = 0, identity: Identity | None = None) -> AsyncIterator[Recorder]:
-    """Run a recorder, by default on a free port. Raises RecordingError, JobError, or OSError for the port."""
+    """Run a recorder, by default on a free port. Raises RecordingError, JobError, or OSError for a port in use."""
     async with open_upstream(settings) as upstream:
         with tempfile.TemporaryDirectory(prefix="replicate-job-") as name:
             folder = Path(name)

@@ -54,7 +54,7 @@ _HELD = re.compile(rf"(data:[^,;]*){HELD}(.+)")
 TOKEN = "r8_replay_0000000000000000000000000000000"  # noqa: S105 - not a secret: any token is accepted
 _TIMES = ("created_at", "started_at", "completed_at", "deadline")
 _ACCOUNT = account_body("replayed", "Replayed")
-"""The account, if the recording has none, because clients may ask for it at any time."""
+"""The account if the recording has no account. It is needed because clients may ask for it at any time."""
 
 
 class Replayed:
@@ -157,7 +157,10 @@ class Replayer:
         return json_answer(self._shown(made, request), taped.status, *preference_applied(wait))
 
     def _next(self, asked: Question) -> TapedPrediction | None:
-        """The recorded prediction for a create request. Equal requests get their predictions in order, each once."""
+        """The recorded prediction for a create request. Equal requests get their predictions in order, each once.
+
+        If nothing matches in lenient mode, it is any prediction of the same model. None if no prediction is found.
+        """
         unused = [one for one in self._created if one.id not in self._used]
         found = next((one for one in unused if one.request and is_same(one.request, asked)), None)
         if found is None and self._lenient:
@@ -183,7 +186,10 @@ class Replayer:
         return json_answer(self._shown(made, request))
 
     def _find(self, request: Request) -> Replayed | None:
-        """The prediction of this run that a request names. If no request created it, it begins at its first request."""
+        """The prediction of this run whose id a request names; None for an unknown id.
+
+        A recorded prediction that no create request of this run has used begins with the first request that names it.
+        """
         id_ = request.url.path.split("/")[3]
         taped = self._taped.get(id_)
         if taped and id_ not in self._made:
@@ -210,7 +216,10 @@ class Replayer:
         return self._not_recorded(asked, [one.request for one in self._tape.requests])
 
     def _recorded_exchange(self, asked: Question) -> Exchange | None:
-        """The recorded exchange for a request. Equal requests get the responses in order, then the last again."""
+        """The recorded exchange for a request, None if there is none.
+
+        Equal requests get the recorded responses in order. When these are used up, they get the last one again.
+        """
         known = [(n, one) for n, one in enumerate(self._tape.requests) if is_same(one.request, asked)]
         if self._lenient and not known:
             path = asked.path.partition("?")[0]
@@ -326,7 +335,7 @@ async def replaying(
     port: int = 0,
     identity: Identity | None = None,
 ) -> AsyncIterator[Replayer]:
-    """Run a replay, by default on a free port. Raises RecordingError, or OSError for the port."""
+    """Run a replay, by default on a free port. Raises RecordingError, or OSError for a port in use."""
     with (
         tempfile.TemporaryDirectory(prefix="replicate-job-") as folder,
         Loopback(port, identity or Identity(Path(folder))) as loopback,

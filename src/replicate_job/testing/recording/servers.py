@@ -24,11 +24,11 @@ class RecordingAPI:
     """Replicate's API on loopback, which forwards every request to the real API, and writes a recording at the end.
 
     ``token`` and ``base_url`` are those of the real API, by default from the environment. Inside ``with``, clients use
-    this server by ``base_url`` and ``environment``. The token there is made up: the real one goes to the API's origin
-    only, and is in no recording. Nothing is written if the block ends with an exception, or if ``is_discarded`` was
-    set: the file is complete or absent. ``port`` 0 is a free port. Clients that trust one server trust all servers with
-    the same ``identity``.
-    Raises RecordingError, JobError, or OSError for the port.
+    this server by ``base_url`` and ``environment``. The token in ``environment`` is made up. The real token is sent
+    only to the API's origin, and is in no recording. Nothing is written if the block ends with an exception, or if
+    ``is_discarded`` was set: the file is complete or absent. ``port`` 0 is a free port. Clients that trust one server
+    trust all servers with the same ``identity``.
+    Raises RecordingError, JobError, or OSError for a port that is in use.
     """
 
     def __init__(
@@ -68,13 +68,14 @@ class ReplayAPI:
     """Replicate's API on loopback, which answers from a recording, without a network.
 
     A prediction goes through its recorded states in 0.2 s at most, and stays in the last state. A create request must
-    equal a recorded one: its path, its body as JSON, and its files by content. Equal recorded requests are used in
-    order, each once. ``lenient`` ignores inputs, and uses any recorded prediction of the model, as often as needed. A
-    request that was not recorded is answered 400, with the most similar recorded request and the differences, and added
-    to ``unmatched`` as one line.
+    have the path of a recorded one, the same body as JSON, and files with the same content. Equal recorded requests are
+    used in order, each once. ``lenient`` ignores inputs, and uses any recorded prediction of the model, as often as
+    needed. A request that was not recorded is answered 400, with the most similar recorded request and the differences,
+    and added to ``unmatched`` as one line.
 
     ``faults`` is as in ``ScriptedAPI``; ``port`` and ``identity`` are as in ``RecordingAPI``. Inside ``with``, clients
-    use this server by ``base_url`` and ``environment``, with any token. Raises RecordingError, or OSError for the port.
+    use this server by ``base_url`` and ``environment``, with any token. Raises RecordingError, or OSError for a port
+    that is in use.
     """
 
     token = TOKEN

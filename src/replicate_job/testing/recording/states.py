@@ -29,7 +29,7 @@ def _appended(old: Any, new: Any) -> Any:
 
 
 def state_at(states: list[State], last: int) -> Body:
-    """The snapshot after the changes up to number ``last``."""
+    """The snapshot after the changes ``states[0]`` to ``states[last]``."""
     body = Body()
     for state in states[: last + 1]:
         body |= state.set

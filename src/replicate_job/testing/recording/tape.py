@@ -61,7 +61,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 class TapedPrediction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A recorded prediction. ``request`` is None if another program created it.
 
-    ``canceled`` is how many states came before a cancel request; None if there was none.
+    ``status`` is the HTTP status of the first response with the prediction. ``canceled`` is how many states came before
+    a cancel request; None if there was no cancel request. ``events`` are the events of its stream; None without them.
     """
 
     id: str
@@ -127,7 +128,7 @@ def load(path: Path) -> Tape:
 
 
 def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
-    """Write the bodies, then the file in one step. Then remove the bodies that it no longer needs.
+    """Write the bodies, then the file in one step. Then remove the bodies that the recording no longer needs.
 
     If the process is killed, either the earlier or the new recording is complete. Raises RecordingError.
     """
@@ -144,7 +145,7 @@ def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
             if _NAME.fullmatch(body.name) and body.name not in bodies:
                 body.unlink()
         with suppress(OSError):
-            folder.rmdir()  # fails unless the folder is empty
+            folder.rmdir()  # fails if the folder is not empty, so the folder stays
     except OSError as error:
         raise RecordingError(f"{error.filename or path} cannot be written: {error.strerror}") from None
 

@@ -29,7 +29,11 @@ _UPLOAD = 600.0
 
 
 class Upstream:
-    """Only ``transport`` has the token. ``fetch`` downloads files, and checks hosts as this package's downloads do."""
+    """The connections of a recorder.
+
+    ``transport`` sends requests to the API, with the token. ``fetch`` downloads files, without the token, and checks
+    their hosts as this package's downloads do.
+    """
 
     def __init__(self, transport: Transport, fetch: HttpFetch) -> None:
         self.transport, self.fetch = transport, fetch
