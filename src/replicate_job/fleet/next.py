@@ -26,7 +26,7 @@ async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[Fleet
 
 
 async def _moves(rows: Rows, over: list[FleetRow]) -> dict[str, Move]:
-    """The next attempts of these rows, by the names of the rows."""
+    """The next attempts of these rows, by the names of the rows. Rows without a next attempt are left out."""
     policy, batch = rows.policy, rows.batch
     failed = {row.name: row.entry for row in over if row.entry and has_failed(row.entry)}
     if policy is None or not failed:

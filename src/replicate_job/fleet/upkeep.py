@@ -1,4 +1,4 @@
-"""Regular work of every process in a fleet besides its tasks, so that every task is run."""
+"""Regular work of every process in a fleet, which makes sure that every task is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.session import CREATE_RATE
 EVERY = 3.0
 """Seconds between two searches for tasks of dead workers."""
 DEFERRED = 30.0
-"""Seconds between two comparisons of the queue with the journal, by any process."""
+"""Seconds between two comparisons of the queue with the journal. One process of the fleet makes each comparison."""
 
 
 class Upkeep:
