@@ -32,7 +32,7 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
     create request.
     """
     context, job = model.context, ask.job
-    SUBJECT.set(ask)  # this task works for this job only
+    SUBJECT.set(ask)  # not reset, since this task works for this job only
     if fleet.draining.is_set():
         raise DrainingError
     request = slot = None

@@ -39,7 +39,7 @@ from replicate_job.wire.prediction import TERMINAL, Prediction
 
 
 async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[Sequence[BaseException | None], bool]:
-    """Create the ready steps of the open chains in these lines, and close the chains that are over.
+    """Create the ready steps of the open chains in the rows ``first`` to ``last``, and close the chains that are over.
 
     Returns a list with each chain's error (None without an error), and whether a step has to wait for the cost limit.
     """

@@ -35,7 +35,10 @@ AGAIN = 5.0
 
 
 async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
-    """Create the jobs of the rows in these lines. If some jobs cannot be created now, the task is repeated."""
+    """Create the jobs of the rows ``first`` to ``last`` in the batch with this number.
+
+    If some jobs cannot be created now, the task is repeated.
+    """
     batch = await fleet.tables.batch(number)
     if batch is None:
         return

@@ -73,7 +73,7 @@ class InputFiles:
             raise InputError(job.model, [f"{error.filename} cannot be read: {error.strerror}"]) from None
 
     async def copy(self, inputs: Iterable[dict[str, Any]]) -> None:
-        """Copy the files of these inputs to the depot, each content one time. Raises JobError."""
+        """Copy the files of these inputs to the depot, each content once. Raises JobError for an unreadable file."""
         found = (content for values in inputs for content in contents(values))
         await self._copy((content, self._paths[content.sha256]) for content in found if content.sha256 in self._paths)
 

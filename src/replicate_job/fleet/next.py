@@ -11,7 +11,7 @@ from replicate_job.journal.postgres_fleet import FleetRow, Move
 
 
 async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[FleetRow]:
-    """Set the next job of each row whose job is over, or close the row. Returns the rows in these lines."""
+    """Set the next job of each row whose job is over, or close the row. Returns the rows ``first`` to ``last``."""
     batch = rows.batch
     found = await fleet.tables.rows(batch.number, first, last)
     over = [row for row in found if row.is_open and not row.reused and row.entry and row.entry.step == "done"]

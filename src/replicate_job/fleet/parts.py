@@ -59,7 +59,7 @@ class Rows:
         return self.chain.cancel_after(model) if self.chain else self.batch.job.cancel_after
 
     def part(self, key: str) -> AbstractContextManager[None]:
-        """A context manager around this process's part of a row's job. Its spans belong to the submitter's trace."""
+        """A context manager for this process's part of a row's job. Spans inside it belong to the submitter's trace."""
         batch = self.batch
         return self.own.context.telemetry.part(batch.job.model, key, batch.id, batch.trace)
 
@@ -100,7 +100,7 @@ class Fleet:
         return rows
 
     async def rows_named(self, names: Iterable[str]) -> dict[str, Rows]:
-        """Read the batches with these ids again, and return the ``Rows`` of each batch, by its id.
+        """Read the batches with these ids, and return the ``Rows`` of each batch, by its id.
 
         Ids of batches that are not a fleet's are left out.
         """

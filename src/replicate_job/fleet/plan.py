@@ -49,7 +49,7 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def chain(self) -> ChainPlan | None:
-        """The chain whose inputs the rows are. None if the rows are inputs of a model."""
+        """The chain that each row runs with its input. None if each row runs a model."""
         if not self.steps:
             return None
         from replicate_job.batches.chains.plan import ChainPlan  # noqa: PLC0415 - for chains only

@@ -17,10 +17,7 @@ DEFERRED = 30.0
 
 
 class Upkeep:
-    """``concurrency`` is the number of tasks that this worker runs at the same time.
-
-    None if the process is not a worker.
-    """
+    """``concurrency`` is the number of tasks that this worker runs at the same time. It is None for other processes."""
 
     def __init__(self, fleet: Fleet, concurrency: int | None = None) -> None:
         self._fleet, self._concurrency = fleet, concurrency

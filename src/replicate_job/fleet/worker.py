@@ -28,8 +28,8 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     """Work until cancelled. Running tasks may then finish within ``queue.GRACE`` seconds.
 
     Work begins once the API has returned the token's account: before that, another account might pay for its requests.
-    Raises JobError if the journal is not in PostgreSQL, and for a token of another account than the fleet's. Raises
-    AuthenticationError if the API does not know the token.
+    Raises JobError if the journal is not in PostgreSQL, or if the token belongs to another account than the fleet's.
+    Raises AuthenticationError if the API does not know the token.
     """
     tables = open_tables(context)
     fleet = Fleet(context, tables)

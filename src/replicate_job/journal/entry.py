@@ -75,10 +75,9 @@ class Entry(msgspec.Struct, frozen=True):
     sent or are about to be sent; ``first_sent`` and ``last_sent`` are the times of the first and the last request.
     ``unanswered`` is a moment by which the last request has ended without an answer. The moment is in the future if
     another process has sent the request and may still be alive. It is None if the request got an answer or is under
-    way.
-    ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
-    is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain, ``chain_step`` is
-    the name of the job's step, and ``key`` is the chain's key followed by ``/<step>``.
+    way. ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known).
+    ``status`` is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain,
+    ``chain_step`` is the name of the job's step, and ``key`` is the chain's key followed by ``/<step>``.
     """
 
     key: str
@@ -218,8 +217,8 @@ def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedErr
 def encode_job(job: Job) -> bytes:
     """Encode a Job as JSON. A local file (``pathlib.Path``) becomes ``{"replicate-job:file": "/its/path"}``.
 
-    A ``Content`` becomes ``{"replicate-job:content": …}`` with all its fields except its bytes. An object in the input
-    that looks like such a mark gets one more ``!`` in its name.
+    A ``Content`` becomes ``{"replicate-job:content": …}`` with all its fields except its bytes. If an object in
+    the input looks like such a mark, ``!`` is added to its name, so that it is not read back as a file.
     """
     text = _stored.encode(job)
     if _MARK in text:

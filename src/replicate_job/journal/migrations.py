@@ -150,8 +150,7 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN chain_step TEXT
     """,
     # 7: the moment by which the last create request had ended without an answer. It is NULL for a job that got its
-    # prediction from an answer. Rows of earlier releases
-    # that have a prediction get the time of their last request instead.
+    # prediction from an answer. Rows of earlier releases that have a prediction get the time of their last request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered TEXT;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL

@@ -127,7 +127,7 @@ class FleetRow(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A prediction that the watcher polls. ``last`` is the state of it that was recorded last, None if only its id was.
+    """A prediction that the watcher polls. ``last`` is its last recorded state, None if only its id is recorded.
 
     ``saves``: its outputs are to be saved. ``strips``: its create request has secrets or files, which are deleted from
     the journal after the end. ``path`` and ``version`` are the path and the version of the create request, empty if the
@@ -268,7 +268,7 @@ class FleetTables:
         return await self._with_entries(await self._store.read(lambda db: db.execute(query, values).fetchall()))
 
     async def first_open(self, number: int, after: int) -> int | None:
-        """The number of the first row that is not over, greater than ``after``. None if all these rows are over."""
+        """The number of the first row after the row number ``after`` that is not over. None if there is no such row."""
         query = f"SELECT min(r.line) AS line FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER} IS NOT TRUE"
         row = await self._store.read(lambda db: db.execute(query, (number, after)).fetchone())
         line: int | None = row["line"]
@@ -650,7 +650,7 @@ class FleetTables:
         return int(row["made"])
 
     async def under_watch(self, api: str) -> int:
-        """The number of predictions in batches that have not ended, or whose outputs are not kept yet."""
+        """The number of predictions in batches at this API that have not ended, or whose outputs are not kept."""
         query = (
             "SELECT count(*) AS number FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE j.state IN ('created',"
             " 'ended') AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
@@ -675,7 +675,7 @@ def _texts(encoded: str) -> tuple[str, ...]:
 
 
 def _note_canceled(db: Database, where: str, value: Any) -> int:
-    """Record in rows of canceled batches without a job that they were canceled. Returns the number of these rows.
+    """Record that rows without a job in canceled batches were canceled. Returns the number of these rows.
 
     ``where`` is an SQL condition for the batches, and ``value`` is its parameter. If a batch is submitted again at the
     same time, the submission waits for this transaction, or has cleared the cancellation before.

@@ -248,7 +248,7 @@ class PostgresStore:
             self._bound(task)
 
     def _bound(self, task: _Task) -> None:
-        """Fail the task if it gets no answer in time.
+        """Fail the task if it gets no answer soon after the deadline that ``hurry`` has set.
 
         While the server is silent, the task fails immediately, since the threads of earlier tasks may be stuck.
         """
@@ -352,7 +352,10 @@ class PostgresStore:
             )
 
     def _insist(self, work: Work[T], patience: float, *, reads: bool = False) -> T:
-        """Retry until the work is committed. Raises psycopg's error if no retry can help or the time is over."""
+        """Retry for ``patience`` seconds until the work is committed.
+
+        Raises psycopg's error after that time, or immediately if no retry can help.
+        """
         until, tries = time.monotonic() + patience, 0
         self._own.may_be_done = False
         while True:
@@ -435,7 +438,10 @@ class PostgresStore:
 
 
 def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
-    """Connect within ``seconds`` seconds, and set the session up. Raises psycopg's errors, and JournalError."""
+    """Connect within ``seconds`` seconds, and set the session up.
+
+    Raises psycopg's errors, and JournalError for an unknown option in the address.
+    """
     try:
         found = psycopg.conninfo.conninfo_to_dict(address)
     except psycopg.ProgrammingError:  # the error's message would show the address with the password

@@ -27,7 +27,7 @@ HELD, HELD_BYTES = 5000, 4 * 1024**2
 """The most rows, and the most bytes of encoded jobs, in one transaction. At most twice as many are in memory."""
 LEFT = 24 * 3600.0
 """A draft is a batch whose rows are still being submitted. After this many seconds without a new row, the
-draft's process counts as dead, and the draft is deleted."""
+draft's process counts as dead, and the next submission deletes the draft."""
 
 
 class Combination(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Combination(msgspec.Struct, frozen=True):
 
 
 class NewRow(msgspec.Struct, frozen=True):
-    """A row to submit. ``line`` is the row's line in the source; in a batch with a grid, its number.
+    """A row to submit. ``line`` is the row's line in the source, or in a batch with a grid its number.
 
     ``job`` is the encoded job. ``problem`` is the reason why the job is not created. ``reused``: the row uses the job
     of another row, or an earlier result. ``is_open``: the row may get further jobs, whose keys all contain ``name``.

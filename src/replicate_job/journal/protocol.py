@@ -128,7 +128,7 @@ class Journal(Protocol):
         """
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
-        """Record a terminal prediction, with its id if ``created`` could not write it."""
+        """Record a terminal prediction, and its id if ``created`` could not write the id."""
 
     async def collected(
         self,
@@ -151,7 +151,10 @@ class Journal(Protocol):
         """
 
     async def uncertain(self, claim: Claim, problem: str) -> None:
-        """Record that the job may have an unknown prediction. Raises ClaimLostError if its prediction is known."""
+        """Record that the job may or may not have a prediction.
+
+        Raises ClaimLostError if the journal has the job's prediction.
+        """
 
     async def restart(self, claim: Claim, problem: str) -> None:
         """Free the key of a job whose prediction was lost with its local server. The prediction cost nothing."""
@@ -176,7 +179,7 @@ class Journal(Protocol):
     async def account(self, api: str, token: str | None = None) -> str | None:
         """The account of this journal's token, or of the token with this keyed hash (``Entry.token``).
 
-        None if not known.
+        None if the account is not known.
         """
 
     async def note_account(self, api: str, account: str) -> None:

@@ -1,4 +1,7 @@
-"""Repeats releases that the database has not accepted. Otherwise a process would keep claims on jobs that it left."""
+"""Repeats releases of claims that the database has not accepted.
+
+Without the repetition, a process would keep claims on jobs that it does not run.
+"""
 
 from __future__ import annotations
 

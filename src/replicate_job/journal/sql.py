@@ -113,7 +113,7 @@ class Made(msgspec.Struct, frozen=True):
 
     @property
     def sync(self) -> Sync:
-        """An ended prediction need not be synced now: if a power cut loses its id, a look-up finds it."""
+        """``soon`` for an ended prediction, since a look-up finds it if a power cut loses its id; else ``now``."""
         return "soon" if self.prediction.is_terminal else "now"
 
     @property

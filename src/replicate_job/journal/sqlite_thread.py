@@ -24,7 +24,8 @@ CHECKPOINT = 8000
 """The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. The number is high, so
 that a page that changes many times is moved only one time: with a million jobs, index pages are written at random."""
 MANY, GATHERING = 4, 0.002
-"""After a transaction with at least ``MANY`` pieces of work, the next waits ``GATHERING`` seconds for more work."""
+"""After a transaction with at least ``MANY`` pieces of work, the next transaction waits ``GATHERING`` seconds for
+more work."""
 SOON = 0.5
 """Seconds after which work with the sync ``soon`` is put on the disk, unless other synced work has put it there."""
 FAREWELL = 0.1
@@ -270,7 +271,7 @@ class SQLiteThread:
             database.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten in the file
             database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             migrate(database, str(self._path))
-            # Temporary tables of large statements: in memory they need no folder, and no private data reaches the disk.
+            # A statement for many rows has temporary data. In memory, they need no folder and leave nothing private.
             database.execute("PRAGMA temp_store = MEMORY")
             self._opened(database)
             for folder in folders:
