@@ -1,6 +1,6 @@
 """A fleet: many machines share one journal, and any free worker creates, watches and collects a batch's rows.
 
-Importing it raises JournalError if the extra's packages are not installed.
+Importing this package raises JournalError if the packages of the extra ``fleet`` are not installed.
 """
 
 from replicate_job.journal.open import check_installed

@@ -32,12 +32,12 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
     create request.
     """
     context, job = model.context, ask.job
-    SUBJECT.set(ask)  # this task works for this job only
+    SUBJECT.set(ask)  # not reset, since this task works for this job only
     if fleet.draining.is_set():
         raise DrainingError
     request = slot = None
     if entry is None or entry.state == "refused":
-        # The claim records the intent too. Nothing may be waited for after the intent, so the slot is taken first.
+        # The claim records the intent too. After the intent no wait is allowed, so the rate-limit slot is taken first.
         request = await _request(fleet, model, job, depot)
         slot = await unless(fleet.draining, context.client.take_slot())
         if slot is None:
@@ -56,7 +56,7 @@ async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot
 
 
 async def _request(fleet: Fleet, model: Model, job: Job, depot: str | None) -> CreateRequest:
-    """The job's create request. Uploads the job's files to the API now, which keeps them for at least a day."""
+    """The job's create request. Uploads the job's files to the API, which keeps uploads for at least a day."""
     if not has_files(job.input_data):
         return write_request(job, model.resolved, job.input_data)
     opened = Depot(depot, model.context.stores) if depot else None

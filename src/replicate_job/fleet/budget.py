@@ -30,7 +30,7 @@ _OPEN = {*_UNSENT, "intended", "created"}
 
 
 class OpenLimit(NamedTuple):
-    """A batch's cost limit at its submission, with the cost so far, and the batch's new account."""
+    """A batch's cost limit with the cost so far (``cost``), and the account that the batch gets at its submission."""
 
     cost: Cost
     account: NewAccount
@@ -65,7 +65,10 @@ async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list
 
 
 async def admit_jobs(fleet: Fleet, rows: Rows, jobs: Mapping[str, Job]) -> tuple[set[str], bool]:
-    """The keys of the jobs that may be created now, and whether the others may be created later. See ``admit``."""
+    """The keys of the jobs that may be created now, and whether the other jobs may be created later. See ``admit``.
+
+    ``jobs`` maps keys to jobs.
+    """
     if rows.plan.max_cost is None:
         return set(jobs), False
     while True:
@@ -123,7 +126,10 @@ async def _open_cost(fleet: Fleet, rows: Rows, account: Account) -> Cost:
 async def _choose(
     rows: Rows, account: Account, cost: Cost, jobs: Mapping[str, Job]
 ) -> tuple[set[str], list[Hold], list[str]]:
-    """The keys that are admitted, the amounts to set aside for them, and the keys whose amounts are released."""
+    """The keys that are admitted, the amounts to set aside for them, and the keys whose amounts are released.
+
+    Adds the costs of ended predictions, and the amounts set aside, to ``cost``.
+    """
     released: list[str] = []
     ended = [each.hold.key for each in account.held if each.has_ended]
     entries = await rows.own.context.journal.look_up(ended) if ended else {}

@@ -19,7 +19,7 @@ AT_ONCE = 16
 
 
 async def cancel_named(context: Context, name: str, *, running: bool) -> Counter[str] | None:
-    """``cancel_batch`` by the batch's name. None if there is no such batch.
+    """Cancel the batch with this name (see ``cancel_batch``). None if no batch has the name.
 
     Raises JobError if a job has that name too.
     """
@@ -59,5 +59,5 @@ async def cancel_batch(context: Context, tables: FleetTables, batch: FleetBatch,
                 outcomes["canceled" if found else "unsent"] += 1
 
     await asyncio.gather(*map(cancel, entries))
-    await tables.cancel(batch.number)  # for rows whose jobs have no prediction after all
+    await tables.cancel(batch.number)  # closes rows whose jobs turned out to have no prediction
     return +outcomes

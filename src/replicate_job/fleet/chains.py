@@ -1,4 +1,4 @@
-"""Rows of a fleet that are chains. Creates the steps that can start, without waiting for the ends of steps."""
+"""Rows of a fleet that run a chain. Creates the steps that can start, without waiting for the ends of steps."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from replicate_job.wire.prediction import TERMINAL, Prediction
 
 
 async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[Sequence[BaseException | None], bool]:
-    """Create the ready steps of the open chains in these lines, and close the chains that are over.
+    """Create the ready steps of the open chains in the rows ``first`` to ``last``, and close the chains that are over.
 
-    Returns each chain's error or None, and whether a step has to wait for the cost limit.
+    Returns a list with each chain's error (None without an error), and whether a step has to wait for the cost limit.
     """
     assert rows.chain  # noqa: S101 - for the type checker: these rows are chains
     batch = rows.batch
@@ -85,13 +85,19 @@ class _Admission:
 async def calls_of(
     context: Context, batch: str, chain: ChainPlan, rows: Sequence[FleetRow]
 ) -> dict[str, dict[str, Entry]]:
-    """The last job of each call that has begun, in the chain's order, by the row's name and the call's name."""
+    """Map each row's name to the row's calls: a mapping of the call's name to the call's last job.
+
+    Calls that have not begun are left out. The calls are in the chain's order.
+    """
     found = await look_up_calls(context, chain, batch, [f"{row.name}/" for row in rows])
     return {start.removesuffix("/"): calls for start, calls in found.items()}
 
 
 class _RowChain:
-    """One pass over a row's chain. ``created`` has the keys of the jobs that it created."""
+    """One pass over a row's chain. ``known`` is the last job of each call that has begun, by the call's name.
+
+    ``created`` has the keys of the jobs that the pass created.
+    """
 
     def __init__(self, admission: _Admission, row: FleetRow, known: Mapping[str, Entry]) -> None:
         self._fleet, self._rows, self._admission = admission.fleet, admission.rows, admission
@@ -125,7 +131,7 @@ class _RowChain:
         return Stand(row.name, key, problem, over)
 
     async def _call(self, call: Call, job: Job, current: Entry | None, ended: Callable[[Prediction], None]) -> Result:
-        """The call's result. A call that has not ended has a result with the status ``starting``."""
+        """The call's result. Creates its job if needed. The status is ``starting`` until the call has ended."""
         entry = None if call.name in self._retried else current or self._known.get(call.name)
         if entry is None or entry.step in {"prepare", "look up"}:
             return await self._create(call, job, entry)

@@ -47,7 +47,7 @@ async def _job(fleet: Fleet, entry: Entry, rows: Rows) -> None:
     context = rows.model(entry.job.model).context
     claim = await take(context, entry.key, entry.job, entry.save, within=None)
     run = JobRun(context, claim, Ask(entry.job, entry.key, entry.save, is_checked=True))
-    SUBJECT.set(run)  # this task works for this job only
+    SUBJECT.set(run)  # not reset, since this task works for this job only
     try:
         if run.step != "collect":
             return

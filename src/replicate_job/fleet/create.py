@@ -35,7 +35,10 @@ AGAIN = 5.0
 
 
 async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
-    """Create the uncreated rows in these lines. If some rows cannot be created now, the task is repeated."""
+    """Create the jobs of the rows ``first`` to ``last`` in the batch with this number.
+
+    If some jobs cannot be created now, the task is repeated.
+    """
     batch = await fleet.tables.batch(number)
     if batch is None:
         return
@@ -67,7 +70,7 @@ async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> float | N
 async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
     """Create the rows. Returns the seconds until the remaining rows are to be tried, None without remaining rows."""
     delay, is_full = await (_create_chains if rows.chain else _create_jobs)(fleet, rows, first, last)
-    if is_full:  # wait here, so that the waiting rows do not keep this worker busy
+    if is_full:  # without this pause, tasks of waiting rows would keep the worker busy
         await unless(fleet.draining, asyncio.sleep(FULL))
         return FULL
     return delay
@@ -80,7 +83,7 @@ async def _create_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> tup
 
 
 async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple[float | None, bool]:
-    """Create the jobs of rows. Returns the same as ``_create``, and whether some have to wait for the cost limit."""
+    """Create rows. Returns the same as ``_create``, and whether some rows have to wait for the cost limit."""
     due = [row for row in await advance(fleet, rows, first, last) if _is_due(row)]
     due, is_full = await admit(fleet, rows, due)
     delay = await _bring_rows(fleet, rows, due, first, last)
@@ -92,14 +95,14 @@ async def _create_jobs(fleet: Fleet, rows: Rows, first: int, last: int) -> tuple
 
 
 async def _bring_rows(fleet: Fleet, rows: Rows, which: Sequence[FleetRow], first: int, last: int) -> float | None:
-    """Bring the jobs of ``which`` to ``created``, and record errors that end rows. Returns the same as ``_create``."""
+    """Create the predictions of these rows, and record errors that end rows. Returns the same as ``_create``."""
     outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in which), return_exceptions=True)
     await fleet.tables.settle(rows.batch, first, last)
     return await _delay(fleet, rows.batch, outcomes)
 
 
 async def _delay(fleet: Fleet, batch: FleetBatch, outcomes: Sequence[BaseException | None]) -> float | None:
-    """Seconds until the rows with errors are to be tried again. None without such rows. Stops the batch if needed."""
+    """Seconds until the rows with errors are to be tried again. None without such rows. May stop the batch."""
     delay: float | None = None
     for outcome in outcomes:
         match outcome:

@@ -21,9 +21,7 @@ EVERY = 0.5
 async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally: Tally) -> str:
     """Wait until all rows are over, or until the batch is stopped and no row runs.
 
-    Returns the reason of a stop, else "".
-
-    ``tally`` is updated meanwhile.
+    Returns the reason why the batch was stopped, empty if it was not stopped. ``tally`` is updated meanwhile.
     """
     fleet = Fleet(context, tables)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

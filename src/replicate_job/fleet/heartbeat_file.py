@@ -18,9 +18,8 @@ FRESH = 15.0
 async def keep_heartbeat(folder: Path, journal: str) -> None:
     """Write a heartbeat every ``EVERY`` seconds until cancelled. A heartbeat shows that this process's event loop runs.
 
-    A folder that cannot be written is ignored.
-
-    ``journal`` is the address of the worker's journal, without its password.
+    If the folder cannot be written, no heartbeat is written. ``journal`` is the address of the worker's journal,
+    without its password.
     """
     path = folder / f"{_prefix(journal)}{os.getpid()}"
     try:

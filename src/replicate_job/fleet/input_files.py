@@ -1,6 +1,6 @@
-"""Local files of rows: copied to a depot at the submission, uploaded just before their rows, deleted at the end.
+"""Local files of rows. The files are copied to a depot at the submission, and deleted from the depot at the end.
 
-Uploads to the API expire, and a million rows take a day. So a file is uploaded only when its row is created.
+Uploads to the API expire, and a million rows take a day. So a file is uploaded only just before its row is created.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from replicate_job.journal.postgres_fleet import FleetTables
 
 AT_ONCE = 8
-"""The number of files that are copied at the same time, each of which is in memory meanwhile."""
+"""The number of files that are copied at the same time. Each file is in memory during its copy."""
 CLEANED = 10.0
 """Seconds between two searches for depots that no batch needs any more."""
 
 
 class InputFiles:
-    """The input files of a submission. ``address`` is the place of their copies, None without copies."""
+    """The input files of a submission. ``address`` is the depot with their copies, None without copies.
+
+    ``save`` is the batch's place for outputs, which also gets the depot. Without ``save`` no file can be copied.
+    """
 
     def __init__(self, context: Context, tables: FleetTables, save: str | None) -> None:
         self._context, self._tables, self._save = context, tables, save
@@ -49,7 +52,7 @@ class InputFiles:
     async def take(self, job: Job, line: int) -> dict[str, Any]:
         """The job's input with each file as a ``Content``. A content that is only in memory is copied now.
 
-        Raises InputError for files that cannot be sent, and JobError without a place for their copies.
+        Raises InputError for files that cannot be sent, and JobError if there is no place for their copies.
         """
         if self._save is None:
             raise JobError(
@@ -70,7 +73,7 @@ class InputFiles:
             raise InputError(job.model, [f"{error.filename} cannot be read: {error.strerror}"]) from None
 
     async def copy(self, inputs: Iterable[dict[str, Any]]) -> None:
-        """Copy the files of these inputs to the depot, each content one time. Raises JobError."""
+        """Copy the files of these inputs to the depot, each content once. Raises JobError for an unreadable file."""
         found = (content for values in inputs for content in contents(values))
         await self._copy((content, self._paths[content.sha256]) for content in found if content.sha256 in self._paths)
 
@@ -110,7 +113,7 @@ def _bytes(path: Path) -> bytes:
 
 
 async def clean(fleet: Fleet) -> None:
-    """Delete the files that no batch needs any more, from time to time."""
+    """Every ``CLEANED`` seconds, delete the files that no batch needs any more."""
     while True:
         with suppress(JournalError):
             for address in await fleet.tables.due_depots(fleet.api):

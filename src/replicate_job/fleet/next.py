@@ -11,7 +11,7 @@ from replicate_job.journal.postgres_fleet import FleetRow, Move
 
 
 async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[FleetRow]:
-    """Set the next job of each row whose job is over, or close the row. Returns the rows in these lines."""
+    """Set the next job of each row whose job is over, or close the row. Returns the rows ``first`` to ``last``."""
     batch = rows.batch
     found = await fleet.tables.rows(batch.number, first, last)
     over = [row for row in found if row.is_open and not row.reused and row.entry and row.entry.step == "done"]
@@ -26,7 +26,7 @@ async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[Fleet
 
 
 async def _moves(rows: Rows, over: list[FleetRow]) -> dict[str, Move]:
-    """The next attempts of these rows, by the names of the rows."""
+    """The next attempts of these rows, by the names of the rows. Rows without a next attempt are left out."""
     policy, batch = rows.policy, rows.batch
     failed = {row.name: row.entry for row in over if row.entry and has_failed(row.entry)}
     if policy is None or not failed:

@@ -26,7 +26,7 @@ class Rows:
     """The parts with which this process runs a batch's rows. Each model is used as it was resolved at the submission.
 
     ``learned`` is the usual cost of predictions by model, cached until the clock's ``learned_until``. ``policy``
-    decides about further attempts; None without further attempts. ``chain`` has the steps; None without steps.
+    decides about further attempts; None without further attempts. ``chain`` is the rows' chain; None without a chain.
     """
 
     def __init__(self, batch: FleetBatch, context: Context, resolved: Resolved) -> None:
@@ -55,11 +55,11 @@ class Rows:
         return {name: model.resolved for name, model in self._models.items()}
 
     def cancel_after(self, model: str) -> str | None:
-        """The ``cancel_after`` for jobs of this model."""
+        """The value of ``cancel_after`` for jobs of this model."""
         return self.chain.cancel_after(model) if self.chain else self.batch.job.cancel_after
 
     def part(self, key: str) -> AbstractContextManager[None]:
-        """A context manager around this process's part of a row's job. Its spans belong to the submitter's trace."""
+        """A context manager for this process's part of a row's job. Spans inside it belong to the submitter's trace."""
         batch = self.batch
         return self.own.context.telemetry.part(batch.job.model, key, batch.id, batch.trace)
 
@@ -68,7 +68,7 @@ class Rows:
         return self._models[name]
 
     def made_by(self, path: str, version: str) -> Model:
-        """The model of a create request, the batch's own model if none fits."""
+        """The model whose create requests have this path and version. The batch's own model if none fits."""
         return next((model for model in self._models.values() if model.resolved.makes(path, version)), self.own)
 
 
@@ -100,16 +100,16 @@ class Fleet:
         return rows
 
     async def rows_named(self, names: Iterable[str]) -> dict[str, Rows]:
-        """The ``Rows`` of these batches, which are read again, by their ids.
+        """Read the batches with these ids, and return the ``Rows`` of each batch, by its id.
 
-        Ids that are not of a fleet's batch are left out.
+        Ids of batches that are not a fleet's are left out.
         """
         found = await self.tables.named(sorted({*names}), self.api)
         return {batch.id: await self.rows_of(batch) for batch in found}
 
 
 def open_tables(context: Context) -> FleetTables:
-    """The fleet's tables in the journal. Raises JobError if the journal is not in PostgreSQL, and for a local run."""
+    """The fleet's tables in the journal. Raises JobError for a local run, or if the journal is not in PostgreSQL."""
     from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - programs with PostgreSQL need no SQLite
 
     if context.ephemeral:

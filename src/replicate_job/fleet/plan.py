@@ -1,4 +1,4 @@
-"""The further jobs of a fleet's rows. The plan of a batch is stored for all workers."""
+"""The plan of a fleet's batch: which jobs follow the first job of a row. It is stored for all workers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     """``models`` are the models besides the batch's own, by name, as resolved at this or an earlier submission.
 
     ``policy`` decides about further attempts; None without further attempts. ``shares``: rows with the same input share
-    jobs. ``steps`` and ``title`` are those of a chain. With ``retry_failed`` and ``retry_uncertain``, steps that failed
-    or were uncertain before the submission get new jobs. ``max_cost`` is the batch's cost limit in USD. ``prices`` are
-    its models' prices by name, if they were given or are needed.
+    jobs. ``steps`` and ``title`` are the steps and the title of a chain, empty without a chain. With ``retry_failed``
+    and ``retry_uncertain``, steps that failed or were uncertain before the submission get new jobs. ``max_cost`` is the
+    batch's cost limit in USD. ``prices`` are the prices of the batch's models by name. They are empty if there is no
+    cost limit and no price was given.
     """
 
     models: dict[str, Resolved] = {}
@@ -48,7 +49,7 @@ class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def chain(self) -> ChainPlan | None:
-        """The chain whose inputs the rows are. None if the rows are inputs of a model."""
+        """The chain that each row runs with its input. None if each row runs a model."""
         if not self.steps:
             return None
         from replicate_job.batches.chains.plan import ChainPlan  # noqa: PLC0415 - for chains only

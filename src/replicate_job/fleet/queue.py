@@ -24,13 +24,13 @@ HEARTBEAT = 2.0
 POLLED = 2.0
 """Seconds between two polls for tasks. New tasks also come by notification."""
 RESTARTED = 1.0
-"""Seconds until the queue's worker is restarted. It ends when its database cannot be reached."""
+"""Seconds until the queue's worker is restarted. The worker ends when its database cannot be reached."""
 TRIES = 3
 CONNECTIONS = 4
 RECONNECTED = 4.0
 """Seconds after which the pool gives up on a connection that cannot be made. The next poll then immediately makes
-another. Otherwise the pool doubles its pause with each try, and after an outage of a minute it may wait for another
-minute."""
+another connection. Otherwise the pool doubles its pause with each try, and after an outage of a minute it may wait for
+another minute."""
 GRACE = 20.0
 """Seconds in which running tasks may finish after the worker is asked to stop."""
 
@@ -123,9 +123,10 @@ class _Running:
 
 
 class _Jobs(JobManager):
-    """Finishes tasks, except tasks that other workers have got meanwhile: the library's method would end their new run.
+    """Finishes a task only if no other worker has got it meanwhile. The library's method would end the task's new run.
 
-    If the end of a task cannot be written, ``has_lost`` is set. After a restart of the worker, the task is run again.
+    If the end of a task cannot be written, ``has_lost`` is set. Then the queue's worker is restarted, and the task is
+    run again.
     """
 
     def __init__(self, connector: BaseConnector) -> None:

@@ -37,7 +37,7 @@ async def results(
     while True:
         began = time.monotonic()
         is_last = not follow or await _is_at_rest(tables, batch)
-        # Read this line before the rows, since other rows may end in between.
+        # Read the first open line before the rows that are over, since other rows may end in between.
         first = None if is_last else await tables.first_open(batch.number, low)
         after, given = low, list[int]()
         while rows := await tables.over_rows(batch.number, after, PAGE, sorted(beyond)):

@@ -15,23 +15,23 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres_fleet import Counts, FleetBatch, FleetTables, Worker
 
 ERRORS = 5
-"""The number of problems that are shown, the most frequent ones."""
+"""The number of different problems that are shown, beginning with the most frequent problem."""
 SHARE = 9
 """The pause after a count is this many times as long as the count took."""
 LATELY = 60.0
-"""Seconds over which the pace is counted."""
+"""The time in seconds over which ``created_last_minute`` counts."""
 
 
 class BatchStatus(msgspec.Struct, frozen=True):
-    """``rows`` in all: ``waiting`` to be created, ``running``, ``saving`` their outputs, or over: ``succeeded``,
-    ``failed`` (also canceled and aborted), ``wrong`` (no prediction).
+    """The number of ``rows`` in all, and the numbers of rows that are ``waiting`` to be created, ``running``,
+    ``saving`` their outputs, or over: ``succeeded``, ``failed`` (also canceled and aborted), ``wrong`` (no prediction).
 
     ``stopped`` is the reason why no more rows are created; empty while rows are created. ``rate`` is the batch's limit
     of create requests a minute, None for no limit. ``created_last_minute`` counts the predictions of all batches at
     this API. ``throttled``: the API has recently answered 429. ``oldest`` is the number of seconds since the oldest
     unfinished row was claimed. ``errors`` are the most frequent problems with their counts. ``workers`` are the live
-    workers. In USD: ``spent`` of ``max_cost``, and ``set_aside`` for jobs under way or uncertain; all three are None
-    without a limit.
+    workers. ``max_cost`` is the cost limit, ``spent`` is the cost so far, and ``set_aside`` is the amount for jobs
+    under way or uncertain. All three are in USD, and None without a limit.
     """  # noqa: D205 - one sentence
 
     id: str
@@ -123,7 +123,10 @@ def count(tally: Tally, counts: Sequence[Counts]) -> None:
 
 
 def pause(took: float, least: float) -> float:
-    """Seconds until the next count, after a count that ``took`` this many seconds: counting a million rows is slow."""
+    """Seconds until the next count, since counting a million rows is slow.
+
+    ``took`` is the duration of the last count in seconds, and ``least`` the shortest pause.
+    """
     return max(least, SHARE * took)
 
 

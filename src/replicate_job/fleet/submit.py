@@ -46,8 +46,8 @@ async def submit(  # noqa: PLR0913 - the batch, and the places that it is writte
     """Write the batch and its tasks, and return its number in the journal. No prediction is created here.
 
     ``rate`` is the highest rate of create requests a second. An invalid row is written with its problem. Local files of
-    rows are copied to a place where workers can read them: see ``input_files``. Raises JobError for such files without
-    a place, and a batch's errors that all rows share.
+    rows are copied to a place where workers can read them: see ``input_files``. Raises JobError if such files have no
+    place, and the errors of a batch that all its rows share.
     """
     with context.telemetry.submit(batch.job.model, batch.id):
         if batch.save:
@@ -92,7 +92,7 @@ async def submit(  # noqa: PLR0913 - the batch, and the places that it is writte
 
 
 async def _take_files(files: InputFiles, item: RowJob) -> RowJob:
-    """The row with its files as contents that workers can read, or with a problem."""
+    """The row with its files as ``Content`` that workers can read. If a file cannot be sent, the row has a problem."""
     if item.problem or not has_files(item.job.input_data):
         return item
     try:
@@ -103,7 +103,7 @@ async def _take_files(files: InputFiles, item: RowJob) -> RowJob:
 
 
 async def _models_before(context: Context, tables: FleetTables, batch: Batch) -> dict[str, Resolved]:
-    """The models of an earlier submission, by name. They are kept, since their predictions may still run."""
+    """The models of an earlier submission, by name. The new plan has them too: their predictions may still run."""
     found = await tables.find(batch.id, context.api)
     if found is None:
         return {}
@@ -136,7 +136,7 @@ def _plan(batch: Batch, model: Resolved | ChainPlan, runner: BatchRunner, before
 
 
 def _templates(value: Any) -> Any:
-    """A step's input as JSON values, with each ``Ref`` as the equivalent text."""
+    """A step's input as JSON values. Each ``Ref`` becomes the text ``{name}``. Raises JobError for a local file."""
     match value:
         case Ref():
             return f"{{{value.name}}}"

@@ -1,4 +1,4 @@
-"""Regular work of every process in a fleet besides its tasks, so that every task is run."""
+"""Regular work of every process in a fleet, which makes sure that every task is run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from replicate_job.session import CREATE_RATE
 EVERY = 3.0
 """Seconds between two searches for tasks of dead workers."""
 DEFERRED = 30.0
-"""Seconds between two comparisons of the queue with the journal, by any process."""
+"""Seconds between two comparisons of the queue with the journal. One process of the fleet makes each comparison."""
 
 
 class Upkeep:
-    """``concurrency`` is the number of tasks that this worker runs at the same time.
-
-    None if the process is not a worker.
-    """
+    """``concurrency`` is the number of tasks that this worker runs at the same time. It is None for other processes."""
 
     def __init__(self, fleet: Fleet, concurrency: int | None = None) -> None:
         self._fleet, self._concurrency = fleet, concurrency

@@ -24,15 +24,15 @@ TRIED = 1.0
 TICK = 0.5
 """Seconds between two writes of ends, and the shortest time between two searches for new predictions."""
 READ_AT_ONCE = 10_000.0
-"""The number of running predictions that make the pause between two searches for new predictions a second longer."""
+"""The pause between two searches for new predictions is one second for each of this many running predictions."""
 WRITTEN = 500
 """The most ends that are written in one transaction."""
 
 
 class Watcher:
-    """Tries to get the role while the process runs.
+    """Tries to get the watcher's role while the process runs, and polls all predictions while it has the role.
 
-    A watcher that wakes up after a stop does no harm, since ends are final.
+    A process that was stopped may continue after another process got the role. That does no harm, since ends are final.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -117,8 +117,8 @@ class Watcher:
 
 
 def _is_all(watched: Watched, rows: Rows | None, end: Prediction) -> bool:
-    """Whether the end finishes the job, with nothing left to do."""
-    if rows is None:  # a job without a batch: the process that waits for it keeps its outputs
+    """Whether the job is finished by its prediction's end, since there are no outputs to keep and no data to delete."""
+    if rows is None:  # a job without a batch: the process that waits for the job keeps its outputs
         return False
     if watched.strips or end.data_removed:
         return False

@@ -27,9 +27,9 @@ workers."""
 async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     """Work until cancelled. Running tasks may then finish within ``queue.GRACE`` seconds.
 
-    It begins once the API has told the token's account: until then, its requests could be paid by another account.
-    Raises JobError if the journal is not in PostgreSQL, and for a token of another account than the fleet's. Raises
-    AuthenticationError if the API does not know the token.
+    Work begins once the API has returned the token's account: before that, another account might pay for its requests.
+    Raises JobError if the journal is not in PostgreSQL, or if the token belongs to another account than the fleet's.
+    Raises AuthenticationError if the API does not know the token.
     """
     tables = open_tables(context)
     fleet = Fleet(context, tables)
@@ -54,7 +54,7 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
 
 
 async def _ask_account(context: Context) -> str | None:
-    """Wait until the API has told the token's account. None if it has answered that it has no accounts."""
+    """Wait until the API has returned the token's account. None if the API has answered that it has no accounts."""
     attempt = 0
     while True:
         try:
@@ -71,7 +71,7 @@ async def _ask_account(context: Context) -> str | None:
 
 
 async def _serve(fleet: Fleet, journal: PostgresJournal, concurrency: int, failed: asyncio.Future[None]) -> None:
-    """Run the queue's tasks until cancelled, or until another part has ``failed``."""
+    """Run the queue's tasks until cancelled, or until ``failed`` gets the error of another part of the worker."""
     from replicate_job.fleet.queue import serve  # noqa: PLC0415 - an extra, and slow to import
 
     context = fleet.context

@@ -20,22 +20,23 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 _FILE, _CONTENT = _MARKS = ("replicate-job:file", "replicate-job:content")
-_MARK = b"replicate-job:"  # the common beginning of the marks for files and contents
+_MARK = b"replicate-job:"  # the prefix of ``_FILE`` and ``_CONTENT``
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
 UNSENT = 15.0
-"""The longest time in seconds between recording an intent and connecting. An older intent is not sent."""
+"""The most seconds between the record of an intent and the connection for its request. A later request is not sent."""
 LONGEST_REQUEST = UNSENT + 95
 """The most seconds from an intent to the end of its create request, in any process: 15 until it connects, 5 to connect,
 60 of blocking wait, 30 for the answer."""
 
 
 class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):  # `dict` is for the cached property
-    """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
+    """A create request exactly as it is sent.
 
-    ``secrets`` are the names of inputs that the API never returns. ``files`` maps the URLs of uploads to the SHA-256 of
-    their contents. ``hardware`` is the deployment's hardware at that time, on which the price depends.
+    ``target`` is the model that the request names. ``body`` is JSON. ``secrets`` are the names of inputs that the API
+    never returns. ``files`` maps the URLs of uploads to the SHA-256 of their contents. ``hardware`` is the hardware of
+    the deployment when the request was made, since the price depends on it. It is empty for other models.
     """
 
     target: Target
@@ -71,12 +72,12 @@ class Entry(msgspec.Struct, frozen=True):
 
     ``save`` is the place for outputs (see ``outputs.place``), None if they are not saved. ``files`` are the saved
     files. ``batch`` is the id of the batch to which the job belongs. ``sends`` counts the create requests that were
-    sent or about to be sent; ``first_sent`` and ``last_sent`` are the times of the first and the last request.
-    ``unanswered`` is a moment by which the last request has ended without an answer. It is in the future if another
-    process has sent the request and may still be alive. None if the request got an answer or is under way.
-    ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known). ``status``
-    is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain, ``chain_step`` is
-    the name of the job's step, and ``key`` is the chain's key followed by ``/<step>``.
+    sent or are about to be sent; ``first_sent`` and ``last_sent`` are the times of the first and the last request.
+    ``unanswered`` is a moment by which the last request has ended without an answer. The moment is in the future if
+    another process has sent the request and may still be alive. It is None if the request got an answer or is under
+    way. ``token`` is the keyed hash of the last request's token (empty: sent without a token; None: not known).
+    ``status`` is the prediction's last known status. ``job_print`` is the job's keyed fingerprint. In a chain,
+    ``chain_step`` is the name of the job's step, and ``key`` is the chain's key followed by ``/<step>``.
     """
 
     key: str
@@ -112,7 +113,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class BatchEntry(msgspec.Struct, frozen=True):
-    """A batch: the file with its rows (empty for rows from Python), and the command that continues it.
+    """A batch. ``source`` is the file with its rows, empty for rows from Python. ``command`` continues the batch.
 
     ``started_at`` is Unix time. ``unfinished`` counts the rows that were claimed and are not over.
     """
@@ -128,7 +129,7 @@ class BatchEntry(msgspec.Struct, frozen=True):
 class JobCount(msgspec.Struct, frozen=True):
     """The number of a batch's jobs in one state. ``batch`` is None for jobs without a batch.
 
-    ``status`` is the status of the jobs' predictions, empty before the end.
+    ``status`` is the status of the jobs' predictions, empty before the predictions have ended.
     """
 
     batch: str | None
@@ -161,12 +162,16 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Adoption(msgspec.Struct, frozen=True):
-    """The result of comparing the account's list with the journal: one id, no id, or several ``unclear`` ids.
+    """The result of comparing the account's list with the journal.
+
+    ``prediction_id`` is the job's prediction, None if the job has none so far. ``unclear`` are the ids of predictions
+    that may belong to this job or to another job; none of them was adopted. ``surplus`` are the ids of further
+    predictions of this job.
 
     A rival is another job whose request looks the same in the list. A rival may have adopted the prediction of this
     job. Then this job may adopt the rival's prediction, which the list may show later. ``rivals_unanswered`` are the
     moments by which the requests of such rivals had ended. It is certain that this job has no prediction only after the
-    list had time to show the rivals' predictions too. ``surplus`` are further predictions of this job.
+    list had time to show the rivals' predictions too.
     """
 
     prediction_id: str | None = None
@@ -212,8 +217,8 @@ def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedErr
 def encode_job(job: Job) -> bytes:
     """Encode a Job as JSON. A local file (``pathlib.Path``) becomes ``{"replicate-job:file": "/its/path"}``.
 
-    A ``Content`` becomes ``{"replicate-job:content": …}`` with all its fields but its bytes. An object in the input
-    that looks like such a mark gets one more ``!`` in its name.
+    A ``Content`` becomes ``{"replicate-job:content": …}`` with all its fields except its bytes. If an object in
+    the input looks like such a mark, ``!`` is added to its name, so that it is not read back as a file.
     """
     text = _stored.encode(job)
     if _MARK in text:
@@ -228,7 +233,7 @@ def decode_job(text: str | bytes) -> Job:
 
 
 def fingerprint(job: Job) -> str:
-    """A hash that is equal for two jobs that ask for the same prediction, whatever their options for waiting."""
+    """A hash that is equal for two jobs that ask for the same prediction, even if their options for waiting differ."""
     return hashlib.sha256(encode_values(asked(job))).hexdigest()
 
 
@@ -240,7 +245,7 @@ def asked(job: Job) -> list[Any]:
 def encode_values(values: Any) -> bytes:
     """Encode values of a job as JSON with sorted names.
 
-    A ``Content`` becomes its SHA-256, since its name may be random.
+    A ``Content`` is encoded as its SHA-256 only, since its name may be random.
     """
     text = _sorted.encode(values)
     return _sorted.encode(_with_marks(values)) if _MARK in text else text

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SIZE = 15
 """Hex digits of a fingerprint: 60 bits, which fit into an integer of SQLite."""
 _DATA = b'"data:'
-_FLOAT = re.compile(rb"[:,\[]-?\d+(?:\.0|(?:\.\d+)?e)")  # a float that may be whole, or text that looks like one
+_FLOAT = re.compile(rb"[:,\[]-?\d+(?:\.0|(?:\.\d+)?e)")  # a float that may be a whole number, or text like it
 
 
 def print_text(key: bytes, text: bytes) -> str:
@@ -27,15 +27,18 @@ def print_text(key: bytes, text: bytes) -> str:
 
 
 def print_job(key: bytes, job: Job) -> str:
-    """A fingerprint that is equal for two jobs that ask for the same prediction, whatever their options for waiting."""
+    """A fingerprint that is equal for two jobs that ask for the same prediction.
+
+    The jobs' options for waiting may differ.
+    """
     return print_text(key, _canonical(asked(job)))
 
 
 def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
-    """Two fingerprints: of the whole request as it is sent, and of the part that the API's list shows.
+    """Two fingerprints: the first of the whole request as it is sent, the second of the part that the API's list shows.
 
-    The list never shows secrets. In the second fingerprint, a file counts by its content, even if it was uploaded. The
-    list of trainings does not show the destination.
+    The second fingerprint leaves out secrets, and the destination of a training, since the list does not show them. It
+    uses the SHA-256 of a file's content in place of the file, even if the file was uploaded.
     """
     place = request.path.lower().encode() + b"\0"
     body = request.values
@@ -81,7 +84,7 @@ def _by_content(value: Any, files: dict[str, str]) -> Any:
 
 
 def content_print(url: str) -> str | None:
-    """The SHA-256 of a data URL's content, in hex. None if it cannot be decoded."""
+    """The SHA-256 of a data URL's content, in hex. None if the data URL cannot be decoded."""
     import hashlib  # noqa: PLC0415 - the import loads OpenSSL, and most jobs send no files
 
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Group commit: many tasks' writes share a transaction. Writes during a transaction share the next transaction."""
+"""Group commit: writes of many tasks share a transaction. Writes that arrive meanwhile share the next transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Write(Generic[Item, Outcome]):
 
 
 class GroupCommit(Generic[Item, Outcome]):
-    """``write`` writes any number of items in one transaction, and returns an outcome for each, in their order.
+    """``write`` writes any number of items in one transaction, and returns the outcomes in the order of the items.
 
     A single write starts immediately. Many writes at the same time cost only a few transactions.
     """
@@ -45,8 +45,8 @@ class GroupCommit(Generic[Item, Outcome]):
     async def add(self, item: Item, undo: Undo | None = None) -> Outcome:
         """Write the item, and return its outcome. Raises the errors of ``write``.
 
-        If this task is cancelled before the transaction begins, the item is not written. If it is cancelled later,
-        ``undo`` is called after the write. It must undo a write without knowing the write's outcome.
+        If this task is cancelled before the transaction begins, the item is not written. If the task is cancelled
+        later, ``undo`` is called after the write. ``undo`` does not get the outcome, and the write may have failed.
         """
         write = _Write[Item, Outcome](item)
         self._waiting.append(write)

@@ -1,4 +1,7 @@
-"""The lease of a process, whose claims last while it renews the lease. Also detects that another process has died."""
+"""The lease of a process. The process's claims last while the process renews the lease.
+
+This module also detects that another process has died.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from replicate_job.clock import Clock
 
 
 class Term(NamedTuple):
-    """The end of a lease: by the monotonic clock, and in Unix time."""
+    """The end of a lease, by the monotonic clock (``until``) and in Unix time (``until_wall``)."""
 
     until: float
     until_wall: float
@@ -91,8 +94,9 @@ class Process(msgspec.Struct, frozen=True):
     def is_dead(self, other: Process) -> bool:
         """Whether the other process has certainly ended.
 
-        A process id is valid only in its namespace and until the machine restarts. For other processes, such as those
-        of another container with the same folder and host name, only the lease decides.
+        A process id is valid only in its namespace and until the machine restarts. So the answer is False for a process
+        of another namespace or boot, such as a process in another container with the same folder and host name. Only
+        the lease shows whether such a process is alive.
         """
         if not self.boot or not self.namespace:
             return False

@@ -55,7 +55,7 @@ MIGRATIONS = (
         PRIMARY KEY (api, sha256)
     ) STRICT, WITHOUT ROWID;
     """,
-    # 2: checks of the values that a state implies; times of requests as moments; fingerprints for deleted requests
+    # 2: checks of the values that a state implies; request times as moments; fingerprints, which outlast the requests
     """
     CREATE TABLE facts (
         name  TEXT PRIMARY KEY,
@@ -145,12 +145,12 @@ MIGRATIONS = (
     """
     ALTER TABLE jobs ADD COLUMN claim TEXT
     """,
-    # 6: the name of the job's step in a chain. The key does not show it: a row's name may hold "/" too
+    # 6: the name of the job's step in a chain. The key does not show the step: a row's name may contain "/" too
     """
     ALTER TABLE jobs ADD COLUMN chain_step TEXT
     """,
     # 7: the moment by which the last create request had ended without an answer. It is NULL for a job that got its
-    # prediction from an answer. Earlier rows have no such moment: rows with a prediction get the time of the request.
+    # prediction from an answer. Rows of earlier releases that have a prediction get the time of their last request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered TEXT;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL

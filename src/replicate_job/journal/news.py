@@ -26,7 +26,7 @@ class News(Protocol):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A prediction in the journal. ``is_watched``: a fleet's watcher polls it. ``end`` is None before its end."""
+    """A prediction in the journal. ``is_watched``: a fleet's watcher polls it. ``end`` is None until it has ended."""
 
     is_watched: bool
     end: Prediction | None = None

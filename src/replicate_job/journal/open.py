@@ -18,7 +18,10 @@ def open_journal(
     clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     token: str | None = None,
 ) -> SQLJournal:
-    """The journal in ``place``, an async context manager. Raises JournalError if an extra is not installed."""
+    """Make the journal in ``place``. The journal is an async context manager.
+
+    Raises JournalError if ``place`` is a database and the packages of the extra are not installed.
+    """
     if isinstance(place, Path):
         from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - only the database that is used
 
@@ -30,7 +33,7 @@ def open_journal(
 
 
 def check_installed(what: str = "a journal in PostgreSQL") -> None:
-    """Raise JournalError if ``what`` lacks the packages of its extra."""
+    """Raise JournalError if the extra's packages are not installed. ``what`` is the feature that needs the packages."""
     try:
         import psycopg  # noqa: F401, PLC0415 - an extra
     except ImportError:

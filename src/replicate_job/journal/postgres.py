@@ -73,13 +73,13 @@ T = TypeVar("T")
 
 
 class PostgresJournal(SQLJournal):
-    """A ``Journal`` in a database. Only a lease, by the database's clock, tells whether its holder is alive.
+    """A ``Journal`` in a database. A process counts as alive while its lease lasts by the database's clock.
 
     Entering the context raises JournalError if the database does not answer within 3 s or is unsuitable for a journal.
     Later, every method waits up to ``patience`` seconds for a database that cannot be reached.
     """
 
-    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # batches of a fleet, even if no row has a job yet
+    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # unfinished batches of a fleet
 
     def __init__(
         self,
@@ -104,11 +104,11 @@ class PostgresJournal(SQLJournal):
         self._listener = Listener(self._database)
         self._new, self._made = GroupCommit(self._insert_all), GroupCommit(self._write_all)
         self._released = GroupCommit(self._release_all)
-        self._writing = set[asyncio.Task[str]]()  # writes of predictions, even those of cancelled tasks
+        self._writing = set[asyncio.Task[str]]()  # running writes of predictions, also for cancelled tasks
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
-            if self.url.folder is not None:  # we start this server, so we migrate it too, like a file
+            if self.url.folder is not None:  # this process starts the server, so it also migrates
                 migrate(connection, str(self.url))
             check_version(connection, str(self.url))
             self._read_key(connection)
@@ -179,7 +179,7 @@ class PostgresJournal(SQLJournal):
 
         def work(db: Database) -> list[Claim | None]:
             if _canceled(db, sorted({new.batch for new in jobs if new.batch})):
-                return [None] * len(jobs)  # then each job is claimed alone, with a check of its batch
+                return [None] * len(jobs)  # the caller then claims each job alone, and checks its batch
             inserted = {row["claim"] for row in db.execute(_INSERT_ALL, columns)}
             lease = self._hold(db)
             return [
@@ -193,13 +193,13 @@ class PostgresJournal(SQLJournal):
         writing = asyncio.create_task(super().created(claim, prediction, collected=collected))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        return await asyncio.shield(writing)  # the prediction exists, even if this task is cancelled
+        return await asyncio.shield(writing)  # must finish even if this task is cancelled: the prediction exists
 
     def _created_plainly(self, found: Made) -> Awaitable[bool] | None:
         return None if found.strips else self._made.add(found)
 
     async def _write_all(self, found: Sequence[Made]) -> list[bool]:
-        """Write the predictions of jobs that have no prediction.
+        """Write the predictions of jobs that have no prediction. Returns whether each prediction was written.
 
         If two predictions have the same id, only the first is written here.
         """
@@ -233,9 +233,10 @@ class PostgresJournal(SQLJournal):
         return [None] * len(claims)
 
     async def _run_shared(self, work: Work[T], otherwise: T) -> T:
-        """Run work for many jobs.
+        """Run work for many jobs in one transaction.
 
-        Returns ``otherwise`` if the database refuses the work, since one bad value may be the cause.
+        If the database refuses a value, returns ``otherwise``. The caller then repeats the work for each job alone, so
+        that the value makes only its own job fail.
         """
         try:
             return await self._database.run(work)
@@ -261,10 +262,10 @@ class PostgresJournal(SQLJournal):
 
 
 def _canceled(db: Database, batches: Sequence[str]) -> bool:
-    """Whether one of these batches of a fleet is canceled.
+    """Whether one of these batches belongs to a fleet and is canceled.
 
-    The other batches cannot be canceled before the transaction ends. A process that cancels a batch waits for that end,
-    and then finds the jobs that were claimed.
+    The batches are locked, so that none of them can be canceled before the transaction ends. A process that cancels a
+    batch waits for that end, and then finds the jobs that the transaction has claimed.
     """
     if not batches:
         return False

@@ -1,8 +1,7 @@
 """The budgets of a fleet's batches: one account for each batch in the database, which all workers update.
 
 An account is updated by compare-and-set in one statement, so no lock is held while a worker decides. A worker that dies
-between two statements leaves a consistent account, since the amounts that it has set aside are stored by the jobs'
-keys.
+between two statements leaves a consistent account, since each amount set aside is stored with the key of its job.
 """
 
 from __future__ import annotations
@@ -39,7 +38,10 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A batch's account. ``spent`` is the cost of ended predictions. ``seen`` is the account's version number."""
+    """A batch's account. ``spent`` is the cost of ended predictions (USD). ``held`` are the amounts set aside.
+
+    ``seen`` is the account's version number.
+    """
 
     spent: Decimal
     held: tuple[Held, ...]
@@ -47,7 +49,10 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class NewAccount(msgspec.Struct, frozen=True):
-    """The account that a batch gets at its submission. ``seen`` is the replaced version; None for a new batch."""
+    """The account that a batch gets at its submission.
+
+    ``seen`` is the version number of the account that it replaces, None if the batch had no account.
+    """
 
     spent: Decimal
     holds: tuple[Hold, ...]
@@ -55,7 +60,7 @@ class NewAccount(msgspec.Struct, frozen=True):
 
 
 class AccountChangedError(Exception):
-    """A worker has changed the account since it was ``seen``."""
+    """Another process has changed the account since this process read it."""
 
 
 class BudgetTables:
@@ -82,7 +87,10 @@ class BudgetTables:
     async def change(
         self, batch: str, account: Account, spent: Decimal, *, released: Sequence[str], holds: Sequence[Hold]
     ) -> bool:
-        """Write the cost and the holds. False if another worker has changed the account since ``account`` was read."""
+        """Write the cost, delete the holds with the ``released`` keys, and add ``holds``.
+
+        Returns False, and changes nothing, if another process has changed the account since ``account`` was read.
+        """
         values: tuple[Any, ...] = (str(spent), batch, account.seen, list(released), *_columns(holds))
         return await self._store.run(lambda db: db.execute(_CHANGE, values).fetchone()["n"] > 0)
 

@@ -1,6 +1,7 @@
 """A fleet's data in the journal besides its jobs: batches with their rows, roles, workers, and tasks in the queue.
 
-The queue's tables are in the same schema, so rows and ends are written in one transaction with their tasks.
+The queue's tables are in the same schema. So rows, and ends of predictions, are written in one transaction with their
+tasks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from replicate_job.wire.prediction import Prediction
 ALIVE = 15.0
 """A worker counts as alive for this many seconds after its last heartbeat."""
 STALLED = 9.0
-"""After this many seconds without a heartbeat of a queue's worker, its tasks are given to other workers."""
+"""After this many seconds without a heartbeat of a queue's worker, its tasks are put back into the queue."""
 ABANDONED = 7 * 86_400.0
 """Seconds after which the input files of an unfinished submission are deleted."""
 RETRIED = 3600.0
@@ -50,13 +51,17 @@ _STEP_OF_ROW = (
     "j.key > b.id || '/' || r.name || '/' AND j.key < b.id || '/' || r.name || '0'"  # '0' comes after '/'
     " AND j.chain_step IS NOT NULL AND j.key = b.id || '/' || r.name || '/' || j.chain_step"
 )
-"""The condition that a job is the first attempt of a step in the row's chain. The row's ``key`` may still be that of
-another job."""
+"""The SQL condition that a job is the first attempt of a step in the row's chain. It uses the row's name, since the
+row's ``key`` may still be the key of another job."""
 _PENDING = "t.status IN ('todo', 'doing')"
 
 
 class Move(msgspec.Struct, frozen=True):
-    """The next job of the row ``name``, after the job with the key ``before``. ``pause`` is in seconds."""
+    """The change of the row ``name`` from its finished job to its next job.
+
+    ``before`` is the key of the finished job, and ``key`` is the key of the next job. The next job may be created after
+    ``pause`` seconds.
+    """
 
     name: str
     before: str
@@ -65,7 +70,10 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """The progress of the chain of the row ``name``: the ``key`` of its current step, and whether it is ``over``."""
+    """The progress of the chain of the row ``name``. ``key`` is the key of the current step's job.
+
+    ``over``: the chain has ended. ``problem`` is the error that ended the chain, empty if there is none.
+    """
 
     name: str
     key: str
@@ -76,10 +84,10 @@ class Stand(msgspec.Struct, frozen=True):
 class FleetBatch(msgspec.Struct, frozen=True):
     """A batch whose rows are in the journal. ``started_at`` is the time of its last submission (Unix time).
 
-    ``rate`` is in create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
-    ``stopped`` is the reason why no more rows are created; empty while rows are created. ``depot`` is the place of the
-    rows' input files, None without input files. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan``
-    says which jobs follow a row's first job; it is empty for most batches.
+    ``rate`` is in create requests a second, None for no limit. ``secrets`` are the names of the inputs that no
+    result may show. ``stopped`` is the reason why no more rows are created; empty while rows are created. ``depot`` is
+    the place of the rows' input files, None without input files. ``trace`` continues the submitter's trace (see
+    ``Telemetry``). ``plan`` says which jobs follow a row's first job; it is empty for most batches.
     """
 
     number: int
@@ -100,8 +108,9 @@ class FleetRow(msgspec.Struct, frozen=True):
     """A row, and its job. ``entry`` is the job in the journal, None if the journal has no such job.
 
     ``job`` is the job as it was submitted, None once it was deleted (see ``FleetTables.settle`` and ``stand``).
-    ``number`` identifies the row in its batch, and ``line`` is its position in the source. ``due_in`` is the number of
-    seconds that its job must still wait. The other fields are as in ``NewRow``.
+    ``number`` identifies the row in its batch, and ``line`` is its position in the source. ``grid`` are the values of
+    its combination. ``due_in`` is the number of seconds until its job may be created. The other fields are as in
+    ``NewRow``.
     """
 
     number: int
@@ -118,9 +127,11 @@ class FleetRow(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A prediction that the watcher polls. ``strips``: its request has data that are deleted at the end.
+    """A prediction that the watcher polls. ``last`` is its last recorded state, None if only its id is recorded.
 
-    ``path`` and ``version`` are those of its create request, empty without a request.
+    ``saves``: its outputs are to be saved. ``strips``: its create request has secrets or files, which are deleted from
+    the journal after the end. ``path`` and ``version`` are the path and the version of the create request, empty if the
+    journal has no request.
     """
 
     key: str
@@ -136,16 +147,17 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The end of a prediction. ``collected``: it has no outputs to keep."""
+    """A prediction that has ended. ``collected``: the prediction has no outputs to keep."""
 
     prediction: Prediction
     collected: bool
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """The number of a batch's rows in one state.
+    """The number (``rows``) of a batch's rows that have the same values in the other four fields.
 
-    ``failed``: the rows have a problem, or their predictions did not succeed.
+    ``state`` is the state of the rows' jobs, None for rows without a job. ``status`` is the last known status of their
+    predictions. ``failed``: the rows have a problem, or their predictions did not succeed.
     """
 
     state: str | None
@@ -166,7 +178,10 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class FleetTables:
-    """The statements of a fleet. Each statement may be repeated, if its connection broke at the commit."""
+    """The SQL statements of a fleet.
+
+    A statement is repeated if its connection breaks at the commit. So each statement may be executed twice.
+    """
 
     def __init__(self, journal: PostgresJournal) -> None:
         self._journal, self._store = journal, journal.store
@@ -205,7 +220,7 @@ class FleetTables:
         return self._store.url.folder is not None
 
     def submission(self, size: int = CHUNK) -> Submission:
-        """A context manager that takes the rows of a batch. ``size`` is the number of rows in a task."""
+        """A context manager that writes the rows of a batch. ``size`` is the number of rows in a task."""
         return Submission(self._store, size)
 
     async def find(self, name: str, api: str) -> FleetBatch | None:
@@ -238,13 +253,13 @@ class FleetTables:
         return await self._store.read(lambda db: [row["id"] for row in db.execute(query, (api,))])
 
     async def rows(self, number: int, first: int, last: int) -> list[FleetRow]:
-        """The rows in these lines, with their jobs."""
+        """The rows with the numbers ``first`` to ``last``, with their jobs."""
         query = f"SELECT {_ROW} FROM batch_rows AS r WHERE r.batch = ? AND r.line BETWEEN ? AND ? ORDER BY r.line"
         found = await self._store.read(lambda db: db.execute(query, (number, first, last)).fetchall())
         return await self._with_entries(found)
 
     async def over_rows(self, number: int, after: int, limit: int, skip: Sequence[int] = ()) -> list[FleetRow]:
-        """The next rows after line ``after`` that are over, without the lines in ``skip``."""
+        """The next rows that are over, after the row number ``after``, without the row numbers in ``skip``."""
         query = (
             f"SELECT {_ROW} FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER}"
             " AND NOT r.line = ANY(?::integer[]) ORDER BY r.line LIMIT ?"
@@ -253,7 +268,7 @@ class FleetTables:
         return await self._with_entries(await self._store.read(lambda db: db.execute(query, values).fetchall()))
 
     async def first_open(self, number: int, after: int) -> int | None:
-        """The first line after ``after`` whose row is not over. None if all rows are over."""
+        """The number of the first row after the row number ``after`` that is not over. None if there is no such row."""
         query = f"SELECT min(r.line) AS line FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER} IS NOT TRUE"
         row = await self._store.read(lambda db: db.execute(query, (number, after)).fetchone())
         line: int | None = row["line"]
@@ -269,7 +284,7 @@ class FleetTables:
         await self._write(query, problem, number, key)
 
     async def note_problem_of(self, job: Entry | Watched, problem: str) -> None:
-        """Record in all batches that a job's outputs could not be kept, or that its prediction does not exist."""
+        """Record in all rows with this job that its outputs could not be kept, or its prediction does not exist."""
         query = (
             "UPDATE batch_rows AS r SET problem = ?, is_open = false, key = ? FROM batches AS b"
             " WHERE b.number = r.batch AND b.job IS NOT NULL"  # leaves out drafts, which are still being submitted
@@ -288,7 +303,10 @@ class FleetTables:
         await self._write(query, *_columns(moves), number)
 
     async def stand(self, number: int, stands: Sequence[Stand]) -> None:
-        """Record the progress of these open rows' chains. The input of a finished row is deleted if it has secrets."""
+        """Record the progress of these open rows' chains.
+
+        If the batch has secret inputs, the inputs of rows that are over are deleted.
+        """
         query = (
             "UPDATE batch_rows AS r SET key = v.key, problem = v.problem, is_open = NOT v.over,"
             " job = CASE WHEN v.over AND b.secrets <> '[]' THEN NULL ELSE r.job END"
@@ -310,7 +328,10 @@ class FleetTables:
         await self._store.run(lambda db: defer_next(db, api, places))
 
     async def settle(self, batch: FleetBatch, first: int, last: int) -> None:
-        """Finish a task: delete inputs that the jobs table has now, and add tasks for outputs that can be collected."""
+        """Finish a task: delete copies of jobs that the table ``jobs`` has now, and add tasks that collect outputs.
+
+        The task is for the rows with the numbers ``first`` to ``last``.
+        """
 
         def work(db: Database) -> None:
             db.execute(
@@ -328,7 +349,7 @@ class FleetTables:
         await self._store.run(work)
 
     async def defer_rows(self, batch: FleetBatch, first: int, last: int, *, delay: float) -> None:
-        """Put the task back into the queue, for a run after ``delay`` seconds."""
+        """Put the task for these rows back into the queue. The task is run after ``delay`` seconds."""
         await self._store.run(lambda db: defer_rows(db, batch.api, batch.number, [(first, last)], delay=delay))
 
     async def defer_collect(self, api: str, seqs: Sequence[int], *, delay: float) -> None:
@@ -350,9 +371,9 @@ class FleetTables:
         )
 
     async def watched(self, api: str, known: set[str]) -> tuple[list[Watched], set[str]]:
-        """Unfinished predictions that are not in ``known``, and the ids of all unfinished predictions.
+        """The unfinished predictions whose ids are not in ``known``, and the ids of all unfinished predictions.
 
-        These are the predictions of batches, and of jobs without a batch for which a process waits.
+        Both include only predictions of a fleet's batches, and of jobs without a batch for which a process waits.
         """
         ids = (
             "SELECT j.prediction_id FROM jobs AS j JOIN batches AS b ON b.id = j.batch"
@@ -375,9 +396,10 @@ class FleetTables:
         return await self._store.read(work)
 
     async def end(self, api: str, ends: Sequence[End]) -> None:
-        """Write ends, and the tasks that collect their outputs, in one transaction. An end needs no fence.
+        """Write ends, and the tasks that collect the outputs, in one transaction.
 
-        A process that waits for a job without a batch is notified, and keeps its outputs itself.
+        The fence is not checked, since an end never changes. A process that waits for a job without a batch is
+        notified, and keeps the job's outputs itself.
         """
         ids = [end.prediction.id for end in ends]
         encoded = [msgspec.json.encode(end.prediction).decode() for end in ends]
@@ -465,7 +487,7 @@ class FleetTables:
         return await self._store.read(lambda db: [Worker(**row) for row in db.execute(query, (api, ALIVE))])
 
     async def give_again(self, api: str) -> int:
-        """Put tasks of workers without a heartbeat back into the queue, and return their number.
+        """Put the tasks of workers without a heartbeat back into the queue, and return the number of these tasks.
 
         A task is deleted instead if another task for the same rows is waiting.
         """
@@ -492,10 +514,13 @@ class FleetTables:
         return await self._store.run(work)
 
     async def defer_lost(self, api: str) -> int:
-        """Add tasks for open work in the journal that has no task. Also record which batches are over."""
+        """Add tasks for open work in the journal that has no task. Also record which batches are over.
+
+        Returns the number of lost tasks for rows, plus the number of jobs whose outputs no task collects.
+        """
 
         def work(db: Database) -> int:
-            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # the canceling process may have died before
+            _note_canceled(db, "over_at IS NULL AND api = ?", api)  # the canceling process may have died before this
             lost = db.execute(
                 "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
                 f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
@@ -531,14 +556,15 @@ class FleetTables:
         return await self._store.run(work)
 
     async def add_depot(self, api: str, address: str) -> None:
-        """Record a depot before it gets files. It is deleted after ``ABANDONED`` seconds unless a batch uses it."""
+        """Record a depot before files are copied to it. Without a batch, it is deleted after ``ABANDONED`` seconds."""
         query = f"INSERT INTO depots VALUES (?, ?, {NOW} + ?) ON CONFLICT DO NOTHING"
         await self._write(query, address, api, ABANDONED)
 
     async def due_depots(self, api: str) -> list[str]:
-        """Depots that no batch needs any more. For ``RETRIED`` seconds only this process may delete them.
+        """The addresses of depots that no batch needs any more.
 
-        A batch that is submitted again gets a new depot, so no batch needs the deleted files.
+        For ``RETRIED`` seconds only this process may delete these depots. A batch that is submitted again gets a new
+        depot, so no batch needs the deleted files.
         """
         query = (
             f"UPDATE depots AS d SET due_at = {NOW} + ? WHERE d.api = ? AND d.due_at <= {NOW}"
@@ -552,7 +578,10 @@ class FleetTables:
         await self._write(query, address)
 
     async def rate(self, api: str, default: float | None) -> float | None:
-        """The lowest rate of the unfinished batches, in create requests a second."""
+        """The lowest rate of the unfinished batches, in create requests a second. None if no batch has a rate.
+
+        Returns ``default`` if there is no unfinished batch.
+        """
         query = (
             "SELECT count(*) AS batches, min(rate) AS rate FROM batches"
             " WHERE api = ? AND job IS NOT NULL AND over_at IS NULL"
@@ -592,7 +621,7 @@ class FleetTables:
         return await self._store.read(lambda db: [Counts(**row) for row in db.execute(query, (number,))])
 
     async def errors(self, number: int, most: int) -> list[tuple[str, int]]:
-        """The most frequent problems of rows that are over."""
+        """The most frequent problems (at most ``most``) of rows that are over, each with the number of rows."""
         query = (
             "SELECT coalesce(nullif(r.problem, ''), nullif(j.problem, ''), j.status) AS problem, count(*) AS rows"
             f" FROM {_ROWS} WHERE r.batch = ? AND {_OVER} AND (r.problem <> '' OR j.problem <> '' OR j.status <>"
@@ -621,7 +650,7 @@ class FleetTables:
         return int(row["made"])
 
     async def under_watch(self, api: str) -> int:
-        """The number of predictions of batches that run, or whose outputs are not kept yet."""
+        """The number of predictions in batches at this API that have not ended, or whose outputs are not kept."""
         query = (
             "SELECT count(*) AS number FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE j.state IN ('created',"
             " 'ended') AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
@@ -646,9 +675,10 @@ def _texts(encoded: str) -> tuple[str, ...]:
 
 
 def _note_canceled(db: Database, where: str, value: Any) -> int:
-    """Mark rows without a job in canceled batches as not created, and return their number.
+    """Record that rows without a job in canceled batches were canceled. Returns the number of these rows.
 
-    A concurrent new submission of a batch waits for this transaction, or has cleared the cancellation before.
+    ``where`` is an SQL condition for the batches, and ``value`` is its parameter. If a batch is submitted again at the
+    same time, the submission waits for this transaction, or has cleared the cancellation before.
     """
     query = (
         f"SELECT number FROM batches WHERE {where} AND job IS NOT NULL AND stopped = ? ORDER BY number"
@@ -668,7 +698,10 @@ def _note_canceled(db: Database, where: str, value: Any) -> int:
 
 
 def _place(batch: str | None, key: str, step: str | None) -> tuple[str, str]:
-    """The batch's id and the row's name for a job's key, which may be the key of a step in the row's chain."""
+    """The id of a job's batch, and the name of the job's row. The id is empty for a job without a batch.
+
+    ``step`` is the name of the job's step in the row's chain, None if the job is no step.
+    """
     name = key.removeprefix(batch or "").partition("/")[2]
     return batch or "", name.removesuffix(f"/{step}") if step else name
 

@@ -46,7 +46,7 @@ class LocalServer:
         self._server: PostgresServer | None = None
 
     def open(self) -> None:
-        """Start the server unless it runs. Raises JournalError if the wheel is missing or the start fails."""
+        """Start the server if it is not running. Raises JournalError if the wheel is missing or the start fails."""
         with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel warns of a missing XDG_RUNTIME_DIR
             try:
@@ -78,7 +78,7 @@ class LocalServer:
                     server.__exit__(None, None, None)
 
     def _forget_dead(self, server: PostgresServer) -> None:
-        """Remove killed processes from the wheel's list of users, which would keep the server running."""
+        """Remove killed processes from the wheel's list of users. Their entries would keep the server running."""
         import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - a dependency of the wheel
 
         with server._lock:  # noqa: SLF001 - the wheel has no public name for the lock

@@ -29,7 +29,7 @@ DEAF = 300.0
 PROBED = 2.0
 """Seconds that a test notification may take to arrive."""
 TOGETHER = 400
-"""The number of names in a notification, whose payload is limited to 8,000 bytes."""
+"""The most names in one notification, since PostgreSQL limits a notification's payload to 8,000 bytes."""
 
 
 def notify(db: Database, names: Iterable[str]) -> None:
@@ -44,7 +44,7 @@ def _mark(name: str) -> str:
 
 
 class Ear:
-    """The ``News`` of one waiter."""
+    """The ``News`` for one waiting task."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener, self.event = listener, asyncio.Event()
@@ -126,7 +126,10 @@ class Listener:
         return False
 
     def _receive(self, connection: Connection, seconds: float | None) -> list[str] | None:
-        """Pass on the notifications that have arrived. None if the listener is closing."""
+        """Wait for notifications, pass them on, and return their payloads. None if the listener is closing.
+
+        ``seconds`` is the longest wait, None for no limit.
+        """
         ready, _, _ = select.select([connection.fileno(), self._awake.fileno()], [], [], seconds)
         if self._is_over.is_set():
             return None

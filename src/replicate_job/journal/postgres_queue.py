@@ -1,4 +1,4 @@
-"""Adds tasks to the queue, in the same transaction as the tasks' rows and ends."""
+"""Adds tasks to the queue, in the same transaction that writes the rows, or the ends of predictions, for the tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLLECTED = 10
 
 
 def queue_of(api: str) -> str:
-    """The name of an API's queue, a hash, since PostgreSQL limits the names of channels to 63 bytes."""
+    """The name of an API's queue. It contains a hash, since PostgreSQL limits the names of channels to 63 bytes."""
     return f"replicate-{blake2b(api.encode(), digest_size=6).hexdigest()}"
 
 
@@ -35,11 +35,10 @@ def defer_rows(  # noqa: PLR0913 - the fields of a task
     delay: float = 0.0,
     priority: int = 0,
 ) -> None:
-    """Add tasks for rows to the queue.
+    """Add a task for rows to the queue for each of ``parts``, which are pairs of a first and a last row number.
 
-    A task for the same chunk that is waiting in the queue is extended to these lines.
-
-    A row's chunk is its task's first line. In a batch with a plan, two tasks with the same chunk never run together.
+    A row's chunk is the first number of its task. If a task for the same chunk is waiting in the queue already, that
+    task is extended to the last number. In a batch with a plan, two tasks with the same chunk never run together.
     """
     db.execute(
         "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)"
@@ -59,7 +58,10 @@ def defer_rows(  # noqa: PLR0913 - the fields of a task
 
 
 def defer_next(db: Database, api: str, places: Sequence[tuple[str, str]]) -> None:
-    """Add the tasks of these open rows to the queue, ahead of new rows. ``places`` are batch ids and row names."""
+    """Add the tasks of these open rows to the queue, ahead of the tasks of new rows.
+
+    ``places`` are pairs of a batch's id and a row's name.
+    """
     if not places:
         return
     found = db.execute(

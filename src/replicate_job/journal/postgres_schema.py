@@ -1,6 +1,6 @@
 """PostgreSQL's tables as numbered migrations. A released migration is never edited.
 
-The previous release must work with the tables of a migration, since both releases run while a fleet is updated.
+The previous release must also work with the migrated tables, since both releases run while a fleet is updated.
 Columns that no release reads any more are removed one release later.
 """
 
@@ -26,13 +26,13 @@ _LOCK = 7_202_610_411
 
 
 class QueueStep(msgspec.Struct, frozen=True):
-    """Migrations of the queue engine's own tables: the engine's files after ``after``, up to ``until``."""
+    """Migrations of the queue engine's own tables: the engine's files with names after ``after``, up to ``until``."""
 
     after: str
     until: str
 
     def scripts(self) -> Iterator[bytes]:
-        """Raises JournalError if the queue engine is missing or too old."""
+        """The contents of the files, in order. Raises JournalError if the queue engine is missing or too old."""
         found = find_spec("procrastinate")
         if found is None or found.origin is None:
             raise JournalError(f"a journal in PostgreSQL needs a queue: {advice('fleet')}")
@@ -117,7 +117,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     )
     """,
     # 2. A fleet. batches.model is the model as resolved at the submission. batch_rows.chunk is the first line of the
-    # row's task. batch_rows.job is kept until the job is in jobs.
+    # row's task. batch_rows.job is deleted once the job is in the table jobs.
     """
     ALTER TABLE batches
         ADD COLUMN number  bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
@@ -163,7 +163,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     """,
     # 3. The queue's tables.
     QueueStep(after="", until="03.04.00_50_post_add_retry_failed_job_procedure"),
-    # 4. chain_step is the name of the job's step in a chain. The key does not show it: a row's name may hold "/" too.
+    # 4. chain_step is the name of the job's step in a chain. A key does not show it: a row's name may contain "/" too.
     """
     ALTER TABLE jobs ADD COLUMN chain_step text
     """,
@@ -181,11 +181,11 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     """
     CREATE INDEX jobs_alone_to_watch ON jobs (api) WHERE state = 'created' AND batch IS NULL
     """,
-    # 7. Batches of a fleet with several predictions for each row. batches.plan has the predictions that follow, and
-    # their models. batch_rows.line counts combinations if rows have several; combination is the row's combination. An
-    # open row may get another job; name is part of all its jobs' keys; due_at is the time from which the next job may
-    # be created. budgets has the USD that batches with a cost limit have spent; holds has the amounts set aside for
-    # jobs.
+    # 7. Batches of a fleet with several predictions for each row. batches.plan says which predictions follow a row's
+    # first, with which models. In a batch with a grid, batch_rows.line is the number of the combination, and
+    # batch_rows.combination is the combination. An open row (is_open) may get another job; name is part of the keys of
+    # all jobs of the row; due_at is the time from which the next job may be created. budgets has the USD that batches
+    # with a cost limit have spent; holds has the amounts set aside for jobs.
     """
     ALTER TABLE batches ADD COLUMN plan text;
     ALTER TABLE batch_rows
@@ -209,7 +209,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     CREATE INDEX tasks_by_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing')
     """,
     # 8. The moment by which a job's last create request had ended without an answer. It is NULL for a job that got its
-    # prediction from an answer. Earlier rows have no such moment: rows with a prediction get the time of the request.
+    # prediction from an answer. Rows of earlier releases that have a prediction get the time of their last request.
     """
     ALTER TABLE jobs ADD COLUMN unanswered text;
     UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL

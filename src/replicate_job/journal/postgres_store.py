@@ -25,7 +25,7 @@ from replicate_job.journal.postgres_schema import SCHEMA
 from replicate_job.journal.store import Rows, Sync, Undo, Work
 
 THREADS = 8
-"""The most connections of a journal, without that of the heartbeat. They are opened when needed."""
+"""The most connections of a journal, besides the heartbeat's connection. Connections are opened when needed."""
 FIRST_CONNECT = 3
 """Seconds for the first connection. The limit is short, since the address may be wrong."""
 CONNECT = 5
@@ -35,7 +35,7 @@ PATIENCE = 60.0
 HURRY = 3.0
 """Seconds for which a transaction is retried if the process is about to end."""
 ANSWER = 2.0
-"""Additional seconds for a server that accepts data but does not answer."""
+"""Additional seconds of an ending process for a server that accepts data but does not answer."""
 FAREWELL = 1.0
 """Seconds for the last writes of a closing journal."""
 OLDEST = 14
@@ -54,8 +54,8 @@ _OF_VALUES = (
 _ESCAPE = "␀"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 """A transaction sees one state, and fails if another transaction has written the same row since. A unique index guards
-the rules over several rows (one prediction, one job). With SERIALIZABLE, a third of all transactions failed only
-because they touched the same index page."""
+a rule over several rows, such as one job for each prediction. With SERIALIZABLE, a third of all transactions failed
+only because they touched the same index page."""
 _SAME = 20
 """The number of retries after UniqueViolation. After that the cause is a faulty statement, and not a race."""
 _SESSION = (
@@ -112,14 +112,14 @@ def _translate(sql: str) -> bytes:
 
 
 def _storable(value: Any) -> Any:
-    """Escape U+0000, which PostgreSQL's text cannot hold. Ids are from API responses, which may have any character."""
+    """Escape U+0000, which PostgreSQL's text cannot contain. Ids are from API responses, and may have any character."""
     if isinstance(value, str) and ("\0" in value or _ESCAPE in value):
         return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
     return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> RowMaker[dict[str, Any]]:
-    """Make rows as dicts by column name, with ``_storable`` undone."""
+    """Make rows as dicts by column name. Values that ``_storable`` has escaped are restored."""
     make = dict_row(cursor)
 
     def row(values: Sequence[Any]) -> dict[str, Any]:
@@ -153,8 +153,8 @@ class _Task:
 class PostgresStore:
     """Runs work in transactions, which are retried after conflicts and while PostgreSQL cannot be reached.
 
-    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own. ``closing`` is the
-    last work. ``committed`` is called with a committed transaction's note, from any thread.
+    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own. ``closing`` is run
+    when the store is closed. ``committed`` is called with the note of a committed transaction, from any thread.
     """
 
     def __init__(  # noqa: PLR0913 - the database, and the callbacks of the journal
@@ -235,20 +235,20 @@ class PostgresStore:
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience)), undo)
 
     async def read(self, work: Work[T]) -> T:
-        """Run work without a transaction. Each statement sees all commits before it, and has no conflicts."""
+        """Run work without a transaction. Each statement sees all earlier commits, and cannot have conflicts."""
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience, reads=True)))
 
     async def vacuum(self) -> None:
         """Do nothing: PostgreSQL vacuums by itself."""
 
     def hurry(self, seconds: float = HURRY) -> None:
-        """The process is about to end: from now on, wait only this many seconds in all for an unreachable database."""
+        """From now on, wait only this many seconds in all for an unreachable database: the process is about to end."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
         for task in self._open:
             self._bound(task)
 
     def _bound(self, task: _Task) -> None:
-        """Fail the task if it gets no answer in time.
+        """Fail the task if it gets no answer soon after the deadline that ``hurry`` has set.
 
         While the server is silent, the task fails immediately, since the threads of earlier tasks may be stuck.
         """
@@ -333,7 +333,11 @@ class PostgresStore:
             raise explain(error, self._url) from None
 
     def _check_pool(self, connection: Connection, session: int) -> None:
-        """Raise JournalError behind a transaction pool, which changes sessions, so that our settings would be lost."""
+        """Raise JournalError if the connection goes through a transaction pool.
+
+        Such a pool changes sessions, so the settings of a session would be lost. ``session`` is the process id of the
+        session according to the server.
+        """
         if connection.info.backend_pid == session:
             return  # connected without a pool
         other = connect(self.address(), self._url, FIRST_CONNECT)
@@ -348,7 +352,10 @@ class PostgresStore:
             )
 
     def _insist(self, work: Work[T], patience: float, *, reads: bool = False) -> T:
-        """Retry until the work is committed. Raises psycopg's error if no retry can help, or the time is over."""
+        """Retry for ``patience`` seconds until the work is committed.
+
+        Raises psycopg's error after that time, or immediately if no retry can help.
+        """
         until, tries = time.monotonic() + patience, 0
         self._own.may_be_done = False
         while True:
@@ -431,7 +438,10 @@ class PostgresStore:
 
 
 def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
-    """Connect within that many seconds, and set the session up. Raises psycopg's errors, and JournalError."""
+    """Connect within ``seconds`` seconds, and set the session up.
+
+    Raises psycopg's errors, and JournalError for an unknown option in the address.
+    """
     try:
         found = psycopg.conninfo.conninfo_to_dict(address)
     except psycopg.ProgrammingError:  # the error's message would show the address with the password

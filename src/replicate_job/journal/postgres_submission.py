@@ -1,4 +1,4 @@
-"""Submits a batch to the journal. The rows are written in many transactions, and the last makes a batch of them.
+"""Submits a batch to the journal. Rows are written in many transactions, and the last transaction makes the batch.
 
 Until then the rows belong to a draft, a batch without an API, which no worker sees. If the submitting process dies, its
 draft stays, and a later submission deletes the draft.
@@ -24,21 +24,21 @@ from replicate_job.journal.postgres_store import PostgresStore
 MANY = 5000
 """After a submission of at least this many rows, PostgreSQL's statistics are updated."""
 HELD, HELD_BYTES = 5000, 4 * 1024**2
-"""The most rows, and bytes of their jobs, in one transaction. At most twice as many are in memory."""
+"""The most rows, and the most bytes of encoded jobs, in one transaction. At most twice as many are in memory."""
 LEFT = 24 * 3600.0
-"""A draft is a batch whose rows are still being submitted. After this many seconds without a new row, its process
-counts as dead."""
+"""A draft is a batch whose rows are still being submitted. After this many seconds without a new row, the
+draft's process counts as dead, and the next submission deletes the draft."""
 
 
 class Combination(msgspec.Struct, frozen=True):
-    """The row's line, and the values of its combination in a batch with a grid."""
+    """A row of a batch with a grid: the row's line in the source, and the values of its combination, by name."""
 
     line: int
     grid: dict[str, Any]
 
 
 class NewRow(msgspec.Struct, frozen=True):
-    """A row to submit. ``line`` is the row's number, or the combination's number in a batch with a grid.
+    """A row to submit. ``line`` is the row's line in the source, or in a batch with a grid its number.
 
     ``job`` is the encoded job. ``problem`` is the reason why the job is not created. ``reused``: the row uses the job
     of another row, or an earlier result. ``is_open``: the row may get further jobs, whose keys all contain ``name``.
@@ -55,7 +55,7 @@ class NewRow(msgspec.Struct, frozen=True):
 
 
 class BatchFacts(msgspec.Struct, frozen=True):
-    """The stored values of a batch, without its rows. ``model`` and ``plan`` are for the workers.
+    """The stored values of a batch, without its rows. ``job``, ``model`` and ``plan`` are encoded as JSON.
 
     ``rate`` is in create requests a second, None for no limit. ``depot`` is the place of the rows' input files, None
     without input files. ``trace`` continues the submitter's trace (see ``Telemetry``). ``plan`` says which jobs follow
@@ -74,7 +74,7 @@ class BatchFacts(msgspec.Struct, frozen=True):
 
 
 class Submission:
-    """Takes the rows of one batch, in the order of their lines. ``finish`` makes the batch.
+    """Writes the rows of one batch, which ``add`` takes in the order of their lines. ``finish`` makes the batch.
 
     ``size`` is the number of rows in a task.
     """
@@ -167,7 +167,7 @@ class Submission:
         await self._store.run(work)
 
     def _touch(self, db: Any) -> None:
-        """Update the draft's time, so that the draft does not look like that of a dead process."""
+        """Update the draft's time, so that the draft does not count as the draft of a dead process."""
         query = f"UPDATE batches SET started_at = {NOW} WHERE number = ? AND api = ''"
         if not db.execute(query, (self._draft,)).rowcount:
             raise JournalError("the rows that were written so far have been pruned meanwhile: submit them again")
@@ -179,8 +179,8 @@ class Submission:
     async def finish(self, facts: BatchFacts, account: NewAccount | None = None) -> int:
         """Make a batch of the rows, with its tasks and its account, and return the batch's number.
 
-        If a batch with this id exists, its rows are replaced, and its finished jobs stay. Raises AccountChangedError,
-        after which ``finish`` may be called again.
+        If a batch with this id exists, its rows are replaced, and its finished jobs stay. Raises AccountChangedError
+        if a worker has changed the account meanwhile. Then ``finish`` may be called again.
         """
         if self._held:
             await self._flush()
@@ -193,7 +193,7 @@ class Submission:
 
     def _finish(self, db: Any, facts: BatchFacts, account: NewAccount | None) -> int:
         entry, draft = facts.entry, self._draft
-        # The batch is locked before its rows, as everywhere.
+        # As in every transaction, the batch is locked before its rows.
         known = db.execute("SELECT number FROM batches WHERE id = ? FOR NO KEY UPDATE", (entry.id,)).fetchone()
         if known and self._store.may_be_done and not self._has_draft(db):  # an earlier try was committed
             return int(known["number"])

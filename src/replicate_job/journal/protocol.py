@@ -52,25 +52,25 @@ class Journal(Protocol):
     ) -> Claim:
         """Claim a new or unfinished job, or a finished job to read its result.
 
-        An existing ``prediction`` becomes the job's prediction, unless the job has another prediction, or another job
-        has this prediction. With ``request``, the create request of a new job is recorded in the same write, as by
-        ``intend``, and the claim ``intends``. ``sent`` defaults to the journal's time. ``chain_step`` is the name of
-        the job's step in a chain; the key ends with it. Raises JobHeldError while another live process holds the claim,
-        and KeyInUseError if ``key`` belongs to a different job. With ``request``, raises BatchCanceledError if
-        ``batch`` is a fleet's and canceled.
+        ``prediction`` exists already. It becomes the job's prediction, unless the job has another prediction, or
+        another job has this prediction. With ``request``, the create request of a new job is recorded in the same
+        write, as by ``intend``, and the returned claim ``intends``. ``sent`` is the moment when the request is sent, by
+        default the journal's time. ``chain_step`` is the name of the job's step in a chain; the key ends with it.
+        Raises JobHeldError while another live process has the claim, and KeyInUseError if ``key`` belongs to a
+        different job. With ``request``, raises BatchCanceledError if ``batch`` is a canceled batch of a fleet.
         """
 
     def hurry(self) -> None:
-        """The process is about to end: from now on, wait only some seconds in all for an unreachable database."""
+        """From now on, wait only some seconds in all for an unreachable database: the process is about to end."""
 
     def news(self, name: str) -> AbstractContextManager[News | None]:
-        """Notifications about a job's key or a prediction's id, within the block.
+        """A context manager for notifications about ``name``, which is a job's key or a prediction's id.
 
-        The value is None if the journal sends no notifications. Then the caller has to poll.
+        Its value is None if the journal sends no notifications. Then the caller has to poll.
         """
 
     async def seen(self, prediction_id: str, api: str) -> Seen:
-        """Whether a fleet's watcher polls this prediction, and the end that any process has recorded."""
+        """Whether a fleet's watcher polls this prediction, and the ended prediction if any process has recorded it."""
 
     async def renew(self) -> None:
         """Renew the lease of this process. The journal also renews the lease by itself while the process lives."""
@@ -93,14 +93,14 @@ class Journal(Protocol):
         """Record that neither the intended create request nor an earlier request made a prediction."""
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
-        """Record the prediction, and return the job's prediction id. The id that was recorded first stays.
+        """Record the prediction, and return the job's prediction id. An id that was recorded before is not replaced.
 
-        The state becomes ``ended`` for a terminal prediction, and ``collected`` if the prediction has no outputs to
-        save. When this method returns, the record is on the disk. Only the record of a terminal prediction reaches the
-        disk a moment later.
+        The state becomes ``ended`` for a terminal prediction, and ``collected`` if ``collected`` is true: then the
+        prediction has no outputs to save. When this method returns, the record is on the disk. Only the record of a
+        terminal prediction reaches the disk a moment later.
 
-        A lost claim may record a prediction too, unless the key was freed and given to a new job (ClaimLostError). The
-        result is empty if another job of this journal has the prediction's id.
+        The prediction is recorded even if the claim was lost. Raises ClaimLostError if the key was freed and given to a
+        new job. Returns an empty text if another job of this journal has the prediction's id.
         """
 
     async def adopt(
@@ -112,20 +112,23 @@ class Journal(Protocol):
         is_own_list: bool = True,
         unanswered: Moment | None = None,
     ) -> Adoption:
-        """Adopt one of these predictions for this job. Those in ``same``, oldest first, match the job's request.
+        """Adopt one of these predictions for this job.
 
-        ``unanswered`` is a moment by which the request had ended. The first such moment is stored for rivals.
+        ``same`` are the ids of predictions that match the job's request, oldest first. ``almost`` are the ids of
+        predictions that may match it (see ``flow.matching``). ``unanswered`` is a moment by which the request had
+        ended. The first such moment is stored, since rivals need it.
 
-        Predictions of other jobs are skipped. The other predictions are unclear, and none is adopted, in four cases:
+        Predictions of other jobs are skipped. The remaining predictions are unclear, and none is adopted, in four
+        cases:
 
         - There are more predictions than this job and its rivals can have made.
         - A rival's request differs in a part that the list does not show.
-        - There is a rival, and the list may be another account's (``is_own_list``).
-        - Only ``almost`` matching predictions remain, which may be another job's.
+        - There is a rival, and the list may be another account's (``is_own_list`` is false).
+        - Only predictions in ``almost`` remain, which may belong to another job.
         """
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
-        """Record a terminal prediction, with its id if ``created`` could not write it."""
+        """Record a terminal prediction, and its id if ``created`` could not write the id."""
 
     async def collected(
         self,
@@ -144,11 +147,14 @@ class Journal(Protocol):
     async def refused(self, claim: Claim, problem: str) -> None:
         """Record that the job certainly has no prediction, which frees its key.
 
-        Raises ClaimLostError if it has a prediction.
+        Raises ClaimLostError if the job has a prediction.
         """
 
     async def uncertain(self, claim: Claim, problem: str) -> None:
-        """Record that the job may have a prediction or not. Raises ClaimLostError if the journal has its prediction."""
+        """Record that the job may or may not have a prediction.
+
+        Raises ClaimLostError if the journal has the job's prediction.
+        """
 
     async def restart(self, claim: Claim, problem: str) -> None:
         """Free the key of a job whose prediction was lost with its local server. The prediction cost nothing."""
@@ -157,19 +163,23 @@ class Journal(Protocol):
         """Whether the entry's job asks for the same prediction."""
 
     async def printer(self) -> Callable[[Job], str]:
-        """The function that makes a job's keyed fingerprint, equal for jobs that ask for the same prediction."""
+        """A function that returns a job's keyed fingerprint.
+
+        The fingerprints of two jobs are equal if the jobs ask for the same prediction.
+        """
 
     async def successes(self, api: str, requests: Sequence[CreateRequest], since: float) -> list[list[Entry]]:
-        """For each request: jobs with an equal request that have succeeded and whose results are stored.
+        """A list for each request: jobs with an equal request that have succeeded and whose results are stored.
 
-        Each list has a few jobs, newest first, none sent before ``since`` (Unix time). Input files are compared by
-        their contents (``CreateRequest.files``). The webhook is compared too.
+        Each list has at most a few jobs, newest first. Jobs whose requests were sent before ``since`` (Unix time) are
+        left out. Input files are compared by their contents (``CreateRequest.files``). The webhooks of requests without
+        files are compared too.
         """
 
     async def account(self, api: str, token: str | None = None) -> str | None:
         """The account of this journal's token, or of the token with this keyed hash (``Entry.token``).
 
-        None if not known.
+        None if the account is not known.
         """
 
     async def note_account(self, api: str, account: str) -> None:
@@ -181,7 +191,7 @@ class Journal(Protocol):
     async def get(self, key: str) -> Entry | None: ...
 
     async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """The jobs with these keys."""
+        """The jobs with these keys, by key. Unknown keys are left out."""
 
     async def steps_of(self, key: str) -> list[Entry]:
         """The first job of each step of the chain with this key, oldest first."""
@@ -201,7 +211,7 @@ class Journal(Protocol):
         """Jobs, newest first, without the rows of batches."""
 
     def scan(self, *, batch: str | None = None, since: float = 0) -> AsyncGenerator[list[Entry], None]:
-        """Jobs claimed since that Unix time, or all rows of a batch, in portions."""
+        """Yield the jobs that were claimed since that Unix time, or all jobs of ``batch``, in portions."""
 
     async def past(self, api: str, model: str, limit: int) -> list[Entry]:
         """Ended jobs of this model (named without a version), including rows of batches, newest first.
@@ -213,8 +223,8 @@ class Journal(Protocol):
         """Delete a finished job's data: its input, its prediction, and the paths of its files.
 
         Its key, fingerprint, prediction id and status stay, so that the key never creates a second prediction.
-        ``entries`` leaves it out. A refused job is deleted completely. Raises JobError for an unfinished or unknown
-        job, and for a row of a batch.
+        ``entries`` leaves the job out. A refused job is deleted completely. Raises JobError for an unfinished or
+        unknown job, and for a row of a batch.
         """
 
     async def begin_batch(self, batch: BatchEntry) -> None:

@@ -1,4 +1,7 @@
-"""Releases that the database has not taken. Without them a process would hold jobs that it does not run."""
+"""Repeats releases of claims that the database has not accepted.
+
+Without the repetition, a process would keep claims on jobs that it does not run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ REPEATED = 1.0
 
 
 class Releases:
-    """Repeats failed releases in the background until the database takes them.
+    """Repeats failed releases in the background until the database accepts them.
 
     A release must change nothing if it was committed before, or if the job has been claimed again since.
     """

@@ -65,7 +65,7 @@ SCANNED = 100_000
 """The number of newest jobs that are searched for a model's past jobs."""
 
 COUNTED = 10_000
-"""The number of rows that a statement counts, in some ten milliseconds. Meanwhile SQLite lets no other process
+"""The number of rows that a statement counts. That takes about ten milliseconds, in which SQLite lets no other process
 write."""
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM jobs"
 _COUNT = (
@@ -92,7 +92,10 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A prediction that was made for a claimed job. ``collected``: it has no outputs to save."""
+    """A prediction that was made for a claimed job. ``encoded`` is the prediction as JSON.
+
+    ``collected``: the prediction has no outputs to save.
+    """
 
     claim: Claim
     prediction: Prediction
@@ -110,7 +113,7 @@ class Made(msgspec.Struct, frozen=True):
 
     @property
     def sync(self) -> Sync:
-        """A power cut may lose the id of an ended prediction: a look-up finds it. So this write need not be synced."""
+        """``soon`` for an ended prediction, since a look-up finds it if a power cut loses its id; else ``now``."""
         return "soon" if self.prediction.is_terminal else "now"
 
     @property
@@ -130,20 +133,20 @@ COLUMNS = (
 """The columns of a new job's row."""
 _MARKS = ",".join("?" * len(COLUMNS.split(",")))
 INSERT = f"INSERT INTO jobs ({COLUMNS}) VALUES %s ON CONFLICT DO NOTHING"  # noqa: S608 - our own columns
-"""The statement for new rows, without the marks of their values."""
+"""The statement for new rows, with ``%s`` in place of the parameter marks of the rows."""
 _INSERT = INSERT % f"({_MARKS})"
 RELEASED = (
     "holder = NULL, unanswered = CASE WHEN unanswered IS NULL AND state IN ('intended', 'uncertain')"
     " THEN ? ELSE unanswered END"
 )
-"""The assignments of a release. A process that releases a claim no longer waits for the answer to its request."""
+"""The SQL assignments of a release. A process that releases a claim no longer waits for the answer to its request."""
 
 
 class SQLJournal(ABC):
     """A ``Journal`` in SQL tables, shared by any number of processes. Use it as an async context manager.
 
-    ``token`` is the API's token. The journal stores only its keyed hash, to know later whose list of predictions to
-    read. Each database has its own store, and its own way to tell whether a lease has ended.
+    ``token`` is the API's token. The journal stores only the token's keyed hash, which later shows whose list of
+    predictions to read. Each database has its own store, and its own way to find out whether a lease has ended.
     """
 
     kept_batches = "1 = 0"
@@ -179,7 +182,7 @@ class SQLJournal(ABC):
 
     @abstractmethod
     def _write_term(self, db: Database, term: Term) -> None:
-        """Write the time until which this process holds its claims."""
+        """Write the time until which the claims of this process are valid."""
 
     @abstractmethod
     def _forget_holders(self, db: Database) -> None:
@@ -187,7 +190,7 @@ class SQLJournal(ABC):
 
     @abstractmethod
     def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
-        """The seconds until a holder's lease ends unless it is renewed, and its process. None without a lease."""
+        """The seconds until a holder's lease ends without a renewal, and the holder's process. None without a lease."""
 
     async def claim(  # noqa: PLR0913 - the first facts of a job's row
         self,
@@ -242,7 +245,10 @@ class SQLJournal(ABC):
         await self._releases.do(partial(self._let_lie, new=new))
 
     def _let_lie(self, db: Database, new: NewJob) -> None:
-        """Release a claim that no task got, since its task was cancelled or the claim failed. No request was sent."""
+        """Release a claim that may have been written, but was not returned. No request was sent for it.
+
+        This happens if the task was cancelled, or if the answer of the database was lost.
+        """
         intended = "claim = ? AND state = 'intended'"
         free = f"holder = NULL, sends = sends - CASE WHEN {intended} THEN 1 ELSE 0 END"
         query = f"UPDATE jobs SET {free}, state = CASE WHEN {intended} THEN 'claimed' ELSE state END"  # noqa: S608 - our own columns
@@ -272,7 +278,7 @@ class SQLJournal(ABC):
         save = row["save"] if row["state"] == "collected" else new.save
         unanswered = entry.unanswered
         if unanswered is None and entry.step == "look up":
-            # The request may still act while the process that sent it is stopped, but not after that process's death.
+            # A process that is only stopped may still send its request. The request of a dead process has ended.
             unanswered = self.moment() if is_dead else entry.request_end
         db.execute(
             "UPDATE jobs SET fence = fence + 1, holder = ?, claim = ?, save = ?, unanswered = ? WHERE key = ?",
@@ -402,7 +408,7 @@ class SQLJournal(ABC):
         self._held = lease if lease.renew(term) else None
 
     def _leave(self, db: Database) -> None:
-        """Delete this holder's row, unless a claim was not released. Such a claim lasts until the lease ends."""
+        """Delete this holder's row. If a claim was not released, the row stays, and the claim ends with the lease."""
         if self._held and not self._claims:
             db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
 
@@ -509,7 +515,7 @@ class SQLJournal(ABC):
                 return str(row["prediction_id"])
             if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
-            # Another process holds the claim now, without this prediction.
+            # Another process has the claim now, and has recorded no prediction.
             _write_created(db, claim, prediction, found.encoded, fenced=False)
             return prediction.id
 
@@ -533,7 +539,7 @@ class SQLJournal(ABC):
                 return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
             free, rivals = _not_owned(db, entry.api, same), _rivals(db, entry, shown)
-            if entry.prediction_id is not None:  # a process that was stopped before it sent its request has recorded it
+            if entry.prediction_id is not None:  # a process that was stopped has recorded it later
                 return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
                 unclear = _not_owned(db, entry.api, almost)
@@ -566,7 +572,7 @@ class SQLJournal(ABC):
     async def _finish(
         self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
     ) -> None:
-        """Write values about the end, with the prediction and its id, since an earlier write may have failed."""
+        """Write ``assignments``, the prediction and its id. An earlier write of the prediction may have failed."""
         if missing := lacking("ended", prediction.id, prediction.status):
             raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
         encoded = msgspec.json.encode(prediction).decode()
@@ -845,9 +851,9 @@ def _write_created(  # noqa: PLR0913 - the values, and the conditions for the wr
     collected: bool = False,
     fenced: bool = True,
 ) -> bool:
-    """Write the prediction if the job has none, no other job has the prediction, and the claim is valid.
+    """Write the prediction if the job has none, and no other job has the prediction. Returns whether it was written.
 
-    Else return False.
+    Nothing is written if the key was given to another job, or, with ``fenced``, if the claim was lost.
     """
     state = state_of(prediction.status, collected=collected)
     changed = db.execute(
@@ -876,12 +882,15 @@ def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
 
 
 def mark_of_row(mark: str) -> str:
-    """The claim's mark in a row that the claim itself has inserted: no request was sent before."""
+    """The claim's mark for a row that the claim itself has inserted. It shows that no request was sent before."""
     return f"{mark} new"
 
 
 def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Insert a row, or replace the row with the same key. Columns are named, since later releases may add columns."""
+    """Insert a row, or replace the row with the same values in the columns ``place``.
+
+    Columns are named, since later releases may add columns.
+    """
     names, marks = ", ".join(values), ",".join("?" * len(values))
     changes = ", ".join(f"{name} = excluded.{name}" for name in values if name not in place)
     conflict = f"ON CONFLICT ({', '.join(place)}) DO UPDATE SET {changes}"
@@ -889,9 +898,9 @@ def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, An
 
 
 def _over(db: Database, before: float, *, forget: bool) -> dict[str, str | None]:
-    """The finished jobs that were claimed before that time, by key.
+    """Map the key of each finished job that was claimed before that time to the part of the stored job that is kept.
 
-    The value is the part of the stored job that is kept. None: the whole row is to be deleted.
+    The value is None if the whole row is to be deleted.
     """
     query = "SELECT key FROM jobs WHERE state = 'refused' AND claimed_at < ?"
     over: dict[str, str | None] = {row["key"]: None for row in db.execute(query, (before,))}
@@ -930,7 +939,7 @@ def _reduced(job: str) -> str:
 
 
 def _reduce(db: Database, key: str, reduced: str) -> None:
-    """Delete a finished job's data. Fingerprint, id and status stay, so that its key creates no second prediction."""
+    """Delete a finished job's data. Fingerprint, id and status stay, so that the key creates no second prediction."""
     rest = "request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
     db.execute(f"UPDATE jobs SET job=?, {rest} WHERE key = ?", (reduced, key))  # noqa: S608 - our own columns
 
@@ -963,11 +972,10 @@ def _not_owned(db: Database, api: str, ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
-    """Other jobs whose predictions look the same in the account's list as this job's.
+    """Find the rivals of this job: other jobs whose predictions look the same in the account's list.
 
-    Maps the fingerprint of each whole request to the number of such requests that were sent at about the same time. A
-    request that differs only in parts that the list does not show is included whenever it was sent, since a clock may
-    have been set since.
+    Maps the fingerprint of each whole request to the number of such requests that were sent at about the same time or
+    later. If all were sent earlier, the number is 0: they are included too, since a clock may have been set meanwhile.
     """
     if entry.first_sent is None:
         return {}
@@ -981,7 +989,11 @@ def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
 
 
 def _successes(db: Database, api: str, shown: int, whole: int | None, since: float) -> list[Entry]:
-    """Stored successes with an equal request. ``whole`` also compares secrets, which the ``shown`` part lacks."""
+    """Stored successes with an equal request, newest first.
+
+    ``shown`` is the fingerprint of the part that the API's list shows. ``whole`` is the fingerprint of the whole
+    request with its secrets, None if the whole requests need not be equal.
+    """
     query = (
         "SELECT * FROM jobs WHERE shown_hash = ? AND sent_at >= ? AND api = ? AND state = 'collected'"
         " AND status = 'succeeded' AND problem = '' AND prediction IS NOT NULL ORDER BY sent_at DESC LIMIT 20"
@@ -995,7 +1007,7 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
 
 
 def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[Moment, ...]:
-    """For rivals that adopted a prediction: the moments by which their requests had ended."""
+    """The moments by which the requests of rivals had ended without an answer. Only rivals with a prediction count."""
     query = (  # a moment's text begins with its Unix time
         "SELECT unanswered FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? AND unanswered IS NOT NULL"
         " AND prediction_id IS NOT NULL ORDER BY unanswered DESC LIMIT ?"

@@ -26,7 +26,7 @@ MOST = 64
 LARGE = 65536
 """The most characters of a job, of its request or of its prediction in a statement for many rows.
 
-SQLite keeps several copies of all these rows until the statement ends.
+Larger values are written alone, since SQLite keeps several copies of all rows until the statement ends.
 """
 
 _CREATED = (
@@ -38,7 +38,7 @@ _CREATED = (
 
 
 class SQLiteJournal(SQLJournal):
-    """A ``Journal`` in one file. Claims of a dead process of this machine end immediately."""
+    """A ``Journal`` in one file. If a process on this machine dies, its claims end immediately."""
 
     def __init__(
         self,

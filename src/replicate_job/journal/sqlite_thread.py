@@ -1,4 +1,4 @@
-"""A thread that owns the SQLite connection. Work that arrives during a transaction shares the next one."""
+"""A thread that owns the SQLite connection. Work that arrives during a transaction shares the next transaction."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from replicate_job.journal.store import Database, Sync, Undo
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
 CHECKPOINT = 8000
-"""The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. With a million jobs, index
-pages are written at random, and a page that changes many times is moved only one time."""
+"""The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. The number is high, so
+that a page that changes many times is moved only one time: with a million jobs, index pages are written at random."""
 MANY, GATHERING = 4, 0.002
-"""After a transaction with at least ``MANY`` pieces of work, the next waits ``GATHERING`` seconds for more work."""
+"""After a transaction with at least ``MANY`` pieces of work, the next transaction waits ``GATHERING`` seconds for
+more work."""
 SOON = 0.5
 """Seconds after which work with the sync ``soon`` is put on the disk, unless other synced work has put it there."""
 FAREWELL = 0.1
@@ -33,8 +34,8 @@ SHARED = 256
 """The most pieces of work in one transaction."""
 
 OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
-"""Errors of one piece of work. SQLite's other errors are about the file. The last two are about a value that is too
-large."""
+"""Errors of one piece of work. SQLite's other errors are about the file. DataError and OverflowError mean that a
+value is too large."""
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -44,7 +45,7 @@ Outcome = tuple[Any, BaseException | None]
 
 
 class GroupWork(Generic[Item, T]):
-    """Work for one item. ``write`` does it for all such items of a transaction, and returns a value for each.
+    """Work for one item. ``write`` does the work for several items of a transaction, and returns a value for each item.
 
     The order of group works that follow each other may change. One statement for many rows costs less than many
     statements, since each statement releases the interpreter's lock and then waits for it.
@@ -119,8 +120,8 @@ def _do_groups(database: sqlite3.Connection, works: Sequence[GroupWork[Any, Any]
 class SQLiteThread:
     """``await thread.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    It returns after the transaction is committed. With the sync ``now``, the data are then on the disk, safe from a
-    power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end. An
+    ``run`` returns after the transaction is committed. With the sync ``now``, the data are then on the disk, safe from
+    a power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end. An
     exception of ``work`` undoes only that work. Work may be called twice, with the first call rolled back, if other
     work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with each new
     connection. ``closing`` is called before the connection is closed, if the file is not locked. While ``beats`` is
@@ -270,7 +271,7 @@ class SQLiteThread:
             database.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten in the file
             database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             migrate(database, str(self._path))
-            # A statement for many rows needs temporary files. They may have no folder, and would hold private data.
+            # A statement for many rows has temporary data. In memory, they need no folder and leave nothing private.
             database.execute("PRAGMA temp_store = MEMORY")
             self._opened(database)
             for folder in folders:
@@ -287,7 +288,7 @@ class SQLiteThread:
             self._is_synced = wanted
 
     def _use_wal(self, database: sqlite3.Connection) -> None:
-        """Turn on the write-ahead log. SQLite itself does not wait while another process turns the log on too."""
+        """Turn on the write-ahead log. Retries, since SQLite does not wait while another process turns the log on."""
         given_up = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -358,7 +359,7 @@ class SQLiteThread:
 
 
 def _allow_damage(database: sqlite3.Connection, error: sqlite3.OperationalError) -> None:
-    """Read text that is not UTF-8 from now on: one damaged row must not hide the others. Raises any other error."""
+    """Read text that is not UTF-8 from now on, so that a damaged row does not hide other rows. Raises other errors."""
     if database.text_factory is not str or "decode to UTF-8" not in str(error):
         raise error
     database.text_factory = _lenient

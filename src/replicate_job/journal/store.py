@@ -27,11 +27,12 @@ class Database(Protocol):
 Work = Callable[[Database], T]
 Undo = Callable[[], Awaitable[object]]
 Sync = Literal["now", "soon"]
-"""The time by which written data must be safe from a power cut: at the commit, or soon after. None: much later."""
+"""When written data must be safe from a power cut: at the commit (``now``), or a moment later (``soon``). With None
+instead, it may be much later."""
 
 
 class Store(Protocol):
-    """Calls work in transactions.
+    """Runs work in transactions.
 
     Each transaction sees one state, and two transactions never write the same row at the same time. A rule over several
     rows that different transactions write needs a unique index. ``beats``: this process holds claims, so its heartbeat
@@ -58,9 +59,9 @@ class Store(Protocol):
         """Call the work in a transaction, and return its value after the commit.
 
         With the sync ``now``, the work's data are then on the disk; with ``soon``, a moment later. An exception of the
-        work undoes the work. The work may be called more than once. Earlier calls were rolled back, unless the work
-        ``may_be_done``. If the task is cancelled, ``undo`` is called after the work; its JournalError is ignored.
-        Raises JournalError for the database's errors.
+        work undoes the work. The work may be called more than once. Earlier calls were rolled back, unless
+        ``may_be_done`` is true. If the task is cancelled, ``undo`` is called after the work; a JournalError of ``undo``
+        is ignored. Raises JournalError for the database's errors.
         """
 
     async def read(self, work: Work[T]) -> T:
