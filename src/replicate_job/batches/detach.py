@@ -1,4 +1,4 @@
-"""Detaches from a batch whose predictions go on: records their ids in the journal."""
+"""Detaches from a batch: its predictions go on (or are canceled), and their ids are recorded in the journal."""
 
 from __future__ import annotations
 

@@ -30,10 +30,9 @@ from replicate_job.wire.target import parse_target
 
 
 class _Row(Entry, frozen=True):
-    """The journal's entry of a row, which is the entry of the row's current call.
+    """The entry of a chain's row: the entry of its first call that has not succeeded, or else of its last call.
 
-    ``steps`` has the last attempt of each call, and ``earlier`` has its attempts before that; both are by the call's
-    name.
+    ``steps`` has the last attempt of each call, ``earlier`` the attempts before that. Both are by the call's name.
     """
 
     steps: dict[str, Entry] = msgspec.field(default_factory=dict)
@@ -122,7 +121,7 @@ class ChainRunner(BatchRunner):
         return False
 
     def _is_made(self, item: RowJob, entry: Entry) -> bool:
-        """Whether every step is over. A step that failed ends the row."""
+        """Whether the row is over: all steps have succeeded, or a step has failed and no prediction runs."""
         steps = _steps(entry)
         if any(each.step != "done" or each.prediction is None or self._is_retried(each) for each in steps.values()):
             return False
