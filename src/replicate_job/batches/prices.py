@@ -99,7 +99,8 @@ def advise(context: Context, resolved: Resolved, *, called: str = "", several: b
 def with_price(result: Result, price: Price | None) -> Result:
     """The result with that price. A result without a prediction, or with steps, is returned as it is.
 
-    If ``price`` is None, the result says that its price is not known, so that it does not search the price tables.
+    If ``price`` is None, the result says that its price is not known, and the price tables are not searched for each
+    row.
     """
     return msgspec.structs.replace(result, price=price or "") if result.prediction_id and not result.steps else result
 

@@ -43,7 +43,10 @@ class Findings:
 
 
 def latency_of(result: Result) -> float | None:
-    """Seconds from the creation of the (first) prediction to the end, by the API's times; None without these times."""
+    """Seconds from the creation of the (first) prediction to the end, by the API's times.
+
+    If one of these times is missing, the metric ``total_time`` is used; None if that is missing too.
+    """
     created, completed = parse_time(result.predictions[0].created_at), parse_time(result.completed_at)
     if created and completed:
         return seconds((completed - created).total_seconds())

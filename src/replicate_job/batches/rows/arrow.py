@@ -22,9 +22,10 @@ _DAMAGED = "the file is damaged here, and ends"
 
 
 class ArrowRows(Rows):
-    """``regular`` is False for a pipe, which has a stream. For values see ``plain_values``.
+    """Rows of an Arrow file, or of an Arrow stream in a pipe. ``regular`` is False for a pipe.
 
-    Raises JobError for a file in another format, or with two columns of one name.
+    The values are those of ``plain_values``. Raises JobError for a file in another format, or with two columns of one
+    name.
     """
 
     typed = True
