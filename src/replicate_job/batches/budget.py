@@ -56,7 +56,7 @@ class Limit(ABC):
 
     @abstractmethod
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
-        """Set an amount aside for each of ``number`` predictions with that input. -1 releases one amount."""
+        """Set an amount aside for each of ``number`` predictions with that input. A -1 releases one amount."""
 
     @abstractmethod
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
@@ -122,7 +122,7 @@ class ModelCost:
             self._learned.add(amount)
 
     def hold(self, values: Mapping[str, Any], number: int) -> None:
-        """Set an amount aside for each of ``number`` predictions with that input. -1 releases one amount."""
+        """Set an amount aside for each of ``number`` predictions with that input. A -1 releases one amount."""
         self._held += number
         expected = self._forecast.expected(values)
         if expected is None:
@@ -151,9 +151,9 @@ class ModelCost:
 
     @property
     def next_one(self) -> str:
-        """A message with the cost of one more prediction, and with the number of predictions it was learned from.
+        """A message with the learned cost of one more prediction, and from how many predictions it is learned.
 
-        Empty if unknown.
+        Empty if no cost is learned.
         """
         if not self.usual:
             return ""
@@ -280,7 +280,7 @@ def bound(models: Sequence[Asks], together: int) -> str:
 
 
 class Budget:
-    """Admits predictions while no limit is reached. Without limits it does nothing.
+    """Admits predictions while no limit is reached. Without limits it admits every prediction.
 
     Once no more predictions are admitted, ``stop`` is called with the reason, and ``reached`` is the limit that was
     reached.
@@ -362,7 +362,7 @@ class Budget:
         self._left.discard(key)
 
     async def _admit(self, key: str, job: Job) -> None:
-        async with self._queue:  # in the order of the rows
+        async with self._queue:  # predictions are admitted in the order of the rows
             while full := next((limit for limit in self._limits if not limit.admits(job.input_data, job.model)), None):
                 if not self._live and not self._awaits_rows:
                     self._reach(full)

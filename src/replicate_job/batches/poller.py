@@ -138,7 +138,10 @@ class Poller:
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
-        """Poll a group by list requests, newest first. Each request starts at the newest prediction still missing."""
+        """Poll a group by list requests, newest first. Return the number of requests, and whether one failed.
+
+        Each request after the first starts at the newest prediction that no page has reached.
+        """
         cost = 0
         while len(group) > SINGLY:
             try:

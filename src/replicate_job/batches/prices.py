@@ -63,7 +63,7 @@ def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str,
 
 
 def check_said(batch: Batch) -> None:
-    """Raise JobError for the price of a model that the batch lacks.
+    """Raise JobError for a price whose model is not in the batch.
 
     If the batch has several models, also raise JobError for a price that names no model.
     """

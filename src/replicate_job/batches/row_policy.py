@@ -61,7 +61,7 @@ class RowPolicy:
         self._fallbacks, self._journal = fallbacks, models[0].context.journal
 
     def jobs(self, item: RowJob) -> list[Job]:
-        """The row's job for each model."""
+        """The row's job for each model, in the order of ``models``."""
         return [item.job, *(fallback_job(item.job, fallback) for fallback in self._fallbacks)]
 
     def check(self, item: RowJob) -> str:

@@ -580,7 +580,7 @@ class BatchRunner:
         return self._is_same(entry, item)
 
     def _is_retried(self, entry: Entry) -> bool:
-        """Whether ``retry_failed`` or ``retry_uncertain`` gives the row a new attempt.
+        """Whether the row gets a new attempt because of ``retry_failed`` or ``retry_uncertain``.
 
         An attempt of this run is not retried in this way.
         """

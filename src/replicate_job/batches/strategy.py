@@ -54,7 +54,7 @@ class RowStrategy:
         self.shared = shared or Shared(Poller(context), SharedList(context.client), DownloadQueue(tally))
 
     def beside(self, target: Target, resolved: Resolved) -> RowStrategy:
-        """The strategy for another model of the batch, with all other parts shared. It need not be closed."""
+        """The strategy for another model of the batch. It shares all other parts, so only ``self`` must be closed."""
         other = copy(self)
         other._target, other._resolved = target, resolved  # noqa: SLF001 - its own class
         return other

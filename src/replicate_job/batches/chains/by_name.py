@@ -1,4 +1,4 @@
-"""Shows and cancels chains by their key, or by the key of a row of a batch."""
+"""Shows and cancels a chain by its key. The chain of a batch's row has the key of the row."""
 
 from __future__ import annotations
 

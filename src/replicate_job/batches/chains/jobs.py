@@ -50,7 +50,7 @@ class ChainJobs:
                 yield dict(zip(needs, forms, strict=True))
 
     def _forms(self, step: str) -> list[Any]:
-        """A step's output as URLs and as files. A placeholder stands for the content of a file in an object store."""
+        """A step's output as URLs, and as files. A placeholder stands for the content of a file in an object store."""
         stored = {address: Content(address, "", 0, address) for address in self.outputs.stored(step)}
         return [self.outputs.as_url(step), self.outputs.as_file(step, stored)]
 

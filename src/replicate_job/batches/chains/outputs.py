@@ -22,8 +22,8 @@ from replicate_job.wire.data_url import read_head
 from replicate_job.wire.prediction import parse_time
 
 LIVES = 45 * 60.0
-"""Seconds from an output's end in which a step may begin with the output's URL. The API deletes the output after an
-hour, and the step's model reads the URL only after it has started."""
+"""Seconds after the end of a prediction in which a step may begin with the URL of the prediction's output. The API
+deletes the output after an hour, and the step's model reads the URL only after it has started."""
 
 
 _NONE: Mapping[str, Content] = {}
@@ -39,7 +39,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Outputs:
-    """The outputs of one chain. ``ends`` has the end of each call with an output, by the call's name."""
+    """The outputs of one chain. ``ends`` has the ``End`` of each call with an output, by the call's name."""
 
     def __init__(self, context: Context, plan: ChainPlan) -> None:
         self.ends: dict[str, End] = {}

@@ -20,7 +20,7 @@ from replicate_job.wire.target import parse_target
 _PRICE = "--price (in Python price=)"
 
 
-class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for the cached properties
+class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # cached properties need ``dict``
     """A chain that can be run. ``models`` has the resolved model of each step, by the step's name."""
 
     chain: Chain

@@ -175,7 +175,10 @@ class ChainRun:
         return self._context.ephemeral and is_another
 
     async def _free(self, entry: Entry) -> bool:
-        """Free the key of a job that has no prediction, or whose prediction was lost with its local server."""
+        """Free the key of a job that has no prediction, or whose prediction was lost with its local server.
+
+        Returns False if another process has advanced the job.
+        """
         context = self._context
         claim = await take(context, entry.key, entry.job, entry.save, within=None)
         async with held(context, claim):

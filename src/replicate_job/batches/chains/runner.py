@@ -158,7 +158,7 @@ class ChainRunner(BatchRunner):
             model = self._plan.models[call.step.name]
             row = RowJob(item.line, f"{item.name}/{call.name}", job, secrets=model.secrets)
             if self.stopped and call.name not in known:
-                raise asyncio.CancelledError  # rows that wait for a rate-limit slot end in the same way
+                raise asyncio.CancelledError  # rows that wait for a rate-limit slot end with this error too
             own = RowStep(call.name, self._contexts[call.step.name], model, ended)
             result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
             last = known.get(call.name)

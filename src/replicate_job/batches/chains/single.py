@@ -1,4 +1,4 @@
-"""A chain for one input."""
+"""Runs a chain for one input."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from replicate_job.errors import JobError, OutputError
 if TYPE_CHECKING:
     from replicate_job.batches.report.sheet import Sheet
 
-_HEAD = 16_384  # the first bytes of a page, which hold its batch and title
+_HEAD = 16_384  # the first bytes of a page, which contain its batch and title
 
 
 def check_report(report: Path, *, title: str, batch: str) -> None:

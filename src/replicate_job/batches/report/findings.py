@@ -19,9 +19,10 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 
 class Findings:
-    """The figures, in a fixed amount of memory. ``latency`` has the seconds of predictions that succeeded.
+    """The figures of a report, in a fixed amount of memory.
 
-    If there is a ``sheet``, the report shows it in place of the cards.
+    ``latency`` is the distribution of the seconds that successful predictions took. If there is a ``sheet``, the report
+    shows it in place of the cards.
     """
 
     def __init__(self, sheet: Sheet | None = None) -> None:

@@ -18,7 +18,7 @@ LARGEST = 300_000
 """Bytes of the largest picture that is embedded."""
 TOTAL = 12_000_000
 """The most characters of all embedded pictures."""
-_ALT = 120  # characters of a prompt in place of its picture
+_ALT = 120  # the most characters of the prompt in a picture's ``alt`` text
 _MORE = 8  # the most files of a result besides the first
 _CALLS = 24  # the most steps of a chain that are shown
 

@@ -49,7 +49,7 @@ class Cause(msgspec.Struct):
 
     @property
     def place(self) -> str:
-        """The text's line: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
+        """The line that the text is from: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
         return f"line {self.lines[0]}" if self.is_shared else f"as in line {self.lines[0]}"
 
 

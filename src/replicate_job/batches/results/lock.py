@@ -26,7 +26,7 @@ class FileLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Raises JobError if another process holds the lock, OSError if the hidden file cannot be made."""
+        """Take the lock. Raises JobError if another process holds it, OSError if the hidden file cannot be made."""
         while self._handle is None and sys.platform != "win32":
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:

@@ -75,7 +75,7 @@ class _Record(msgspec.Struct):
     steps: dict[str, _Record] | None = None
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # an input may hold a Path, which becomes text
+_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # a Path in an input becomes text
 _decoder = decoder(_Record)
 
 
@@ -164,7 +164,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_records(path: Path) -> Iterator[Result]:
-    """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths, or URLs.
+    """The results in a file, in the file's order, one in memory at a time. ``files`` are absolute paths, or URLs.
 
     A line that is not a record is skipped: the process that wrote it may have been killed. Raises JobError if the file
     cannot be read.

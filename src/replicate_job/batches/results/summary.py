@@ -168,5 +168,5 @@ class Summary:
 
 
 def count_status(status: str, number: int) -> str:
-    """``3 failed``, ``2 errors``."""
+    """The number and the status as words: ``3 failed``, ``2 errors``."""
     return count(number, *_WORDS.get(status, (status, status)))

@@ -62,7 +62,7 @@ class ArrowRows(Rows):
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | str]]]:
-        """The schema, and an iterator over batches of rows. If reading has to stop, its last item is the problem."""
+        """The schema, and an iterator over batches of rows. If reading has to stop, the last item is the problem."""
         from pyarrow import ipc  # noqa: PLC0415 - record_batches has reported a missing pyarrow
 
         with reading(self._file, BINARY) as file:

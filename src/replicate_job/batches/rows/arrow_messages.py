@@ -20,7 +20,7 @@ LARGEST_BATCH = 3 * LARGEST // 2
 _MAGIC = b"ARROW1\0\0"  # the beginning of a file; a stream starts with its first message
 _CONTINUATION = b"\xff\xff\xff\xff"  # the beginning of a message, except in files from before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
-_BUFFER = 16  # bytes of the struct that gives the offset and length of a buffer
+_BUFFER = 16  # bytes of the struct with the offset and the length of a buffer
 _NOT_COMPRESSED = -1  # in place of the size of a buffer that is not compressed, in a compressed batch
 
 
@@ -75,7 +75,7 @@ class ArrowMessages:
             if not 0 <= size <= LARGEST_BATCH:
                 raise _too_large() if size > 0 else ValueError("a message has an impossible length")
             body = self._file.read(size)
-            # Only dictionaries and rows hold compressed data; other messages, such as the schema, do not.
+            # Only dictionaries and rows contain compressed data; other messages, such as the schema, do not.
             kind = message.number(1, "<B")
             if kind in {_DICTIONARY, _ROWS}:
                 self._check(message.table(2), body, is_dictionary=kind == _DICTIONARY)

@@ -73,6 +73,6 @@ def _is_even(lines: list[str], separator: str) -> bool:
             widths = {len(cells) for cells in csv.reader(lines, delimiter=separator, quoting=quoting) if cells}
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:  # a separator that occurs nowhere gives every line one cell
+        if len(widths) == 1 and widths != {1}:  # without the separator, every line has one cell
             return True
     return False

@@ -62,7 +62,7 @@ class JSONRows(Rows):
             return sum(1 for _ in islice(read_lines(file, json_row), limit))
 
     def _largest(self) -> int:
-        """The most bytes of a document that was not compressed. Its text in UTF-8 may be longer than the file."""
+        """The most bytes of a document that was not compressed: twice the file's size, since UTF-8 may be longer."""
         return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST
 
 

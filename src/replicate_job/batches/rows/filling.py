@@ -79,7 +79,7 @@ class Filler:
     def fill(self, row: Row) -> dict[str, Any]:
         """The inputs for this row. Raises JobError if a template needs a column that is empty in the row."""
         point, values = row.point, dict[str, Any]()
-        if self._grid and point is None:  # the row would run with defaults, and its prediction be paid for
+        if self._grid and point is None:  # otherwise the row would run with defaults, and be paid for
             raise ColumnsError("this way to run a batch knows no grid: leave --grid out")
         for name, template in self._templates.items():
             texts = {column: _text(row.values.get(column), name, column) for column in self._needed[name]}
@@ -95,7 +95,7 @@ class Filler:
             if name not in self._alternatives:
                 self._alternatives[name] = list(alternatives(self._document, self._schemas.get(name)))
             return typed_text(text, self._alternatives[name], self._document)
-        except RecursionError:  # a schema that contains itself gives no type
+        except RecursionError:  # a schema that contains itself: its types cannot be listed
             return typed_text(text, [{}], {})
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-_DECODED = 16 * 1024**2  # bytes that are decoded at a time; a row may hold a picture
+_DECODED = 16 * 1024**2  # bytes that are decoded at a time; a row may contain a picture
 _PAGE = LARGEST  # the most bytes of a decompressed page
 # The most bytes of a decompressed page that is shared (see ``ParquetPage``): pyarrow copies its bytes once more.
 _SHARED_PAGE = _PAGE // 2
@@ -59,7 +59,7 @@ class ParquetRows(Rows):
         with self._opened() as (file, opened, counts):
             first = 1
             for group, count in enumerate(counts):
-                # A damaged group keeps its number of rows, so that the rows after the group keep their lines.
+                # A damaged group keeps its number of rows, so that the rows after the group keep their line numbers.
                 rows = chain(_read_group(file, opened, group), repeat(({}, "the file is damaged here")))
                 for line, (values, problem) in enumerate(islice(rows, count), first):
                     yield Row(line, values, problem)

@@ -70,7 +70,7 @@ def _oversize(row: pa.RecordBatch) -> str:
 
 
 def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
-    """About how many bytes Python takes for the values. Nothing is decompressed to find out.
+    """The approximate bytes that the values take in Python. Nothing is decompressed to compute them.
 
     A value that several rows share counts for each row.
     """
@@ -93,7 +93,7 @@ def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
 
 
 def _dictionary_weight(values: pa.Array, indices: pa.Array) -> int:
-    """The weight of the values that these indices stand for."""
+    """The weight of the values to which ``indices`` refer."""
     if offset := _OFFSETS.get(values.type):
         offsets = pa.Array.from_buffers(offset, len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
         lengths = pc.subtract(offsets.take(pc.add(indices, 1)), offsets.take(indices))

@@ -65,7 +65,7 @@ class RowReader:
         self._is_begun = False
         if header.names is not None:
             self._read_header(header)
-        # A row without an input may run if the job gives an input, or if the model has no inputs.
+        # A row without an input may run if the job has an input, or if the model has no inputs.
         self._may_be_empty = not is_known or not self._inputs or not self._inputs.keys().isdisjoint(job.input_data)
         self._has_unknown = False
 
@@ -100,7 +100,7 @@ class RowReader:
             value = cell if type(cell) is plain else read(cell)
             if value is not MISSING:
                 values[name] = value
-                # Most rows have no @. This quick test saves a walk through the schema for them.
+                # Most rows have no @. This quick test spares them a walk through the schema.
                 has_at = has_at or type(value) is list or (type(value) is str and value[:1] == "@")
         if self._filler:
             values |= self._filler.fill(row)

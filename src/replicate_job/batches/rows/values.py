@@ -41,7 +41,7 @@ class ValueReader:
         """
         try:
             schemas = list(alternatives(self._document, self._inputs.get(name)))
-        except RecursionError:  # a schema that contains itself gives no type
+        except RecursionError:  # a schema that contains itself: its types cannot be listed
             schemas = [{}]
         kinds = {type_name(schema) for schema in schemas}
         if all(map(_takes_text, schemas)) and kinds == {"string"}:
@@ -75,7 +75,7 @@ def _typed_value(schemas: Sequence[Schema], kinds: set[str], read_text: Callable
 def _read(text: str, read_text: Callable[[str], Any]) -> Any:
     try:
         return read_text(text)
-    except RecursionError:  # a schema that contains itself gives no type
+    except RecursionError:  # a schema that contains itself: its types cannot be listed
         return text_reader([{}], {})(text)
 
 
