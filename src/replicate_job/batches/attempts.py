@@ -1,4 +1,4 @@
-"""The predictions of one row, one after the other: each is a job of its own in the journal."""
+"""The attempts of a row: its predictions, one after the other. Each attempt is a job of its own in the journal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def attempt_number(batch: str, key: str) -> int:
 
 
 async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str, Entry]:
-    """The last attempt of each row in the journal, by the row's name. Refused attempts do not count."""
+    """The journal's entry of each row's last attempt, by the row's name. Refused attempts do not count.
+
+    A row without an attempt is left out.
+    """
     found: dict[str, Entry] = {}
     attempt, asked = 1, list(names)
     while asked:
@@ -39,7 +42,10 @@ async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str
 
 
 async def attempts_before(context: Context, batch: str, found: Mapping[str, Entry]) -> dict[str, tuple[Entry, ...]]:
-    """The earlier attempts of each row that has any, oldest first, without the last. One SQL statement for all rows."""
+    """Each row's attempts before the last one, oldest first, by the row's name. Rows with one attempt are left out.
+
+    ``found`` has the last attempts by the rows' names (see ``latest``). One SQL statement reads all attempts.
+    """
     keys = {
         name: [attempt_key(batch, name, number) for number in range(1, attempt_of(batch, entry))]
         for name, entry in found.items()

@@ -8,22 +8,23 @@ from collections.abc import Callable
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 
 FEW = 64
-"""Up to this many rows in flight, each create request waits until its prediction ends: one request a row."""
+"""With at most this many rows in flight, each create request blocks until its prediction ends, so that a row usually
+needs a single request."""
 MANY = 256
-"""The most create requests that wait so at the same time. Each takes a connection of its own."""
+"""The most create requests that block at the same time. Each uses a connection of its own."""
 QUICK = 1.0
-"""A quick prediction takes less than this many seconds. Its create request waits for its end, however many rows are in
-flight."""
+"""A prediction is quick if it takes less than this many seconds. While predictions are quick, create requests block,
+however many rows are in flight."""
 BRIEF = 2
-"""Seconds that the create request of a quick prediction asks the API to block."""
+"""Seconds of blocking wait while predictions are quick and more than ``FEW`` rows are in flight."""
 LATELY = 32
-"""How many of the latest predictions decide whether predictions are quick."""
+"""The number of latest predictions that decide whether predictions are quick: more than half of them must be."""
 
 
 class BlockingWaits:
     """Chooses the blocking wait by the durations of the latest predictions.
 
-    ``started`` has the start time of each row in flight.
+    ``started`` maps the key of each job in flight to the job's start time, oldest first.
     """
 
     def __init__(self, started: dict[str, float], now: Callable[[], float]) -> None:
@@ -40,9 +41,9 @@ class BlockingWaits:
         return BRIEF if self._are_quick else 0
 
     def room(self, concurrency: int) -> int:
-        """How many rows may be in flight.
+        """The most rows that may be in flight.
 
-        While predictions are quick, at most ``MANY``, since each row's request blocks.
+        While predictions are quick, the number is at most ``MANY``, since each row's create request blocks.
         """
         return min(concurrency, MANY) if self._are_quick else concurrency
 

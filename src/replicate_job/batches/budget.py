@@ -40,7 +40,10 @@ def _cost_of(result: Result) -> Decimal | None:
 
 
 class Limit(ABC):
-    """A limit. ``spent`` is the sum of the ended predictions. ``option`` is the command's option for the limit."""
+    """A limit on what a batch spends, in USD or in seconds.
+
+    ``most`` is the limit, ``spent`` the sum of the ended predictions. ``option`` is the command's option for the limit.
+    """
 
     option = "--max-cost"
 
@@ -53,7 +56,7 @@ class Limit(ABC):
 
     @abstractmethod
     def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
-        """Set an amount aside for each of ``number`` predictions with that input. -1 releases one amount."""
+        """Set an amount aside for each of ``number`` predictions with that input. A -1 releases one amount."""
 
     @abstractmethod
     def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
@@ -77,7 +80,7 @@ class Limit(ABC):
 
 
 class PredictTime(Limit):
-    """A limit in seconds. Nothing is set aside, so running predictions may end beyond the limit."""
+    """A limit on predict time, in seconds. Nothing is set aside, so running predictions may exceed the limit."""
 
     option = "--max-predict-time"
 
@@ -95,7 +98,7 @@ class PredictTime(Limit):
 
 
 class ModelCost:
-    """What the predictions of one model cost: those that ended, and those for which an amount is set aside.
+    """The costs of one model's predictions: the learned costs of ended ones, and the amount set aside for the others.
 
     For a running prediction, the 95th percentile of the learned costs is set aside (the highest, if few are learned),
     but at least the cost that its input asks for.
@@ -110,7 +113,7 @@ class ModelCost:
         self._is_told = True
 
     def used(self, result: Result) -> Decimal | None:
-        """The cost of an ended prediction by the model's price; None if that is not known."""
+        """The cost of an ended prediction by the model's price; None if the cost is not known."""
         return _cost_of(with_price(result, self._price))
 
     def learn(self, amount: Decimal) -> None:
@@ -119,7 +122,7 @@ class ModelCost:
             self._learned.add(amount)
 
     def hold(self, values: Mapping[str, Any], number: int) -> None:
-        """Set an amount aside for each of ``number`` predictions with that input. -1 releases one amount."""
+        """Set an amount aside for each of ``number`` predictions with that input. A -1 releases one amount."""
         self._held += number
         expected = self._forecast.expected(values)
         if expected is None:
@@ -148,9 +151,9 @@ class ModelCost:
 
     @property
     def next_one(self) -> str:
-        """A message with the cost of one more prediction, and with the number of predictions it was learned from.
+        """A message with the learned cost of one more prediction, and from how many predictions it is learned.
 
-        Empty if unknown.
+        Empty if no cost is learned.
         """
         if not self.usual:
             return ""
@@ -165,10 +168,11 @@ class ModelCost:
 
 
 class Cost(Limit):
-    """A limit in USD for all ``models`` of a batch together. They are by name, the batch's own model first.
+    """A limit in USD for all models of a batch together.
 
-    An earlier run of the batch may have had another model. Its predictions have the model's price in the price tables,
-    or, if the tables lack that model, the price of the batch's own model.
+    ``models`` has the costs of each model by the model's name, the batch's own model first. An earlier run of the batch
+    may have used another model. The predictions of that model are priced by the price tables, or, if the tables lack
+    the model, by the price of the batch's own model.
     """
 
     def __init__(self, most: Decimal, models: Mapping[str, ModelCost]) -> None:
@@ -221,9 +225,10 @@ def limit_cost(
     learned: Mapping[str, Learned],
     cancel_after: Callable[[str], str | None],
 ) -> Cost:
-    """The limit for all these models together, with nothing spent yet. ``prices`` has each model's price by its name.
+    """The limit for all these models together, with nothing spent yet.
 
-    ``cancel_after`` returns the ``cancel_after`` of a model's jobs.
+    ``prices``, ``models`` and ``learned`` are by the model's name. ``cancel_after`` takes the name, and returns the
+    ``cancel_after`` of the model's jobs.
     """
     costs = {
         name: ModelCost(prices[name], Forecast(prices[name], model.schema, cancel_after(name)), learned[name])
@@ -275,7 +280,7 @@ def bound(models: Sequence[Asks], together: int) -> str:
 
 
 class Budget:
-    """Admits predictions while no limit is reached. Without limits it does nothing.
+    """Admits predictions while no limit is reached. Without limits it admits every prediction.
 
     Once no more predictions are admitted, ``stop`` is called with the reason, and ``reached`` is the limit that was
     reached.
@@ -294,7 +299,7 @@ class Budget:
         self._is_off = False
 
     async def open(self, context: Context, batch: str) -> int:
-        """Count what the batch has spent in earlier runs. Return the number of predictions whose cost is still open."""
+        """Count what the batch has spent in earlier runs. Return the number of predictions whose cost is unknown."""
         if self._limits:
             async for entries in context.journal.scan(batch=batch):
                 for entry in entries:
@@ -304,7 +309,7 @@ class Budget:
 
     @property
     def held(self) -> Mapping[str, Job]:
-        """The jobs of the predictions for which something is set aside, by their keys."""
+        """The jobs of the predictions for which an amount is set aside, by the jobs' keys."""
         return self._held
 
     def _recall(self, entry: Entry) -> None:
@@ -327,7 +332,7 @@ class Budget:
         self._stop(limit.reason())
 
     def reading(self, *, goes_on: bool) -> None:
-        """Set whether rows are still being read: later rows may have unfinished jobs of earlier runs."""
+        """Set whether rows are being read. While they are, the unfinished jobs of earlier runs may still resume."""
         if goes_on != self._is_reading:
             self._is_reading = goes_on
             self._changed.set()
@@ -357,7 +362,7 @@ class Budget:
         self._left.discard(key)
 
     async def _admit(self, key: str, job: Job) -> None:
-        async with self._queue:  # in the order of the rows
+        async with self._queue:  # predictions are admitted in the order of the rows
             while full := next((limit for limit in self._limits if not limit.admits(job.input_data, job.model)), None):
                 if not self._live and not self._awaits_rows:
                     self._reach(full)
@@ -371,7 +376,7 @@ class Budget:
             self._live.add(key)
 
     def settle(self, key: str, result: Result) -> None:
-        """Count the cost of the row's ended prediction. If it is not known, the amount stays set aside."""
+        """Count the cost of the row's ended prediction. If the cost is not known, the amount stays set aside."""
         if self._limits:
             self._live.discard(key)
             self._spend(key, result)

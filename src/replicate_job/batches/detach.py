@@ -1,4 +1,4 @@
-"""Detaches from a batch whose predictions go on: records their ids in the journal."""
+"""Detaches from a batch: its predictions go on (or are canceled), and their ids are recorded in the journal."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ LONGEST = 15.0
 async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Counter[str]:
     """Look up the predictions of unanswered create requests; with ``cancel``, cancel the running predictions.
 
-    Returns how many predictions are ``running``, ``canceled``, ``unsent`` and ``unknown`` (no answer within ``LONGEST``
-    seconds). Predictions of a local server end with the server, and count as ``ended``.
+    ``keys`` are the keys of the running jobs. Returns the number of jobs by outcome: ``running``, ``canceled``,
+    ``unsent`` (there is no prediction) and ``unknown`` (no answer within ``LONGEST`` seconds). Predictions of a local
+    server end with the server, and count as ``ended``.
     """
     known = (await context.journal.look_up(keys)).values()
     if context.ephemeral:

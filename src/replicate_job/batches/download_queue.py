@@ -1,4 +1,4 @@
-"""Downloads the outputs of many predictions, a few at a time. The outputs that the API deletes first come first."""
+"""Downloads the outputs of a few predictions at a time. Outputs that the API deletes first are downloaded first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from replicate_job.batches.progress import Tally
 from replicate_job.wire.prediction import Prediction
 
 AT_ONCE = 16
-"""The number of predictions whose files are downloaded at the same time, several files of each."""
+"""The most predictions whose files are downloaded at the same time. Of each, several files are downloaded at once."""
 
 
 class DownloadQueue:
-    """A queue in the order of the predictions' ends, since outputs live for an hour from then."""
+    """A queue ordered by the times when the predictions ended, since the API deletes outputs an hour after that."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally, self._free, self._number = tally, AT_ONCE, 0

@@ -13,7 +13,11 @@ from replicate_job.pricing.price import CURRENCY, Price
 
 
 class Estimate:
-    """Adds up the costs that the rows' inputs ask for, or, if the model has run before, the model's usual cost."""
+    """Estimates the cost of all rows together.
+
+    If the model has run before, the estimate is the number of predictions times their median cost so far. Otherwise it
+    is the sum of the costs that the price and the rows' inputs determine.
+    """
 
     def __init__(self, price: Price, forecast: Forecast, learned: Learned) -> None:
         self._price, self._forecast, self._learned = price, forecast, learned
@@ -21,7 +25,10 @@ class Estimate:
         self._is_told = self._is_bounded = self._is_counted = True
 
     def add(self, values: Mapping[str, Any], times: int | None = 1, at_most: int = 1) -> None:
-        """Count ``times`` predictions with that input. None: their number is not known, only the bound ``at_most``."""
+        """Count ``times`` predictions with the input ``values``.
+
+        If ``times`` is None, the number of predictions is not known, but it is at most ``at_most``.
+        """
         expected, most = self._forecast.expected(values), self._forecast.most(values)
         self._is_counted = self._is_counted and times is not None
         self._number += times or 0
@@ -30,7 +37,11 @@ class Estimate:
         self._is_told, self._is_bounded = self._is_told and expected is not None, self._is_bounded and most is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """``estimate`` and ``at_most`` are for all rows, ``history`` for one prediction; None if not known."""
+        """The estimate as a dictionary.
+
+        ``estimate`` and ``at_most`` are the costs of all rows. ``history`` has the costs of one prediction so far. A
+        cost that is not known is None.
+        """
         median = self._learned.quantile(0.5)
         estimate = median * self._number if median is not None else self._asked if self._is_told else None
         estimate = estimate if self._is_counted else None

@@ -27,7 +27,7 @@ class _Asked(msgspec.Struct, eq=False):
 
 
 class SharedList:
-    """Reads the list for many callers. A caller that comes during a reading waits for the next, newer reading."""
+    """Reads the list for many callers. A caller that asks during a reading gets the result of the next reading."""
 
     def __init__(self, client: Pages) -> None:
         self._client = client
@@ -44,9 +44,10 @@ class SharedList:
             self._known.popitem(last=False)
 
     async def read(self, *, after: datetime, before: datetime) -> Listing:
-        """The predictions of that time span, or of a wider time span, that no job is known to own.
+        """The predictions created from ``after`` to ``before`` that no job is known to own.
 
-        Raises the errors of the list, and any other error that ended the reading.
+        The result may cover a wider time span, since callers share a reading. Raises the errors of the list requests,
+        and any other error that ended the reading.
         """
         asked = _Asked(after, before, asyncio.get_running_loop().create_future())
         self._asked.append(asked)

@@ -39,10 +39,11 @@ def naming(name: str) -> Naming:
 async def check_naming(context: Context, batch: Batch, names: Iterable[str]) -> None:
     """Raise JobError if the batch's first rows in the journal were named in another way.
 
-    Called before anything is created. ``names`` are the names of the batch's first rows, which the journal lacks.
+    Called before anything is created. ``names`` are the names of the first rows of this run. The journal has none of
+    these rows.
     """
     now: Naming = "input" if batch.dedupe else "line" if batch.id_column is None else "column"
-    alike = {now, *map(naming, filter(None, names))}  # a column may hold texts of another form: 1001-20260115
+    alike = {now, *map(naming, filter(None, names))}  # a column's value may look like another form: 1001-20260115
     async for entries in context.journal.scan(batch=batch.id):
         found = {naming(entry.key.removeprefix(batch.id).partition("/")[2]) for entry in entries}
         if found and found.isdisjoint(alike):

@@ -1,4 +1,4 @@
-"""Polls thousands of predictions in rounds, by reading the account's list with a hundred predictions a request."""
+"""Polls thousands of predictions in rounds. Each request reads a page of the account's list, up to 100 predictions."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from replicate_job.telemetry import COUNTS, now
 from replicate_job.wire.prediction import Prediction, parse_time
 
 INTERVAL = 1.0
-"""Seconds from one round to the next, if the rate limit allows it."""
+"""Seconds from the start of one round to the start of the next; more if the rate limit requires it."""
 SHARE = 0.8
 """The share of the rate limit that the rounds may use. The rest is for looking up predictions and models."""
 PACE = 50.0
-"""The most requests a second if no limit is known."""
+"""The rate limit that is assumed if none is known, in requests a second."""
 GROUP = 98
 """The most predictions in the time span of one request for the list, which returns a page of 100."""
 SINGLY = 2
-"""The most waiting predictions that are polled one by one, without the list."""
+"""A group of at most this many predictions is polled one by one, without the list."""
 PAD = timedelta(milliseconds=1)
-"""By how much a request's time span is wider at each end: the API does not document whether the span includes its
-ends."""
+"""The time by which a request's time span is widened at each end, since the API does not say whether the span includes
+its ends."""
 MISSES = 3
-"""After this many rounds in which a prediction is missing in the list, it is polled singly in every other round."""
+"""A prediction that the list has lacked in this many rounds is then polled on its own, in every other round."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
-    """A prediction that a caller waits for. ``created`` is in the API's time, None until a response has it."""
+    """A prediction that a caller waits for.
+
+    ``created`` is the creation time by the API's clock, None until a response contains it. ``misses`` counts the latest
+    rounds in which the list lacked the prediction.
+    """
 
     watch: Watch
     end: asyncio.Future[Prediction]
@@ -58,7 +62,7 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class Poller:
-    """Polls for all waiting callers. Sends no requests while there are none."""
+    """Polls for all waiting callers. Sends no requests while no caller waits."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -68,9 +72,10 @@ class Poller:
         self._most = GROUP
 
     async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
-        """Wait for the prediction's end, however long it takes, and return it. ``last`` is its last known state.
+        """Wait for the prediction's end, however long it takes, and return the prediction.
 
-        Raises an APIError that no retry can mend, and any other error that ended the rounds.
+        ``last`` is its last known state, ``age`` its least age in seconds. Raises an APIError that is not transient,
+        and any other error that ended the rounds.
         """
         if last and last.is_terminal:
             return last
@@ -129,11 +134,14 @@ class Poller:
         if prediction:
             misses = min(one.misses, MISSES - 1)
             one.observed(prediction)
-            one.misses = misses  # not reset: the list may still lack it; below MISSES, so the next poll uses the list
+            one.misses = misses  # below MISSES, so the next round uses the list; one more miss leads here again
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
-        """Poll a group by list requests, newest first. Each request starts at the newest prediction still missing."""
+        """Poll a group by list requests, newest first. Return the number of requests, and whether one failed.
+
+        Each request after the first starts at the newest prediction that no page has reached.
+        """
         cost = 0
         while len(group) > SINGLY:
             try:
@@ -147,7 +155,7 @@ class Poller:
                 if not is_transient(error):
                     for one in group:
                         one.failed(error)
-                if isinstance(error, NoAnswerError):  # a prediction of the group may be the cause
+                if isinstance(error, NoAnswerError):  # one of the predictions may be the cause
                     for one in group:
                         one.misses += 1
                 self._context.reporter.note(f"{error}; asking again")
@@ -167,7 +175,8 @@ class Poller:
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]
-        # All have the same creation time, or the server ignores the filter: another page would not help.
+        # The page reached none of the group: all have the same creation time, or the server ignores the filter. Another
+        # page would not help.
         if len(left) == len(group):
             left = []
         for one in group[: len(group) - len(left)]:
@@ -183,7 +192,7 @@ def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
     ages = [-_created(one).timestamp() for one in listed]
     pad, start = PAD.total_seconds(), 0
     while start < len(listed):
-        first = bisect_left(ages, ages[start] - pad)  # the first prediction in the span, maybe of an earlier group
+        first = bisect_left(ages, ages[start] - pad)  # first in the span, maybe from an earlier group
         end = min(len(listed), start + most, max(start + 1, first + GROUP))
         while end > start + 1 and bisect_right(ages, ages[end - 1] + pad) - first > GROUP:
             end -= 1

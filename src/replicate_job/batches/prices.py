@@ -20,10 +20,10 @@ from replicate_job.pricing.table import read_prices
 
 
 def price_of(context: Context, batch: Batch, model: str, resolved: Resolved) -> Price | None:
-    """The price that the user gave, else that of the tables. On the local server only a user's price counts.
+    """The model's price from the user, or else from the price tables; None if neither has one.
 
-    ``model`` is the name that the batch uses. Raises JobError for a text that is not a price, and for a user's price
-    file that cannot be read.
+    On the local server, only a price from the user counts. ``model`` is the name that the batch uses. Raises JobError
+    for a text that is not a price, and for a user's price file that cannot be read.
     """
     prices, said = read_prices(), batch.prices.get(model)
     if said is None and model == batch.job.model:
@@ -46,7 +46,11 @@ def _name(resolved: Resolved) -> str:
 
 
 def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
-    """The prices that a user gives, by the model; ``""`` is the batch's own model. Raises JobError."""
+    """The user's prices by the model's name; the name ``""`` stands for the batch's own model.
+
+    ``said`` is such a mapping, or one or more texts of the form ``MODEL=PRICE`` or ``PRICE``. Raises JobError if a
+    model has two prices.
+    """
     if isinstance(said, Mapping):
         return dict(said)
     found: dict[str, str] = {}
@@ -59,7 +63,7 @@ def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str,
 
 
 def check_said(batch: Batch) -> None:
-    """Raise JobError for the price of a model that the batch lacks.
+    """Raise JobError for a price whose model is not in the batch.
 
     If the batch has several models, also raise JobError for a price that names no model.
     """
@@ -93,15 +97,16 @@ def advise(context: Context, resolved: Resolved, *, called: str = "", several: b
 
 
 def with_price(result: Result, price: Price | None) -> Result:
-    """The result with that price.
+    """The result with that price. A result without a prediction, or with steps, is returned as it is.
 
-    None means that the price is not known: the tables are not searched again for each row.
+    If ``price`` is None, the result says that its price is not known, and the price tables are not searched for each
+    row.
     """
     return msgspec.structs.replace(result, price=price or "") if result.prediction_id and not result.steps else result
 
 
 def charge_of(entry: Entry, price: Price | None = None) -> Charge | None:
-    """The charge for a job in the journal, by this price or else by the tables; None if not known."""
+    """The charge for a job in the journal; None if not known. If ``price`` is None, the price tables are used."""
     if entry.prediction is None:
         return None
     result = result_of(entry.prediction, entry)

@@ -8,16 +8,16 @@ import msgspec
 class Tally(msgspec.Struct):
     """The numbers of a batch's progress. The batch updates them, and they may be read at any time.
 
-    Rows: ``read`` counts those that were read, of ``total`` (None: not known). Each of them is ``waiting`` to be
-    created, ``running`` until its prediction ends, ``saving`` its files, or over. A row that is over ``succeeded``,
+    Rows: ``read`` counts those that were read, of ``total`` (None: not known). Each row that was read is ``waiting`` to
+    be created, ``running`` until its prediction ends, ``saving`` its files, or over. A row that is over ``succeeded``,
     ``failed`` (also canceled and aborted) or is ``wrong``: it has no prediction, because it cannot be read, does not
     fit the model or was refused. ``stored`` rows were over before this run began. ``fetched`` rows had a prediction
-    before this run, and lacked files.
+    before this run, but some of its files were missing.
 
     ``created`` counts predictions that this run made. ``pace`` is the current limit in create requests a second, None
     for no limit. ``paused`` is how many more seconds the API has asked to wait, ``throttled`` how many requests it
-    refused. ``predict_time`` is that of the whole batch in seconds. ``saved`` counts saved files, and ``bytes`` their
-    bytes, without objects in a store.
+    refused. ``predict_time`` is the predict time of the whole batch in seconds. ``saved`` counts saved files. ``bytes``
+    is the sum of their sizes, without the objects in a store.
     """
 
     total: int | None = None

@@ -1,4 +1,4 @@
-"""Takes rows for a batch from any iterable as they are needed, without blocking the event loop."""
+"""Reads a batch's rows from any iterable as they are needed, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 AHEAD = 256
 """The most rows that are read ahead, and handed over together."""
 FULL = 16 * 1024**2
-"""The most bytes of rows that are read ahead. A row may hold a picture."""
+"""The most bytes of rows that are read ahead. A row may contain a picture."""
 
 T = TypeVar("T")
 

@@ -8,7 +8,10 @@ from replicate_job.job import Result
 
 
 class ResultQueue:
-    """At most ``most`` results. All are taken together, since a call for each row would cost as much as the row."""
+    """A queue of at most ``most`` results.
+
+    The caller takes all ready results in one call, since a call for each row would cost as much time as the row itself.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -37,21 +37,24 @@ if TYPE_CHECKING:
 
 
 def _identify(value: Any) -> str:
-    return value.sha256 if isinstance(value, Content) else str(value)  # the name of the content may differ in each run
+    return value.sha256 if isinstance(value, Content) else str(value)  # not its name, which may differ in each run
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
-"""Makes, from the model's schema, the function that reads a row as an input. The function raises JobError."""
+"""Takes the model's schema, or None, and returns the function that reads a row as an input of the model.
+
+The returned function raises JobError for a row that it cannot read."""
 
 
 class RowJob(msgspec.Struct, frozen=True):
-    """A row as a job. ``name`` is unique within the batch; empty if the row cannot be read, and ``problem`` says why.
+    """A row as a job. ``name`` is unique within the batch.
 
-    ``secrets`` are the inputs that no result may show. ``model`` is empty for the batch's own model, ``grid`` has the
-    values of the row's combination, and ``number`` identifies the row with its combination within this run.
-    ``repeats``: an earlier row has the same input, and they share a prediction.
+    If the row cannot be read, ``name`` is empty and ``problem`` says why. ``secrets`` are the names of the inputs that
+    no result may show. ``model`` is empty for the batch's own model, ``grid`` has the values of the row's combination,
+    and ``number`` identifies the row with its combination within this run. ``repeats``: an earlier row has the same
+    input, and the two rows share a prediction.
     """
 
     line: int
@@ -80,10 +83,11 @@ class RowJob(msgspec.Struct, frozen=True):
 
 
 class RowJobs:
-    """Makes the rows' jobs: a job whose input is overridden by the row's values.
+    """Makes each row's job: the batch's job, with the row's values in place of the job's inputs of the same names.
 
-    A row's name is its line and a hash of its input; with an ``id_column``, it is that column's value. The name of the
-    row's combination, one of ``combinations``, is added. A problem that all rows share (ColumnsError) is raised.
+    A row's name is its line and a hash of its values; with an ``id_column``, it is that column's value. With a grid,
+    the name of the row's combination is appended to it. ``combinations`` is the number of combinations of each row. A
+    problem of one row is stored in its ``RowJob``; a problem that all rows share is raised as ColumnsError.
     """
 
     def __init__(
@@ -104,14 +108,14 @@ class RowJobs:
             raise
         except JobError as error:
             return self._wrong(row, str(error))
-        # The hash is of the unread row, since the row's input changes with the model's schema.
+        # The hash is of the values as they are in the file, since the input made from them changes with the schema.
         name = name or f"{row.line}-{_hash(row.values)}"
         job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
         item = RowJob(row.line, name, job, secrets=self._secrets, number=row.line)
         return self._combined(item, row.point, values) if row.point else item
 
     def _combined(self, item: RowJob, point: Point, values: dict[str, Any]) -> RowJob:
-        """The row's job, changed to that of its combination."""
+        """The row's job with the name, the model and the grid values of its combination, ``point``."""
         number = item.line * self._combinations + point.number
         name = f"{item.name}+{point.name}" if item.name and point.name else item.name
         read = {key: values.get(key, text) for key, text in point.texts.items()}
@@ -119,7 +123,7 @@ class RowJobs:
         return msgspec.structs.replace(item, name=name, model=point.model, grid=grid, number=number)
 
     def check(self, item: RowJob) -> str:
-        """The problems of the row's input, in one line; empty if it fits the model."""
+        """The problems of the row's input, in one line; empty if the input fits the model."""
         if item.problem:
             return item.problem
         problems = self._checker.check(item.job.input_data, allow_unknown=item.job.allow_unknown)
@@ -148,7 +152,7 @@ class Names:
     """The names of one file's rows so far, to find duplicates."""
 
     def __init__(self) -> None:
-        self._inputs: dict[int, int] = {}  # hashes of inputs by name: a batch may have a million rows
+        self._inputs: dict[int, int] = {}  # by the name's hash, the input's hash: a batch may have a million rows
 
     def has_same(self, item: RowJob) -> bool | None:
         """Whether an earlier row with the same name has the same input; None if no earlier row has the name."""
@@ -171,7 +175,7 @@ def _check(values: dict[str, Any], secrets: tuple[str, ...]) -> None:
 def _hash(values: dict[str, Any]) -> str:
     try:
         encoded = _encoder.encode(values)
-    except (RecursionError, ValueError, OverflowError):  # an ignored column may hold any value
+    except (RecursionError, ValueError, OverflowError):  # a column that is not an input may hold any value
         encoded = _encoder.encode({name: value for name, value in values.items() if not flaws({name: value})})
     return hashlib.sha256(encoded).hexdigest()[:8]
 

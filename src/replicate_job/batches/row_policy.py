@@ -23,14 +23,14 @@ from replicate_job.wire.target import parse_target
 
 
 class Model(msgspec.Struct, frozen=True):
-    """The batch's model or a fallback, and the parts that run its jobs."""
+    """The batch's model or a fallback. ``context`` has the parts that run the model's jobs."""
 
     context: Context
     resolved: Resolved
 
 
 async def resolve_fallbacks(own: Context, fallbacks: Iterable[Fallback], strategy: RowStrategy) -> list[Model]:
-    """Resolve the fallbacks' models. Raises ModelNotFoundError before anything is paid for."""
+    """Resolve the fallbacks' models, before anything is paid for. Raises ModelNotFoundError."""
     models: list[Model] = []
     for fallback in fallbacks:
         target = parse_target(fallback.model)
@@ -46,11 +46,11 @@ class Attempt(Protocol):
 
 
 class RowPolicy:
-    """``models`` are the batch's own model and those of its ``fallbacks``.
+    """Decides whether a row gets another attempt, and with which model.
 
-    ``shares``: rows with the same input share jobs.
-
-    ``earlier`` has all attempts but the last, by the names of the rows that were read last.
+    ``models`` are the batch's own model, then the models of its ``fallbacks``. ``shares``: rows with the same input
+    share jobs. ``earlier`` has the attempts before the last one of each row in the latest list of rows, by the row's
+    name.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class RowPolicy:
         self._fallbacks, self._journal = fallbacks, models[0].context.journal
 
     def jobs(self, item: RowJob) -> list[Job]:
-        """The row's job for each model."""
+        """The row's job for each model, in the order of ``models``."""
         return [item.job, *(fallback_job(item.job, fallback) for fallback in self._fallbacks)]
 
     def check(self, item: RowJob) -> str:
-        """The reason why a fallback cannot take the row's input, in one line; empty if all can."""
+        """The reason why the row's input does not fit a fallback, in one line; empty if it fits all fallbacks."""
         try:
             jobs = self.jobs(item)
         except JobError as error:
@@ -79,7 +79,7 @@ class RowPolicy:
         return self.model_of(entry, item) is not None
 
     def model_of(self, entry: Entry, item: RowJob) -> int | None:
-        """The index of the attempt's model; None for a job of another row."""
+        """The index of the attempt's model; None if ``entry`` is not a job of this row."""
         same = (number for number, job in enumerate(self.jobs(item)) if self._is_same(entry, job))
         return next(same, None)
 
@@ -88,7 +88,7 @@ class RowPolicy:
             return True
         return (
             self._shares and entry.job.model == job.model
-        )  # the rows' names are equal, so only the paths of files may differ
+        )  # equal names mean equal inputs: only the paths of files may differ
 
     def next_model(self, item: RowJob, entry: Entry) -> int | None:
         """The index of the model for the attempt after this failed attempt; None if there is no further attempt."""
@@ -97,7 +97,7 @@ class RowPolicy:
         return self.model_after(item, (*self.earlier.get(item.name, ()), entry))
 
     def model_after(self, item: RowJob, entries: Sequence[Entry], *, is_retried: bool = False) -> int | None:
-        """The index of the model for the attempt after these; None if there is no further attempt.
+        """The index of the model for the attempt after ``entries``; None if there is no further attempt.
 
         ``is_retried``: the user asks for another attempt, so there is always another.
         """
@@ -152,12 +152,11 @@ class RowAttempts:
         spend: Callable[[Result], None],
         pause: Callable[[float], Awaitable[None]],
     ) -> Result:
-        """The result of the last attempt. Earlier results are appended to ``made``.
+        """Run the remaining attempts, and return the result of the last. Earlier results are appended to ``made``.
 
-        ``spend`` is called with every result.
-
-        ``recall`` returns the result of an attempt in the journal. Errors of ``attempt`` are not caught: an attempt
-        with an unknown outcome is the last.
+        ``spend`` is called with every result. ``recall`` returns the result of an attempt in the journal. ``pause``
+        waits the seconds before another attempt. Errors of ``attempt`` are raised: no attempt follows an unknown
+        outcome.
         """
         for before in self._before:
             if before.prediction:

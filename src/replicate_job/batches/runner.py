@@ -58,7 +58,7 @@ RowSource = Iterable[Row] | AsyncIterable[Row]
 
 
 class RowStep(msgspec.Struct, frozen=True):
-    """The chain's step of a row's job, and the model that the step runs. ``ended`` is as in ``Ask``."""
+    """The step of a chain that a row's job runs, with the step's model. ``ended`` has the meaning of ``Ask.ended``."""
 
     name: str
     context: Context
@@ -70,11 +70,11 @@ NO_TRAINING = "destination: a batch runs a model, and trains none"
 UNTAKEN = 1000
 """The most results that wait for the caller. Above this number the batch begins no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
-"""The retry policy of a batch, which waits up to five minutes for a network, and without limit for the rate limit."""
+"""The batch's changes to the retry policy: wait up to five minutes for a network, and without limit for a 429."""
 WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None, "fallback": ()}
-"""Each row's job waits for the end of its prediction."""
+"""Options of each row's job: it waits for its prediction's end, and ``RowPolicy`` runs the fallbacks instead."""
 BUSY = 16
-"""With at least this many rows at the same time, the loop pauses for its threads."""
+"""With at least this many rows in flight, the event loop pauses now and then, so that its threads can run."""
 TICK = 0.2
 """Seconds between two updates of the numbers that change over time: the rate limit, and the room for more rows."""
 
@@ -82,8 +82,8 @@ TICK = 0.2
 class Start(msgspec.Struct, frozen=True):
     """The ``key`` of a row's first job in this run, or the ``problem`` of a row that gets no job.
 
-    ``reused``: the row uses the job of an earlier row or of another batch. ``is_unsent``: the job has no prediction so
-    far.
+    ``reused``: the row uses the job of an earlier row or of another batch. ``is_unsent``: the job has no prediction
+    yet.
     """
 
     item: RowJob
@@ -105,10 +105,10 @@ class _Model(msgspec.Struct, frozen=True):
 class BatchRunner:
     """One run of a batch: ``replay`` yields the results of rows that were over before, ``run`` those of the others.
 
-    ``target`` is by default the model that the batch's job names. ``tally`` is the progress. ``estimates`` has the
-    costs of each model that a check estimated, and ``advice`` says which price is missing. ``stopped`` is the reason
-    why the batch begins no more rows. ``detached`` counts the outcomes of the predictions that were running when the
-    batch was closed early (see ``detach``).
+    ``target`` is by default the model that the batch's job names. ``tally`` is the progress. ``estimates`` has the cost
+    estimates of ``check``, by the name of the model (of the step, for a chain). ``advice`` says which price is missing
+    for an estimate. ``stopped`` is the reason why the batch begins no more rows; empty before that. ``detached`` counts
+    the outcomes of the predictions that were running when the batch was closed early (see ``detach``).
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class BatchRunner:
         self._background = Background(self._fail)
         self._policy: RowPolicy | None = None
         self._reuse: Reuse | None = None
-        self._reusable: dict[str, Result] = {}  # by name, for the rows that were read last
+        self._reusable: dict[str, Result] = {}  # by the row's name, for the latest list of rows
 
     @property
     def batch(self) -> str:
@@ -179,8 +179,8 @@ class BatchRunner:
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Check every row and yield the failures. No prediction is created.
 
-        ``tally`` counts as ``waiting`` the predictions that a run would make: rows of one name and input share one.
-        Rows whose prediction is under way are ``running``, those that have one already ``stored``.
+        ``tally.waiting`` counts the predictions that a run would create; rows with the same name and input share one.
+        ``tally.running`` counts rows whose prediction is running, ``tally.stored`` rows whose prediction has ended.
         """
         names = Names() if self._batch.id_column is not None else None
         await self._begin_estimates()
@@ -283,9 +283,9 @@ class BatchRunner:
     async def _pass(
         self, rows: RowSource, *, is_new: bool = False
     ) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
-        """Yield some rows at a time: the results of rows that are over, the other rows, and all journal entries.
+        """Yield some rows at a time: the results of rows that are over, the other rows, and all entries in the journal.
 
-        ``is_new``: the journal has no jobs of this batch.
+        The entries are by the row's name. ``is_new``: the journal has no jobs of this batch.
         """
         async with aclosing(self._make_items(rows, is_new=is_new)) as chunks:
             async for items, entries in chunks:
@@ -307,7 +307,7 @@ class BatchRunner:
         is_new: bool = False,
         prepare: Callable[[RowJob], Awaitable[RowJob]] | None = None,
     ) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
-        """Yield some rows at a time as they are read, with their entries in the journal, by name."""
+        """Yield some rows at a time as they are read, with their entries in the journal by the row's name."""
         left = self._batch.limit
         await self.open_policy()
         names = self._open_names()
@@ -321,7 +321,7 @@ class BatchRunner:
                     entries = {} if is_new else await self._look_up(items)
                     if not (is_new or entries or self._is_named):
                         await check_naming(self._context, self._batch, (item.name for item in items))
-                    self._is_named = True  # checked with the first rows
+                    self._is_named = True  # only the first rows are checked
                     await self._look_back(items, entries)
                     yield items, entries
                 left = None if left is None else left - len(taken)
@@ -371,9 +371,9 @@ class BatchRunner:
     async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield results in lists as they are ready. Rows with a wrong input have results too.
 
-        Raises the error that stopped the batch after all running predictions have ended. An error of one row is in that
-        row's result. If the generator is closed early, the batch detaches: predictions go on, and the journal has their
-        ids.
+        If an error stops the batch, it is raised after all running predictions have ended. An error of one row is in
+        that row's result. If the generator is closed early, the batch detaches: predictions go on, and the journal has
+        their ids.
         """
         batch = self._batch
         if batch.save:
@@ -412,7 +412,7 @@ class BatchRunner:
             await self._begin_estimate(model.name, model.name, model.resolved)
 
     async def _begin_estimate(self, name: str, model: str, resolved: Resolved) -> None:
-        """Estimate the predictions of a model under this name."""
+        """Set ``estimates[name]`` for the model's predictions, or set ``advice`` if the model has no price."""
         if price := self._prices[model]:
             forecast = Forecast(price, resolved.schema, self._cancel_after(model))
             self.estimates[name] = Estimate(price, forecast, await learn(self._context, model, price))
@@ -580,9 +580,9 @@ class BatchRunner:
         return self._is_same(entry, item)
 
     def _is_retried(self, entry: Entry) -> bool:
-        """Whether ``retry_failed`` or ``retry_uncertain`` gives the row a new attempt.
+        """Whether the row gets a new attempt because of ``retry_failed`` or ``retry_uncertain``.
 
-        Only attempts of earlier runs count.
+        An attempt of this run is not retried in this way.
         """
         wanted = self._batch.retry_uncertain if entry.state == "uncertain" else self._batch.retry_failed
         is_due = entry.state == "uncertain" or has_failed(entry)
@@ -706,7 +706,7 @@ class BatchRunner:
         return result
 
     def _priced(self, model: str, result: Result) -> Result:
-        """The result with the batch's price for the model. A chain's step has the price of the tables."""
+        """The result with the batch's price for the model. A result of another model keeps the price of the tables."""
         return with_price(result, self._prices[model]) if model in self._prices else result
 
     async def _give(self, result: Result) -> None:
@@ -745,7 +745,7 @@ class BatchRunner:
 
 
 def _size(row: Row) -> int:
-    """The approximate bytes of a row. Only texts and files in memory count."""
+    """The approximate size of a row in bytes. Only texts and files in memory count."""
     size = 0
     for value in row.values.values():
         if isinstance(value, str):

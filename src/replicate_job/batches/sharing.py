@@ -1,4 +1,4 @@
-"""Names for rows with equal inputs, which share a prediction or reuse an earlier success."""
+"""Names rows by their inputs, so that rows with equal inputs share a prediction or reuse an earlier success."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = 32
 
 
 class SharedNames:
-    """Names rows by hashes of their inputs and of their files' contents. Each pass over the rows has its own."""
+    """Names rows by hashes of their inputs and of their files' contents. Each pass over the rows uses a new one."""
 
     def __init__(self, context: Context) -> None:
         self._journal = context.journal
@@ -43,7 +43,7 @@ class SharedNames:
                 values = await in_thread(by_content, values, self._known)
             except OSError:
                 return item
-        # The hash is keyed with the journal's own key, so that nobody can guess a secret input from its name.
+        # The hash is keyed with the journal's own key, so that a secret input cannot be guessed from the row's name.
         printed = make_print(msgspec.structs.replace(item.job, input_data=values))
         name, short = f"same-{printed[:_DIGITS]}", int(printed[:16], 16)
         repeats = short in self._seen

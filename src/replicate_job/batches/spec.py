@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from replicate_job.flow.plan import Plan
 
 CONCURRENCY = 1000
-"""The default number of predictions that run at the same time. At 600 a minute these take 100 seconds to create."""
+"""The default number of predictions that run at the same time. At 600 create requests a minute, 1000 take 100 s."""
 LOCAL_CONCURRENCY = 8
-"""The default with ``--local``. More predictions would only queue for this machine's processors."""
+"""The default of ``concurrency`` with ``--local``. More predictions would only queue for this machine's processors."""
 NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
-"""Options that need a single process, and so are not for fleets."""
+"""Options that a fleet refuses, because they need a single process."""
 
 
 class OtherModel(msgspec.Struct, frozen=True):
@@ -40,15 +40,15 @@ class OtherModel(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """What to run, and how.
 
-    ``id`` names the batch in the journal. ``save`` is the place for outputs (see ``outputs.place``), None to keep none.
-    ``limit`` is the number of rows to run, counted from the first. ``retry_failed`` makes a new prediction for each row
-    whose last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast`` stops creating
-    predictions once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the whole batch has spent
-    that much. ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``). If the batch is
-    closed early while predictions run, they are canceled if ``cancels()`` is true. ``source`` and ``command`` describe
-    the batch to people who read the journal. Every row runs with every combination of ``grid``; ``others`` are the
-    models besides the job's, by name. ``plan`` has the retries and the reuse of rows, with the fallbacks of ``job``.
-    With ``dedupe``, rows with the same input share one prediction.
+    ``id`` names the batch in the journal. ``save`` is the place for outputs (see ``outputs.place``); None: none are
+    kept. ``limit`` is the number of rows to run, counted from the first. ``retry_failed`` makes a new prediction for
+    each row whose last one failed, ``retry_uncertain`` for each uncertain row, which may pay twice. ``fail_fast`` stops
+    creating predictions once a row fails; ``max_predict_time`` (seconds) and ``max_cost`` (USD) do so once the whole
+    batch has spent that much. ``prices`` are the user's prices by model (``""``: the job's model; see ``Prices.read``).
+    If the batch is closed early, its running predictions are canceled if ``cancels()`` is true. ``source`` and
+    ``command`` describe the batch to people who read the journal. Every row runs with every combination of ``grid``;
+    ``others`` are the models besides the job's, by name. ``plan`` says how rows are retried, when ``job.fallback`` is
+    used, and how old a result may be that a row reuses. With ``dedupe``, rows with the same input share one prediction.
     """
 
     id: str

@@ -1,4 +1,7 @@
-"""How a row's job waits, looks up and downloads. All rows share requests, download slots and the model's schema."""
+"""How a row's job waits, looks its prediction up and downloads.
+
+All rows share requests, download slots and the model's schema.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ class Shared(NamedTuple):
 class RowStrategy:
     """The ``Strategy`` of a batch's rows, for as long as the batch runs.
 
-    ``batch`` is the batch's id, ``target`` the model as the job names it. ``shared`` is from another model's strategy.
+    ``batch`` is the batch's id, ``target`` the model as the job names it. ``shared`` has the parts of another model's
+    strategy; None: new parts are made.
     """
 
     def __init__(  # noqa: PLR0913 - the batch, its model, and the shared parts
@@ -50,13 +54,16 @@ class RowStrategy:
         self.shared = shared or Shared(Poller(context), SharedList(context.client), DownloadQueue(tally))
 
     def beside(self, target: Target, resolved: Resolved) -> RowStrategy:
-        """The strategy for another model of the batch, with all other parts shared. It need not be closed."""
+        """The strategy for another model of the batch. It shares all other parts, so only ``self`` must be closed."""
         other = copy(self)
         other._target, other._resolved = target, resolved  # noqa: SLF001 - its own class
         return other
 
     def known(self, request: CreateRequest) -> Resolved | None:
-        """The batch's model if the request is for its version: the model's name may mean a newer version now."""
+        """The batch's model if the request is for the version of this model, else None.
+
+        The name is not compared: it may mean a newer version now.
+        """
         return self._resolved if self._resolved.makes(request.path, request.version) else None
 
     def recall(self, context: Context, target: Target) -> Resolved | None:  # noqa: ARG002 - a batch has one context

@@ -1,4 +1,4 @@
-"""Shows and cancels chains by their key, or by the key of a row of a batch."""
+"""Shows and cancels a chain by its key. The chain of a batch's row has the key of the row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def observe_chain(context: Context, key: str) -> Result | None:
 
 
 async def cancel_steps(context: Context, key: str) -> Result | None:
-    """Cancel a chain's running predictions, and return the chain's state after that. None if no chain has that key."""
+    """Cancel a chain's running predictions, and return the chain's new state. None if no chain has that key."""
     for entry in (await last_jobs(context, key)).values():
         if entry.step != "done":
             await cancel(context, entry.key)
@@ -39,7 +39,7 @@ async def last_jobs(context: Context, key: str) -> dict[str, Entry]:
 
 
 async def _attempts(context: Context, key: str) -> dict[str, tuple[Entry, ...]]:
-    """All jobs of each call that has begun, by the call's name. Steps are in the order of their start."""
+    """All jobs of each call that has begun, oldest first, by the call's name. Steps are in the order of their start."""
     first = [entry for entry in await context.journal.steps_of(key) if entry.api == context.api]
     batch = (first[0].batch if first else None) or key
     names = {entry.key.removeprefix(f"{batch}/"): str(entry.chain_step) for entry in first}

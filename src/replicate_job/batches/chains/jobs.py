@@ -27,11 +27,14 @@ class ChainJobs:
         self._journal, self._plan, self._values = context.journal, plan, values
 
     def make(self, call: Call, outputs: Mapping[str, Any]) -> Job:
-        """The call's job with these outputs of other steps, by step. Raises JobError."""
+        """The call's job. ``outputs`` has the outputs of the steps that the call needs, by step. Raises JobError."""
         return step_job(call.step, self._plan.chain.input_of(call, self._values, outputs))
 
     def of(self, call: Call, entry: Entry) -> Job | None:
-        """The call's job with the entry's form of input (URLs or files); None if the entry is of another job."""
+        """The call's job; None if ``entry`` is of another job.
+
+        The outputs in the job's input have the form (URLs or files) that they have in ``entry``.
+        """
         for outputs in self._every_form(call.step):
             with suppress(JobError):
                 job = self.make(call, outputs)
@@ -47,13 +50,16 @@ class ChainJobs:
                 yield dict(zip(needs, forms, strict=True))
 
     def _forms(self, step: str) -> list[Any]:
-        """A step's output as URLs and as files. A placeholder stands for the content of a file in an object store."""
+        """A step's output as URLs, and as files. A placeholder stands for the content of a file in an object store."""
         stored = {address: Content(address, "", 0, address) for address in self.outputs.stored(step)}
         return [self.outputs.as_url(step), self.outputs.as_file(step, stored)]
 
 
 def _with_held(value: Any, made: Any) -> Any:
-    """The value, with each placeholder replaced by the content at its position in the earlier job's input, ``made``."""
+    """The value, with each placeholder replaced by the content at the same position in ``made``.
+
+    ``made`` is the input of the earlier job, from the journal.
+    """
     match value, made:
         case Content(), Content():
             return made
@@ -67,9 +73,10 @@ def _with_held(value: Any, made: Any) -> Any:
 
 
 class KnownChain:
-    """The part of a chain that is in the journal: the entries of its calls.
+    """The calls of a chain that have entries in the journal. ``entries`` has the entries by the call's name.
 
-    ``is_same``: the entries are of this chain with this input. ``is_whole``: no more calls follow after these entries.
+    ``is_same``: the entries are of this chain with this input. ``is_whole``: no more calls follow after those with
+    entries.
     """
 
     def __init__(
@@ -101,7 +108,7 @@ class KnownChain:
                 self.is_same = False
 
     def outcomes(self, results: Mapping[str, Result]) -> dict[str, Outcome]:
-        """The same outcomes that a run would return, from the results of the entries."""
+        """The outcomes that a run would return. ``results`` has the results of the entries, by the call's name."""
         outcomes = {**results, **self._callless}
         return {name: outcomes[name] for name in in_order(outcomes, [step.name for step in self._chain.steps])}
 

@@ -1,4 +1,4 @@
-"""The outputs of a chain's ended steps, in the forms that a later step takes."""
+"""The outputs of a chain's ended steps, in the forms (URL or file) in which a later step uses them as inputs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from replicate_job.wire.data_url import read_head
 from replicate_job.wire.prediction import parse_time
 
 LIVES = 45 * 60.0
-"""Seconds from an output's end in which a step may begin with the output's URL. The API deletes the output after an
-hour, and the step's model reads the URL only after it has started."""
+"""Seconds after the end of a prediction in which a step may begin with the URL of the prediction's output. The API
+deletes the output after an hour, and the step's model reads the URL only after it has started."""
 
 
 _NONE: Mapping[str, Content] = {}
 
 
 class End(msgspec.Struct, frozen=True):
-    """The output of a call that ended. ``files`` are its kept files."""
+    """The output of a call that ended. ``files`` are the files of the output that were kept."""
 
     prediction_id: str
     output: Any
@@ -39,12 +39,12 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Outputs:
-    """The outputs of one chain. ``ends`` has the end of each call with an output, by the call's name."""
+    """The outputs of one chain. ``ends`` has the ``End`` of each call with an output, by the call's name."""
 
     def __init__(self, context: Context, plan: ChainPlan) -> None:
         self.ends: dict[str, End] = {}
         self._context, self._plan = context, plan
-        self._calls: dict[str, list[Call] | JobError] = {}  # by step, if the step's list is known
+        self._calls: dict[str, list[Call] | JobError] = {}  # by step, once the list that the step runs for is known
 
     def recall(self, name: str, entry: Entry) -> None:
         """Add the output of a call from its entry in the journal."""
@@ -100,20 +100,21 @@ class Outputs:
     def as_url(self, step: str) -> Any:
         """The step's output as the API returned it, but with streamed text joined.
 
-        A list if the step has several calls.
+        If the step runs for a list, this is the list of its calls' outputs.
         """
         return self._gather(step, [self._as_url(call) for call in self.known_calls(step)])
 
     def as_file(self, step: str, held: Mapping[str, Content] = _NONE) -> Any:
-        """The output with its kept files in place of their URLs; None if a kept file is not on this machine.
+        """The step's output with the kept files in place of the files' URLs.
 
-        ``held`` has the contents of files in object stores, by their URLs.
+        ``held`` has the contents of files in object stores, by their URLs. None if a file is neither on this machine
+        nor in ``held``, or if the output of the step's only call has no files.
         """
         forms = [self._as_file(call, held) for call in self.known_calls(step)]
         return None if any(form is None for form in forms) else self._gather(step, forms)
 
     def stored(self, step: str) -> list[str]:
-        """The URLs of those of the step's files that are kept in object stores."""
+        """The URLs of the step's files that are kept in object stores."""
         ends = [self.ends[call.name] for call in self.known_calls(step)]
         return [str(path) for end in ends for path in end.files if not isinstance(path, Path)]
 
@@ -162,9 +163,9 @@ class Outputs:
 async def look_up_calls(
     context: Context, plan: ChainPlan, batch: str, starts: Iterable[str]
 ) -> dict[str, dict[str, Entry]]:
-    """The last job of each call of several chains, by the chain's start and the call's name.
+    """The last job of each call of several chains, by the chain's start and then by the call's name.
 
-    A start is the part of the jobs' keys between the batch's id and the call's name.
+    A chain's start is the part of its jobs' keys between the batch's id and the call's name.
     """
     found: dict[str, dict[str, Entry]] = {start: {} for start in starts}
     outputs = {start: Outputs(context, plan) for start in found}
@@ -188,7 +189,7 @@ async def look_up_calls(
 
 
 def _is_lost(plan: ChainPlan, steps: list[Step], begun: Mapping[str, Entry]) -> bool:
-    """Whether the list that the step ran for is not in the journal any more."""
+    """Whether the journal has lost the list that the step ran for: the list's step succeeded, but has no output."""
     source = plan.chain.list_of(steps[0].name)
     made = [entry for name, entry in begun.items() if base_of(name) == source]
     return any(

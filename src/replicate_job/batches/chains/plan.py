@@ -20,8 +20,8 @@ from replicate_job.wire.target import parse_target
 _PRICE = "--price (in Python price=)"
 
 
-class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for the cached properties
-    """A chain that can be run: ``models`` are the resolved models, by the step's name."""
+class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # cached properties need ``dict``
+    """A chain that can be run. ``models`` has the resolved model of each step, by the step's name."""
 
     chain: Chain
     models: dict[str, Resolved]
@@ -48,7 +48,7 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for the cached
 
     @property
     def by_model(self) -> dict[str, Resolved]:
-        """The resolved models, by the models' names in the steps."""
+        """The resolved models, by the names that the steps use for them."""
         return {step.model: self.models[step.name] for step in self.chain.steps}
 
     def cancel_after(self, model: str) -> str | None:
@@ -69,7 +69,7 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for the cached
 
 
 def prices_by_model(chain: Chain, said: Mapping[str, str]) -> dict[str, str]:
-    """The prices that a user gives for steps or models, by the model. Raises JobError."""
+    """The user's prices by the model's name. ``said`` has them by the name of a step or a model. Raises JobError."""
     models = {step.name: step.model for step in chain.steps}
     found: dict[str, str] = {}
     for name, price in said.items():
@@ -85,7 +85,7 @@ def prices_by_model(chain: Chain, said: Mapping[str, str]) -> dict[str, str]:
 
 
 def chain_job(chain: Chain, values: Mapping[str, Any] | None = None) -> Job:
-    """The chain with its input, in the form of a job. Only the jobs of its steps are ever created."""
+    """The chain with its input, in the form of a job. It is never run: the steps have jobs of their own."""
     return Job(chain.name, dict(values or {}))
 
 

@@ -20,12 +20,15 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
 
 RunCall = Callable[[Call, Job, Entry | None, Callable[[Prediction], None]], Awaitable[Result]]
-"""Runs a call's job, and calls back as soon as its prediction has ended. The entry is the job's entry in the
-journal."""
+"""Runs a call's job. The callback is called as soon as the job's prediction has ended. The entry is the job's in the
+journal; None for a new job."""
 
 
 class ChainRun:
-    """One run of a chain. ``entries`` are the calls' entries in the journal, without those of calls to be retried."""
+    """One run of a chain.
+
+    ``entries`` has the calls' entries in the journal by the call's name, except for calls that are retried.
+    """
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class ChainRun:
         job, entry = await self._job(call, entry)
         try:
             result = await self._run_call(call, job, entry, end)
-        except OutputError as error:  # the prediction may have an output in spite of it
+        except OutputError as error:  # the prediction may have an output even if saving it failed
             if error.result:
                 over(error.result)
             raise
@@ -113,9 +116,10 @@ class ChainRun:
         return result
 
     async def _job(self, call: Call, entry: Entry | None) -> tuple[Job, Entry | None]:
-        """The call's job, and its entry if the job resumes from that. Raises JobError.
+        """The call's job, and its entry; the entry is None if the job does not resume from it. Raises JobError.
 
-        An output keeps the form (URL or file) that it has in the entry, since another form would be another job.
+        An output of another step keeps the form (URL or file) that it has in the entry, since another form would be
+        another job.
         """
         step = call.step
         made = self._jobs.of(call, entry) if entry else None
@@ -136,9 +140,9 @@ class ChainRun:
         return {need: await self._form(need) for need in sorted(self._plan.chain.needs(step.name))}
 
     async def _form(self, step: str) -> Any:
-        """The output as its URL while the URL can be read, else as the kept file.
+        """The step's output: with URLs while these can be read, else with the kept files.
 
-        Raises JobError if there is no kept file.
+        Raises JobError if a file was not kept.
         """
         calls = self._outputs.known_calls(step)
         if all(self._outputs.lives(call, is_new=self._is_new(call.name)) for call in calls):
@@ -153,7 +157,7 @@ class ChainRun:
         return form
 
     def _is_unsent(self, entry: Entry) -> bool:
-        """Whether a job with expired URLs can be replaced: no request was sent, or its local server has ended."""
+        """Whether a job with expired URLs can be replaced: it sent no request, or its local server has ended."""
         return entry.step == "prepare" or (self._context.ephemeral and entry.step != "done")
 
     def _is_new(self, call: str) -> bool:
@@ -171,7 +175,10 @@ class ChainRun:
         return self._context.ephemeral and is_another
 
     async def _free(self, entry: Entry) -> bool:
-        """Free the key of a job that has no prediction, or whose prediction was lost with its local server."""
+        """Free the key of a job that has no prediction, or whose prediction was lost with its local server.
+
+        Returns False if another process has advanced the job.
+        """
         context = self._context
         claim = await take(context, entry.key, entry.job, entry.save, within=None)
         async with held(context, claim):
@@ -192,11 +199,10 @@ def _outcome(task: asyncio.Task[Result]) -> Outcome:
 
 
 def merged(outcomes: Mapping[str, Outcome], key: str, failure: Callable[[str], Result]) -> Result:
-    """The chain's result: the result of the first call that did not succeed, else of the last step.
+    """The chain's result: the result of the first call that did not succeed, or else of the last step.
 
-    ``steps`` has all results.
-
-    ``failure`` makes the result of a call that ended in an error without a result.
+    The ``steps`` of the chain's result are the results of all calls. ``failure`` makes the result of a call from the
+    text of its error, if the error has no result.
     """
     steps: dict[str, Result] = {}
     for name, outcome in outcomes.items():

@@ -30,10 +30,9 @@ from replicate_job.wire.target import parse_target
 
 
 class _Row(Entry, frozen=True):
-    """The journal's entry of a row, which is the entry of the row's current call.
+    """The entry of a chain's row: the entry of its first call that has not succeeded, or else of its last call.
 
-    ``steps`` has the last attempt of each call, and ``earlier`` has its attempts before that; both are by the call's
-    name.
+    ``steps`` has the last attempt of each call, ``earlier`` the attempts before that. Both are by the call's name.
     """
 
     steps: dict[str, Entry] = msgspec.field(default_factory=dict)
@@ -122,7 +121,7 @@ class ChainRunner(BatchRunner):
         return False
 
     def _is_made(self, item: RowJob, entry: Entry) -> bool:
-        """Whether every step is over. A step that failed ends the row."""
+        """Whether the row is over: all steps have succeeded, or a step has failed and no prediction runs."""
         steps = _steps(entry)
         if any(each.step != "done" or each.prediction is None or self._is_retried(each) for each in steps.values()):
             return False
@@ -159,7 +158,7 @@ class ChainRunner(BatchRunner):
             model = self._plan.models[call.step.name]
             row = RowJob(item.line, f"{item.name}/{call.name}", job, secrets=model.secrets)
             if self.stopped and call.name not in known:
-                raise asyncio.CancelledError  # rows that wait for a rate-limit slot end in the same way
+                raise asyncio.CancelledError  # rows that wait for a rate-limit slot end with this error too
             own = RowStep(call.name, self._contexts[call.step.name], model, ended)
             result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
             last = known.get(call.name)

@@ -1,4 +1,4 @@
-"""A chain for one input."""
+"""Runs a chain for one input."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from replicate_job.wire.prediction import Prediction
 
 
 async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed: bool = False) -> Result:
-    """Run a chain to its end. ``ask.job`` is from ``chain_job``, with the input.
+    """Run a chain to its end.
 
-    The steps' keys begin with ``ask.key``.
+    ``ask.job`` is from ``chain_job``, with the input. The steps' keys begin with ``ask.key``.
 
     A chain whose key is in the journal resumes where it stopped. With ``retry_failed``, a step whose prediction failed
-    gets a new prediction. Raises InputError before anything is created. Otherwise raises the first error of a step
-    after all steps that could run have ended.
+    gets a new prediction. Raises InputError for a wrong input, before anything is created. If steps fail with errors,
+    raises the first of these errors, after all steps that could run have ended.
     """
     values, key = ask.job.input_data, ask.key
     check_key(key)

@@ -15,7 +15,7 @@ from replicate_job.errors import JobError, OutputError
 if TYPE_CHECKING:
     from replicate_job.batches.report.sheet import Sheet
 
-_HEAD = 16_384  # the first bytes of a page, which hold its batch and title
+_HEAD = 16_384  # the first bytes of a page, which contain its batch and title
 
 
 def check_report(report: Path, *, title: str, batch: str) -> None:
@@ -40,12 +40,12 @@ def check_report(report: Path, *, title: str, batch: str) -> None:
 def write_report(  # noqa: PLR0913 - what the page shows
     results: Path, report: Path, *, title: str, command: str = "", batch: str = "", sheet: Sheet | None = None
 ) -> None:
-    """Write a report about the results in the file ``results``. A whole report replaces an old one.
+    """Write a report about the results in the file ``results``. An old report is replaced once the new one is complete.
 
     The results are read line by line, in a fixed amount of memory. Small pictures are embedded; other files are linked
-    to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. An empty ``sheet`` is filled and
-    shown. Raises JobError if the results cannot be read, or if ``report`` is a file that is not this batch's report.
-    Raises OutputError if the report cannot be written.
+    to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. If there is a ``sheet``, it must
+    be empty; it is filled and shown. Raises JobError if the results cannot be read, or if ``report`` is a file that is
+    not this batch's report. Raises OutputError if the report cannot be written.
     """
     check_report(report, title=title, batch=batch)
     findings = Findings(sheet)

@@ -36,7 +36,7 @@ def number_ticks(most: float) -> list[Tick]:
 
 
 def duration_ticks(most: float) -> list[Tick]:
-    """Like ``number_ticks``, for seconds. Steps of more than a second are those of clocks: 5, 10, 15 s and so on."""
+    """Like ``number_ticks``, for seconds. A step above one second is one that clocks use: 5, 10, 15 s and so on."""
     clock = next((step for step in _CLOCK if step * _TOP >= most), _CLOCK[-1])
     step = clock if most > _TOP else _round(most / _TOP)
     return [Tick(value, duration(value) if value else "0") for value in _steps(step, most)]

@@ -19,9 +19,10 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 
 class Findings:
-    """The figures, in a fixed amount of memory. ``latency`` has the seconds of predictions that succeeded.
+    """The figures of a report, in a fixed amount of memory.
 
-    If there is a ``sheet``, the report shows it in place of the cards.
+    ``latency`` is the distribution of the seconds that successful predictions took. If there is a ``sheet``, the report
+    shows it in place of the cards.
     """
 
     def __init__(self, sheet: Sheet | None = None) -> None:
@@ -43,7 +44,10 @@ class Findings:
 
 
 def latency_of(result: Result) -> float | None:
-    """Seconds from the creation of the (first) prediction to the end, by the API's times; None without these times."""
+    """Seconds from the creation of the (first) prediction to the end, by the API's times.
+
+    If one of these times is missing, the metric ``total_time`` is used; None if that is missing too.
+    """
     created, completed = parse_time(result.predictions[0].created_at), parse_time(result.completed_at)
     if created and completed:
         return seconds((completed - created).total_seconds())

@@ -18,7 +18,7 @@ LARGEST = 300_000
 """Bytes of the largest picture that is embedded."""
 TOTAL = 12_000_000
 """The most characters of all embedded pictures."""
-_ALT = 120  # characters of a prompt in place of its picture
+_ALT = 120  # the most characters of the prompt in a picture's ``alt`` text
 _MORE = 8  # the most files of a result besides the first
 _CALLS = 24  # the most steps of a chain that are shown
 
@@ -64,7 +64,7 @@ def render_output(card: Card, folder: Path, pictures: Pictures) -> str:
 
 
 def _file(path: Kept, card: Card, folder: Path, pictures: Pictures) -> str:
-    """The HTML of a file: a picture as a link, a player above a link, or a link. An object in a store is its URL."""
+    """The HTML of a file: a picture as a link, a player above a link, or a link. For an object in a store, its URL."""
     if not isinstance(path, Path):
         return f'<div class="text file">{escape(path)}</div>'
     kind, name = media_type(path.name).partition("/")[0], escape(path.name)
@@ -113,7 +113,7 @@ class Pictures:
         self._folder, self._room = folder, TOTAL
 
     def source(self, path: Path) -> str:
-        """A data URL if the picture is small and there is room, else its address."""
+        """A data URL if the picture is small and there is room, else the picture's address."""
         try:
             if path.stat().st_size <= LARGEST:
                 url = data_url.encode(media_type(path.name), path.read_bytes())
@@ -126,9 +126,9 @@ class Pictures:
 
 
 def address(path: Path, folder: Path) -> str:
-    """A path relative to the page's folder, so that both can be moved.
+    """The file's path relative to the page's folder, so that the page and the file can be moved together.
 
-    Its ``./`` keeps a browser from reading it as a URL.
+    The path begins with ``./``, so that a browser does not read it as a URL.
     """
     try:
         relative = os.path.relpath(path, folder)

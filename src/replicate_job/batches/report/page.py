@@ -1,4 +1,4 @@
-"""The page of a report: HTML with its own style, and no script but that of a contact sheet."""
+"""The page of a report: HTML with its own style. The page has a script only if it has a contact sheet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled",
 def render(findings: Findings, folder: Path, *, title: str, command: str, batch: str = "") -> Iterator[str]:
     """Yield the page part by part. ``folder`` is the page's folder.
 
-    The page holds the batch's id, ``batch``. By this id, a later run recognises its own report.
+    The page contains the batch's id, ``batch``, by which a later run recognises the report of this batch.
     """
     summary = findings.summary
     yield _head(title, batch, with_sheet=findings.sheet is not None)
@@ -63,8 +63,8 @@ def title_tag(title: str) -> str:
 
 
 def _head(title: str, batch: str, *, with_sheet: bool = False) -> str:
-    # The policy allows only this style, the sheet's script and local files. Markup that a model wrote can load and run
-    # nothing.
+    # The policy allows only this style, the sheet's script and local files, so that markup that a model wrote cannot
+    # load or run anything.
     page_style, scripts = _style(), ""
     if with_sheet:
         from replicate_job.batches.report.sheet_page import script, style  # noqa: PLC0415 - few batches have one
@@ -134,7 +134,7 @@ def _share(summary: Summary) -> str:
 
 
 def _ordered(summary: Summary) -> list[tuple[str, int]]:
-    """The usual statuses first, in a fixed order."""
+    """Each status with its number of rows: the usual statuses first, in a fixed order."""
     usual = list(_LABELS)
     return sorted(summary.statuses.items(), key=lambda item: usual.index(item[0]) if item[0] in _LABELS else len(usual))
 

@@ -19,13 +19,13 @@ from replicate_job.quantity import duration, per, rounded
 
 _SIDE = 1000
 _LAST = 0.95
-"""The part of the width beyond which a time's label would not fit into the plot."""
+"""The label of a time beyond this part of the width ends at the time, since a centred label would not fit."""
 
 _Point = tuple[float, float]
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """``note`` describes the vertical axis; ``legend`` maps the CSS classes of the curves to names."""
+    """A plot. ``note`` describes the vertical axis; ``legend`` has the CSS class and the name of each curve."""
 
     title: str
     note: str
@@ -34,7 +34,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class _Scale:
-    """Converts numbers of bins and values to coordinates of the plot, whose y axis points down."""
+    """Converts a bin's number to the x coordinate, and a value to the y coordinate. The y axis points down."""
 
     def __init__(self, series: Series, top: float) -> None:
         self._start, self._bins, self._top = series.span.start, len(series.span), top

@@ -33,7 +33,7 @@ class Distribution:
         self.least, self.most = min(self.least, other.least), max(self.most, other.most)
 
     def quantile(self, part: float) -> float:
-        """The value that ``part`` (0 to 1) of all values do not exceed. ``number`` must not be 0."""
+        """The value that the share ``part`` (0 to 1) of all values does not exceed. ``number`` must not be 0."""
         rank = max(1, math.ceil(part * self.number))
         for bucket in sorted(self._buckets):
             rank -= self._buckets[bucket]
@@ -57,7 +57,11 @@ class Bin:
 
 
 class Series:
-    """``bins`` by number, without empty ones. Bin ``n`` is from ``n * width`` to ``(n + 1) * width`` in Unix time."""
+    """The predictions of a batch in bins, by the time of their ends.
+
+    Bin ``n`` is from ``n * width`` to ``(n + 1) * width`` in Unix time. ``bins`` has the bins that are not empty, by
+    their numbers.
+    """
 
     def __init__(self) -> None:
         self.width = _NARROWEST
@@ -81,7 +85,7 @@ class Series:
         self._fit(LIMIT)
 
     def settle(self) -> None:
-        """Widen the bins until they hold enough predictions to show a pace."""
+        """Widen the bins until they contain enough predictions to show a pace."""
         self._fit(min(LIMIT, max(_FEWEST, self._total // _PER_BIN)))
 
     @property

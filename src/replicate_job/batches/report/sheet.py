@@ -21,7 +21,7 @@ _WIDE = 12  # the most columns of a sheet with one row
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One result. ``card`` is None if there is nothing to show, and ``error`` may give the reason."""
+    """One result. ``card`` is None if the row did not succeed; ``error`` is the row's error, or empty."""
 
     result: Result
     latency: float | None
@@ -30,7 +30,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Cells side by side; a cell without a result yet is None. ``labels`` has the name of each cell."""
+    """Cells side by side. A cell is None if it has no result yet. ``labels`` has the name of each cell."""
 
     heading: str
     cells: list[Cell | None]
@@ -40,7 +40,7 @@ class Group(msgspec.Struct, frozen=True):
 class Sheet:
     """The cells of the first rows, up to ``LIMIT`` cells. Later rows are ignored, and take no memory.
 
-    ``model`` is the batch's own model.
+    ``model`` is the batch's own model. ``is_cut``: rows or combinations are left out.
     """
 
     def __init__(self, grid: Grid, model: str) -> None:

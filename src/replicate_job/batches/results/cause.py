@@ -33,9 +33,10 @@ _PARTICULARS = re.compile(
 
 
 class Cause(msgspec.Struct):
-    """``text`` is the first error of its kind; ``lines`` are the first few of ``count`` rows.
+    """A cause of failed rows.
 
-    ``logs`` is the end of the logs of the first of these rows that has any; ``logged`` is that row's line.
+    ``text`` is the first error with this cause, ``count`` the number of rows, and ``lines`` has the lines of the first
+    few. ``logs`` is the end of the logs of the first of these rows that has logs; ``logged`` is that row's line.
     ``is_shared``: all rows have exactly this text. Otherwise ``text`` has the details of the first row's error.
     """
 
@@ -48,7 +49,7 @@ class Cause(msgspec.Struct):
 
     @property
     def place(self) -> str:
-        """The text's line: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
+        """The line that the text is from: ``line 4``, or ``as in line 4`` if other rows' errors have other details."""
         return f"line {self.lines[0]}" if self.is_shared else f"as in line {self.lines[0]}"
 
 
@@ -93,5 +94,5 @@ def error_of(result: Result) -> str:
 
 
 def pattern(error: str) -> str:
-    """The error without its details, which is equal for two errors of one cause."""
+    """The error without its details. Errors with the same cause have the same pattern."""
     return " ".join(_PARTICULARS.sub(lambda match: match[1] or "#", error[:_COMPARED]).split())

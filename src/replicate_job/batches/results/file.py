@@ -24,7 +24,7 @@ _BLOCK = 1024 * 1024  # bytes of a read
 
 
 class ResultsFile:
-    """JSON Lines, a record on each line, appended to the file. A context manager; every method blocks.
+    """A file of JSON Lines, to which records are appended as lines. It is a context manager, and every method blocks.
 
     A missing file is made, with its folder. ``-`` is stdout. Any other path that is neither a file nor a folder (a
     pipe, a device) is written like stdout: without a lock, and ``rewriting`` cannot replace earlier lines.
@@ -76,7 +76,7 @@ class ResultsFile:
         _mend(self._file)
 
     def _check(self) -> None:
-        """Raise JobError for another kind of file: a mistyped name must not add results to a picture or to the rows."""
+        """Raise JobError for another kind of file: results must not be appended to a picture or to the rows."""
         with self.path.open("rb") as lines:
             first = lines.readline(LARGEST)
         if first and not first.startswith(_BEGINNING) and not is_record(first):
@@ -125,7 +125,7 @@ class ResultsFile:
     def rewriting(self) -> Iterator[Callable[[Iterable[dict[str, Any]]], object]]:
         """Replace the whole file with the records passed to the yielded function. Later writes are appended.
 
-        The old file stays until the end, or for good after an error. Until then its records may be read.
+        The old file can be read until the block ends. If the block raises an error, the old file stays as it is.
         """
         if self._is_stream:
             yield self.write

@@ -14,11 +14,11 @@ if sys.platform != "win32":
 
 
 class FileLock:
-    """Held by one process at a time; the operating system releases it when that process dies.
+    """A lock on ``path``. One process at a time holds it; the operating system releases it when that process dies.
 
-    It is a hidden file beside ``path``, since ``path`` itself is replaced while it is locked. The hidden file holds the
-    process id of the holder, and is removed on release. Nothing is locked on Windows or on a file system without
-    ``flock``. ``name`` is the name of ``path`` in messages.
+    The lock is on a hidden file beside ``path``, since ``path`` itself is replaced while it is locked. The hidden file
+    contains the process id of the lock's holder, and is removed on release. Nothing is locked on Windows or on a file
+    system without ``flock``. ``name`` is the name of ``path`` in messages.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -26,7 +26,7 @@ class FileLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Raises JobError if another process holds the lock, OSError if the hidden file cannot be made."""
+        """Take the lock. Raises JobError if another process holds it, OSError if the hidden file cannot be made."""
         while self._handle is None and sys.platform != "win32":
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:

@@ -57,7 +57,7 @@ _COLUMNS = {
 
 
 def check_parquet(path: Path, batch: str) -> None:
-    """Raise JobError if the file exists and does not hold results of this batch. Those may be replaced."""
+    """Raise JobError if the file exists and is not a results file of this batch. Only such a file may be replaced."""
     if not path.exists():
         return
     try:
@@ -71,11 +71,11 @@ def check_parquet(path: Path, batch: str) -> None:
 
 
 def write_parquet(lines: Path, path: Path, batch: str) -> None:
-    """Write the results in ``lines`` (a file of JSON Lines) in their order. Memory does not grow with their number.
+    """Write the results in ``lines`` (a file of JSON Lines) to ``path``, in their order, in a fixed amount of memory.
 
     ``input`` and ``grid`` are structs, whose fields have the types of their values. A field with values of several
-    types, or with lists or objects, is JSON text, and so is ``output``. A whole new file replaces an old one. Raises
-    OutputError.
+    types, or with lists or objects, is JSON text, and so is ``output``. An old file is replaced once the new one is
+    complete. Raises OutputError.
     """
     structs = _structs(lines)
     fields = {**dict(list(_COLUMNS.items())[:5]), **structs, **_COLUMNS}
@@ -97,7 +97,7 @@ def write_parquet(lines: Path, path: Path, batch: str) -> None:
 
 
 def _structs(lines: Path) -> dict[str, Any]:
-    """The types of ``grid`` and ``input``, from all their values. A column that is empty in every row is left out."""
+    """The types of the columns ``grid`` and ``input``, from all values. A column that is always empty is left out."""
     kinds: dict[str, dict[str, set[str]]] = {"grid": {}, "input": {}}
     for result in read_records(lines):
         for column, values in (("grid", result.grid), ("input", result.input)):

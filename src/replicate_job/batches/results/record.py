@@ -22,7 +22,9 @@ from replicate_job.pricing.price import CURRENCY
 NO_PREDICTION = "error"
 """The status in the record of a row without a known prediction."""
 LOGS = 16_000
-"""This many of the last characters of a row's logs are stored. The error is at the end, and a million rows may fail."""
+"""The most characters that are stored of a row's logs, from their end, where the error is.
+
+Whole logs of a million failed rows would take too much room."""
 
 
 _ATTEMPT = ("status", "prediction_id", "model", "error", "created_at", "completed_at", "metrics")
@@ -45,7 +47,7 @@ class _Earlier(msgspec.Struct):
 
 
 class _Record(msgspec.Struct):
-    """The form of a line. All fields but ``line`` and ``status`` may be null or missing."""
+    """A line of the results file. All fields but ``line`` and ``status`` may be null or missing."""
 
     line: Annotated[int, msgspec.Meta(ge=0)]
     status: str
@@ -73,7 +75,7 @@ class _Record(msgspec.Struct):
     steps: dict[str, _Record] | None = None
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # an input may hold a Path, which becomes text
+_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # a Path in an input becomes text
 _decoder = decoder(_Record)
 
 
@@ -84,13 +86,15 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     the cost is not known.
 
     Other fields are left out if they are empty. ``grid`` follows the key if the batch has a grid. ``cost_excludes``
-    says what else is billed. ``logs`` has the last ``LOGS`` characters of the model's logs, for a row that did not
-    succeed. ``earlier`` has the attempts before this one. ``steps`` has a record of each step of a chain, with its
-    cost, and the row's cost is their sum. ``problem``, ``stand_in`` and ``reused`` are as in ``Result``.
+    says what is billed and not part of ``cost``. ``logs`` has the last ``LOGS`` characters of the model's logs, for a
+    row that did not succeed. ``earlier`` has the attempts before this one. ``steps`` has a record of each step of a
+    chain, with its cost, and the row's cost is their sum. ``problem``, ``stand_in`` and ``reused`` are as in
+    ``Result``.
 
     A file that was sent inside the request is named in ``input`` (``SentFile``), without its content. Paths in
     ``files`` are relative to ``folder``, the results file's folder, if they are below it, else absolute. An object in a
-    store is its URL. Without a known prediction its fields are null, and ``error`` is the problem.
+    store is named by its URL. If the row has no known prediction, the prediction's fields are null, and ``error`` is
+    the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key}
     if result.grid:
@@ -135,7 +139,7 @@ def tail(text: str, most: int) -> str:
 
 
 def relative(path: Kept, folder: Path) -> str:
-    """The path relative to the folder, absolute if it is not below it; the URL of an object in a store."""
+    """The path relative to the folder, absolute if it is not below the folder; for an object in a store, its URL."""
     if not isinstance(path, Path):
         return str(path)
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
@@ -160,7 +164,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_records(path: Path) -> Iterator[Result]:
-    """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths, or URLs.
+    """The results in a file, in the file's order, one in memory at a time. ``files`` are absolute paths, or URLs.
 
     A line that is not a record is skipped: the process that wrote it may have been killed. Raises JobError if the file
     cannot be read.

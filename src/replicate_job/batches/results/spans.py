@@ -29,7 +29,7 @@ class Spans:
 
     def add(self, start: float, end: float) -> None:
         """Add the time of a prediction. Predictions may come in any order; ``end`` is not before ``start``."""
-        # No pause separates the spans from ``first`` up to ``last`` from the new span: all of them are joined.
+        # The spans with the indices from ``first`` to ``last - 1`` are joined with the new span: no pause lies between.
         first = bisect_left(self._ends, start - self._pause)
         last = bisect_right(self._starts, end + self._pause)
         if first < last:
@@ -39,7 +39,7 @@ class Spans:
             self._widen()
 
     def _widen(self) -> None:
-        """Double the length up to which a pause counts as work, and join the spans around the shorter pauses."""
+        """Double the length up to which a pause counts as work, and join the spans that only such pauses separate."""
         self._pause *= 2
         pairs = list(zip(self._starts, self._ends, strict=True))
         self._starts, self._ends = [], []

@@ -41,7 +41,8 @@ class StandIns:
     def lines(self, columns: int | None = None) -> list[str]:
         """Lines that a command prints at its end; none if no stand-in answered.
 
-        The ignored inputs take at most three lines of a terminal that is ``columns`` wide. With None all are in full.
+        The list of ignored inputs is cut to three lines of a terminal that is ``columns`` wide. If ``columns`` is None,
+        the list is not cut.
         """
         if not self.rows:
             return []
@@ -56,12 +57,12 @@ class StandIns:
 class Summary:
     """Counts any number of results in a fixed amount of memory.
 
-    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``cost`` is in USD, of the ``priced`` rows;
-    ``excludes`` names other billed items. ``files`` counts the saved files; ``size`` is the bytes of those that are
-    still on the disk. ``first`` is when the first prediction was created, ``last`` when the last one ended, and
-    ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in answered. ``retried``
-    counts the rows with ``earlier`` attempts, whose times are included. ``reused`` counts the rows without a prediction
-    of their own, which add no times.
+    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``cost`` is the cost of the ``priced`` rows in
+    USD; ``excludes`` names what is billed and not part of ``cost``. ``files`` counts the saved files; ``size`` is the
+    sum of their bytes, as far as they are still on the disk. ``first`` is when the first prediction was created,
+    ``last`` when the last one ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows
+    that a stand-in answered. ``retried`` counts the rows with earlier attempts, ``earlier`` these attempts; their times
+    and costs are included. ``reused`` counts the rows without a prediction of their own, which add no times.
     """
 
     def __init__(self) -> None:
@@ -128,7 +129,7 @@ class Summary:
             self.excludes = self.excludes or charge.excludes
 
     def cost_line(self) -> str:
-        """``about $1.20``, with the number of priced rows unless all are; empty if no price is known."""
+        """``about $1.20``, with the number of priced rows if some rows have no price; empty if no row has a price."""
         if not self.priced:
             return ""
         some = "" if self.priced == self.rows else f" for {self.priced:,} of them"
@@ -167,5 +168,5 @@ class Summary:
 
 
 def count_status(status: str, number: int) -> str:
-    """``3 failed``, ``2 errors``."""
+    """The number and the status as words: ``3 failed``, ``2 errors``."""
     return count(number, *_WORDS.get(status, (status, status)))

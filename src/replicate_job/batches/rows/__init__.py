@@ -63,7 +63,7 @@ def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None
 
 
 def _is_regular(file: str) -> bool:
-    """Whether the file is a regular one, which can be read again, unlike a pipe. Raises JobError for a directory."""
+    """Whether the file is a regular file: unlike a pipe, it can be read again. Raises JobError for a directory."""
     try:
         mode = Path(file).stat().st_mode
         if stat.S_ISDIR(mode):

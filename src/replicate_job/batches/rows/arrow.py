@@ -22,9 +22,10 @@ _DAMAGED = "the file is damaged here, and ends"
 
 
 class ArrowRows(Rows):
-    """``regular`` is False for a pipe, which has a stream. For values see ``plain_values``.
+    """Rows of an Arrow file, or of an Arrow stream in a pipe. ``regular`` is False for a pipe.
 
-    Raises JobError for a file in another format, or with two columns of one name.
+    The values are those of ``plain_values``. Raises JobError for a file in another format, or with two columns of one
+    name.
     """
 
     typed = True
@@ -61,7 +62,7 @@ class ArrowRows(Rows):
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | str]]]:
-        """The schema, and an iterator over batches of rows. If reading has to stop, its last item is the problem."""
+        """The schema, and an iterator over batches of rows. If reading has to stop, the last item is the problem."""
         from pyarrow import ipc  # noqa: PLC0415 - record_batches has reported a missing pyarrow
 
         with reading(self._file, BINARY) as file:

@@ -1,7 +1,7 @@
 """The messages of an Arrow file or stream: their sizes are checked before a batch of rows is decompressed.
 
 The format is that of ``Message.fbs`` of Arrow, in FlatBuffers. A file is a stream between two magic numbers, with an
-index at its end, which reading from the beginning does not need.
+index at its end. The index is not needed to read from the beginning.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LARGEST_BATCH = 3 * LARGEST // 2
 _MAGIC = b"ARROW1\0\0"  # the beginning of a file; a stream starts with its first message
 _CONTINUATION = b"\xff\xff\xff\xff"  # the beginning of a message, except in files from before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
-_BUFFER = 16  # bytes of the struct that gives the offset and length of a buffer
-_NOT_COMPRESSED = -1  # stands in place of a length if a buffer of a compressed batch is not compressed
+_BUFFER = 16  # bytes of the struct with the offset and the length of a buffer
+_NOT_COMPRESSED = -1  # in place of the size of a buffer that is not compressed, in a compressed batch
 
 
 class BatchTooLargeError(ValueError):
@@ -29,7 +29,7 @@ class BatchTooLargeError(ValueError):
 
 
 class ArrowMessages:
-    """The file from which pyarrow reads a stream. Raises ValueError for a broken message, and BatchTooLargeError."""
+    """The file object from which pyarrow reads. Raises ValueError for a broken message, and BatchTooLargeError."""
 
     closed = False
 
@@ -75,7 +75,7 @@ class ArrowMessages:
             if not 0 <= size <= LARGEST_BATCH:
                 raise _too_large() if size > 0 else ValueError("a message has an impossible length")
             body = self._file.read(size)
-            # Only dictionaries and rows hold compressed data; other messages, such as the schema, do not.
+            # Only dictionaries and rows contain compressed data; other messages, such as the schema, do not.
             kind = message.number(1, "<B")
             if kind in {_DICTIONARY, _ROWS}:
                 self._check(message.table(2), body, is_dictionary=kind == _DICTIONARY)
@@ -103,7 +103,7 @@ def _too_large() -> BatchTooLargeError:
 
 
 def _decompressed_size(batch: _FlatTable, body: bytes) -> int:
-    """Bytes of all buffers of a batch. A compressed buffer starts with its size in eight bytes."""
+    """Bytes of all buffers of a batch. A compressed buffer starts with its decompressed size, in eight bytes."""
     is_compressed = batch.has(3)
     total = 0
     for offset, length in batch.pairs(2):
@@ -117,7 +117,7 @@ def _decompressed_size(batch: _FlatTable, body: bytes) -> int:
 
 
 class _FlatTable:
-    """A table of FlatBuffers. A field that is missing is 0."""
+    """A table of FlatBuffers. A number that is missing is 0."""
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data, self._start = data, start
@@ -139,7 +139,7 @@ class _FlatTable:
         return _FlatTable(self._data, self._target(field))
 
     def pairs(self, field: int) -> list[tuple[int, int]]:
-        """A vector of structs of two numbers."""
+        """The field, a vector of structs of two numbers each; empty if the field is missing."""
         if not self.has(field):
             return []
         start = self._target(field)

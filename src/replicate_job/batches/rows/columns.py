@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replicate_job.template import Template
 
 OTHERS = "*"
-"""In ``ColumnOptions.ignore``: every column that is not an input of the model."""
+"""In ``ColumnOptions.ignore``, this stands for every column that is not an input of the model."""
 _MAIN = ("prompt", "text")  # the usual names of the input for a file of plain text
 _SHOWN = 30  # the most names in a message
 
@@ -25,8 +25,8 @@ class ColumnOptions(msgspec.Struct, frozen=True):
     """The user's options for columns.
 
     ``rename`` maps a column to its input. ``ignore`` names the columns to leave out; ``*`` leaves out every column that
-    is not an input. ``id`` is the column that identifies a row. ``constants`` are inputs with one value for all
-    rows. ``templates`` are inputs that are made from columns. ``grid`` are the names that a grid gives values.
+    is not an input. ``id`` is the column that identifies a row. ``constants`` are the inputs with one value for all
+    rows. ``templates`` maps an input to the template that makes it from columns. ``grid`` are the names in the grid.
     """
 
     rename: Mapping[str, str] = {}
@@ -42,12 +42,12 @@ class ColumnOptions(msgspec.Struct, frozen=True):
         return frozenset(name for template in self.templates.values() for name in template.names)
 
     def is_given(self, name: str) -> bool:
-        """Whether something other than a column gives this input."""
+        """Whether a constant, a template or the grid sets this input, so that no column may set it."""
         return name in self.constants or name in self.templates or name in self.grid
 
     @property
     def identity(self) -> str:
-        """A text that is different for options that make a different input of the same row; empty for the defaults."""
+        """A text that differs between options that make different inputs from the same row; empty for the defaults."""
         parts = (sorted(self.rename.items()), sorted(self.ignore), sorted(self.constants))
         made = (sorted((name, str(template)) for name, template in self.templates.items()), sorted(self.grid))
         return repr(parts + made if any(made) else parts) if any(parts + made) else ""
@@ -75,7 +75,7 @@ def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptio
 
 
 def check_given(options: ColumnOptions) -> None:
-    """Raise JobError if two options give the same input."""
+    """Raise JobError if two options set the same input."""
     for name in sorted(options.grid):
         if name in options.templates or name in options.constants:
             raise JobError(f"{name} has the values of a grid, and another value: leave one of them out")
@@ -92,7 +92,7 @@ def check_unique(file: str, columns: Sequence[str]) -> None:
 
 
 class ColumnMap:
-    """Finds the input of each column, for one model. ``inputs`` are the model's, None if they are not known."""
+    """Finds the input of each column, for one model. ``inputs`` are the model's inputs, None if they are not known."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class ColumnMap:
         self._column_of: dict[str, str] = {}
         self._main_input: str | None = None
         self.duplicates: dict[str, str] = {}
-        """By column: the column's input, if another column gives that input already."""
+        """Columns whose input another column sets already: a mapping of the column to that input."""
 
     def read_header(self, header: Header) -> None:
         """Find the inputs of all columns. Raises one ColumnsError that names every column without an input."""
@@ -120,7 +120,7 @@ class ColumnMap:
         # Renamed columns get their inputs first, then columns with an input's exact name, then similar ones.
         for name in sorted(names, key=lambda name: (name not in self._options.rename, name not in self._inputs)):
             self._input_of[name] = self._assign(name)
-        # Only now is it known which inputs have no column. An ignored column may be such an input, misspelt.
+        # Only now is it known which inputs have no column. A column that ``*`` ignores may be such an input, misspelt.
         self._input_of |= {name: self._drop_ignored(name) for name in names}
         if refused := [name for name in names if self._is_refused(name)]:
             raise ColumnsError(self._refusal(header, refused))
@@ -179,7 +179,10 @@ class ColumnMap:
         return not self._allow_unknown or name in self.duplicates or bool(self._similar(input_name))
 
     def _find_main_input(self, header: Header) -> str | None:
-        """The input for the only column, if that column has no name."""
+        """The input for the only column of a file, if that column has no name; None if the column is renamed.
+
+        Raises ColumnsError if several inputs are possible.
+        """
         (name,) = header.names or ("",)
         if name in self._options.rename or not self._is_known:
             return None

@@ -42,9 +42,10 @@ class _TableRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class _TableHeader(msgspec.Struct, frozen=True):
-    """``names`` of all columns. Columns in ``nameless`` have no name in the file, and are named by number.
+    """The header of a table. ``names`` are the names of all columns.
 
-    ``drops_nameless``: the user gave the names, and columns without one are left out.
+    The columns in ``nameless`` have no name in the file, and are named by their numbers. ``drops_nameless``: the user
+    gave the names, and columns without a name are left out.
     """
 
     names: Sequence[str]
@@ -114,7 +115,7 @@ class DelimitedRows(Rows):
         self._doubts = _QuoteDoubts()
         with reading(self._file, self._options.encoding) as opened:
             sample = opened.peek(SAMPLE).decode(errors="replace")
-            # If quotes are text, the csv module must not treat a separator between them as text.
+            # If quotes are text, a separator between two quotes still separates cells: hide quotes from the csv module.
             dialect = self._recognise(sample if self._options.quotes else sample.replace('"', "'"))
             with TextIOWrapper(opened, encoding="utf-8", errors="surrogateescape", newline="") as text:
                 lines = _Lines(text)
@@ -136,7 +137,10 @@ class DelimitedRows(Rows):
         return Dialect(recognise(whole_lines, self._usual), quotes=self._options.quotes)
 
     def _read_header(self, table: Iterator[_TableRow]) -> tuple[_TableHeader, list[_TableRow]]:
-        """The header, and for a file without a header the first row too, which was read to count the columns."""
+        """The header, and the rows that were read to find it.
+
+        In a file without a header, the first row is read to count the columns. Otherwise the list is empty.
+        """
         if isinstance(self._options.header, tuple):
             return msgspec.structs.replace(_named(self._file, self._options.header), drops_nameless=True), []
         first = next(table, None)
@@ -170,7 +174,7 @@ class _QuoteDoubts:
     """Counts the rows whose quotes may have been misread.
 
     ``literal`` counts rows in which a quote was read as text, ``long`` rows in which a quoted cell spans several lines.
-    A counter has the number of rows and the first row's line.
+    Each counter is a list of two numbers: the number of rows, and the first row's line.
     """
 
     def __init__(self) -> None:
@@ -195,10 +199,10 @@ class _QuoteDoubts:
 
 
 class _Lines:
-    """The physical lines of a text. After ``csv.reader`` has taken the lines of a row, they can be read again.
+    """The physical lines of a text. The lines of a row can be read again after ``csv.reader`` has read them.
 
     ``number`` is the number of the last line read, from 1. ``row`` has the lines of the current row, and ``fault`` is
-    the problem of their characters.
+    the problem of these lines' characters.
     """
 
     def __init__(self, text: TextIO) -> None:
@@ -311,7 +315,7 @@ class _TableReader:
                 hint = f" (a quoted cell goes on to line {lines.number}; the lines in between are read as rows)"
                 return self._broken(start, _uneven(cells, width, self._dialect) + hint)
             if width > 1 and all(len(self._dialect.split(line)) == width for line in lines.row):
-                # Each line could be a row. If quotes are seldom used, that is likelier than a cell of several lines.
+                # Each line could be a row. If quotes are seldom used, rows are likelier than a cell of several lines.
                 if self._dialect.is_seldom_quoted:
                     return self._broken(start, "")
                 self._doubts.add(self._doubts.long, start)
@@ -320,8 +324,8 @@ class _TableReader:
     def _broken(self, start: int, problem: str) -> _TableRow:
         """The row's first line, as a broken row; the other lines are read again.
 
-        The line is a good row if, with quotes as text, it has the right number of cells. Besides, quotes must be seldom
-        used, or the quote must be closed in this line.
+        The line is a good row under two conditions. First, with quotes as text, it has the right number of cells.
+        Second, tables with this separator seldom have quotes, or the quote is closed in this line.
         """
         lines = self._lines
         ran_over, ended = lines.number > start, lines.ended

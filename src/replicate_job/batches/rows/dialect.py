@@ -1,4 +1,4 @@
-"""The separator of a table, and whether quotes are text: given by the user, or detected in the first lines."""
+"""The separator of a table, given by the user or detected in the first lines, and whether quotes are text."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def parse_separator(text: str) -> str:
 
 
 def recognise(sample: str, usual: str) -> str:
-    """Detect the separator that gives all lines equally many cells, else the most frequent separator in the first line.
+    """Detect the separator that splits all lines into equally many cells.
 
-    ``sample`` is the beginning of the file; ``usual`` is the usual separator for the file's suffix.
+    If there is none, use ``usual`` if the first line contains it, else the most frequent separator in the first line,
+    else ``NONE``. ``sample`` is the beginning of the file; ``usual`` is the usual separator for the file's suffix.
     """
     lines = [line for line in sample.splitlines(keepends=True)[:_LINES] if line.strip()]
     if not lines:
@@ -66,12 +67,12 @@ def recognise(sample: str, usual: str) -> str:
 
 
 def _is_even(lines: list[str], separator: str) -> bool:
-    """Whether every row has as many cells as the first row, if quotes are read as quotes or else as text."""
+    """Whether all rows have the same number of cells, above one, with quotes read as quotes or with quotes as text."""
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
         try:
             widths = {len(cells) for cells in csv.reader(lines, delimiter=separator, quoting=quoting) if cells}
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:  # a separator that occurs nowhere gives every line one cell
+        if len(widths) == 1 and widths != {1}:  # without the separator, every line has one cell
             return True
     return False

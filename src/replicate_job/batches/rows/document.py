@@ -1,4 +1,4 @@
-"""Rows of a JSON file: an array of objects, an object that holds one list of them, or JSON Lines."""
+"""Rows of a JSON file: an array of objects, an object with one list of objects, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class JSONRows(Rows):
             return sum(1 for _ in islice(read_lines(file, json_row), limit))
 
     def _largest(self) -> int:
-        """The most bytes of a document that was not compressed. Its text in UTF-8 may be longer than the file."""
+        """The most bytes of a document that was not compressed: twice the file's size, since UTF-8 may be longer."""
         return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST
 
 
@@ -88,7 +88,7 @@ def _is_json(line: bytes) -> bool:
 def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence[msgspec.Raw]:
     """The rows, each as undecoded JSON. Raises JobError for a document that is too large, or has several lists.
 
-    A document of more than ``largest`` bytes was compressed, and must keep to the limits for compressed documents.
+    A document of more than ``largest`` bytes was compressed, so the limits for compressed documents apply to it.
     """
     text = file.read(max(largest, _DECOMPRESSED) + 1)
     if len(text) > max(largest, _DECOMPRESSED) or (len(text) > largest and text.count(b",") > _COMMAS):

@@ -1,4 +1,4 @@
-"""Inputs that have no column of their own: templates, which columns fill, and the values of a grid."""
+"""Inputs that have no column of their own: those that templates make from columns, and the values of a grid."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ def _read(where: str, text: str) -> Template:
 
 
 class Filler:
-    """Makes the inputs of a row that come from templates and from its combination of the grid.
+    """Makes the inputs of a row that come from templates and from the row's combination of the grid.
 
-    ``inputs`` are the model's, None if they are not known. Values of a grid from the command line and filled templates
-    get the type that the schema gives their input, like a ``KEY=VALUE`` word. A grid's name that is not an input is for
-    templates only. Raises ColumnsError for a name that is neither.
+    ``inputs`` are the model's inputs, None if they are not known. Filled templates, and values of a grid from the
+    command line, are converted to the input's type in the schema, like a ``KEY=VALUE`` word. A name of the grid may be
+    used by templates only, without being an input. Raises ColumnsError for a name that is neither an input nor used by
+    a template.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class Filler:
                 raise ColumnsError(f"--set {name}: {error}") from None
 
     def fill(self, row: Row) -> dict[str, Any]:
-        """The inputs for this row. Raises JobError for a column that is missing in it."""
+        """The inputs for this row. Raises JobError if a template needs a column that is empty in the row."""
         point, values = row.point, dict[str, Any]()
-        if self._grid and point is None:  # the row would run with defaults, and its prediction be paid for
+        if self._grid and point is None:  # otherwise the row would run with defaults, and be paid for
             raise ColumnsError("this way to run a batch knows no grid: leave --grid out")
         for name, template in self._templates.items():
             texts = {column: _text(row.values.get(column), name, column) for column in self._needed[name]}
@@ -94,7 +95,7 @@ class Filler:
             if name not in self._alternatives:
                 self._alternatives[name] = list(alternatives(self._document, self._schemas.get(name)))
             return typed_text(text, self._alternatives[name], self._document)
-        except RecursionError:  # a schema that contains itself gives no type
+        except RecursionError:  # a schema that contains itself: its types cannot be listed
             return typed_text(text, [{}], {})
 
 

@@ -21,9 +21,10 @@ _MOST = 1_000_000  # the most values of a name in a list; a range by itself is n
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """A grid. ``dimensions`` has the values of each name; the last name changes fastest. ``models`` are further models.
+    """A grid. ``dimensions`` has the values of each name, by the name; the last name changes fastest.
 
-    Iterating yields one combination at a time, without holding all in memory.
+    ``models`` are models besides the job's own. ``is_text`` is the ``is_text`` of every combination (see ``Point``).
+    Iterating yields one combination at a time; they are not all in memory together.
     """
 
     dimensions: Mapping[str, Sequence[Any]] = {}
@@ -51,7 +52,7 @@ class Grid(msgspec.Struct, frozen=True):
         return Point(number, values, texts, self.is_text, ("", *self.models)[model])
 
     def rows(self, rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
-        """Each row with every combination, in lists of up to ``most``."""
+        """Each row with every combination, in lists of up to ``most`` rows."""
         some: list[Row] = []
         for row in rows:
             for point in self:

@@ -29,7 +29,7 @@ class DataFrame(Protocol):
 
 
 def header_of(rows: Iterable[Any] | DataFrame) -> Header:
-    """The columns of a DataFrame. For other iterables, the first row gives the columns later."""
+    """The columns of a DataFrame. For other iterables, the columns are read later, from the first row."""
     if isinstance(rows, DataFrame):
         return Header("rows", [str(name) for name in rows.columns], is_whole=True)
     return Header("rows")

@@ -17,7 +17,7 @@ FORMATS = {
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".feather"),
 }
-"""Each format, and the suffixes of its files. A file compressed by gzip ends in ``.gz`` after that."""
+"""Each format, and the suffixes of its files. The name of a file compressed by gzip has ``.gz`` after the suffix."""
 COMPRESSED = ".gz"
 _DELIMITED = {"csv", "tsv"}
 _TEXT = {"jsonl", "json", "csv", "tsv", "txt"}
@@ -35,8 +35,8 @@ _ADVICE = {
 class ReadOptions(msgspec.Struct, frozen=True):
     """The user's options for a file of rows. If an option is None, the reader detects it.
 
-    ``header`` is True if the first line has the names of the columns, and False if the columns have no names. A tuple
-    gives the names of the columns, and the first line is a row. ``quotes`` is False if quotes are text.
+    ``header`` is True if the first line has the names of the columns, and False if the columns have no names. If it is
+    a tuple, it has the names of the columns, and the first line is a row. ``quotes`` is False if quotes are text.
     """
 
     format: str | None = None

@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-_DECODED = 16 * 1024**2  # bytes that are decoded at a time; a row may hold a picture
+_DECODED = 16 * 1024**2  # bytes that are decoded at a time; a row may contain a picture
 _PAGE = LARGEST  # the most bytes of a decompressed page
-# The most bytes of a decompressed page whose bytes rows share: pyarrow copies these one more time.
+# The most bytes of a decompressed page that is shared (see ``ParquetPage``): pyarrow copies its bytes once more.
 _SHARED_PAGE = _PAGE // 2
-# The most bytes of a decompressed page that is read as a dictionary: pyarrow takes eight times as many bytes for it.
+# The most bytes of a decompressed page that is read as a dictionary: pyarrow needs eight times its size in memory.
 _CATEGORY_PAGE = _PAGE // 8
 
 
 class ParquetRows(Rows):
-    """``regular`` must be True: a Parquet file describes itself at its end, which comes last from a pipe.
+    """Rows of a Parquet file. The values are those of ``plain_values``.
 
-    For values see ``plain_values``. Raises JobError for a damaged file, or one with two columns of one name.
+    ``regular`` must be True: the description of a Parquet file is at its end, which comes last from a pipe. Raises
+    JobError for a pipe, a damaged file, or a file with two columns of one name.
     """
 
     typed = True
@@ -58,7 +59,7 @@ class ParquetRows(Rows):
         with self._opened() as (file, opened, counts):
             first = 1
             for group, count in enumerate(counts):
-                # A damaged group keeps its number of rows, so that the rows after the group keep their lines.
+                # A damaged group keeps its number of rows, so that the rows after the group keep their line numbers.
                 rows = chain(_read_group(file, opened, group), repeat(({}, "the file is damaged here")))
                 for line, (values, problem) in enumerate(islice(rows, count), first):
                     yield Row(line, values, problem)
@@ -99,11 +100,11 @@ def _read_group(
     try:
         shared, problem = _check_pages(file, columns, _categories(opened.schema_arrow))
     except READ_ERRORS:
-        return  # the caller adds rows with this problem
+        return  # the caller yields rows with the problem that the file is damaged
     if problem := _oversize(metadata.num_rows, columns, values) or problem:
         yield from repeat(({}, problem), metadata.num_rows)
         return
-    # Values may take no bytes in the file, as nulls do, but eight in memory.
+    # A value may take no bytes in the file, as a null does, but it takes eight in memory.
     size = _DECODED * metadata.num_rows // max(1, metadata.total_byte_size, 8 * values)
     size = max(1, min(BATCH_ROWS, size, _DECODED // max(1, shared)))
     batches = opened.iter_batches(size, row_groups=[group], use_threads=False)
@@ -126,24 +127,23 @@ def _oversize(rows: int, columns: list[Any], values: int) -> str:
 
 
 def _text_lists(opened: parquet.ParquetFile) -> list[str]:
-    """Columns of lists of texts.
+    """The paths of the columns with lists of texts.
 
-    They are read as dictionaries, so that a long text that a list repeats is in memory one time.
+    These columns are read dictionary-encoded, so that a long text that a list repeats is in memory only once.
     """
     columns = [opened.schema.column(index) for index in range(len(opened.schema))]
     return [column.path for column in columns if column.max_repetition_level and column.physical_type == "BYTE_ARRAY"]
 
 
 def _categories(schema: pa.Schema) -> tuple[str, ...]:
-    """The beginnings of the paths of those columns that hold Arrow's dictionary encoding: ``name.``."""
+    """The path prefixes (``name.``) of the columns that use Arrow's dictionary encoding."""
     return tuple(f"{field.name}." for field in schema if "dictionary<" in str(field.type))
 
 
 def _check_pages(file: io.BufferedReader, columns: list[Any], categories: tuple[str, ...]) -> tuple[int, str]:
     """The most bytes of shared pages that a row may use, and the problem of a page that is too large.
 
-    A page is shared if several rows may use the same bytes of the page.
-
+    The problem is empty if no page is too large. A page is shared if several rows may use the same bytes of the page.
     The headers of all pages are read, since the file's metadata about a column may be wrong.
     """
     shared = 0

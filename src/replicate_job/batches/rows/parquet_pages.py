@@ -1,7 +1,7 @@
-"""The headers of a Parquet file's pages, which tell the size of a page before it is decompressed.
+"""The headers of a Parquet file's pages, which contain the size of a page before it is decompressed.
 
-The format is that of ``parquet.thrift`` in Thrift's compact protocol. Reading a header that cannot be true of its page
-raises a ValueError.
+The format is that of ``parquet.thrift`` in Thrift's compact protocol. Reading a header that cannot be right raises a
+ValueError.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class _ThriftType(IntEnum):
 
 _WIDTHS = {_ThriftType.TRUE: 1, _ThriftType.FALSE: 1, _ThriftType.I8: 1, _ThriftType.DOUBLE: 8, _ThriftType.UUID: 16}
 _DEEPEST = 16  # the most levels of structs and lists; today's headers have three
-_LONG = 15  # stands in place of a list's length, which then follows
+_LONG = 15  # in place of a list's length if the length is in the next bytes
 _VARINT = 10  # the most bytes of a number
 _LIMIT = 2**31  # the limit of sizes and of counts of values
 
 _DICTIONARY = 2
 _DATA = {0: (5, 2), 3: (8, 4)}
-"""By type of page with values: the number of the field that describes the page, and the encoding's number in that
-field."""
+"""For each type of page with values: the number of the struct that describes the page, and the number of the encoding
+in that struct."""
 _DELTA_BYTE_ARRAY = 7  # an encoding in which a value shares the beginning of the value before it
 
 Fields = dict[tuple[int, int], Any]
@@ -51,9 +51,10 @@ Fields = dict[tuple[int, int], Any]
 
 
 class ParquetPage(msgspec.Struct, frozen=True):
-    """Sizes are in bytes: of the ``header``, and of the page without it. ``values`` is 0 for a dictionary.
+    """A page. ``header`` is the size of its header; ``compressed`` and ``decompressed`` do not include the header.
 
-    ``is_shared``: rows may share bytes of the page, so that all rows together may take more memory than the page.
+    Sizes are in bytes. ``values`` is the number of values, 0 for a dictionary. ``is_shared``: rows may share bytes of
+    the page, so that all rows together may take more memory than the page.
     """
 
     is_shared: bool

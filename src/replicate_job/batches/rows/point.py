@@ -1,4 +1,4 @@
-"""A combination of a grid: the values that it gives a row, and its part of the row's name."""
+"""A combination of a grid: the values that it sets in a row, and its part of the row's name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _LONGEST = 80  # a longer name of a combination is a hash of its values
 
 
 class Point(msgspec.Struct, frozen=True):
-    """A combination. ``number`` counts from 0, ``values`` has a value for each name, ``texts`` has the values as texts.
+    """A combination. ``number`` is its number in the grid, from 0.
+
+    ``values`` has a value for each of the grid's names, ``texts`` has the values as texts.
 
     ``is_text``: the values get their types from the model's schema. ``model`` is empty for the job's own model.
     """
@@ -26,9 +28,10 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The combination's part of a row's name, which does not depend on the rest of the grid. Empty without values.
+        """The combination's part of a row's name. It does not depend on the rest of the grid.
 
-        The job's own model is not in the name, so that its rows keep their names when a model is added.
+        The job's own model is not in the name, so that its rows keep their names when a model is added. The name is
+        empty for this model without values.
         """
         parts = [f"{name}={text}" for name, text in sorted(self.texts.items())]
         if self.model:

@@ -57,7 +57,7 @@ def rows_in_python(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def read_in_python(make: Callable[[dict[str, Any] | None], Read]) -> Callable[[dict[str, Any] | None], Read]:
-    """Wrap ``make``, whose functions read a row as an input, so that their errors name Python's arguments."""
+    """Wrap ``make``, so that the functions that it returns raise errors that name Python's arguments."""
 
     def made(schema: dict[str, Any] | None) -> Read:
         with python_words():

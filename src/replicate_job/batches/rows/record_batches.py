@@ -44,7 +44,7 @@ def read_batch(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
     if batch.nbytes <= BLOCK and sum(map(weight, filter(_is_deep, batch.columns))) <= ROW_HEAVIEST:
         yield from map(_read_row, _to_python(batch))
         return
-    # All rows together are too large. Read one by one, most may fit, and the row that does not is found.
+    # All rows together are too large. They are read one by one, so that only a row that is too large itself fails.
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
         problem = _oversize(row)
@@ -70,7 +70,7 @@ def _oversize(row: pa.RecordBatch) -> str:
 
 
 def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
-    """About how many bytes Python takes for the values. Nothing is decompressed to find out.
+    """The approximate bytes that the values take in Python. Nothing is decompressed to compute them.
 
     A value that several rows share counts for each row.
     """
@@ -83,7 +83,7 @@ def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
     if pa.types.is_struct(kind):
         return _OBJECT * count + sum(map(weight, array.flatten()))
     if pa.types.is_nested(kind):
-        # An array without ``flatten`` does not show its lists, so each value counts as if it had all bytes.
+        # An array without ``flatten`` does not show its lists, so each list counts as if it had all bytes.
         return _LIST * count + weight(array.flatten()) if hasattr(array, "flatten") else count * (_LIST + array.nbytes)
     if kind in _OFFSETS or pa.types.is_fixed_size_binary(kind):
         return _TEXT * count + int(pc.sum(pc.binary_length(array)).as_py() or 0)
@@ -93,7 +93,7 @@ def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
 
 
 def _dictionary_weight(values: pa.Array, indices: pa.Array) -> int:
-    """The weight of the values that these indices stand for."""
+    """The weight of the values to which ``indices`` refer."""
     if offset := _OFFSETS.get(values.type):
         offsets = pa.Array.from_buffers(offset, len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
         lengths = pc.subtract(offsets.take(pc.add(indices, 1)), offsets.take(indices))
@@ -118,7 +118,7 @@ def _read_row(row: dict[str, Any] | str) -> tuple[dict[str, Any], str]:
 
 
 def _readable(kind: pa.DataType) -> pa.DataType:
-    """The type, or the nearest type that Python has values for, since Python's times have microseconds at most."""
+    """The type, or the nearest type that Python has values for, since Python's times are no finer than microseconds."""
     if pa.types.is_float16(kind):
         return pa.float32()
     if getattr(kind, "unit", "") != "ns":

@@ -33,9 +33,9 @@ class Row(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True):
     """The columns that are known before the first row is read.
 
-    ``names`` is None if the first row gives the names. ``is_whole``: no row has a column that is not in ``names``.
-    ``is_named`` is False if the names are the columns' numbers, from ``1``. ``separator`` is the separator's name in
-    messages; empty if the format has no separator.
+    ``names`` is None if the names are read later, from the first row. ``is_whole``: no row has a column that is not in
+    ``names``. ``is_named`` is False if the names are the columns' numbers, from ``1``. ``separator`` is the separator's
+    name in messages; empty if the format has no separator.
     """
 
     source: str

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
     _InputReader = tuple[
         str, Callable[[Any], Any], type | None
-    ]  # an input, and the result of ``ValueReader.reader`` for the input
+    ]  # the input's name, and the two results of ``ValueReader.reader`` for it
 
 
 class RowReader:
     """Reads rows as inputs of one model. ``document`` is the model's OpenAPI document, None if not known.
 
     The columns in ``header``, or else those of the first row, are checked one time. ``typed`` is False if values are
-    text; see ``ValueReader``. ``AtPaths`` reads ``@path`` and ``@@``, and gets ``within`` and ``observe``; without
-    ``within`` they are plain text. A stranger may have made the file of rows, so the caller names the folders from
-    which an ``@path`` may read text. Raises ColumnsError for columns that are not inputs.
+    text; see ``ValueReader``. ``AtPaths`` reads ``@path`` and ``@@``, with ``within`` and ``observe``. ``within`` are
+    the folders from which an ``@path`` may read text, since a stranger may have made the file of rows. If ``within`` is
+    None, ``@path`` and ``@@`` are plain text. Raises ColumnsError for columns that are not inputs.
     """
 
     def __init__(  # noqa: PLR0913 - the model, the columns, and how to read an @
@@ -65,7 +65,7 @@ class RowReader:
         self._is_begun = False
         if header.names is not None:
             self._read_header(header)
-        # A row without an input may run if the job gives an input, or if the model has no inputs.
+        # A row without an input may run if the job has an input, or if the model has no inputs.
         self._may_be_empty = not is_known or not self._inputs or not self._inputs.keys().isdisjoint(job.input_data)
         self._has_unknown = False
 
@@ -100,7 +100,7 @@ class RowReader:
             value = cell if type(cell) is plain else read(cell)
             if value is not MISSING:
                 values[name] = value
-                # Most rows have no @. This quick test saves a walk through the schema for them.
+                # Most rows have no @. This quick test spares them a walk through the schema.
                 has_at = has_at or type(value) is list or (type(value) is str and value[:1] == "@")
         if self._filler:
             values |= self._filler.fill(row)

@@ -32,10 +32,10 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def reading(file: str, encoding: str | None = None) -> Iterator[io.BufferedReader]:
     """The content of the file, or of stdin for ``-``. Content that is compressed by gzip is decompressed.
 
-    ``encoding`` is the encoding of the text in the file; None means that of the byte order mark, or else UTF-8. The
-    text becomes UTF-8; with ``BINARY`` the bytes stay as they are. A byte that is invalid in the encoding becomes a
-    byte that is invalid in UTF-8. Within the block, every OSError becomes a JobError. Raises JobError also for text
-    that is not in the encoding at all, and for a damaged gzip file.
+    ``encoding`` is the encoding of the text in the file; None means the encoding of the byte order mark, or UTF-8 if
+    there is no mark. The text is converted to UTF-8; with ``BINARY`` the bytes stay as they are. A byte that is invalid
+    in the encoding becomes a byte that is invalid in UTF-8. Within the block, every OSError becomes a JobError. Raises
+    JobError also for text that is not in the encoding at all, and for a damaged gzip file.
     """
     try:
         with _opened(file) as opened:
@@ -85,8 +85,8 @@ class _Recoder(io.RawIOBase):
     """Converts text in another encoding to UTF-8."""
 
     def __init__(self, source: io.BufferedReader, encoding: str) -> None:
-        # If every character is one byte, one bad byte spoils one row. In other encodings it shifts all characters after
-        # it.
+        # If every character is one byte, a bad byte damages one row only. In other encodings it shifts all characters
+        # after it, so the file is refused.
         errors = "strict" if encoding.lower().startswith(("utf", "u16", "u32")) else "surrogateescape"
         self._source, self._decoder = source, codecs.getincrementaldecoder(encoding)(errors)
         self._ready, self._ended, self._mark = b"", False, "\ufeff"

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 _PYTHON_TYPES = {"integer": int, "number": int, "boolean": bool}
 MISSING: Final = object()
-"""The value of an input that the row does not give."""
+"""The value of an input for which the row has no value."""
 
 
 class ValueReader:
     """Makes the functions that read the values of inputs. ``document`` is the model's OpenAPI document.
 
-    - If ``typed`` is False, a value is the text of a cell. The text is stripped, and gets the input's type in the
-      schema, like a ``KEY=VALUE`` word. An empty cell does not give the input.
-    - Otherwise a value is a JSON value. A null does not give the input. A text is read like a cell if the schema takes
-      no text. A number becomes text if the schema takes only certain texts.
+    - If ``typed`` is False, a value is the text of a cell. The text is stripped, and converted to the input's type in
+      the schema, like a ``KEY=VALUE`` word. An empty cell leaves the input out.
+    - Otherwise a value is a JSON value. A null leaves the input out. A text is read like a cell if the schema
+      accepts no text. A number becomes text if the schema accepts only certain texts.
 
     A value that cannot be read as its type is not changed, and the check reports it. An ``@`` is not interpreted.
     """
@@ -41,7 +41,7 @@ class ValueReader:
         """
         try:
             schemas = list(alternatives(self._document, self._inputs.get(name)))
-        except RecursionError:  # a schema that contains itself gives no type
+        except RecursionError:  # a schema that contains itself: its types cannot be listed
             schemas = [{}]
         kinds = {type_name(schema) for schema in schemas}
         if all(map(_takes_text, schemas)) and kinds == {"string"}:
@@ -54,13 +54,13 @@ class ValueReader:
 
 
 def _typed_cell(read_text: Callable[[str], Any], cell: str) -> Any:
-    """Read a cell for an input that takes more than text."""
+    """Read a cell for an input that accepts other values than text."""
     text = cell.strip()
     return _read(text, read_text) if text else MISSING
 
 
 def _typed_value(schemas: Sequence[Schema], kinds: set[str], read_text: Callable[[str], Any], value: Any) -> Any:
-    """Read a JSON value for an input that takes more than text."""
+    """Read a JSON value for an input that accepts other values than text."""
     if isinstance(value, str):
         text = value.strip()
         if any(map(_takes_text, schemas)):
@@ -75,7 +75,7 @@ def _typed_value(schemas: Sequence[Schema], kinds: set[str], read_text: Callable
 def _read(text: str, read_text: Callable[[str], Any]) -> Any:
     try:
         return read_text(text)
-    except RecursionError:  # a schema that contains itself gives no type
+    except RecursionError:  # a schema that contains itself: its types cannot be listed
         return text_reader([{}], {})(text)
 
 
@@ -90,7 +90,7 @@ def _typed_plain(value: Any) -> Any:
 
 
 def _typed_choice(value: Any) -> Any:
-    """Read a JSON value for an input that takes certain texts.
+    """Read a JSON value for an input that accepts only certain texts.
 
     A number becomes text, since libraries read ``"4"`` as 4.
     """
@@ -100,7 +100,7 @@ def _typed_choice(value: Any) -> Any:
 
 
 def _typed_number(value: Any, kinds: set[str]) -> Any:
-    """Read a number for an input that takes more than text. The number gets the input's type."""
+    """Convert a number to the type of an input that accepts other values than text."""
     if _typed_plain(value) is MISSING:
         return MISSING
     if isinstance(value, bool) or not isinstance(value, int | float):
