@@ -1,4 +1,4 @@
-"""RunJob -> Job: checks the names and values of a job file of any format."""
+"""Converts a RunJob to a Job: checks the names and values of a job file of any format."""
 
 from __future__ import annotations
 
