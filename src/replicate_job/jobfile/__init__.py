@@ -22,7 +22,7 @@ __all__ = ["SUFFIXES", "load", "load_chain", "load_job", "to_xanoscript"]
 SUFFIXES = (".xs", ".toml", ".json")
 """The suffixes of job files, one for each format."""
 ORIGINAL = {"poll_interval": POLL_INTERVAL, "max_poll_attempts": MAX_POLL_ATTEMPTS}
-"""The original run job's defaults, for names that a run.xs file leaves out. TOML and JSON files have ``Job``'s own defaults."""
+"""The original run job's defaults, for names that a run.xs file leaves out. Other formats have ``Job``'s defaults."""
 
 
 def load_job(path: str | os.PathLike[str]) -> Job:

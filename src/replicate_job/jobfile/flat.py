@@ -102,7 +102,7 @@ def to_run_job(values: Mapping[str, Any], source: Source) -> RunJob:
 
 
 def _place(name: str, source: Source, key: str) -> int | None:
-    """The offset of a key. The parsers report no positions, so the text is searched; None unless the key occurs once."""
+    """The offset of a key. The parsers report no positions, so it is searched in the text; None if not unique."""
     found = list(re.finditer(key.format(re.escape(name)), source.text))
     return found[0].start(1) if len(found) == 1 else None
 
