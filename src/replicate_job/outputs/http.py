@@ -48,7 +48,7 @@ class HttpResponse:
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """How a client connects. Requests that connect in the same way share a client."""
+    """How a client connects: directly, through ``proxy``, or to ``address`` for ``host``. Equal ways share a client."""
 
     is_direct: bool = False
     proxy: str = ""
@@ -123,7 +123,7 @@ class HttpFetch:
         return await self._ask(stack, ways[-1], url, headers)
 
     async def _ask(self, stack: AsyncExitStack, way: _Way, url: Url, headers: Mapping[str, str]) -> RustResponse:
-        # The library must not read ahead: then a body that breaks off still yields the bytes that came before.
+        # The library does not read ahead, so that a body that breaks off still yields the bytes that came before.
         request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
         with Exchange(f"GET {shown(str(url))}"):
             return await stack.enter_async_context(request.build_streamed())

@@ -62,8 +62,8 @@ class Facts(msgspec.Struct, frozen=True):
 def read_save(given: str | Path, *, rows: bool = False) -> str:
     """Convert the place that a user names to the journal's text. ``rows``: the place is for a batch.
 
-    A ``Path``, or a text without braces, is a folder, unless the text is the URL of a store. Raises JobError for a
-    template with unknown names, or one that would put the files of several jobs in one place.
+    A ``Path`` is a folder, and so is a text without braces that is not the URL of a store. Raises JobError for a
+    template with unknown names, or a template that would put the files of several jobs in one place.
     """
     if isinstance(given, Path):
         return _absolute(given)
@@ -106,7 +106,7 @@ def _checked(url: str, *, rows: bool) -> str:
 
 
 def check_combinations(save: str) -> None:
-    """Raise JobError if the template puts the outputs of all of a row's combinations in one place."""
+    """Raise JobError if the template would put the outputs of a row's several combinations in one place."""
     names = read_template(save).names if is_template(save) else frozenset()
     if names and names.isdisjoint(_TELL_APART - {"line"}):
         raise JobError(

@@ -35,8 +35,8 @@ class Route(msgspec.Struct, frozen=True):
 class Reach:
     """Checks whether outputs may be fetched from a host. ``find`` looks up a host's addresses.
 
-    ``api`` is the API's URL; None means a public API. A host on this machine or in a private network is refused, unless
-    the API is there too. Delivery hosts, the API's own host, and host names that a proxy looks up are allowed. With
+    ``api`` is the API's URL; None means a public API. A host on this machine or in a private network is refused if the
+    API is not there too. Delivery hosts, the API's own host, and host names that a proxy looks up are allowed. With
     ``allow_private`` nothing is refused.
     """
 
