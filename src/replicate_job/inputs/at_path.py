@@ -17,7 +17,7 @@ from replicate_job.inputs.pairs import input_schemas, type_name
 from replicate_job.wire.openapi import Schema, alternatives, secret_inputs
 
 LARGEST_TEXT = 4 * 1024**2
-"""The most bytes of a file whose text becomes an input. Models read less, and requests may have more."""
+"""The most bytes of a file whose text becomes an input. Models read shorter texts, and a request may be larger."""
 
 _ESCAPE = "(text that starts with @ is written @@…)"
 _END = r"\r?\n\Z"
@@ -89,7 +89,7 @@ class AtPaths:
       file does not exist, the text is not changed.
     - ``@@name`` is the text ``@name`` in both kinds of inputs. In other inputs, such as numbers, ``@`` has no meaning.
 
-    A path is relative to the working directory; ``~`` is the home directory. Items of lists are read like values.
+    A path is relative to the working directory; ``~`` is the home directory. The items of a list are read one by one.
     ``document`` is the model's OpenAPI document, None if not known. With ``within``, text is read only from files in or
     below these folders. ``observe`` is called with each reading.
     """
@@ -184,7 +184,7 @@ def has_at(value: Any) -> bool:
 
 
 def existing_file(text: str) -> Path | None:
-    """The file of that name; None if there is no such file, since any text may start with ``@``."""
+    """The file that ``@text`` names; None if there is no such file, since any text may start with ``@``."""
     try:
         path = expand(text)
         return path if text and path.is_file() else None
@@ -193,7 +193,7 @@ def existing_file(text: str) -> Path | None:
 
 
 def local_file(text: str) -> Path:
-    """The file that ``@text`` names. Raises JobError unless the file exists and can be read."""
+    """The file that ``@text`` names. Raises JobError if the file is missing or cannot be read."""
     try:
         path = expand(text)
         if not text or not path.exists():

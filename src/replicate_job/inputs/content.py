@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LARGEST = 100 * 1024**2
-"""The most bytes of one file that are sent to the API. The API's limit is "100 MB", read here as mebibytes. If it means
-megabytes, the API refuses a file in between with a 413, before anything is paid for."""
+"""The most bytes of one file that is sent to the API. The API's limit is "100 MB", read here as mebibytes. If the API
+means megabytes, it refuses a file between the two sizes with status 413, before anything is paid for."""
 
 UNNAMED = "file"  # the name that the official client uses
 _NAME = 255  # the most bytes of UTF-8 in a file name that the API takes
@@ -25,7 +25,7 @@ class Content:
     """A file to send. Two contents are equal if their bytes are equal, even if their names differ.
 
     ``size`` is in bytes, ``sha256`` in hex. ``data`` is None in a job from the journal, which stores no
-    file content. Not a msgspec Struct, whose JSON would contain the data.
+    file content. This class is not a msgspec Struct, because the JSON of a Struct would contain the data.
     """
 
     __slots__ = ("data", "media_type", "name", "sha256", "size")
@@ -58,7 +58,7 @@ class Content:
 
 
 def file_name(name: str, head: bytes = b"") -> str:
-    """The name, cut to 255 bytes of UTF-8, with the suffix of the type of ``head``, the first bytes."""
+    """The name, cut to 255 bytes of UTF-8. A suffix that contradicts ``head``, the file's first bytes, is replaced."""
     name = right_name(name.encode(errors="replace").decode(), head)
     if len(name.encode()) <= _NAME:
         return name
@@ -89,7 +89,7 @@ def carried(values: Any) -> Iterator[Content]:
 
 
 def fill(values: Any, data: Mapping[str, bytes]) -> Any:
-    """The input, with the bytes of each ``Content`` without bytes added from ``data``, which is keyed by SHA-256."""
+    """A copy of the input. A ``Content`` without bytes gets its bytes from ``data``, which maps a SHA-256 to bytes."""
     match values:
         case Content(data=None) if values.sha256 in data:
             return Content(values.name, values.media_type, values.size, values.sha256, data[values.sha256])

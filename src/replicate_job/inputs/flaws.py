@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEEPEST = 200
 """The most levels of nested objects and lists. Inputs have far fewer levels, and Python's recursion limit is higher."""
 HUGE = 10**300
-"""The least number that is too large to send, since JSON readers refuse it."""
+"""The smallest number that is too large to send, since JSON readers refuse it."""
 MOST = 10
 """The most lines about one input, since every item of a list may be wrong."""
 

@@ -21,7 +21,7 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 class _Unreadable(ValueError):  # noqa: N818 - control flow within this module
-    """The message of this error follows the input's name in a line."""
+    """A file object cannot be read. The message is shown after the input's name."""
 
 
 def holds(values: Any) -> bool:
@@ -49,7 +49,7 @@ def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
       beginning, as by the official client, and its position is restored. A file that cannot seek (a pipe, a response of
       a server) is read from its position. Its name is the last part of ``filename`` or ``name``;
     - a picture of Pillow, without EXIF data. A picture that was opened from a JPEG file is written as JPEG with that
-      file's quality, any other as PNG, which is lossless.
+      file's quality. Any other picture is written as PNG, which is lossless.
 
     An object that occurs twice is read one time. Raises an InputError that names every file that cannot be read: a file
     that is closed, is open as text, has more than ``LARGEST`` bytes, or whose ``read`` is a coroutine.

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _NUMBER = r"(?a)[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?"
-_SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # for inputs that are boolean only
+_SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # for inputs whose only type is boolean
 _SHORT = 15  # a float holds every integer of up to 15 digits exactly
 _EXACT = 2**53  # above it, a float may stand for several integers
 
 
 class _Unfit(ValueError):  # noqa: N818 - control flow within this module
-    """The text cannot be read as that type."""
+    """The text cannot be read as the type that was tried."""
 
 
 def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _items(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> lis
 
 
 def type_name(schema: Schema) -> str:
-    """The type that the schema names, or that all its choices have; empty for any type."""
+    """The type that the schema names, or that its choices or properties imply; empty if any type is allowed."""
     if isinstance(schema.get("type"), str):
         return str(schema["type"])
     choices = schema.get("enum")

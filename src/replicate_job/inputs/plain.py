@@ -19,7 +19,7 @@ _MISSING = {"NAType", "NaTType"}  # names of pandas' classes: pandas is not impo
 
 
 def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The values without missing values, which are None, NaN, NaT and NA.
+    """Convert the values to JSON's types, and leave out missing values (None, NaN, NaT and NA).
 
     Times become ISO 8601 text (to the microsecond), durations seconds, decimals numbers, and bytes text if they are
     UTF-8. A ``pathlib.Path`` or ``Content`` is not changed. Raises one ValueError that names every problem.

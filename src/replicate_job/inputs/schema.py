@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
-_FILE = "\0file:"  # marks a file for the validator, which takes only JSON; its NUL is in no user's text
+_FILE = "\0file:"  # begins the text that stands for a file in the validator. No user's text contains a NUL.
 _HOST = r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*"
 _SEVERAL = r"(?i)[\s,;|]https?://"
 _RATIO = r"(?a)([1-9]\d{0,5}):([1-9]\d{0,5})"
@@ -33,7 +33,7 @@ class Checker:
     """Checks any number of inputs against a model version's ``openapi_schema``, which is compiled once.
 
     Without an ``Input`` in the document, nothing is checked. Of a broken ``Input``, only the intact parts are checked.
-    ``secrets`` are the names of inputs whose values no line shows.
+    ``secrets`` are the names of inputs whose values are not shown in messages.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, secrets: Collection[str] = ()) -> None:
@@ -142,7 +142,7 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _checked(schema: Schema) -> Schema:
-    """The part of a schema that is checked: of formats only ``uri``, and a text takes no file."""
+    """The schema as it is checked: ``uri`` is the only format that is checked, and a text input refuses a file."""
     checked = {_RENAMED.get(key, key): value for key, value in schema.items() if key not in _ANNOTATIONS}
     if checked.get("format") != "uri":
         checked.pop("format", None)  # no server checks the other formats

@@ -27,7 +27,7 @@ class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def file_names(values: Any) -> dict[str, str]:
-    """The name of each file (``pathlib.Path`` or ``Content``) in an input, by the file's place, like ``images[1]``."""
+    """Maps the place of each file (``Path`` or ``Content``) in an input, like ``images[1]``, to the file's name."""
     if not has_files(values):
         return {}
     return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path | Content)}
@@ -59,7 +59,7 @@ def _named(value: Any, names: Mapping[str, str], place: str, *, texts: bool) -> 
 
 
 def sent_file(url: str, name: str | None = None, *, texts: bool = False) -> SentFile | None:
-    """Describe the file in a data URL. None for a broken URL, and without ``texts`` for a URL that is not in base64."""
+    """Describe the file in a data URL. None if the URL is broken, or is not in base64 and ``texts`` is False."""
     head = data_url.read_head(url)
     if head is None or not (texts or head.is_base64):
         return None

@@ -57,7 +57,7 @@ class Uploads(Protocol):
         """Upload the file. ``find`` returns it from now on."""
 
     async def read(self, content: Content) -> bytes | None:
-        """The bytes of a content that does not have them itself; None if they are lost."""
+        """The bytes of a content whose ``data`` is None. Returns None if the bytes are lost."""
 
 
 async def send_files(
@@ -139,9 +139,10 @@ def has_files(value: Any) -> bool:
 
 
 def by_content(values: Mapping[str, Any], known: dict[tuple[str, int, int], Content]) -> dict[str, Any]:
-    """A copy of an input in which a ``Content`` without bytes replaces every file. Equal files give equal copies.
+    """A copy of an input in which a ``Content`` without bytes replaces every file. Copies of equal files are equal.
 
-    ``known`` caches the files that were read, by path, size and time of change. Blocks while it reads. Raises OSError.
+    ``known`` is a cache: it maps a file's path, size and time of change (ns) to its ``Content``. Blocks while it reads.
+    Raises OSError.
     """
     contents: dict[object, Any] = {}
     for file, _ in _files(dict(values)):
@@ -157,7 +158,7 @@ def without_bytes(
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """A copy of an input in which a ``Content`` without bytes replaces every file, and the files' paths by SHA-256.
 
-    ``known`` is as in ``by_content``. Blocks while it reads. Raises OSError.
+    ``known`` is the same cache as in ``by_content``. Blocks while it reads. Raises OSError.
     """
     found: dict[object, Content] = {}
     paths: dict[str, Path] = {}

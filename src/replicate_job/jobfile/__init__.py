@@ -22,7 +22,7 @@ __all__ = ["SUFFIXES", "load", "load_chain", "load_job", "to_xanoscript"]
 SUFFIXES = (".xs", ".toml", ".json")
 """The suffixes of job files, one for each format."""
 ORIGINAL = {"poll_interval": POLL_INTERVAL, "max_poll_attempts": MAX_POLL_ATTEMPTS}
-"""The original run job's defaults, for a run.xs file without these names. The other formats do not use them."""
+"""The original run job's defaults, for names that a run.xs file leaves out. Other formats have ``Job``'s defaults."""
 
 
 def load_job(path: str | os.PathLike[str]) -> Job:
@@ -58,7 +58,10 @@ def load(path: str | os.PathLike[str]) -> Job | Chain:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Source, Job | dict[str, Any]]:
-    """The job of a file, or the whole table of a file with steps. Imports only the reader of the file's format."""
+    """Read a file. Returns its text and its job; for a file with steps, the whole table in place of the job.
+
+    Imports only the reader of the file's format.
+    """
     file = os.fspath(path)
     suffix = Path(file).suffix.lower()
     if suffix not in SUFFIXES:

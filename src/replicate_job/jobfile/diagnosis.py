@@ -20,7 +20,7 @@ _FOUND = re.compile(rf"{_STRING}|\"\"\"|{_UNCLOSED}|[^\s,:={{}}\[\]\"']+|.")
 _BRACKETS = re.compile(rf"{_STRING}|//[^\n]*|[{{}}\[\]]")
 _SHOWN = 30
 
-# The name of each terminal of the grammar in messages, which list them in this order.
+# Maps a terminal of the grammar to its name in messages. A message lists the names in this order.
 _EXPECTED = {
     "RUN_JOB": "run.job",
     "NAME": "an attribute (main, env or description)",
@@ -42,7 +42,8 @@ _NO_EXPRESSIONS = (
 _NUMBERS = "a number is written 5, -5 or 0.5: no exponent, no plus sign, no leading zero"
 _KEYS = "a key of other characters than letters, digits, _ and . stands in quotes"
 
-# An expected terminal ("" for any), a pattern of the text that was found, and the hint. The first match wins.
+# Each entry: an expected terminal ("" for any), a pattern of the text that was found, and the hint. The first match
+# wins.
 _HINTS = tuple(
     (terminal, re.compile(pattern), hint)
     for terminal, pattern, hint in (
@@ -82,7 +83,7 @@ def diagnose(source: Source, error: UnexpectedInput) -> JobFileError:
 
 
 def _offset(text: str, error: UnexpectedInput) -> int:
-    """The offset of the offending token. For a comma, past the newlines and comments that its token begins with."""
+    """The offset of the offending token. A comma's token begins with newlines and comments, which are skipped."""
     token = getattr(error, "token", None)
     if token is not None and token.type == "$END":
         return len(text)
@@ -118,7 +119,7 @@ def _expected(terminals: AbstractSet[str]) -> str:
 
 
 def _unclosed(text: str, at: int) -> str:
-    """A hint about an open bracket, if the text at ``at`` is another bracket or the end; empty if the bracket fits."""
+    """A hint about the last open bracket, if the text at ``at`` does not close that bracket; else empty."""
     opened = open_brackets(text[:at])
     if not opened or text[opened[-1]] + text[at : at + 1] in {"{}", "[]"}:
         return ""
@@ -127,7 +128,7 @@ def _unclosed(text: str, at: int) -> str:
 
 
 def open_brackets(text: str, limit: int | None = None) -> list[int]:
-    """Offsets of the brackets that are open at the end of the text, or as soon as more than ``limit`` are open."""
+    """The offsets of the brackets that are open at the end of the text. Stops if more than ``limit`` are open."""
     opened: list[int] = []
     for found in _BRACKETS.finditer(text):
         if found[0] in "{[":

@@ -1,4 +1,4 @@
-"""RunJob -> Job: checks the names and values of a job file of any format."""
+"""Converts a RunJob to a Job: checks the names and values of a job file of any format."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "fallback": (_is_fallback, "an array of objects with a model and, if need be, inputs and input_data"),
     "webhook_events_filter": (_is_events, f"an array of {', '.join(EVENTS)}"),
 }
+"""Maps a name of a job file to the check of its value, and to the words for a valid value in messages."""
 _NULLABLE = {"poll_interval", "max_poll_attempts", "cancel_after", "webhook", "destination"}
 
 

@@ -1,8 +1,8 @@
-"""TOML and JSON job files: the names of a run.job, on one level.
+"""Reads TOML and JSON job files, which have all names of a run.job on one level.
 
-``title``, ``env``, ``description`` and ``function`` (by default the function that this tool runs) stand beside
-``model``, ``input_data`` and the other fields. A date or time of TOML becomes a string in ISO 8601, because a model's
-input is JSON.
+``title``, ``env``, ``description`` and ``function`` (by default the function that this tool runs) are on the same level
+as ``model``, ``input_data`` and the other fields. A date or time of TOML becomes a string in ISO 8601, because a
+model's input is JSON.
 """
 
 from __future__ import annotations
@@ -102,13 +102,13 @@ def to_run_job(values: Mapping[str, Any], source: Source) -> RunJob:
 
 
 def _place(name: str, source: Source, key: str) -> int | None:
-    """The offset of a key; None if its name occurs more than once, since the parsers give no positions."""
+    """The offset of a key. The parsers report no positions, so it is searched in the text; None if not unique."""
     found = list(re.finditer(key.format(re.escape(name)), source.text))
     return found[0].start(1) if len(found) == 1 else None
 
 
 def plain_json(value: Any, path: str, source: Source, key: str, depth: int = 2) -> Any:
-    """The value in JSON's types. ``path`` names it in errors, like ``input_data.scale``."""
+    """The value in JSON's types. ``path`` (like ``input_data.scale``) names it in errors; ``key`` matches a key."""
 
     def error(message: str) -> JobFileError:
         leaf = path.rsplit(".", 1)[-1].partition("[")[0]

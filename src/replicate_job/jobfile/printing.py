@@ -1,4 +1,4 @@
-"""Job or RunJob -> the text of a run.xs file."""
+"""Writes a Job or RunJob as the text of a run.xs file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _main(run_job: RunJob) -> str:
 
 
 def _value(value: Any, path: str, level: int, depth: int) -> str:
-    """The literal of a value. ``level`` is the indent, ``depth`` that of objects and arrays, ``path`` is for errors."""
+    """The literal of a value. ``level`` is the indent, ``depth`` the level of nesting; ``path`` names it in errors."""
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
@@ -89,7 +89,7 @@ def _object(value: dict[Any, Any], path: str, level: int, depth: int) -> str:
 
 
 def _array(value: list[Any] | tuple[Any, ...], path: str, level: int, depth: int) -> str:
-    """The literal of an array: on one line, unless it holds objects or arrays."""
+    """The literal of an array: on several lines if it contains objects or arrays that are not empty, else on one."""
     items = []
     for index, item in enumerate(value):
         items.append(_value(item, f"{path}[{index}]", level + 1, depth + 1))

@@ -18,7 +18,7 @@ _SHOWN = 40
 
 
 class RunJob(msgspec.Struct, frozen=True):
-    """A run job of any function. ``input`` holds JSON values; ``env`` names environment variables."""
+    """A run job of any function. ``input`` maps names to JSON values; ``env`` names environment variables."""
 
     title: str
     function: str
@@ -51,8 +51,8 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def make_run_job(values: Mapping[str, Any], source: Source, called: Mapping[str, str]) -> RunJob:
     """Check the types of the values that a parser read, and make the RunJob.
 
-    ``values`` holds the fields of RunJob that the file has. ``called`` maps a field to its name in the file's
-    format, if that differs. Raises JobFileError.
+    ``values`` maps the fields of RunJob that are in the file to their values. ``called`` maps a field to its name in
+    the file's format, if this name differs from the field's. Raises JobFileError.
     """
     for field, value in values.items():
         match field:

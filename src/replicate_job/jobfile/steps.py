@@ -1,4 +1,4 @@
-"""The table of a file with steps -> Chain."""
+"""Converts the table of a file with steps to a Chain."""
 
 from __future__ import annotations
 

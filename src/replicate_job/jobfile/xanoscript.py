@@ -1,4 +1,4 @@
-r"""XanoScript's ``run.job``: text -> RunJob.
+r"""Parses the text of XanoScript's ``run.job`` to a RunJob.
 
 The grammar is in ``xanoscript.lark``. This module converts its tokens to values. It also refuses errors that a grammar
 cannot find: duplicate keys, unknown attributes, ``\u`` escapes, numbers that do not fit.
@@ -34,8 +34,7 @@ _SINGLE_ESCAPE = re.compile(r"\\([\\'])")
 def parse(text: str, *, file: str = "<string>") -> RunJob:
     """Read the ``run.job`` of any function.
 
-    Errors name ``file``. Raises JobFileError, with line and column, unless the text is exactly one ``run.job``
-    with a ``main``.
+    Raises JobFileError, with ``file``, line and column, if the text is not exactly one ``run.job`` with a ``main``.
     """
     return read(Source(text, file))
 
@@ -80,7 +79,7 @@ def _run_job(tree: Tree[Token], source: Source) -> RunJob:
 
 
 class _Reader:
-    """Turns parts of the syntax tree into Python values."""
+    """Converts parts of the syntax tree to Python values."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -102,7 +101,7 @@ class _Reader:
         return result
 
     def pairs(self, nodes: Iterable[Any]) -> dict[str, tuple[int, Any]]:
-        """The pairs by name: the offset of the key and the node of the value. Refuses a duplicate name."""
+        """Maps each name to the offset of its key and the node of its value. Refuses a duplicate name."""
         found: dict[str, tuple[int, Any]] = {}
         for key, value in (node.children for node in nodes):
             name = str(key) if key.type in {"KEY", "NAME"} else self.scalar(key)
@@ -112,7 +111,7 @@ class _Reader:
         return found
 
     def named(self, nodes: Iterable[Any], names: Collection[str], where: str) -> dict[str, tuple[int, Any]]:
-        """The pairs by name, as in ``pairs``. Refuses a name that is not in ``names``; ``where`` is for that error."""
+        """The same mapping as ``pairs``. Refuses a name that is not in ``names``; the error shows ``where``."""
         found = self.pairs(nodes)
         for name, (at, _) in found.items():
             if name not in names:
@@ -146,7 +145,7 @@ class _Reader:
         return _LETTERS.get(found[3], found[3])
 
     def block(self, token: Token) -> str:
-        """The lines of a block, without the closing quotes' indent on each, and without the last newline."""
+        """The text of a block, without the last newline. The closing quotes' indent is removed from each line."""
         *lines, indent = token[:-3].split("\n")[1:]
         at = (token.start_pos or 0) + len(token) - 3
         if indent.strip(" \t"):

@@ -1,4 +1,4 @@
-"""Stores input files for other machines: each content once, with its hash as its name, in a folder or store."""
+"""Stores input files in a folder or object store for other machines. A content is stored once, named by its hash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDER = ".replicate-job-inputs"
 
 
 class _Files(Protocol):
-    """Raises OSError, and FileNotFoundError for a missing file."""
+    """The folder or bucket of a depot. Methods raise OSError; ``get`` raises FileNotFoundError for a missing file."""
 
     async def put(self, name: str, data: bytes) -> None: ...
     async def get(self, name: str) -> bytes: ...
@@ -37,7 +37,7 @@ class _Files(Protocol):
 
 
 class Depot:
-    """The input files of one submission. ``address`` is its folder or URL as the journal records it."""
+    """The input files of one submission. ``address`` is the depot's folder or URL as the journal records it."""
 
     def __init__(self, address: str, stores: Stores) -> None:
         self.address = address
@@ -68,7 +68,7 @@ class Depot:
         return data
 
     async def clear(self) -> bool:
-        """Delete all files. False if this machine does not have them. Raises OSError."""
+        """Delete all files. Returns False if this machine does not have the depot's folder. Raises OSError."""
         return await self._files.clear()
 
 
@@ -107,7 +107,7 @@ class _Folder:
             shutil.rmtree(self._folder)
         except FileNotFoundError:
             return False
-        with suppress(OSError):  # not empty: another depot is in it
+        with suppress(OSError):  # the parent is not empty: another depot is in it
             self._folder.parent.rmdir()
         return True
 

@@ -1,4 +1,4 @@
-"""Tells files from text in a prediction's output."""
+"""Distinguishes files from text in a prediction's output."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def find_files(
 ) -> list[OutputFile]:
     """The http(s) and data URLs of an output that are files, in the order of the output.
 
-    With the model's OpenAPI ``document``, its ``Output`` schema decides: a string with ``format: uri`` is a file, any
-    other string is text. Without a document, or in an untyped part, a file is a URL at a delivery host or at ``origin``
-    (the API's own, such as ``http://127.0.0.1:5000``), or a data URL that names a media type or is base64.
+    The ``Output`` schema of the model's OpenAPI ``document`` decides: a string with ``format: uri`` is a file, any
+    other string is text. Without a document, or where the schema states no type, a file is a URL at a delivery host or
+    at the API's own ``origin`` (such as ``http://127.0.0.1:5000``), or a data URL that names a media type or is base64.
     """
     own = _origin(origin) if origin else None
     return [OutputFile(one.position, one.text) for one in texts(output, document, "Output") if _is_file(one, own)]
@@ -42,7 +42,7 @@ def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: s
     """The output as one text; None if it is not text.
 
     A string that is not a file is text. A list of strings is text if the schema says so (an iterator that is displayed
-    concatenated), or if there is no schema: language models return lists of words.
+    concatenated). Without a schema, a list of strings without files is text: language models return lists of words.
     """
     if isinstance(output, str):
         return None if find_files(output, document, origin=origin) else output
@@ -57,7 +57,8 @@ def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: s
 def text_in(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str:
     """The text in an output, which may be a list with numbers, objects and files too. Empty if there is no text.
 
-    Each item of a list becomes a line, unless the schema says that the items are pieces of one text.
+    The strings of a list are joined without a separator if the schema says that they are pieces of one text, or if
+    there is no schema. Otherwise each string becomes a line.
     """
     if not isinstance(output, list):
         return as_text(output, document, origin=origin) or ""

@@ -27,7 +27,7 @@ ATTEMPTS = 8
 """How many requests in a row may bring no new byte before the file is given up."""
 
 _TOGETHER = 4
-_BLOCK = 512 * 1024  # bytes of a write: larger blocks need fewer threads, smaller ones lose less at a break
+_BLOCK = 512 * 1024  # bytes of a write. Each write runs in a thread, so larger blocks need fewer threads.
 _LONGEST_WAIT = 30.0  # seconds
 _SHOWN = 200  # the most characters of a URL in a message
 _USER = r"(?<=://)[^/\\#]*@"
@@ -58,7 +58,7 @@ class Response(Protocol):
 
 
 class Fetch(Protocol):
-    """Send a GET without the token and follow redirects. Raises TransportError if there is no response."""
+    """Sends a GET request without the API token, and follows redirects. Raises TransportError without a response."""
 
     def __call__(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Response]: ...
 
@@ -73,10 +73,10 @@ async def save(
 ) -> list[SavedFile]:
     """Save the files into ``place`` (made if missing), four at a time, and list them in the given order.
 
-    Every file is tried. If some could not be saved, raises OutputExpiredError (their host has deleted them) or
-    OutputError (for anything else, such as a full disk). The error's message names the first of them, and its ``kept``
-    lists the saved files in the given order. A file gets its name only when it is complete, and no partial file
-    remains.
+    Every file is tried. If some files could not be saved, raises OutputExpiredError if their hosts have deleted all of
+    these files, else OutputError (for example for a full disk). The error's message names one of these files, and its
+    ``kept`` lists the saved files in the given order. A file gets its name only when it is complete, and no partial
+    file remains.
     """
     if not files:
         return []
@@ -90,7 +90,7 @@ async def save(
         async with gate:
             return await _keep(file, place, place.part(stem), _Remote(fetch, sleep, attempts))
 
-    # gather waits for every download even when it is cancelled, so no temporary file remains.
+    # Even a cancelled gather waits for every download, so no temporary file remains.
     names = stems(file.position for file in files)
     ended = await asyncio.gather(*map(keep, files, names), return_exceptions=True)
     errors = [outcome for outcome in ended if isinstance(outcome, BaseException)]
@@ -101,7 +101,10 @@ async def save(
 
 
 def _combined(errors: Sequence[BaseException], saved: Sequence[SavedFile]) -> BaseException:
-    """Combine several errors into the one to raise: a bug comes first, expired files last."""
+    """The error to raise: an unexpected error (a bug) if there is one, else an OutputError that names a failed file.
+
+    An expired file is named only if all failed files have expired.
+    """
     expected = [error for error in errors if isinstance(error, OutputError)]
     if len(expected) < len(errors):
         return next(error for error in errors if not isinstance(error, OutputError))
@@ -132,7 +135,7 @@ async def _keep(file: OutputFile, place: Place, part: Part, remote: _Remote) -> 
 
 
 async def _decode(url: str, part: Part) -> None:
-    """Fill the part from a data URL. It may be large, so a thread decodes it."""
+    """Fill the part from a data URL. The URL may be large, so a thread decodes it."""
     try:
         part.media_type, blocks = data_url.read_blocks(url)
         while (block := await in_thread(next, blocks, None)) is not None:
@@ -168,7 +171,11 @@ class _Remote:
             await self._sleep(wait(barren, after))
 
     async def _attempt(self, url: str, part: Part, known: Known) -> tuple[str, Known, float | None]:
-        """Send one request. Returns why the file is incomplete (empty if not), what is known, and the retry wait."""
+        """Send one request, and write the bytes of its response.
+
+        Returns why the file is incomplete (empty if it is complete), what is known about the file, and the wait in
+        seconds that the server asked for (None if it did not).
+        """
         try:
             async with self._fetch(url, request_headers(part.size, known)) as response:
                 verdict = judge(response.status, response.headers, part.size, known)
@@ -198,7 +205,7 @@ class _Remote:
 
 
 def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, Known]:
-    """Check a finished transfer: why the bytes are not the file (empty if they are), and what stays known about it."""
+    """Check a finished transfer. Returns why the bytes are not the file (empty if they are), and what stays known."""
     if verdict.end is not None and part.size > verdict.end:
         return f"{part.size} bytes came where {verdict.end} were announced", Known()
     if known.total is not None and part.size < known.total:
@@ -210,7 +217,10 @@ def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, K
 
 
 async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
-    """Write the chunks in blocks. Bytes before a break are written too, as the next request continues after them."""
+    """Write the chunks in blocks.
+
+    If the transfer breaks off, the bytes before are written too, because the next request continues after them.
+    """
     block = bytearray()
     try:
         async for chunk in chunks:
@@ -230,6 +240,6 @@ def wait(barren: int, after: float | None) -> float:
 
 
 def shown(url: str) -> str:
-    """A URL for a message: shortened, and without user, password and query, which may be secret."""
+    """The URL for a message: shortened, and without user, password and query, which may be secret."""
     plain = re.sub(_USER, "", url.partition("?")[0])
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"

@@ -16,7 +16,7 @@ _HELD_BY = {
     "application/xml": {"text/html", "application/xml", "image/svg+xml"},
     "application/json": {"application/json", "application/jsonl", "model/gltf+json"},
 }
-"""For each kind of page, the file types that can begin with the same bytes."""
+"""Maps a type of page to the file types that can begin with the same bytes. Such a file cannot be told from a page."""
 _DECLARED = {
     "text/html": ("text/html", "application/xhtml+xml"),
     "application/xml": ("application/xml", "text/xml"),

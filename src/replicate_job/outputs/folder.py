@@ -56,7 +56,7 @@ def _write_in(folder: Path) -> None:
 
 
 class Folder:
-    """A ``Place`` on the disk. ``path_of`` maps a file's name to its path. Without it, files lie in ``folder``."""
+    """A ``Place`` on the disk. ``path_of`` maps a file's name to its path. Without it, the path is in ``folder``."""
 
     def __init__(self, folder: Path, path_of: Callable[[str], Path] | None = None) -> None:
         self.folder, self._path_of = folder, path_of
@@ -93,7 +93,7 @@ class _FilePart(Part):
     def __init__(self, place: Folder, stem: str) -> None:
         super().__init__(stem)
         self._place = place
-        # Not `tempfile`, whose files only their owner can read: an output file gets the usual permissions.
+        # `tempfile` makes files that only their owner can read, but an output file gets the usual permissions.
         self._path = place.folder / f".{stem}.{os.urandom(6).hex()}.part"
         self._file: BufferedWriter
 
@@ -132,7 +132,8 @@ class _FilePart(Part):
         return target
 
     async def discard(self) -> None:
-        with suppress(OSError, AttributeError):  # closing flushes, which fails on a full disk; or it was never opened
+        # OSError: closing flushes the file, which fails on a full disk. AttributeError: the file was never opened.
+        with suppress(OSError, AttributeError):
             self._file.close()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Downloads output files over HTTP. This client never has the token."""
+"""Downloads output files over HTTP. This client never has the API token."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 _REDIRECTS = 10
 _MOVED = {301, 302, 303, 307, 308}
-_CLIENTS = 64  # The most open clients. Each is a connection pool. A client pinned to an address serves one host.
+_CLIENTS = 64
+"""The most clients that are open. Each client is a connection pool. A client pinned to an address serves one host."""
 
 
 class HttpResponse:
-    """``coding`` is the Content-Encoding that the HTTP library decodes."""
+    """A response. ``coding`` is the Content-Encoding that the HTTP library decodes; empty if it decodes nothing."""
 
     def __init__(self, response: RustResponse, url: str, coding: str = "") -> None:
         self._response, self._url = response, url
@@ -47,7 +48,7 @@ class HttpResponse:
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """How a client connects. Requests that connect in the same way share a client."""
+    """How a client connects: directly, through ``proxy``, or to ``address`` for ``host``. Equal ways share a client."""
 
     is_direct: bool = False
     proxy: str = ""
@@ -60,7 +61,7 @@ class HttpFetch:
     """The ``Fetch`` of ``download.save``, with connection pools; an async context manager.
 
     Follows up to 10 redirects. ``reach`` checks the host of each redirect, and the connection goes to the same address
-    that was checked. Requests uncompressed content, and decodes it if it is compressed all the same. Sends no Referer
+    that was checked. Requests uncompressed content, but decodes a response that is compressed. Sends no Referer
     and no credentials, not even those in a URL. Allows 10 s to connect and 60 s between two reads. Uses the proxy of
     ``HTTP_PROXY`` and similar variables, except for hosts on this machine.
     """
@@ -85,7 +86,9 @@ class HttpFetch:
         async with AsyncExitStack() as stack:
             response = await self._follow(stack, url, headers)
             coding = coding_of(read_headers(response))
-            if coding in LIBRARYS:  # only the library can decode it, while it reads: ask again with such a client
+            if coding in LIBRARYS:
+                # Only the library can decode this coding, while it reads. So a client that decodes sends the request
+                # again.
                 await stack.aclose()
                 yield HttpResponse(await self._follow(stack, url, headers, decodes=True), url, coding)
             else:
@@ -120,7 +123,7 @@ class HttpFetch:
         return await self._ask(stack, ways[-1], url, headers)
 
     async def _ask(self, stack: AsyncExitStack, way: _Way, url: Url, headers: Mapping[str, str]) -> RustResponse:
-        # Without reading ahead, a body that breaks early still gives the bytes that came before.
+        # The library does not read ahead, so that a body that breaks off still yields the bytes that came before.
         request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
         with Exchange(f"GET {shown(str(url))}"):
             return await stack.enter_async_context(request.build_streamed())
@@ -130,7 +133,8 @@ class HttpFetch:
             # Loading the system's certificates takes 10 ms, too long for the event loop.
             built = await asyncio.to_thread(_build, way)
             if len(self._clients) >= _CLIENTS:
-                del self._clients[next(iter(self._clients))]  # its connections close after their last transfer
+                # The client that was built first is removed. Its connections close after their last transfer.
+                del self._clients[next(iter(self._clients))]
             self._clients.setdefault(way, built)
         return self._clients[way]
 
@@ -150,7 +154,7 @@ def _build(way: _Way) -> Client:
 def _address(text: str, first: str, base: Url | None = None) -> Url:
     """The URL without user and password. It is parsed once, so that the request uses the same URL that was checked.
 
-    Raises OutputError with ``first``, the output's URL before redirects.
+    Raises OutputError for a malformed URL. The message names ``first``, the output's URL before redirects.
     """
     try:
         url = base.join(text) if base else Url(text)
@@ -159,6 +163,7 @@ def _address(text: str, first: str, base: Url | None = None) -> Url:
     if url is None or url.scheme not in {"http", "https"} or not url.host_str:
         kind = "leads nowhere: it redirects to a malformed address" if base else "is not an address that can be fetched"
         raise OutputError(f"{shown(first)} {kind}")
-    # A host name with a final dot would be looked up again, although its client is pinned to an address.
+    # The final dot of a host name is removed: with it, the host would be looked up again although its client is pinned
+    # to an address.
     bare = url.with_username("").with_password(None)
     return bare.with_host(bare.host_str.rstrip(".")) if bare.host_str and bare.host_str.endswith(".") else bare

@@ -20,7 +20,7 @@ _UNSAFE_VALUE = r"[^\w.@+=-]+"
 _LONGEST_VALUE = 80  # Bytes of a value. Every file system accepts a name made of three such values.
 _PART = r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,12}"
 _SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
-"""The suffix of a URL's path. A compressed file's includes the suffix before it: ``.tar.gz``."""
+"""The suffix of a URL's path. The suffix of a compressed file includes the suffix before it: ``.tar.gz``."""
 _SAYS_NOTHING = {".bin", ".part", ".tmp"}
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 RESERVED = frozenset({"result"})

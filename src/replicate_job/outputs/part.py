@@ -28,18 +28,18 @@ class Part(ABC):
 
     @property
     def name(self) -> str:
-        """The file's name, with the extension by its content, media type or URL."""
+        """The file's name: the stem, and an extension that content, media type or URL decide."""
         return self.stem + extension(self.url, self.media_type, self.head)
 
     def count(self, data: bytes | bytearray) -> None:
-        """Add written bytes to the size and the hash."""
+        """Add written bytes to the size, the hash and the first bytes (``head``)."""
         self._digest.update(data)
         self.size += len(data)
         if len(self.head) < LONGEST:
             self.head += bytes(data[: LONGEST - len(self.head)])
 
     def forget(self) -> None:
-        """Reset the size and the hash."""
+        """Reset the size, the hash and the first bytes."""
         self._digest, self.size, self.head = hashlib.sha256(), 0, b""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Part(ABC):
 
     @abstractmethod
     async def commit(self) -> Path | str:
-        """Give the file its name. Until then the name does not exist, or is an older file's."""
+        """Give the file its name. Until then no file or an older file has this name. Returns the path or URL."""
 
     @abstractmethod
     async def discard(self) -> None:

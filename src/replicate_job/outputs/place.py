@@ -1,7 +1,7 @@
 """The place for outputs: a folder, or a template for the addresses of files, on the disk or in an object store.
 
-The journal records it as one text. A folder is an absolute path, in which nothing is replaced. A template is always a
-URL, even on the disk: ``file:///out/{model}/{id}/{name}``.
+The journal records the place as one text. For a folder, the text is its absolute path, in which nothing is replaced.
+For a template, the text is always a URL, even on the disk: ``file:///out/{model}/{id}/{name}``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FILE = "file://"
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Facts of a job for a template. ``claimed_at`` is Unix time. ``folder`` is the id, made safe as a folder name."""
+    """Facts of a job that fill a template. ``claimed_at`` is Unix time. ``folder`` is the id, made safe for a path."""
 
     model: str
     key: str
@@ -47,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     @property
     def values(self) -> dict[str, str]:
-        """The values of a template's names, each a valid step of a path. ``model`` is ``owner/name``."""
+        """Maps a template's names to their values. Each value is a valid part of a path; ``model`` is owner/name."""
         owner, _, _ = self.model.rpartition("/")
         return {
             "model": "/".join(map(safe, self.model.split("/"))),
@@ -60,10 +60,10 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_save(given: str | Path, *, rows: bool = False) -> str:
-    """The journal's text for the place that a user names. ``rows``: the place is for a batch.
+    """Convert the place that a user names to the journal's text. ``rows``: the place is for a batch.
 
-    A ``Path``, or a text without braces, is a folder, unless the text is the URL of a store. Raises JobError for a
-    template with unknown names, or one that would put the files of several jobs in one place.
+    A ``Path`` is a folder, and so is a text without braces that is not the URL of a store. Raises JobError for a
+    template with unknown names, or a template that would put the files of several jobs in one place.
     """
     if isinstance(given, Path):
         return _absolute(given)
@@ -106,7 +106,7 @@ def _checked(url: str, *, rows: bool) -> str:
 
 
 def check_combinations(save: str) -> None:
-    """Raise JobError if the template puts the outputs of all of a row's combinations in one place."""
+    """Raise JobError if the template would put the outputs of a row's several combinations in one place."""
     names = read_template(save).names if is_template(save) else frozenset()
     if names and names.isdisjoint(_TELL_APART - {"line"}):
         raise JobError(
@@ -115,7 +115,7 @@ def check_combinations(save: str) -> None:
 
 
 def of_row(save: str, line: int) -> str:
-    """The journal's text for one row: a template with the row's line filled in, or the folder that 1,000 rows share."""
+    """The journal's text for one row: the template with the row's line number, or the folder that 1,000 rows share."""
     if not is_template(save):
         return str(Path(save, f"{line // SHARD:04d}"))
     template = read_template(save)
@@ -137,9 +137,9 @@ def _template(save: str) -> Template:
 
 
 async def check_place(save: str, stores: Stores) -> None:
-    """Raise JobError if nothing can be written there, and OutputError for a full disk: see ``check_folder``.
+    """Raise JobError if nothing can be written at the place, and OutputError for a full disk: see ``check_folder``.
 
-    Of a template, the folder before its first name is tested.
+    For a template, the folder before its first name is tested.
     """
     root = root_of(save)
     if is_in_store(root):
@@ -149,7 +149,7 @@ async def check_place(save: str, stores: Stores) -> None:
 
 
 def root_of(save: str) -> str:
-    """The folder that holds all outputs, whatever a template's names stand for: a path, or a URL."""
+    """The path or URL of the folder that contains all outputs. For a template, the folder before its first name."""
     return _before(_template(save)) if is_template(save) else save
 
 
@@ -176,5 +176,5 @@ async def find_place(save: str, facts: Facts, stores: Stores) -> Place:
 
 def _before(template: Template) -> str:
     """The folder before the template's first name."""
-    first = template.parts[0]  # with the scheme
+    first = template.parts[0]  # the text before the first name; it begins with the scheme
     return str(first).rpartition("/")[0]

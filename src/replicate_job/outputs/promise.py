@@ -17,7 +17,7 @@ _DEEPEST = 8
 
 
 def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
-    """Describe the file that a successful prediction's output lacks, for a message. Empty if it lacks none.
+    """Describe for a message the file that a successful prediction's output lacks. Empty if no file is missing.
 
     A file is promised if the schema allows nothing else, not even null. It is missing if there is null, an empty list,
     or text other than a URL in its place.
@@ -34,7 +34,7 @@ def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
 
 
 def can_promise(document: Mapping[str, Any] | None) -> bool:
-    """Whether the schema allows a file anywhere. If not, no output needs the check."""
+    """Whether the schema allows a file anywhere. If not, ``broken_promise`` need not be called for any output."""
     schema = definition(document, "Output")
     return document is not None and schema is not None and _names_file(document, schema, 0)
 
@@ -73,7 +73,7 @@ def _is_file(schema: Schema) -> bool:
 
 
 def _promises(document: Mapping[str, Any], schema: Schema, depth: int) -> bool:
-    """Whether every value of this schema is a file, has one, or is a list of files."""
+    """Whether every value of this schema is a file, an object with a file, or a list of files."""
     if _is_file(schema) or depth > _DEEPEST:
         return _is_file(schema)
     required = schema.get("required") or ()

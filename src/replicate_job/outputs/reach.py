@@ -33,10 +33,11 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Reach:
-    """Checks hosts for the API at the URL ``api``; None means a public API. ``find`` looks up a host's addresses.
+    """Checks whether outputs may be fetched from a host. ``find`` looks up a host's addresses.
 
-    A host on this machine or in a private network is refused, unless the API is there too. Delivery hosts, the API's
-    own host, and host names that a proxy looks up are allowed. With ``allow_private`` nothing is refused.
+    ``api`` is the API's URL; None means a public API. A host on this machine or in a private network is refused if the
+    API is not there too. Delivery hosts, the API's own host, and host names that a proxy looks up are allowed. With
+    ``allow_private`` nothing is refused.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Reach:
         self._known: Sequence[Address] | None = None
 
     async def route(self, url: Url) -> Route:
-        """Raises OutputError for a refused host, and NotSentError for one that cannot be looked up."""
+        """Raises OutputError for a refused host, and NotSentError for a host that cannot be looked up."""
         host = host_of(url)
         if self._allow_private or _is_delivery(host) or (self._api and host == host_of(self._api)):
             return Route()
@@ -74,7 +75,7 @@ class Reach:
         return any(is_near(address, other) for other in await self._api_addresses())
 
     async def _api_addresses(self) -> Sequence[Address]:
-        """The API's addresses. Empty if a proxy looks up its name."""
+        """The API's addresses. Empty for a public API, if a proxy looks up the API's host, or if the look-up fails."""
         if self._known is None:
             host = host_of(self._api) if self._api else ""
             try:
@@ -95,7 +96,7 @@ def _is_delivery(host: str) -> bool:
 
 
 def _literal(host: str) -> Address | None:
-    """The address, if the host is an address. The library's parser has brought all its spellings into one form."""
+    """The host as an IP address; None if it is a name. The URL parser has already normalized the address's spelling."""
     try:
         return ip_address(host)
     except ValueError:
@@ -103,7 +104,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _proxy(url: Url) -> str:
-    """The proxy in this machine's settings for the URL; empty for none. A SOCKS proxy is made to look up host names."""
+    """The proxy for the URL by this machine's settings; empty for none. A SOCKS proxy is set to look up host names."""
     if is_loopback(host_of(url)):
         return ""
     if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):

@@ -21,7 +21,7 @@ _RETRIED = {408, 425, 429}
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What earlier responses said about one state of the file. ``total`` is in bytes."""
+    """What earlier responses said about one version of the file. ``total`` is its size in bytes."""
 
     etag: str | None = None
     total: int | None = None
@@ -30,7 +30,7 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def validator(self) -> str | None:
-        """The validator of these bytes: a strong ETag, else Last-Modified. With None, no range can be requested."""
+        """The validator of this version: a strong ETag, else Last-Modified. If None, no range can be requested."""
         return self.etag if self.etag and self.etag.startswith('"') else self.modified
 
 
@@ -39,8 +39,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``restart``: its body is the whole file. ``append``: its body continues the saved bytes. ``done``: the file is
     complete. ``again``: send another request, after ``after`` seconds if the server names a wait, and from the start if
-    ``anew``. ``expired``: the file is deleted. ``refused``: another request would not help. ``end`` is the size in
-    bytes after this body, None if the response does not say.
+    ``anew``. ``expired``: the file is deleted. ``refused``: another request would not help. ``end`` is the number
+    of saved bytes after this body; None if the response does not say.
     """
 
     action: Literal["restart", "append", "done", "again", "expired", "refused"]
@@ -100,7 +100,7 @@ def _anew(reason: str) -> Verdict:
 
 
 def _is_same(headers: Mapping[str, str], known: Known) -> bool:
-    """Whether the response is about the same file. A server that honored If-Range may leave out its validator."""
+    """Whether the response is about the same file. A server that honored If-Range may leave out the validator."""
     etag, modified = headers.get("etag", "").strip(), headers.get("last-modified", "").strip()
     if etag and known.etag:
         return etag == known.etag
@@ -108,7 +108,7 @@ def _is_same(headers: Mapping[str, str], known: Known) -> bool:
 
 
 def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
-    """Read what the headers say about the file. ``is_plain``: the body is not decoded, so ranges count its bytes."""
+    """Read what the headers say about the file. ``is_plain``: the body is not compressed, so ranges count its bytes."""
     if not is_plain:
         return Known(media_type=headers.get("content-type"))
     length = headers.get("content-length", "").strip()
@@ -124,7 +124,7 @@ def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
 
 
 def _modified(headers: Mapping[str, str]) -> str | None:
-    """Last-Modified, unless the file may have changed again within that second (RFC 9110, 8.8.2.2)."""
+    """The Last-Modified header; None if the file may have changed again within that second (RFC 9110, 8.8.2.2)."""
     text, date = headers.get("last-modified", "").strip(), headers.get("date", "").strip()
     try:
         if date and parsedate_to_datetime(date) <= parsedate_to_datetime(text):
@@ -135,6 +135,6 @@ def _modified(headers: Mapping[str, str]) -> str | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The wait in seconds. None for a date: then the usual backoff is used."""
+    """The wait in seconds. None without the header or if it is a date: then the usual backoff is used."""
     value = headers.get("retry-after", "").strip()
     return float(value) if value.isascii() and value.isdigit() else None

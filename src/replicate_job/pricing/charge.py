@@ -16,8 +16,8 @@ from replicate_job.pricing.usage import Usage, units
 class Charge(msgspec.Struct, frozen=True):
     """The cost of one or more predictions, in USD. An estimate, since the API returns no prices.
 
-    ``source`` and ``date`` are those of the price; ``source`` is None for a sum of charges from different sources.
-    ``excludes`` names other billed items; empty if there are none.
+    ``source`` and ``date`` are the price's. A sum of charges has the earliest date, and no ``source`` if the sources
+    differ. ``excludes`` names billed items that are not in ``cost``; empty if there are none.
     """
 
     cost: Decimal
@@ -61,14 +61,15 @@ def charge(price: Price, usage: Usage) -> Charge | None:
 
 
 def is_free(price: Price | Charge | str, stand_in: str) -> bool:
-    """Whether a stand-in answered for free: always, unless the user gave a price for the batch (``is_asked_for``)."""
+    """Whether a stand-in answered for free. Only a price that the user gave for the batch applies to stand-ins."""
     return bool(stand_in) and not isinstance(price, Charge) and not (isinstance(price, Price) and price.is_asked_for)
 
 
 def charge_by(price: Price | Charge | str, usage: Usage, stand_in: str = "") -> Charge | None:
     """The charge by a price, or by a model's name in the tables (see ``Prices.find``). A charge is returned as it is.
 
-    ``stand_in`` says what answered in place of the model. Raises JobError for a file of prices that cannot be read.
+    ``stand_in`` describes the stand-in that answered; empty if the model itself did. None if a stand-in was free, or if
+    the price or the usage is unknown. Raises JobError for a file of prices that cannot be read.
     """
     if isinstance(price, Charge):
         return price

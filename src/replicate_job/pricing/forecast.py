@@ -21,7 +21,7 @@ _Bounds = tuple[Decimal | None, Decimal | None]
 
 
 class Forecast:
-    """Estimates the costs of one model. ``schema`` is its OpenAPI document, ``cancel_after`` the job's limit."""
+    """Estimates the costs of one model. ``schema`` is its OpenAPI document, ``cancel_after`` the job's time limit."""
 
     def __init__(self, price: Price, schema: Mapping[str, Any] | None, cancel_after: str | None) -> None:
         self._price, self._schema = price, schema
@@ -33,7 +33,7 @@ class Forecast:
         return self._sum(values, 0)
 
     def most(self, values: Mapping[str, Any]) -> Decimal | None:
-        """The highest cost in USD, if the model's output is what its input asks for. None if nothing bounds it."""
+        """The highest cost in USD, if the model makes no more than its input asks for. None if there is no limit."""
         return self._sum(values, 1)
 
     def _sum(self, values: Mapping[str, Any], which: int) -> Decimal | None:
@@ -46,7 +46,7 @@ class Forecast:
         return cost
 
     def _bounds(self, unit: Unit, values: Mapping[str, Any]) -> _Bounds:
-        """How many units a prediction uses: the expected number, and the most."""
+        """How many units a prediction uses: the expected number and the highest, each None if it is unknown."""
         match unit:
             case "second":
                 return None, Decimal(self.longest)
@@ -65,7 +65,7 @@ class Forecast:
                 return (self._asked(_TOKENS, values),) * 2
 
     def _asked(self, names: tuple[str, ...], values: Mapping[str, Any]) -> Decimal | None:
-        """The number in the first of these inputs that holds a number, itself or in its default in the schema."""
+        """The first number among the values of these inputs. An input that is not set has its schema's default."""
         for name in names:
             declared = self._properties.get(name)
             default = declared.get("default") if isinstance(declared, dict) else None

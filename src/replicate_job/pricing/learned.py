@@ -14,7 +14,7 @@ FEW = 20
 
 
 class Learned:
-    """Holds the newest ``WINDOW`` costs. ``add`` appends one."""
+    """Stores the newest ``WINDOW`` costs. ``add`` appends a cost."""
 
     def __init__(self) -> None:
         self._newest: deque[Decimal] = deque()

@@ -1,4 +1,4 @@
-"""The tables of prices: the package's own, and the user's file, whose entries replace them."""
+"""The tables of prices: the package's own, and the user's file, whose entries replace the package's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWN = Path(__file__).with_name(FILE)
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """Prices of ``hardware`` by the API's name, and of ``models`` by ``owner/name`` or ``deployments/owner/name``.
+    """``hardware`` maps the API's names to prices, ``models`` maps ``owner/name`` or ``deployments/owner/name``.
 
     ``place`` is the path of the user's file, which need not exist; None if there is no folder for settings.
     """
@@ -34,7 +34,7 @@ class Prices(msgspec.Struct, frozen=True):
     place: Path | None = None
 
     def find(self, name: str) -> Price | None:
-        """The price of a model, or of a deployment on hardware: ``deployments/owner/name@gpu-t4``. None without one."""
+        """The price of a model, or of a deployment on hardware: ``deployments/owner/name@gpu-t4``. None if unknown."""
         model, _, hardware = name.partition("@")
         if price := self.models.get(model):
             return price
@@ -87,7 +87,7 @@ def _read_both(place: Path | None, changed: int) -> Prices:
 
 
 def _parse(text: str, source: Source, below: Prices) -> Prices:
-    """The tables ``below``, with the entries of a file added or replaced. Raises ValueError."""
+    """The tables ``below`` with a file's entries, which replace those of the same name. Raises ValueError."""
     import tomllib  # noqa: PLC0415 - most processes never read a table
 
     values = tomllib.loads(text, parse_float=Decimal)

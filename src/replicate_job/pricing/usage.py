@@ -1,4 +1,4 @@
-"""The usage of a prediction in the units of prices, by its metrics, else by its output and input."""
+"""Finds how many units of a price a prediction used: from its metrics, or else from its output and input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _METRICS: dict[Unit, tuple[str, ...]] = {
     "output_token": ("output_token_count", "token_output_count"),
     "video_second": ("video_output_duration_seconds",),
 }
-"""The metric that counts each unit, by the names seen in predictions. Models report some of them for billing."""
+"""Maps a unit to the names of its metric that were seen in predictions. Models report some metrics for billing."""
 _MOST = 10**12
 
 
@@ -31,7 +31,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def units(unit: Unit, usage: Usage) -> Decimal | None:
-    """How many units the prediction used. None if not known: a failed prediction may have made some outputs."""
+    """How many units the prediction used. None if unknown: for instance, a failed prediction may have made outputs."""
     if unit == "prediction":
         return Decimal(1)
     for name in _METRICS[unit]:

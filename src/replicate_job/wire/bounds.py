@@ -1,4 +1,4 @@
-"""Limits for JSON bodies: for their bytes, and for the memory of their values, which can be 80 times as much."""
+"""Limits for JSON bodies: the bytes of a body, and the memory of its decoded values, which can be 80 times as large."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ LARGEST = 64 * 1024**2
 HEAVIEST = 128 * 1024**2
 """The most bytes of memory that the values of a body may take, as estimated by ``WEIGHTS``."""
 ROW = 16 * 1024**2
-"""The most bytes of one row (a line or a cell) of a file. Python needs four times as many for a text with an emoji."""
+"""The most bytes of one row (a line or a cell) of a file. A text with an emoji takes four times as many in memory."""
 ROW_HEAVIEST = HEAVIEST // 4
-"""``HEAVIEST`` for a row. The limit is lower, since a row's values are copied when they are fitted to the model."""
+"""The limit of memory for a row. It is below ``HEAVIEST``, because values of a row are copied to fit the model."""
 LIGHT = 1024**2
-"""The most bytes of a body that is not weighed, since it cannot reach ``HEAVIEST``. For a row, a quarter of this."""
+"""A body of up to this many bytes cannot reach ``HEAVIEST``, so its memory is not estimated. For a row, this limit is a
+quarter."""
 WEIGHTS = {ord("{"): 200, ord("["): 64, ord('"'): 56, ord(","): 40}
-"""Bytes that Python needs for an object, a list, an empty text, and each further value in an object or list."""
+"""Maps the first byte of a JSON token to the bytes of memory that Python needs: for an object, a list, an empty text,
+and each further value in an object or list."""
 
 _WIDE = rb"[\xf0-\xf4]|\\u[dD][89abAB]"  # the beginning of a character beyond U+FFFF
 _TOKEN = rb'(?s)"(?:[^"\\]|\\.)*+"|[\[{,]'
@@ -37,7 +39,7 @@ def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
 
 
 def _width(body: bytes) -> int:
-    """Bytes that Python needs for each character of this text, which its widest character determines."""
+    """The bytes that Python needs for each character of this text. The widest character determines this number."""
     if body.isascii() and b"\\u" not in body:
         return 1
     return 4 if re.search(_WIDE, body) else 2

@@ -58,7 +58,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
 class WithExample(msgspec.Struct, frozen=True):
     """The example prediction of a model, which its page shows.
 
-    Only the local server has ``example_input``, the initial input of the model's page there.
+    Only the local server sends ``example_input``, the initial input on the server's own page of the model.
     """
 
     default_example: Prediction | None = None
@@ -66,10 +66,10 @@ class WithExample(msgspec.Struct, frozen=True):
 
 
 class TrainingInfo(msgspec.Struct, frozen=True):
-    """A training. Times are ISO 8601; ``metrics`` holds seconds (``predict_time``, ``total_time``).
+    """A training. Times are ISO 8601; ``metrics`` maps ``predict_time`` and ``total_time`` to seconds.
 
-    ``model`` and ``version`` are those that were trained. ``output`` has the new ``version``, and the URL of its
-    ``weights``, which can be read with the token only. ``status`` has the same values as a prediction's status.
+    ``model`` and ``version`` name the model that was trained. ``output`` contains the new ``version``, and the URL of
+    its ``weights``, which can be read only with the API token. ``status`` has the same values as a prediction's status.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=1)]

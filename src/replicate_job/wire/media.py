@@ -1,8 +1,8 @@
 """Media types and file extensions.
 
-The types that models take and make are listed here, so that they are the same on every machine. For all other types,
-Python's ``mimetypes`` decides. The tables that it reads (``/etc/mime.types``, the Windows registry) differ between
-machines, and its own table has ``image/webp`` only since Python 3.13.
+The types of models' inputs and outputs are listed here, so that they are the same on every machine. For all other
+types, Python's ``mimetypes`` decides. The tables that it reads (``/etc/mime.types``, the Windows registry) differ
+between machines, and its own table has ``image/webp`` only since Python 3.13.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ _GIVEN_BACK = {
     "application/pdf",
     "application/zip",
 }
-"""Further types for which ``mimetypes`` of every supported Python returns the suffix that is listed here."""
+"""Types, besides images, audio and video, for which every supported Python's ``mimetypes`` returns our suffix."""
 
 
 def media_type(name: str, head: bytes = b"") -> str:
@@ -155,8 +155,9 @@ def agrees(suffix: str, media_type: str) -> bool:
 def is_given_back(name: str) -> bool:
     """Whether a file may reach a model as a data URL, which has a media type and no name.
 
-    Cog gives such a file the suffix that Python's ``mimetypes`` returns, which is right on every machine for few types
-    only. Images, audio and video need no suffix, since models recognise them by their content.
+    Cog names such a file with the suffix that Python's ``mimetypes`` returns for the media type. This suffix is right
+    on every machine only for a few types. Images, audio and video need no suffix, since models recognise them by
+    content.
     """
     suffix = suffix_of(name)
     own = _TYPES.get(suffix)

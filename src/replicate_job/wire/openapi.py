@@ -34,8 +34,8 @@ _FORMS: dict[str, type | tuple[type, ...]] = {
     "type": (str, list),
     "x-order": (int, float),
 }
-"""The Python types that the value of a keyword may have."""
-_HOLDERS = (str, list, dict)  # types of values that are or contain texts; other values are numbers, maybe millions
+"""Maps a schema's keyword to the Python types that its value may have."""
+_HOLDERS = (str, list, dict)  # types of values that are or contain texts; others (numbers, maybe millions) are skipped
 
 
 def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
@@ -162,9 +162,9 @@ def _text(position: Position, text: str, schemas: list[Schema]) -> Text:
 
 
 def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -> list[Schema]:
-    """The schemas of a list's items, or of the object's member ``step``.
+    """The schemas of a list's items if ``step`` is an index, else of the object's member ``step``.
 
-    At most ``MOST``, since each step multiplies them.
+    At most ``MOST`` schemas are returned, since each step can multiply them.
     """
 
     def every() -> Iterator[Schema]:
@@ -256,8 +256,8 @@ def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] =
     """The document with its schemas translated to JSON Schema 2020-12, which validators need.
 
     A nullable schema becomes ``{"anyOf": [{"type": "null"}, ...]}``. ``adapt`` may change each schema: it is called
-    after the schemas inside that schema are translated, and before its ``nullable`` is. Raises KeyError for a document
-    without ``components.schemas``.
+    after the schemas inside that schema are translated, and before its own ``nullable`` is. Raises KeyError for a
+    document without ``components.schemas``.
     """
     components = document["components"]
     schemas = {name: _json_schema(schema, adapt) for name, schema in components["schemas"].items()}
@@ -281,7 +281,7 @@ def _json_schema(schema: Any, adapt: Callable[[Schema], Schema]) -> Any:
 def _inside(key: str, value: Any, adapt: Callable[[Schema], Schema]) -> Any:
     """The value of a keyword, with the schemas in it translated.
 
-    Other values, such as that of ``default``, are unchanged.
+    The values of other keywords, such as ``default``, are unchanged.
     """
     if key in _NAMED and isinstance(value, dict):
         return {name: _json_schema(schema, adapt) for name, schema in value.items()}

@@ -13,7 +13,7 @@ _TITLE = rb"(?i)<title[^>]*>([^<]{1,200})"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The fields of an error. ``retry_after`` is in seconds; ``text`` is the readable part of any other body."""
+    """The fields of an error. ``retry_after`` is in seconds; ``text`` is the readable part of a body without fields."""
 
     status: int
     title: str = ""
@@ -59,7 +59,7 @@ def _text(value: Any) -> str:
 
 
 def _seconds(value: Any, detail: str) -> float | None:
-    """The field ``retry_after``, or else the seconds in the sentence "resets in ~5s", which comes with it."""
+    """The seconds to wait: the field ``retry_after``, or else the number in a ``detail`` like "resets in ~5s"."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         # Huge numbers could not be converted, so limit the value first. -1 stands for all numbers below 0.
         return float(max(-1, min(value, sys.float_info.max)))

@@ -48,9 +48,9 @@ _MAGIC = (
     (0, b"MM\0+", "image/tiff"),
 )
 _WITHIN = {"image/webp": b"RIFF", "audio/wav": b"R", "video/x-msvideo": b"RIFF", "audio/aiff": b"FORM"}
-"""The first bytes of types whose signature is not at offset 0. WAV files begin with ``RIFF`` or ``RF64``."""
+"""Maps a type whose signature is not at offset 0 to its files' first bytes. WAV: either ``RIFF`` or ``RF64``."""
 _MATROSKA = b"\x1a\x45\xdf\xa3"
-# Compiled at first use, since few commands need them.
+# These patterns are compiled at first use, since few commands need them.
 _HTML = rb"(?i)<(?:!doctype\s+html|html|head|body|script|title|meta|center|h[1-6]|div|p|pre)\b"
 _SVG = rb"(?i)<(?:!doctype\s+)?svg\b"
 _PROLOGUE = rb"(?i)<(?:\?xml\s|!--)"
@@ -89,7 +89,7 @@ FAMILIES = {
     "application/pdf": frozenset({".pdf", ".ai"}),
     "model/gltf-binary": frozenset({".glb", ".vrm"}),
 }
-"""Further suffixes that files of a type may have."""
+"""Maps a type to suffixes that its files may have, besides the suffix of the type in ``media``."""
 
 
 def sniff(head: bytes) -> str | None:

@@ -19,7 +19,7 @@ _LINE = r"\r\n|\n|\r"
 
 
 class Event(msgspec.Struct, frozen=True):
-    """``id`` is the last event id so far. ``own_id``: this event has set the id, and not an earlier event."""
+    """``id`` is the last event id so far. ``own_id``: True if this event set it, False if an earlier event did."""
 
     type: str
     data: str

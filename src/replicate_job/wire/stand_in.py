@@ -1,6 +1,7 @@
 """The lines that a stand-in adds to a prediction's log.
 
-The first line says that the model is a stand-in. Then comes a line for each part of the request that it left out.
+The first line says that the model is a stand-in. Each further line names a part of the request that the stand-in left
+out.
 """
 
 from __future__ import annotations
@@ -39,5 +40,5 @@ def stand_in(logs: str | None) -> str:
 
 
 def _lines(logs: str | None) -> list[str]:
-    """The lines of the logs; none if no line can be from a stand-in, which saves splitting most logs."""
+    """The lines of the logs; empty if no line can be from a stand-in. So most logs need not be split."""
     return logs.splitlines() if logs and "tand-in" in logs else []

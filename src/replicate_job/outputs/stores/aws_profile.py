@@ -22,7 +22,7 @@ _OTHERS |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_SKIP_SIGNATURE"}
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """``keys`` are the store's credentials, and secret. ``needs_boto3``: only boto3 can get them."""
+    """``keys`` maps the store's options to secret credentials. ``needs_boto3``: only boto3 can get the credentials."""
 
     name: str
     keys: Mapping[str, str] = {}

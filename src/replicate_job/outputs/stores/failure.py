@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 _INSTANCE = ("169.254.", "metadata.google.internal", "oauth2", "TokenRequest", "token request", "MissingCredential")
-"""Texts of which an error about missing credentials has at least one. Some are parts of addresses. The library asks
-these addresses for credentials if the environment has no credentials."""
+"""An error about missing credentials contains at least one of these texts. Some are parts of the addresses that the
+library asks for credentials if the environment has none."""
 _LACKING = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
@@ -26,7 +26,7 @@ _KINDS = {
     "PermissionDeniedError": "the credentials may not write to {}",
     "UnauthenticatedError": "the credentials are not accepted for {}",
 }
-"""Keyed by the names of the library's errors, so that the library need not be imported."""
+"""Maps the class name of a library's error to a message. Names are used so that the library need not be imported."""
 
 
 class StoreError(OSError):

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.location import Bucket
 
 _OPTIONS: ClientConfig = {"timeout": "120s", "connect_timeout": "10s"}
-"""Long timeouts: a slow connection takes long to upload a part of a large file."""
+"""A request has a long timeout, because a slow connection takes long to upload a part of a large file."""
 _ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(?:/[\w./-]*)?", re.IGNORECASE | re.ASCII)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def open_bucket(bucket: Bucket) -> ObjectStore:
-    """Open the bucket without a request. Raises JobError without the extra, and for wrong settings."""
+    """Open the bucket without a request. Raises JobError if the extra ``stores`` is missing or settings are wrong."""
     try:
         from obstore import store  # noqa: PLC0415 - an optional dependency
         from obstore.exceptions import BaseError  # noqa: PLC0415
@@ -42,7 +42,7 @@ def open_bucket(bucket: Bucket) -> ObjectStore:
 
 def _open_s3(store: Any, bucket: str) -> ObjectStore:
     options = _OPTIONS.copy()
-    facts: dict[str, Any] = {"disable_bulk_delete": True}  # some stores with S3's protocol lack it
+    facts: dict[str, Any] = {"disable_bulk_delete": True}  # some stores with S3's protocol cannot delete in bulk
     if variable := next(filter(os.environ.get, _ENDPOINTS), ""):
         endpoint = os.environ[variable].strip()
         if not _ADDRESS.fullmatch(endpoint):

@@ -30,7 +30,7 @@ def _open_bucket(bucket: Bucket) -> ObjectStore:
 
 
 class Stores:
-    """``open`` returns the library's store for a bucket."""
+    """Opens and checks buckets, and reads and writes objects. ``open`` returns the library's store for a bucket."""
 
     def __init__(self, open: Callable[[Bucket], ObjectStore] = _open_bucket) -> None:  # noqa: A002 - the fitting name
         self._open_bucket = open
@@ -45,9 +45,10 @@ class Stores:
         return StorePlace(await self._open(bucket), bucket, key_of, self._gate)
 
     async def check(self, bucket: Bucket, folder: str) -> None:
-        """Raise JobError if no object can be written below ``folder``. A check holds for ``_REMEMBERED`` seconds.
+        """Raise JobError if no object can be written below ``folder``.
 
-        A small object is written and deleted. It stays there if the credentials do not allow deleting.
+        A small object is written and deleted. The object remains if the credentials do not allow deleting. A check that
+        passed is not repeated for ``_REMEMBERED`` seconds.
         """
         now, place = asyncio.get_running_loop().time(), (bucket, folder)
         if self._checked.get(place, -_REMEMBERED) + _REMEMBERED > now:

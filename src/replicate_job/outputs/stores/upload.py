@@ -1,4 +1,4 @@
-"""Uploads an object: a small one in one request, a large one in parts. It exists only when it is complete."""
+"""Uploads an object: a small one in one request, a large one in parts. An object exists only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_job.outputs.stores.location import Bucket
 
 PART = 5 * 1024**2
-"""Bytes of a part, the smallest size that S3 accepts. 10,000 parts are 52 GB. Smaller objects take one request."""
+"""The bytes of a part: the smallest size that S3 accepts. 10,000 parts are 52 GB. Smaller objects take one request."""
 TOGETHER = 2
 """How many parts of one object are uploaded at a time. Memory holds these and the part that is being filled."""
 T = TypeVar("T")
@@ -54,7 +54,7 @@ async def remove(store: ObjectStore, bucket: Bucket, key: str) -> None:
 
 
 async def told(request: Coroutine[Any, Any, T], bucket: Bucket) -> T:
-    """Await the request. Raise StoreError, without the store's own text, for any error."""
+    """Await the request. Raise StoreError for any error, because the store's own text may contain credentials."""
     try:
         return await request
     except _AbortedError:
@@ -68,7 +68,7 @@ def _attributes(key: str) -> dict[str, str]:
 
 
 class Multipart:
-    """An upload in parts. Without ``finish`` it never becomes an object, even if this process is killed."""
+    """An upload in parts. The parts become an object only when ``finish`` is called, even if this process is killed."""
 
     def __init__(self, store: ObjectStore, bucket: Bucket, key: str) -> None:
         self._blocks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
@@ -89,7 +89,7 @@ class Multipart:
         )
 
     async def _read(self) -> AsyncIterator[bytes]:
-        # The library aborts the upload at the store if its blocks end with an error, but not if it is cancelled.
+        # The library aborts the upload at the store if this generator raises an error, not if the task is cancelled.
         while (block := await self._blocks.get()) is not None:
             yield block
         if self._is_aborted:
@@ -112,7 +112,7 @@ class Multipart:
         await asyncio.shield(self._task)
 
     async def abort(self) -> None:
-        """Let the store drop the parts, for up to ``_ABORT`` seconds. A complete object stays."""
+        """Let the store delete the parts; wait up to ``_ABORT`` seconds for that. A complete object stays."""
         self._is_aborted = True
         with suppress(asyncio.QueueEmpty):
             self._blocks.get_nowait()

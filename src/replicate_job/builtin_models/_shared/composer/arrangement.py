@@ -19,15 +19,15 @@ PROGRESSIONS = {
     "major": ("1 5 6 4", "1 6 4 5", "1 4 1 5", "1 6 2 5", "1 5 6 3 4 1 4 5", "1 3 4 5"),
     "minor": ("1 6 3 7", "1 4 6 7", "1 4 7 3 6 4 7 1", "1 7 6 7", "1 6 4 7"),
 }
-"""The chords of successive bars, as steps of the scale."""
+"""Maps a mode to progressions: the chords of successive bars, as steps of the scale."""
 
 
 @dataclass(frozen=True)
 class Style:
     """How a genre is played.
 
-    ``tempo`` is its slowest and fastest in beats per minute, ``players`` has a name for each part, ``comp`` is how the
-    chords are played, ``room`` the reverb's share and seconds.
+    ``tempo`` is the slowest and the fastest tempo in beats per minute. ``players`` maps a part to its instrument.
+    ``comp`` is the name in ``COMPS`` of the way to play chords. ``room`` is the reverb's share and its seconds.
     """
 
     tempo: tuple[int, int]
@@ -90,11 +90,11 @@ class Arrangement:
 
     @property
     def beats(self) -> int:
-        """Beats before the last chord."""
+        """The number of beats before the last chord."""
         return self.bars * self.meter
 
     def sentence(self) -> str:
-        """What will be played, in words."""
+        """Describe the piece for the log."""
         players = ", ".join(f"{name} ({role})" for role, name in self.players.items())
         return f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: {players}"
 

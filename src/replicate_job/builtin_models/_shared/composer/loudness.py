@@ -20,7 +20,7 @@ _REACH = 40
 
 @lru_cache(maxsize=4)
 def _weighting(size: int) -> Array:
-    """The ear's weighting by frequency: BS.1770's shelf and high pass, with De Man's coefficients."""
+    """The gain of each frequency, like the ear's: BS.1770's shelf and high-pass filters, with De Man's coefficients."""
     place = np.tan(np.linspace(0, np.pi / 2, size // 2 + 1, endpoint=False)) * 1j
     high = 10 ** (3.999843853973347 / 20)
     turn = place / np.tan(np.pi * 1681.974450955533 / RATE)
@@ -57,7 +57,7 @@ def raised(sound: Array, level: float) -> Array:
 
 
 def limited(sound: Array) -> Array:
-    """Hold every peak below the ceiling; the gain goes down before a peak and comes back after it."""
+    """Limit every peak to the ceiling. The gain is reduced before a peak, and rises again after the peak."""
     size = sound.shape[-1]
     blocks = -(-size // _STEP)
     peaks = np.abs(np.pad(sound, ((0, 0), (0, blocks * _STEP - size)))).reshape(sound.shape[0], blocks, _STEP)

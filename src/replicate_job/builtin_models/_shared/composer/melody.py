@@ -17,11 +17,11 @@ _RHYTHMS: dict[int, tuple[tuple[float, ...], ...]] = {
     4: ((1, 1, 1, 1), (1.5, 0.5, 2), (1, 0.5, 0.5, 2), (1.5, 0.5, 1, 1), (0.5, 0.5, 1, 2), (2, 1, 1)),
     3: ((2, 0.5, 0.5), (1.5, 0.5, 1), (1, 1, 1), (1, 0.5, 0.5, 1), (2, 1)),
 }
-"""Rhythms of a bar by metre, in beats."""
+"""Maps the number of beats in a bar to the rhythms of a bar: the lengths of its notes in beats."""
 _CADENCES: dict[int, tuple[float, ...]] = {4: (1, 1, 2), 3: (0.5, 0.5, 2)}
 _STEPS = (-2, -1, -1, 1, 1, 2)
 _ARCH = (0, 1, 3, 0)
-"""How far above its centre each bar of a phrase lies, in steps of the scale."""
+"""For each bar of a phrase, how far it is above the melody's centre, in steps of the scale."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Note:
 
 
 class Tune:
-    """Writes a melody. ``chords`` has the tones of each bar's chord, then of the last chord, on which it ends."""
+    """Writes a melody. ``chords`` has the tones of each bar's chord, then of the chord on which the melody ends."""
 
     def __init__(self, piece: Arrangement, scale: Sequence[int], chords: Sequence[Sequence[int]]) -> None:
         low, high = VOICES[piece.players["melody"]].melody
@@ -64,7 +64,7 @@ class Tune:
         return self._notes
 
     def _motif(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """A rhythm, and the distance of each note from the first, in steps of the scale. It stays near the first."""
+        """A rhythm, and the distance of each note from the first note, in steps of the scale. Distances stay small."""
         rhythms = _RHYTHMS[self._piece.meter]
         rhythm = rhythms[int(self._chance.integers(len(rhythms)))]
         contour = [0]
@@ -100,6 +100,6 @@ class Tune:
         return min(len(self._scale) - 1, max(0, index))
 
     def _near(self, index: int, bar: int) -> int:
-        """The step nearest to ``index`` that belongs to the chord of a bar."""
+        """The index in the scale that is nearest to ``index`` and belongs to the chord of a bar."""
         fits = [step for step, pitch in enumerate(self._scale) if pitch % 12 in self._chords[bar]]
         return min(fits, key=lambda step: abs(step - self._clamped(index)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from composer.melody import Note
 
 LEVELS = {"melody": -20.5, "chords": -24.0, "bass": -24.0}
-"""How loud each part is, in LUFS."""
+"""The loudness of each part, in LUFS."""
 _SENDS = {"melody": 1.0, "chords": 0.9, "bass": 0.12}
 _SPREAD = {"melody": 0.25, "chords": 0.45, "bass": 0.0}
 _CENTRE = 66
@@ -62,7 +62,7 @@ def _part(piece: Arrangement, part: str, notes: list[Note], played: Callable[[],
 
 
 def _sides(place: float) -> Array:
-    """How loud a sound is left and right, at a place from -1 (left) to 1 (right)."""
+    """The gains of the left and the right channel for a sound at a place from -1 (left) to 1 (right)."""
     angle = (place + 1) * np.pi / 4
     return np.array([[np.cos(angle)], [np.sin(angle)]], dtype=np.float32)
 
@@ -86,7 +86,7 @@ def _fade(piece: Arrangement) -> Array:
     tail = piece.seconds - piece.beats * piece.beat
     fall = min(size, samples(min(2.0, max(0.4, 0.75 * tail))))
     shape = np.ones(size, dtype=np.float32)
-    # The filters also ring before a note starts. The rise removes what rings before the first one.
+    # The filters also make sound before a note starts. The rise removes this sound before the first note.
     shape[:32] = np.linspace(0, 1, 32, endpoint=False)
     shape[size - fall :] = np.cos(np.linspace(0, np.pi / 2, fall)) ** 2
     return shape

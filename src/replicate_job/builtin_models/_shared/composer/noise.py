@@ -23,7 +23,7 @@ def samples(seconds: float) -> int:
 
 
 def banded(sound: Array, low: float, high: float, *, slope: float = 2.0) -> Array:
-    """Keep the band from ``low`` to ``high`` Hz (0: no such end). The edges fall by ``slope`` times 6 dB an octave."""
+    """Keep the band from ``low`` to ``high`` Hz (0: no limit). The edges fall by ``slope`` times 6 dB an octave."""
     size = sound.shape[-1]
     length = 1 << max(0, size + RATE // 50 - 1).bit_length()
     spectrum = np.fft.rfft(sound, length)

@@ -1,4 +1,4 @@
-"""Turns a prompt into a request: the things in it that this composer knows."""
+"""Converts a prompt to a request: the things in the prompt that this composer can play."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GENRES: dict[str, str] = {
     "folk": r"folk|celtic|campfire",
     "classical": r"classical|sonata|nocturne|minuet|etude|prelude|romantic",
 }
-"""Genres, the most specific first."""
+"""Maps a genre to the pattern of its words. The most specific genre is first."""
 
 MOODS: dict[str, str] = {
     "sad": r"sad|sadness|melancholy|melancholic|sorrow|sorrowful|mournful|lonely|heartbreak|nostalgic|wistful",

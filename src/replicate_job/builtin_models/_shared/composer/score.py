@@ -1,4 +1,4 @@
-"""Turns an arrangement into a score: every note of every part."""
+"""Converts an arrangement to a score: every note of every part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPS: dict[str, tuple[float, float, str]] = {
     "broken": (0.5, 0.9, "bass 2 1 2 0 2 1 2"),
     "picking": (0.5, 1.4, "bass 2 1 3 0 2 1 2"),
 }
-"""How chords are played: the beats between strokes, the beats that a stroke lasts, and its notes of the chord."""
+"""Maps a way to play chords to the beats between strokes, the beats of a stroke, and its notes of the chord."""
 _MIDDLE = 60
 _BASS_LOW, _ROOT_LOW = 33, 40
 _ROLL = 0.12  # beats between the notes of the last chord
@@ -71,7 +71,7 @@ def _spelled(step: int, piece: Arrangement) -> tuple[int, ...]:
 
 
 def _voiced(tones: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
-    """Place a chord around middle C, so that its notes are as close as possible to those ``before``."""
+    """Place a chord around middle C, so that its notes are as close as possible to the notes ``before``."""
     shapes = []
     for turn in range(len(tones)):
         shape = [_MIDDLE - 12 + tones[turn]]
@@ -87,7 +87,7 @@ def _voiced(tones: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _comp(piece: Arrangement, chords: list[Chord], name: str) -> list[Note]:
-    """The chords, struck or broken, and the last one from its lowest note to its highest."""
+    """The notes of the chords, struck or broken. The last chord is played from its lowest note to its highest."""
     step, length, parts = COMPS[name]
     notes = []
     for chord in chords[:-1]:

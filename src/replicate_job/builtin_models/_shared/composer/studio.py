@@ -1,4 +1,4 @@
-"""Turns MusicGen's inputs into a file, and logs which of them it followed."""
+"""Makes a file from MusicGen's inputs, and logs which inputs it followed."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ IGNORED = {
     "temperature": 1.0,
     "classifier_free_guidance": 3,
 }
-"""Inputs without effect here, with their defaults. The log names those with another value."""
+"""Maps inputs without effect here to their defaults. The log names the inputs that have another value."""
 _LONGEST = 120  # seconds
 _COMPRESSION = 0.5  # 160 kbit/s
 
 
 def answer(given: Mapping[str, Any]) -> Path:
-    """Compose a piece by the inputs. The log names the words of the prompt that it follows, and the others."""
+    """Compose a piece by the inputs. The log names the words of the prompt that the piece follows, and the others."""
     _check(given)
     ignored([name for name, default in IGNORED.items() if given[name] != default])
     if given["input_audio"]:

@@ -11,7 +11,7 @@ from composer.noise import RATE, Array, rng
 _BLOCK = 256
 _PLAYERS = (-6.5, -2.0, 2.5, 7.0)  # cents by which the players of a section are out of tune
 _HARMONIC = tuple(range(1, 29))
-_PLUCKED = 0.21  # of a string's length
+_PLUCKED = 0.21  # the place where a string is plucked, as a share of its length
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Voice:
     """An instrument.
 
     ``melody`` is its range for a tune, in MIDI pitches; ``attack`` and ``release`` are in seconds. The level of an
-    overtone falls with its number to the power of ``slope``, and faster above ``cut`` Hz. It decays by ``decay`` a
-    second at middle C, and faster for higher notes. ``ratios`` are the frequencies of the overtones, divided by that of
-    the fundamental.
+    overtone falls with its number to the power of ``slope``, and faster above ``cut`` Hz. The level decays by ``decay``
+    a second at middle C, and faster for higher notes. ``ratios`` are the overtones' frequencies, divided by the
+    fundamental's frequency.
     """
 
     melody: tuple[int, int]
@@ -75,7 +75,8 @@ def note(voice: Voice, height: float, size: int, force: float, bright: float, se
 def _ring(pitches: Array, levels: Array, decays: Array, phases: Array, size: int) -> Array:
     """Sum sine waves (Hz) that decay (per second), ``size`` samples of them.
 
-    One matrix product: a wave at sample a*BLOCK + b is the product of what it is at a*BLOCK and at b.
+    This takes one matrix product, because the value of a wave at the sample a*_BLOCK + b is the product of its
+    (complex) values at a*_BLOCK and at b.
     """
     speed = (2j * np.pi * pitches - decays) / RATE
     coarse = np.exp(np.outer(np.arange(-(-size // _BLOCK)) * _BLOCK, speed)) * (levels * np.exp(1j * phases))

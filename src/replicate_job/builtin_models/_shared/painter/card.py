@@ -1,4 +1,4 @@
-"""A card, for a prompt that cannot be painted: the prompt as type over colours and shapes from the seed."""
+"""Draws a card, for a prompt that cannot be painted: the prompt's text over shapes, in colours chosen by the seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FINE = 2  # shapes are drawn this many times larger and averaged down
 
 @dataclass(frozen=True)
 class Scheme:
-    """Paper, two shapes on it, the type, and a mark in another hue."""
+    """The colours of the paper, of two shapes on the paper, of the text (``ink``), and of a mark in another hue."""
 
     paper: Colour
     shapes: tuple[Colour, Colour]

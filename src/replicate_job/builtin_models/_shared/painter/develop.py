@@ -1,4 +1,4 @@
-"""Turns light into a picture: fog and rain, bloom, film curve, grain."""
+"""Adds fog and rain to linear light, and converts it to a picture with bloom, a film curve and grain."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FINE = 2
 """Silhouettes are drawn this many times larger and averaged down."""
 STAGES = 5
-"""How many times :func:`paint` yields. The last is its picture."""
+"""How many times :func:`paint` yields. The last value is the picture."""
 _HORIZONS = {"sea": 0.52, "mountains": 0.54, "hills": 0.46, "forest": 0.6, "city": 0.66}
 _VEILS = {"rain": 0.6, "fog": 0.4, "cloudy": 0.3}
 _SNOW = "#eef3fa"
@@ -34,7 +34,7 @@ _LEAVES = ("#2c4028", "#d8952a", "#b8481f", "#8a5524")
 
 
 def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Generator[Image.Image | None]:
-    """Yield at the end of each stage: ``None``, and at the last one the picture.
+    """Yield ``None`` at the end of each stage, and the picture at the end of the last stage.
 
     ``detail``, from 0 to 1, is how fine the details are. The same arguments give the same pixels.
     """
@@ -150,7 +150,7 @@ def _forest(canvas: Array, view: View, air: Array) -> None:
 
 
 class _Stencil:
-    """A mask to draw silhouettes on, in pixels of the picture; ``mask`` gives coverage 0..1."""
+    """A mask to draw silhouettes on, in pixels of the picture. ``mask`` returns each pixel's coverage, 0 to 1."""
 
     def __init__(self, width: int, height: int) -> None:
         self._image = Image.new("L", (width * _FINE, height * _FINE))

@@ -48,7 +48,7 @@ class Relief:
 
     @property
     def cell(self) -> tuple[float, float]:
-        """World size of one cell: depth, width."""
+        """The depth and the width of one cell, in world units."""
         rows, cols = self.height.shape
         return (self.far - self.near) / rows, 2 * self.side / cols
 
@@ -61,7 +61,7 @@ class Relief:
 
 
 def _eroded(dice: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], octaves: int) -> Array:
-    """Fractal noise whose steep places take less detail, as if water had run down them: ridges and valleys."""
+    """Fractal noise with less detail in steep places, as if water had run down there. It makes ridges and valleys."""
     total = np.zeros(shape, dtype=np.float32)
     slope_y, slope_x = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     weight = 1.0
@@ -109,7 +109,7 @@ def _lit(field: Relief, view: View) -> Array:
     light = np.array([side * 0.86, low, -0.42], dtype=np.float32)
     light /= np.linalg.norm(light)
     face = np.clip((-across * light[0] + light[1] - down * light[2]) * norm, 0, 1)
-    # A place is in the shade if land towards the sun rises above its ray.
+    # A place is in the shade if land towards the sun rises above the ray from the place to the sun.
     ray = height - side * np.arange(height.shape[1], dtype=np.float32)[None, :] * width * (low * 0.62)
     wall = np.maximum.accumulate(ray[:, ::-side], axis=1)[:, ::-side]
     open_sun = 1 - ramp(0.0, 0.055, wall - ray)
@@ -137,7 +137,10 @@ def _ground(height: Array, steep: Array, view: View) -> Array:
 
 
 def _march(view: View, field: Relief, eye: float) -> tuple[Array, Array]:
-    """Find what each column sees: depths tried (steps), and the highest pixel reached by each (steps, width)."""
+    """Return the depths that are tried (steps), and the height of the land at each depth (steps, width).
+
+    The height is in pixels above the horizon.
+    """
     steps = round(_STEPS * float(np.log(field.far / field.near)))
     depth = np.geomspace(field.near, field.far, steps, dtype=np.float32)
     x = depth[:, None] * view.columns[None, :]
@@ -148,7 +151,10 @@ def _march(view: View, field: Relief, eye: float) -> tuple[Array, Array]:
 
 
 def _visible(view: View, field: Relief, eye: float, below: int) -> tuple[Array, Array]:
-    """Return how far away each pixel's land is, rows upward from ``-below``, and how much of the pixel it covers."""
+    """Return the distance of each pixel's land, and the share of the pixel that it covers.
+
+    The first row is the lowest, ``below`` pixels below the horizon.
+    """
     depth, seen = _march(view, field, eye)
     top = np.maximum.accumulate(seen, axis=0)
     rows = np.arange(-below, view.above, dtype=np.float32) + 0.5
@@ -168,7 +174,7 @@ def _visible(view: View, field: Relief, eye: float, below: int) -> tuple[Array, 
 
 
 def _land(canvas: Array, view: View, field: Relief, colours: Array, eye: float, sky: Array) -> None:
-    """Paint the land as seen from a height (negative: in the mirror); the canvas has its rows upward."""
+    """Paint the land seen from the height ``eye`` (negative: mirrored). The first row of the canvas is the lowest."""
     below = canvas.shape[0] - view.above
     z, alpha = _visible(view, field, eye, below)
     rows, cols = np.nonzero(alpha > 0)

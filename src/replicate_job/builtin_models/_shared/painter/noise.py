@@ -106,6 +106,6 @@ def ramp(low: float, high: float, value: Array | float) -> Array:
 
 
 def cover(canvas: Array, mask: Array, tone: Array) -> None:
-    """Paint a tone over a canvas where a mask is 1, and in part where it is less."""
+    """Paint a tone over a canvas where a mask is 1, and mix both in proportion where the mask is lower."""
     canvas *= 1 - mask[..., None]
     canvas += tone * mask[..., None]

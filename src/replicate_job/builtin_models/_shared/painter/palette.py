@@ -19,7 +19,11 @@ def linear(code: str) -> Array:
 
 @dataclass(frozen=True)
 class Palette:
-    """``stops`` are sky colours from the horizon to the zenith; ``sun`` lights, ``shade`` fills the shadows."""
+    """``stops`` are sky colours from the horizon to the zenith.
+
+    ``sun`` is the colour of sunlight, ``shade`` the colour of the light in shadows. ``elevation`` is the tangent of the
+    sun's angle.
+    """
 
     stops: tuple[Array, ...]
     sun: Array

@@ -1,4 +1,4 @@
-"""Turns a prompt into a scene, if this painter can paint it."""
+"""Converts a prompt to a scene, if this painter can paint the prompt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WORDS: dict[str, str] = HOURS | {
     "calm": r"calm|serene|tranquil|peaceful|quiet",
     "grey": r"black and white|monochrome|black-and-white|grayscale|greyscale",
 }
-"""Things and looks that can be painted, each with the words of prompts that name it."""
+"""Maps the things and looks that can be painted to patterns of the words that name them in a prompt."""
 
 _ANYWHERE = frozenset(HOURS) | {"rain", "fog", "cloudy", "clear", "grey"}
 _OPEN = _ANYWHERE | {"moon", "stars"}
@@ -53,10 +53,11 @@ GROUNDS: dict[str, frozenset[str]] = {
     "forest": _OPEN | {"forest", "trees", "autumn", "snow"},
     "city": _ANYWHERE | {"city", "water", "windows", "lights"},
 }
-"""The places that can be painted, and everything that can be seen there. If several fit equally, the first is used."""
+"""Maps the places that can be painted to the things that can be seen there. If several places fit equally, the first is
+used."""
 
 _OPTIONAL = _OPEN - {"cloudy"}
-"""Things that are painted only if the prompt asks for them. The others may be in a place without being asked for."""
+"""Things that are painted only if the prompt asks for them. Other things may be in a place without being named."""
 _ELSEWHERE = re.compile(
     r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves)"
     r"|(?:sea|ocean|lake|mountain|city|field)s? of|green (?:sky|skies|light|sun|moon))\b"
@@ -76,14 +77,14 @@ CLASHES: dict[str, set[str]] = {
     "lights": {"day", "sunrise"},
     "calm": {"rain"},
 }
-"""Names that are not painted together with certain others, because they would not be visible or recognizable."""
+"""Maps a thing to the others with which it is not painted, because it would not be visible or recognizable."""
 
 SMALL = frozenset(re.findall(r"\w+", """
     a an the of in on at with and or by to from over under near into for as is are it its some this that
     through above below behind across between along around up down during
     picture image painting landscape scenery view scene wallpaper horizon sky light nature
     """))  # fmt: skip
-"""Words that name nothing to paint, or what every picture has. The log does not list them as missed."""
+"""Words that name nothing to paint, or a thing that every picture has. The log does not list them as missed."""
 
 MANNERS = frozenset(re.findall(r"\w+", """
     photo photograph photography photorealistic realistic style oil watercolor watercolour acrylic gouache sketch
@@ -96,8 +97,9 @@ MANNERS = frozenset(re.findall(r"\w+", """
     sharp focus best very extremely slightly heavy thick dense thin deep strong big large huge vast small little
     tall steep rugged distant distance foreground background
     """))  # fmt: skip
-"""Words that say how, and not what: style, camera, mood, quality, degree. With numerals (``view 7``, ``35mm``), they
-are all that may be left out of a picture; the log lists them as missed. Every other unpainted word makes a card."""
+"""Words about the manner and not the things: style, camera, mood, quality, degree. A picture may leave out only these
+words and numerals (``view 7``, ``35mm``); the log lists them as missed. If any other word cannot be painted, the
+picture is a card."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class Scene:
 class Request:
     """The things that a prompt asks for. ``scene`` is None if one of its words cannot be painted.
 
-    ``painted`` are the words that the scene shows. ``missed`` are those that it does not show; without a scene, those
-    that cannot be painted. ``key`` is a number made from the whole prompt.
+    ``painted`` are the words that the scene shows, ``missed`` the words that it does not show. Without a scene,
+    ``missed`` are the words that cannot be painted. ``key`` is a number made from the whole prompt.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""The sky: gradient, glow, sun or moon, stars, clouds. A sky has its rows upward from the horizon."""
+"""The sky: gradient, glow, sun or moon, stars, clouds. A sky's first row is at the horizon, its last at the top."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ def clear(view: View) -> Array:
 
 
 def heights(view: View) -> Array:
-    """Elevation (tangent) of each sky row, horizon first."""
+    """The elevation of each row of the sky as a tangent. The first row is at the horizon."""
     return (np.arange(view.above, dtype=np.float32) + 0.5) / np.float32(view.focal)
 
 
 def _distance(view: View, elevation: float, flatten: float = 1.0) -> Array:
-    """Angle (as a tangent) of every pixel from a point above the sun's bearing; ``flatten`` widens it sideways."""
+    """The distance (a tangent) of every pixel from a point in the sun's direction, at ``elevation``.
+
+    ``flatten`` divides horizontal distances, so that a glow becomes wider than high.
+    """
     across = (view.columns - np.float32(view.bearing)) / np.float32(flatten)
     up = heights(view) - np.float32(elevation)
     return np.sqrt(across[None, :] ** 2 + up[:, None] ** 2)

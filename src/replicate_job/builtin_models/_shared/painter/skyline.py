@@ -44,7 +44,7 @@ def stand(upward: Array, view: View, haze: Array) -> None:
 
 
 def _tower(upward: Array, view: View, dice: np.random.Generator, box: tuple[float, ...], haze: Array) -> None:
-    """Paint one tower: its column, width and highest row in pixels, and how much haze is before it, 0 to 1."""
+    """Paint one tower. ``box``: its column, width and highest row in pixels, and the haze before it, from 0 to 1."""
     column, wide, tall = (round(side) for side in box[:3])
     depth = box[3]
     cell = max(3, round(min(view.width, view.height) * (0.016 - 0.006 * depth)))

@@ -61,7 +61,7 @@ def bounded(width: int, height: int) -> tuple[int, int]:
 def pictures(request: Request, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
     """Make ``count`` pictures with consecutive seeds. With fewer ``steps`` than 4, scenes are coarser.
 
-    Progress counts the stages that are painted. A card has none.
+    The progress bar counts the stages that are painted. A card has no stages.
     """
     progress, done = Progress(), 0
     for number in range(count):
@@ -97,5 +97,5 @@ def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image
 def save(picture: Image.Image, name: str, quality: int) -> Path:
     """Sign a picture and write it into a folder of its own. ``name`` has the format's suffix (webp, jpg, png)."""
     path = Path(tempfile.mkdtemp(prefix="painter-")) / name
-    card.sign(picture).save(path, quality=quality)  # a PNG ignores it
+    card.sign(picture).save(path, quality=quality)  # a PNG ignores the quality
     return path

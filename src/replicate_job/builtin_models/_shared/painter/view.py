@@ -43,5 +43,5 @@ class View:
 
     @property
     def columns(self) -> Array:
-        """Horizontal position of every column over the focal length: the tangent of its bearing."""
+        """The tangent of each column's angle to the right: its horizontal position divided by the focal length."""
         return ((np.arange(self.width, dtype=np.float32) + 0.5) - self.width / 2) / np.float32(self.focal)

@@ -17,7 +17,7 @@ CHOPPY = 0.3
 
 
 def surface(view: View, scale: float) -> Array:
-    """Return the slope of the ripples, about -1 to 1, rows down from the horizon."""
+    """Return the slope of the ripples, about -1 to 1. The first row is at the horizon, the last at the lower edge."""
     rows = np.arange(view.below, dtype=np.float32) + 0.7
     far = np.minimum(view.eye * view.focal / rows, 60)[:, None]
     dice = rng(view.seed, "water")
@@ -33,7 +33,7 @@ def surface(view: View, scale: float) -> Array:
 
 
 def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
-    """Read the mirrored picture (rows upward from the horizon) through the ripples."""
+    """Return the picture ``reflected`` (whose first row is at the horizon), distorted by the ripples."""
     rows = np.arange(view.below, dtype=np.float32)[:, None]
     spread = (0.006 + 0.055 * rough + 0.14 * ramp(CHOPPY, 0.65, rough)) * view.focal * (0.12 + 1.1 * rows / view.height)
     up = rows + slope * spread + rough * 0.035 * view.focal
@@ -47,13 +47,13 @@ def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
 
 
 def water(view: View, reflected: Array, *, rough: float, body: Array) -> Array:
-    """Paint the water, rows down from the horizon: its own colour near the viewer, the reflection farther away."""
+    """Paint the water: its own colour near the viewer, the reflection farther away. The first row is at the horizon."""
     palette = view.light
     slope = surface(view, 2.4 if rough > CHOPPY else 1.0)
     rows = np.arange(view.below, dtype=np.float32)[:, None]
     steep = rows / view.focal
     fresnel = 0.93 - 0.5 * ramp(0.02, 0.62, steep) - 0.22 * rough * np.clip(slope + 0.5, 0, 1.2) * ramp(0, 0.2, steep)
-    fresnel *= 1 - 0.42 * ramp(CHOPPY, 0.65, rough) * ramp(0, 0.12, steep)  # waves turn their faces to the viewer
+    fresnel *= 1 - 0.42 * ramp(CHOPPY, 0.65, rough) * ramp(0, 0.12, steep)  # the faces of waves reflect less
     colour = mirror(view, reflected, slope, rough) * fresnel[..., None]
     colour += body * (palette.shade * 0.6 + palette.haze * 0.25) * (1 - fresnel)[..., None]
     swell = rough * np.clip(1.5 - 6 * steep, 0.85 if rough > CHOPPY else 0.35, 1.2)

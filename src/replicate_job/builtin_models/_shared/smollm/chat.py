@@ -29,9 +29,9 @@ class Chat:
         options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads()
         options.warmup = False  # a warm-up takes as long as it saves in the first prediction
         options.verbosity = -1  # otherwise llama.cpp's own lines would be in each prediction's log
-        # With a cached prompt the numbers differ slightly, and so may the text of the same seed.
+        # With a cached prompt, llama.cpp's numbers differ slightly, so the same seed could yield another text.
         options.cache_prompt, options.cache_ram_mib = False, 0
-        # It opens a port that is not used here. The random key keeps others from using it.
+        # The server opens a port that is not used here. The random key prevents others from using the port.
         options.api_keys, options.ui = [secrets.token_hex(32)], False
         self.context = context
         self._server = Server(options)
@@ -39,11 +39,11 @@ class Chat:
         self._stopped = threading.Event()  # set to end the text that is being written
 
     def write(self, messages: list[dict[str, str]], prompt: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Answer ``messages``, or continue ``prompt`` where there are none.
+        """Answer ``messages``, or continue ``prompt`` if ``messages`` is empty.
 
-        The chunks are those of OpenAI's API, the last one with ``timings``. Closing the generator ends the writing. So
-        does the next call, because a canceled prediction may leave its generator open.
-        Raises ValueError if llama.cpp refuses the request.
+        Yields chunks as OpenAI's API does; the last chunk has ``timings``. Closing the generator ends the writing. The
+        next call also ends it, because a canceled prediction may leave its generator open. Raises ValueError if
+        llama.cpp refuses the request.
         """
         handle = self._server.handle_chat_completions if messages else self._server.handle_completions
         request = options | ({"messages": messages} if messages else {"prompt": prompt}) | {"stream": True}

@@ -63,7 +63,8 @@ class Llama:
             **_AGAINST_LOOPS,
             "dry_penalty_last_n": self._chat.context,
             "stop": [end for end in (given["stop_sequences"] or "").split(",") if end],
-            # Cog passes an integer of more than 64 bits as a float. llama.cpp takes 32 bits; the highest means "any".
+            # Cog passes an integer of more than 64 bits as a float. llama.cpp accepts 32 bits, and draws a random seed
+            # for the highest number.
             "seed": int.from_bytes(os.urandom(2), "big") if seed is None else int(seed) % (2**32 - 1),
         }
 

@@ -17,7 +17,7 @@ def srt(segments: Iterable[dict[str, Any]]) -> str:
 
 
 def vtt(segments: Iterable[dict[str, Any]]) -> str:
-    """Return blocks with ``MM:SS.mmm``, and hours where there are any."""
+    """Return blocks with ``MM:SS.mmm``, or with ``HH:MM:SS.mmm`` from one hour on."""
     return "".join(f"{_clock(cue['start'], '.')} --> {_clock(cue['end'], '.')}\n{_line(cue)}\n\n" for cue in segments)
 
 

@@ -1,4 +1,4 @@
-"""Compares a prompt with tables of words: finds what it asks for, and records which of its words were used."""
+"""Compares a prompt with tables of words: finds the things that it asks for, and records which words were used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Prompt:
         self._done: set[str] = set()
 
     def find(self, table: Mapping[str, str], part: str | None = None) -> dict[str, str]:
-        """The names in ``table`` whose pattern occurs in ``part`` (None: the prompt), each with the matching words."""
+        """Maps each name in ``table`` whose pattern occurs in ``part`` (None: the prompt) to the matching words."""
         text, found = self.text if part is None else part, {}
         for name, pattern in table.items():
             if hits := re.findall(rf"\b(?:{pattern})(?:s|es)?\b", text):
@@ -36,5 +36,5 @@ class Prompt:
         return tuple(word for word in self._words if word in self._done)
 
     def missed(self, small: Collection[str]) -> tuple[str, ...]:
-        """The words that are not used, without the ``small`` ones."""
+        """The words that are neither used nor in ``small``."""
         return tuple(word for word in self._words if word not in self._done and word not in small)

@@ -47,7 +47,7 @@ class Predictor(BasePredictor):
         return vectors
 
     def embed(self, texts: list[str]) -> list[list[float]]:
-        """Embed a batch. The engine itself puts the prefix before each text, and takes one prefix for each call."""
+        """Embed a batch, with one call of the engine for each prefix. The engine puts the prefix before each text."""
         parts = [split(text) for text in texts]
         vectors: list[list[float]] = [[]] * len(parts)
         for prefixes, encode in (((None, "query"), self.model.query), (("passage",), self.model.passage)):

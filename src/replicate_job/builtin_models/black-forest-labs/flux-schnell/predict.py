@@ -23,7 +23,7 @@ SIZES = {
 """Width and height at one megapixel, as in the real model (replicate/cog-flux). A quarter megapixel halves both."""
 
 IGNORED = {"disable_safety_checker": False, "go_fast": True}
-"""Inputs without effect here, with their defaults. The log names those with another value."""
+"""Maps inputs without effect here to their defaults. The log names the inputs that have another value."""
 
 
 class Predictor(BasePredictor):

@@ -23,8 +23,9 @@ FACTOR = 4
 class Network:
     """A network with the weights ``name.param`` and ``name.bin``, and the sha256 of both.
 
-    ``tile`` is the longest side of its input in pixels, without the ``margin``. Memory grows with it. A pixel of the
-    result depends on pixels of the picture up to ``margin`` away. In FINE, it also depends a little on others.
+    ``tile`` is the longest side of its input in pixels, without the ``margin``. A larger tile needs more memory. A
+    pixel of the result depends on pixels of the picture up to ``margin`` away, and with FINE slightly on farther
+    pixels.
     """
 
     name: str

@@ -8,7 +8,8 @@ from log import Progress, say
 from network import FACTOR, FAST, FINE
 
 FINE_UP_TO = 65_536
-"""Pixels up to which the real model's network is used, about 20 seconds on two cores. A megapixel takes 5 minutes."""
+"""The real model's network is used for up to this many pixels, which take about 20 seconds on two cores. A megapixel
+would take 5 minutes."""
 
 
 class Predictor(BasePredictor):

@@ -28,7 +28,7 @@ class Span(NamedTuple):
 def spans(side: int, most: int, margin: int) -> list[Span]:
     """Cut a side into equal parts of at most ``most`` pixels, each with a margin, except at the picture's edges.
 
-    All are made from equally many pixels, because the network keeps memory for each size that it has processed.
+    All parts are made from equally many pixels, because the network keeps memory for each size that it has processed.
     """
     count = -(-side // most)
     cuts = [side * part // count for part in range(count + 1)]

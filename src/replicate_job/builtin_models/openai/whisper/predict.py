@@ -10,7 +10,7 @@ from speech.languages import LANGUAGES
 from speech.listener import Listener
 from speech.subtitles import srt, vtt
 
-UNCHANGING = 1e-6  # smaller steps count as none
+UNCHANGING = 1e-6  # a smaller increment of the temperature counts as 0
 
 
 class Output(BaseModel):

@@ -18,7 +18,7 @@ IGNORED = {
     "replicate_weights": None,
     "disable_safety_checker": False,
 }
-"""Inputs without effect here, with their defaults. The log names those with another value."""
+"""Maps inputs without effect here to their defaults. The log names the inputs that have another value."""
 
 
 class Predictor(BasePredictor):
