@@ -27,9 +27,9 @@ _SIGNED = "/download"
 class AccessGuard:
     """Refuses writes from other origins, and requests without the token.
 
-    Without a ``token``, it refuses requests to hosts other than this machine's loopback names (DNS rebinding). With a
-    ``token``, only ``/v1`` needs it: other addresses hold ids that cannot be guessed, and the page sends the token
-    itself.
+    Without a ``token``, requests to hosts other than this machine's loopback names are refused, which prevents DNS
+    rebinding. With a ``token``, only requests to ``/v1`` must send it. The addresses of files and streams contain ids
+    that cannot be guessed. The page is served without the token, and sends the token in its own requests to ``/v1``.
     """
 
     def __init__(self, app: ASGIApp, token: str = "") -> None:
