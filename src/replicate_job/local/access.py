@@ -1,6 +1,7 @@
-"""Decides which requests are admitted: those with the token or, without a token, those of programs on this machine.
+"""Decides which requests are admitted.
 
-Requests from web pages of other sites are refused in both cases.
+If the server has a token, requests need the token. Otherwise only programs on this machine may send requests. Requests
+from web pages of other sites are refused in both cases.
 """
 
 from __future__ import annotations

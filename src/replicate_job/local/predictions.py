@@ -28,7 +28,7 @@ _REMOVED_AT_ONCE = 100  # the number of predictions that are removed before othe
 _RETRY_DELAY = 1.0  # seconds until a failed write to the store is tried again
 _READ_AT_ONCE = 2**16  # the bytes of a list that are read before other tasks run
 _MOST_RECENT, _LARGE = 256, 2**20
-"""How many ended predictions stay in memory with their events, and the most bytes of such a prediction."""
+"""The most ended predictions that stay in memory with their events, and the most bytes of each of them."""
 
 
 class Predictions:

@@ -36,9 +36,9 @@ _GONE = 410  # in the Standard Webhooks scheme: the receiver wants no more reque
 class Webhooks:
     """All webhooks of one server, signed with ``secret`` (``whsec_…``). Times are in seconds.
 
-    Events of kind ``output`` and ``logs`` are sent at most once in each ``window``. They and ``start`` are not retried.
-    ``completed`` is sent again after each of ``delays``, until the response is 2xx or 410. A request ends after
-    ``timeout``; redirects are not followed.
+    Events of kind ``output`` and ``logs`` are sent at most once in each ``window``. These events and ``start`` are not
+    retried. ``completed`` is sent again after each of ``delays``, until the response is 2xx or 410. A request ends
+    after ``timeout``; redirects are not followed.
 
     ``on_notice`` is called with a line when a prediction's receiver first fails, and when sending its ``completed`` is
     given up. The line names only the receiver's origin, because the rest of the address may contain a secret.
@@ -105,7 +105,7 @@ class Webhooks:
         return self._slots.setdefault(origin, asyncio.Semaphore(_CONCURRENT))
 
     async def post(self, url: Url, id: str, body: bytes) -> int:  # noqa: A002 - the scheme's own name
-        """Send one request and return the answer's status; its body is not read. Raises TransportError."""
+        """Send one request and return the response's status. The response's body is not read. Raises TransportError."""
         at = int(time.time())
         headers = {
             "content-type": "application/json",

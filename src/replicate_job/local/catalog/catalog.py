@@ -164,7 +164,7 @@ class Catalog:
         raise LocalError(f"{source} is being written: try again when its files stay unchanged")
 
     def _list(self) -> dict[tuple[str, str], Path]:
-        """The folder of each model, by owner and name."""
+        """Map the owner and name of each model to its folder."""
         if self._clock() - self._listed_at > self._interval:
             sources: dict[tuple[str, str], Path] = {}
             empty: list[Path] = []

@@ -55,7 +55,7 @@ class FolderEntry(msgspec.Struct, frozen=True):
 
 
 def entries(folder: Path) -> list[FolderEntry]:
-    """The model's files by name, without those that ``.dockerignore`` excludes. Raises OSError."""
+    """The model's files, sorted by name, without those that ``.dockerignore`` excludes. Raises OSError."""
     ignored = _patterns(folder)
     return sorted(_walk(folder, folder, ignored), key=lambda entry: entry.name)
 
@@ -128,7 +128,7 @@ def _linked_files(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def _replace(folder: Path, path: Path, make: Callable[[Path], None]) -> None:
-    """Replace ``path`` by the file or link that ``make`` makes, in one step, when it is complete."""
+    """Replace ``path`` by the file or link that ``make`` makes at a temporary path. The replacement is one step."""
     (folder / ".cog").mkdir(exist_ok=True)
     unfinished = folder / ".cog" / _UNFINISHED
     unfinished.unlink(missing_ok=True)

@@ -25,9 +25,9 @@ _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 class LocalModel(msgspec.Struct, frozen=True):
     """A model's folder as it was read. ``created_at`` is a Unix time.
 
-    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` holds that file's
-    variables, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name alone.
-    ``example`` is the input in its ``example.json``, or None.
+    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` maps that file's
+    variables to their values, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name
+    alone. ``example`` is the input in its ``example.json``, or None.
 
     A model that ``is_built_in`` comes with this package. ``size`` is how much its first use downloads, as ``195 MB``.
     ``published`` lists the versions of the real model for which it stands in, the newest first. ``rank`` is its

@@ -1,4 +1,4 @@
-"""Decides which model servers run: at most a given number together, and each until it has been idle for a while."""
+"""Decides which model servers run. At most a given number run together, and each stops after it has been idle."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Instances:
             self._wake_first()
 
     async def _find(self, launch: Launch) -> Instance | None:
-        """The running instance of this version, or a new one if there is room for it; None if all others are busy."""
+        """The running instance of this version, or a new one. None if ``limit`` servers run and all are busy."""
         version = launch.model.version
         instance = self._running.pop(version, None)  # inserted again below, as the last one used
         if instance is None:

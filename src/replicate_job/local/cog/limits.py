@@ -9,7 +9,7 @@ from pathlib import Path
 
 _MEMORY_SHARE = 0.75
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_HEAD = _TAIL = 256 * 1024  # characters of the log that are kept at each end
+_HEAD = _TAIL = 256 * 1024  # characters that are sent of each end of the log
 
 
 def default_memory() -> int:
@@ -19,7 +19,7 @@ def default_memory() -> int:
     limit applies to each process, so several large models together can still need too much.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # the file is missing, or it holds the word "max"
+    with suppress(OSError, ValueError):  # the file is missing, or it contains the word "max"
         total = min(total, int(_CGROUP_LIMIT.read_text()))
     return int(total * _MEMORY_SHARE)
 

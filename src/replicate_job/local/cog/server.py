@@ -110,7 +110,7 @@ class CogServer:
             yield Ended("failed", error=str(error))
 
     async def start(self) -> None:
-        """Start the server unless it is ready. Raises LocalError when the model's setup fails."""
+        """Start the server if it is not ready. Raises LocalError when the model's setup fails."""
         if self.is_ready:
             return
         if self._start is None or self._start.done():

@@ -1,4 +1,6 @@
-"""Runs a command that can only write below the given folders: ``python -c THIS FOLDER ... -- COMMAND ...``.
+"""Runs a command that can only write below the given folders: ``python -c TEXT FOLDER ... -- COMMAND ...``.
+
+TEXT is the content of this script.
 
 Linux's Landlock confines the command and every process that it starts, even as root. Reading is not restricted.
 Landlock does not restrict changes of modes, owners and times of existing files.

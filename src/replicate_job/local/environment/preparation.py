@@ -1,4 +1,4 @@
-"""The preparation of a model. It runs once for all predictions that wait for it, and each can read its progress."""
+"""The preparation of a model. It runs once for all predictions that wait for it, and all can read its progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Preparation:
-    """Starts ``prepare`` at once, and passes it a function that it calls with each line of progress."""
+    """Starts ``prepare`` at once. ``prepare`` gets a function, which it must call with each line of progress."""
 
     def __init__(self, prepare: Callable[[Callable[[str], None]], Coroutine[Any, Any, Launch]]) -> None:
         self._lines: list[str] = []

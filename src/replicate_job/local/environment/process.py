@@ -176,7 +176,7 @@ async def _read(pipe: asyncio.StreamReader, on_line: Callable[[str], None]) -> s
         output = (output + text)[-_LONGEST_OUTPUT:]
         *lines, unfinished_line = (unfinished_line + text).split("\n")
         for line in lines:
-            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line: only its last state counts
+            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line: only its last state is reported
     if unfinished_line:
         on_line(unfinished_line)
     return output

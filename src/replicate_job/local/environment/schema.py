@@ -38,7 +38,8 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
     script, file = SIGNATURE.read_text("utf-8"), _file(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_file = Path(unfinished) / "signature.json"
-        # The script runs as text, because a file would import modules from its own folder in place of the model's.
+        # The script runs as text, because a script in a file would import modules from the script's folder instead of
+        # the model's.
         command = (str(workspace.python), "-c", script, model.target, str(new_file))
         with await asyncio.to_thread(workspace.claim) or nullcontext():  # None if a server uses it
             code, output = await run(command, workspace.variables(), workspace.source)

@@ -209,7 +209,7 @@ class _Build:
             self._check(code, output)
 
     def _packages(self, unreachable: Sequence[str]) -> list[str]:
-        """The arguments that name the packages to install. Local files are taken from the copy of the project."""
+        """The arguments that name the packages to install. Paths of local files lead into the copy of the project."""
         source = self._places.source
         listed_in = source / Path(self._model.config.build.python_requirements).parent
         packages = read_requirements(self._recipe.packages[1:], source)

@@ -4,8 +4,8 @@ Below one folder, ``<version>/src`` has the model's files. Files that the model 
 is stored. A stored version has links to large files. The linked files are copied only while a process of the model
 runs, and the copies stay only if the model changes them. So an edit of the code copies no large file.
 
-``<version>/python-<environment>`` is a small virtual environment on top of the shared one. Packages that the model
-itself installs go there.
+``<version>/python-<environment>`` is a small virtual environment on top of the shared environment. Packages that the
+model itself installs are stored there.
 """
 
 from __future__ import annotations

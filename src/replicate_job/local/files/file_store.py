@@ -1,6 +1,6 @@
-"""Files on disk. Each is a folder ``<parent>/<key>/`` with content and metadata, stored completely or not at all.
+"""Files on disk. Each file is a folder ``<parent>/<key>/`` with content and metadata. It is stored in one step.
 
-Check keys and names from a request with ``is_key`` and ``is_name`` first: a valid one is a single plain segment of a
+Check keys and names from a request with ``is_key`` and ``is_name`` first: a valid key or name is a single segment of a
 path, and cannot lead to another folder.
 """
 

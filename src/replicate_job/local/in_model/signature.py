@@ -1,4 +1,6 @@
-"""Reads the schemas of a model's input and output from its signature: ``python -c THIS FILE.py:NAME RESULT``.
+"""Reads the schemas of a model's input and output from its signature: ``python -c TEXT FILE.py:NAME RESULT``.
+
+TEXT is the content of this script.
 
 It runs in the model's own environment and folder, where this package is not installed. ``cog build`` makes the same
 schemas with a Go tool (``pkg/schema`` of replicate/cog), which parses the code without running it. One difference is
@@ -60,8 +62,8 @@ _without_default: list[object] = []
 def _input(*default: object, **facts: object) -> typing.Any:
     """``cog.Input``, which also remembers whether it was called without a default.
 
-    It is needed because ``cog.Input`` returns the same for ``Input(default=None)``, an optional input, and for
-    ``Input()``, a required one.
+    ``cog.Input`` itself returns equal results for ``Input(default=None)``, which is an optional input, and for
+    ``Input()``, which is a required input.
     """
     field = _make_input(*default, **facts)
     if not default and "default" not in facts:

@@ -1,4 +1,6 @@
-"""Cog's worker with corrections: ``python -c THIS FILE FOLDER -c CODE``, where CODE is Cog's own worker.
+"""Cog's worker with corrections: ``python -c TEXT FOLDER -c CODE``.
+
+TEXT is the content of this script, and CODE is Cog's own worker.
 
 It runs in the model's own environment, where this package is not installed. It corrects these faults of coglet 0.23.1:
 
@@ -7,8 +9,8 @@ It runs in the model's own environment, where this package is not installed. It 
 - Cog's server cancels the prediction of a model that prints faster than its event stream is sent. Here text that is
   printed very fast is sent in fewer and larger pieces.
 - Files that cannot be read are silently left out of an output. Here the prediction fails.
-- Files that an iterator yields are read later, when the model may have overwritten them. Here each is copied when it is
-  yielded, unless predictions run concurrently.
+- Files that an iterator yields are read later, when the model may have overwritten them. Here each file is copied when
+  it is yielded, if predictions do not run concurrently.
 - The worker's standard input is the server's pipe to it, so a model that reads it blocks for ever. Here the model, and
   the programs that it starts, have an empty standard input.
 - For each number in an output, Cog's server imports numpy. If numpy is not installed, Python searches the whole path
@@ -135,7 +137,7 @@ def written(function: Function) -> Function:
 class Wrapper:
     """Wraps functions of any kind: each call runs inside a context that ``enter`` makes.
 
-    ``returned`` changes what a function returns, ``yielded`` each value that it yields.
+    ``returned`` converts a function's return value, and ``yielded`` converts each value that a function yields.
     """
 
     def __init__(self, enter: Enter, returned: Change = unchanged, yielded: Change = unchanged) -> None:

@@ -1,8 +1,8 @@
 """The page of the local server: static files, which use the API as any client does.
 
-``/`` shows the models, ``/OWNER/NAME`` one of them (the ``url`` of a model), ``/p/ID`` one prediction (its
-``urls.web``), and ``/history`` all predictions. The page's scripts and styles are below ``/page/VERSION/``. VERSION
-changes with the files, so a browser can cache them forever, and never mixes two releases.
+``/`` shows all models, ``/OWNER/NAME`` shows one model (its ``url``), ``/p/ID`` shows one prediction (its
+``urls.web``), and ``/history`` shows all predictions. The page's scripts and styles are below ``/page/VERSION/``.
+VERSION changes with the files, so a browser can cache them forever, and never mixes two releases.
 """
 
 from __future__ import annotations
