@@ -29,7 +29,10 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 class Produced(msgspec.Struct, frozen=True):
-    """A piece of the output. With ``part``, it is the next item of a list; otherwise it is the whole output so far."""
+    """A piece of the output.
+
+    With ``part``, ``value`` is the next item of a list; otherwise it is the whole output so far.
+    """
 
     value: Any
     part: bool = False

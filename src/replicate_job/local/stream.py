@@ -43,7 +43,7 @@ async def stream(predictions: Predictions, prediction: LocalPrediction, last: st
 
 
 async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
-    """A stream of a prediction whose events are not in memory any more: its log, then its outputs after ``last``."""
+    """A stream of a prediction whose events are no longer in memory: its log, then the outputs after id ``last``."""
     yield _OPENING
     prediction: dict[str, Any] = msgspec.json.decode(body)
     created_at = datetime.fromisoformat(prediction["created_at"]).timestamp()

@@ -41,7 +41,7 @@ _PORT_ATTEMPTS = 3
 _SLOT_DELAY = 0.02
 """When attempts to get a slot are this many seconds apart, the server's health is checked too."""
 _CONTEXT_ID = "replicate-job prediction"
-"""The key of the prediction's id in its context. ``in_model/worker.py`` removes it before the model sees it."""
+"""The key of the prediction's id in its context. ``in_model/worker.py`` removes the key before the model runs."""
 _HEALTH_TIMEOUT, _POLL_INTERVAL = 5.0, 0.01  # seconds
 
 

@@ -2,9 +2,9 @@
 
 TEXT is the content of this script.
 
-It runs in the model's own environment and folder, where this package is not installed. ``cog build`` makes the same
-schemas with a Go tool (``pkg/schema`` of replicate/cog), which parses the code without running it. One difference is
-intended: ``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
+The script runs in the model's own environment and folder, where this package is not installed. ``cog build`` makes the
+same schemas with a Go tool (``pkg/schema`` of replicate/cog), which parses the code without running it. One difference
+is intended: ``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
 
 The script writes JSON to the file RESULT: the schemas, or ``error`` with the exception that the model's code raised. If
 the model's code ended the process, the file is missing.
@@ -272,7 +272,10 @@ def _plain(value: object) -> object:
 
 
 def _is_json(value: object) -> bool:
-    """Whether JSON can hold the value. A default such as infinity is left out, as Cog's own tool does."""
+    """Whether the value can be written as JSON.
+
+    A default that cannot, such as infinity, is left out. Cog's own tool does the same.
+    """
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):

@@ -2,7 +2,8 @@
 
 TEXT is the content of this script, and CODE is Cog's own worker.
 
-It runs in the model's own environment, where this package is not installed. It corrects these faults of coglet 0.23.1:
+The script runs in the model's own environment, where this package is not installed. It corrects these faults of coglet
+0.23.1:
 
 - If a setup fails, Cog's server reports only the exception's message. Here the traceback is also written to
   FOLDER/failure.
