@@ -19,7 +19,7 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """An item of ``build.run`` in its long form. Its ``mounts`` are files that do not exist when it is run here."""
+    """An item of ``build.run`` in its long form. Here, the files of its ``mounts`` do not exist."""
 
     command: str
     mounts: tuple[Mount, ...] = ()

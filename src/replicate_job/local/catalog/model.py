@@ -161,7 +161,7 @@ def _environment(folder: Path, config: Config) -> dict[str, str]:
 
 
 def _concurrency(folder: Path, config: Config) -> int:
-    """How many predictions may run together, by ``cog.yaml``, or by a literal number in ``@cog.concurrent(max=…)``."""
+    """How many predictions may run together, from ``cog.yaml`` or a literal number in ``@cog.concurrent(max=…)``."""
     if config.concurrency:
         return config.concurrency.max
     try:

@@ -10,7 +10,7 @@ does not work in code of other languages.
 
 from __future__ import annotations
 
-import _posixsubprocess  # before subprocess, which takes its function from there
+import _posixsubprocess  # subprocess, which is imported later, uses its fork_exec
 import builtins
 import io
 import os

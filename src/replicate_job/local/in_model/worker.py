@@ -22,8 +22,8 @@ The script runs in the model's own environment, where this package is not instal
   that started the server. The worker's file descriptor 3 is a pipe, and only that process has the other end.
 - If a prediction changes the working directory, the next prediction starts there. If a setup changes it, the server
   does not find its own files. Here each prediction starts in the directory where the setup ended.
-- When an async prediction is canceled, Cog's server reports its end at once, although the model may go on. Here the
-  file FOLDER/running/ID exists until the model has stopped.
+- When an async prediction is canceled, Cog's server reports the prediction's end at once, although the model may still
+  run. Here the file FOLDER/running/ID exists until the model has stopped.
 """
 
 from __future__ import annotations
