@@ -1,6 +1,7 @@
-"""Decides which requests are admitted: those with the token or, without a token, those of programs on this machine.
+"""Decides which requests are admitted.
 
-Requests from web pages of other sites are refused in both cases.
+If the server has a token, requests need the token. Otherwise only programs on this machine may send requests. Requests
+from web pages of other sites are refused in both cases.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _SIGNED = "/download"
 class AccessGuard:
     """Refuses writes from other origins, and requests without the token.
 
-    Without a ``token``, it refuses requests to hosts other than this machine's loopback names (DNS rebinding). With a
-    ``token``, only ``/v1`` needs it: other addresses hold ids that cannot be guessed, and the page sends the token
-    itself.
+    Without a ``token``, requests to hosts other than this machine's loopback names are refused, which prevents DNS
+    rebinding. With a ``token``, only requests to ``/v1`` must send it. The addresses of files and streams contain ids
+    that cannot be guessed. The page is served without the token, and sends the token in its own requests to ``/v1``.
     """
 
     def __init__(self, app: ASGIApp, token: str = "") -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LoggedRequest(msgspec.Struct, frozen=True):
-    """An ended request. ``path`` is without the query, which may hold a signature.
+    """An ended request. ``path`` is without the query, because a query may contain a signature.
 
     ``status`` is 0 if there was no response; ``seconds`` is the time until the end of the response.
     """
@@ -26,7 +26,7 @@ class LoggedRequest(msgspec.Struct, frozen=True):
 
 
 class AccessLog:
-    """The ASGI app ``app``, with a call of ``on_request`` at the end of each request."""
+    """Wraps the ASGI app ``app``, and calls ``on_request`` at the end of each request."""
 
     def __init__(self, app: ASGIApp, on_request: Callable[[LoggedRequest], None]) -> None:
         self._app, self._on_request = app, on_request

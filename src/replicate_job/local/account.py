@@ -15,4 +15,4 @@ HARDWARE = {
     "gpu-a100-large": "Nvidia A100 80GB (in name: all runs on this machine)",
     "gpu-h100": "Nvidia H100 (in name: all runs on this machine)",
 }
-"""Names by SKU. The SKUs are Replicate's, so that a deployment written for Replicate works here too."""
+"""Maps each SKU to its name. The SKUs are Replicate's, so that a deployment written for Replicate works here too."""

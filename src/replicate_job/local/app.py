@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 def make_app(
     parts: Parts, *, token: str, faults: Faults, on_request: Callable[[LoggedRequest], None] | None = None
 ) -> ASGIApp:
-    """The app. Faults need a server that runs BreakableProtocol."""
+    """Make the app. It needs a server that runs BreakableProtocol, because ``faults`` may break connections."""
     kinds = (PredictionRoutes, ModelRoutes, DeploymentRoutes, FileRoutes, AccountRoutes)
     api_routes = [route for kind in kinds for route in kind(parts).routes()]
-    # A Router instead of a Starlette app, whose middleware would take longer than most requests do.
+    # A Router is used instead of a Starlette app, because a Starlette app's middleware would take longer than most
+    # requests.
     router = Router([*api_routes, *page_routes()], default=NOT_FOUND)
     app = versioned(AccessGuard(FaultMiddleware(router, faults), token))
     return AccessLog(app, on_request) if on_request else app

@@ -45,13 +45,13 @@ _CLOSE_TIMEOUT = 10.0  # seconds
 
 @asynccontextmanager
 async def running_server(options: ServerOptions) -> AsyncIterator[str]:
-    """``serve`` without its check of the platform and of the extra ``[local]``."""
+    """Run a server as ``serve`` does, but without checking the platform and the extra ``[local]``."""
     faults = options.faults or Faults()
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_bind(options.host, options.port))
         base_url = origin_of(listening)
         parts = await _open(stack, options, base_url, retention=faults.expire)
-        models = await parts.catalog.models()  # before it listens, because the first listing reads every file
+        models = await parts.catalog.models()  # before the server listens: the first call reads every file
         abandoned = parts.predictions.recover()
         # The model is prepared before the server listens, because a client would not wait for minutes.
         if model := await parts.catalog.find(*options.warm.partition("/")[::2]):
@@ -93,7 +93,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 async def _within_timeout(close: Callable[[], Awaitable[None]]) -> None:
-    """Call ``close``, but wait 10 s at most: models that still run then are killed when this process ends."""
+    """Call ``close``, but wait 10 s at most. Models that still run after that are killed when this process ends."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_TIMEOUT):
             await close()
@@ -115,7 +115,7 @@ async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *,
     """
     if options.state:
         store = Store(state := options.state)
-        scratch = stack.enter_context(_scratch(state / "running"))  # the store's lock keeps other servers out
+        scratch = stack.enter_context(_scratch(state / "running"))  # no other server uses it: the store is locked
     else:
         scratch = stack.enter_context(_temporary_state())
         store = Store(state := scratch / "state")

@@ -1,4 +1,4 @@
-"""Deployments: each is a user's name for one version of a model."""
+"""Deployments. A deployment is a user's name for one version of a model."""
 
 from __future__ import annotations
 

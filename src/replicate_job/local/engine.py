@@ -38,10 +38,10 @@ SCHEMA_TIMEOUT = 10.0
 class Engine:
     """Runs predictions of models.
 
-    ``cache`` keeps environments and schemas between runs; model servers work below ``folder`` while they run. A
-    canceled model may run on for ``grace`` seconds. At most ``max_models`` servers run together, and each stops after
-    ``idle`` seconds without a prediction. ``memory`` is the limit of each of their processes in bytes: by default three
-    quarters of the machine's; 0 is no limit.
+    Environments and schemas are stored below ``cache`` between runs. Model servers work below ``folder`` while they
+    run. A canceled model that still runs after ``grace`` seconds is killed. At most ``max_models`` model servers run
+    together, and each stops after ``idle`` seconds without a prediction. ``memory`` is the limit in bytes for each
+    process of a model server. By default, it is three quarters of the machine's memory; 0 means no limit.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each folder, callback and limit
@@ -74,16 +74,16 @@ class Engine:
         self._reported_stand_ins: set[str] = set()
 
     async def schema(self, model: LocalModel, *, again: bool = True, timeout: float | None = None) -> dict[str, Any]:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
-        """The model's OpenAPI document. A model that ships none is prepared first.
+        """The model's OpenAPI document. A model that ships no document is prepared first.
 
-        With ``again``, a preparation that failed is started again. Raises LocalError. Raises TimeoutError after
-        ``timeout`` seconds; the preparation continues.
+        With ``again``, a preparation that failed is started again. Raises LocalError if the preparation fails. Raises
+        TimeoutError after ``timeout`` seconds; the preparation continues.
         """
         async with asyncio.timeout(timeout):
             return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
 
     async def known_schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
-        """The model's OpenAPI document, without starting a preparation. None if it is not known.
+        """The model's OpenAPI document, without starting a preparation. None if the document is not known yet.
 
         If a preparation is under way, this waits for the document. Raises LocalError if that preparation failed, and
         TimeoutError if it takes longer than ``timeout`` seconds.
@@ -212,7 +212,7 @@ class Engine:
         return preparation
 
     async def _prepare(self, model: LocalModel, report: Callable[[str], None]) -> Launch:
-        """Prepare a model. Each prediction that waits for it adds the lines of ``report`` to its log."""
+        """Prepare a model. The lines passed to ``report`` are added to the log of each prediction that waits for it."""
 
         def report_notice(line: str) -> None:
             self._on_notice(line)

@@ -1,4 +1,4 @@
-"""The origin of addresses on this server: a placeholder where they are stored, the real origin for a client.
+"""A stored address on this server begins with a placeholder. Clients get the real origin in the placeholder's place.
 
 The real origin depends on the client, because clients may reach the server by different names.
 """

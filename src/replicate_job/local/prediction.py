@@ -1,7 +1,7 @@
-"""A prediction and its states. It knows no HTTP and no model: a model's actions arrive as events.
+"""A prediction and its states. This module does no HTTP and runs no model: a model's actions arrive as events.
 
-From ``starting``, a prediction goes to ``processing`` or to an end; from ``processing`` to an end. The ends are
-``succeeded``, ``failed``, ``canceled`` and ``aborted``. Events that arrive after the end are dropped.
+The status is ``starting`` at first, and ``processing`` when the model has begun. From either of them, it may become
+``succeeded``, ``failed``, ``canceled`` or ``aborted``, which are final. Events that arrive after the end are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 class Produced(msgspec.Struct, frozen=True):
-    """A piece of the output. With ``part``, it is the next item of a list; otherwise it is the whole output so far."""
+    """A piece of the output.
+
+    With ``part``, ``value`` is the next item of a list; otherwise it is the whole output so far.
+    """
 
     value: Any
     part: bool = False
@@ -48,11 +51,14 @@ ModelEvent = Started | Logged | Produced | Ended
 
 
 class PredictionRequest(msgspec.Struct, frozen=True):
-    """The facts of a create request. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
+    """The facts of a create request.
 
-    ``webhook`` is an address, or empty. ``webhook_events`` are the events that are sent there;
-    ``webhook_events_filter`` is the caller's own field, or None. ``is_example`` is whether the input is that of the
-    model's ``example.json``.
+    ``deployment`` is ``owner/name``, or empty if the request names no deployment. ``cancel_after`` is in seconds; None
+    if the prediction has no deadline.
+
+    ``webhook`` is the receiver's address, or empty for no webhooks. ``webhook_events`` are the kinds of events to send
+    there. ``webhook_events_filter`` is the request's own field, or None if the request does not have it. ``is_example``
+    is whether the input equals the input in the model's ``example.json``.
     """
 
     model: str
@@ -69,7 +75,7 @@ class PredictionRequest(msgspec.Struct, frozen=True):
 class LocalPrediction:
     """The state of one prediction, which only ``apply`` changes. Times are Unix times in seconds.
 
-    ``events`` holds all events in order. Streams read it from any position on.
+    ``events`` has all events in order. A stream may begin to read the list at any position.
     """
 
     def __init__(self, id: str, number: int, request: PredictionRequest, created_at: float) -> None:  # noqa: A002 - the API's own name

@@ -28,7 +28,7 @@ _REMOVED_AT_ONCE = 100  # the number of predictions that are removed before othe
 _RETRY_DELAY = 1.0  # seconds until a failed write to the store is tried again
 _READ_AT_ONCE = 2**16  # the bytes of a list that are read before other tasks run
 _MOST_RECENT, _LARGE = 256, 2**20
-"""How many ended predictions stay in memory with their events, and the most bytes of such a prediction."""
+"""The most ended predictions that stay in memory with their events, and the most bytes of each of them."""
 
 
 class Predictions:
@@ -79,8 +79,8 @@ class Predictions:
         The work's events change the prediction. ``canceled`` is set when the prediction was canceled or has reached its
         deadline: then the work must stop its model and end by itself.
         """
-        # The list is searched by time, so times must rise with the numbers, even if the clock is set back. They are
-        # rounded to microseconds, because clients see those and use them in queries.
+        # The list is searched by time, so times must rise with the numbers, even if the clock is set back. Times are
+        # rounded to microseconds, because clients get times of that precision and use them in queries.
         now = self._latest = max(round(self._clock(), 6), self._latest)
         prediction = LocalPrediction(new_id(), self._number, request, now)
         if request.cancel_after is not None:
@@ -156,7 +156,10 @@ class Predictions:
             self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
 
     def _remove_due(self) -> float | None:
-        """Remove data whose retention is over. Returns the seconds until the next removal, or None if none is due."""
+        """Remove data whose retention is over. Returns the seconds until the next removal.
+
+        None if there are no data to remove later.
+        """
         if self._retention is None:
             return None
         for row in self._store.due(self._clock() - self._retention, _REMOVED_AT_ONCE):
@@ -170,7 +173,7 @@ class Predictions:
         self._apply(prediction, Ended(status, error=error))
 
     def _expire(self, prediction: LocalPrediction) -> None:
-        """End a prediction at its deadline, as Replicate does: one that has not started is ``aborted``."""
+        """End a prediction at its deadline, as Replicate does: ``aborted`` if it has not started, else ``canceled``."""
         self._cancel(prediction, "aborted" if prediction.started_at is None else "canceled")
 
     def _cancel(self, prediction: LocalPrediction, status: str) -> None:
@@ -185,7 +188,7 @@ class Predictions:
     def body(self, id: str, here: str) -> bytes | None:  # noqa: A002 - the API's own name
         """The current object of any prediction as JSON; None for an unknown id.
 
-        ``here`` becomes the origin of its addresses on this server.
+        ``here`` is the origin that the object's addresses on this server get.
         """
         if running := self._running.get(id):
             return resolve_origin(running.encode(), here)
@@ -249,7 +252,7 @@ class Predictions:
         """
         page = read_page(range(*self._store.bounds(created_after, created_before)), int, cursor)
         start, end = (page.items[-1], page.items[0] + 1) if page.items else (0, 0)
-        # Read before the rows, because other tasks run in between and may end predictions.
+        # The bodies in memory are read before the stored ones. Other tasks run in between, and may end predictions.
         fresh = {id: body for id, (body, _) in self._unwritten.items()}  # noqa: A001 - the API's own name
         running = [prediction for prediction in self._running.values() if start <= prediction.number < end]
         fresh |= {prediction.id: prediction.encode() for prediction in running}
@@ -263,7 +266,7 @@ class Predictions:
         return ListPage(bodies, page.next, page.previous)
 
     async def close(self) -> None:
-        """End the running predictions as ``failed``, with the reason."""
+        """End the running predictions as ``failed``, with ``STOPPED`` as their error."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

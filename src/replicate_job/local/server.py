@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def serve(options: ServerOptions = ServerOptions()) -> AsyncIterator[str]:  # noqa: B008 - it is frozen
     """Serve Replicate's API, by default on a free loopback port; yields its origin, ``http://127.0.0.1:PORT``.
 
-    At the end, every model's process has ended. Raises LocalError.
+    When the context ends, every model's process has ended. Raises LocalError if the server cannot be started.
     """
     if sys.platform == "win32":
         raise LocalError("the local server needs a POSIX system: use Linux, macOS or WSL")

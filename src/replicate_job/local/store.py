@@ -41,7 +41,11 @@ CREATE TABLE IF NOT EXISTS examples (
 
 
 class PredictionRow(msgspec.Struct, frozen=True):
-    """A stored prediction. ``body`` is the API's object as JSON, with addresses as in ``local.origin``."""
+    """A stored prediction. ``body`` is the API's object as JSON, with the placeholder of ``local.origin``.
+
+    ``ended_at`` is None until the prediction has ended. ``webhook`` is the address for the event ``completed``, or
+    empty.
+    """
 
     number: int
     id: str
@@ -95,7 +99,7 @@ class Store:
         return list(self._rows("WHERE ended_at IS NULL ORDER BY number"))
 
     def due(self, ended_by: float, limit: int) -> list[PredictionRow]:
-        """At most ``limit`` predictions that ended by this time and still have their data, the earliest end first."""
+        """At most ``limit`` predictions that ended by ``ended_by`` and still have their data, the earliest first."""
         return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, limit))
 
     def next_due(self) -> float | None:
@@ -114,9 +118,10 @@ class Store:
         self._connection.execute("DELETE FROM examples WHERE id = ?", (id,))
 
     def note_example(self, model: str, id: str, *, is_own: bool) -> None:  # noqa: A002 - the API's own name
-        """Make a prediction the example of its model (``owner/name``), if it has none yet.
+        """Make a prediction the example of its model (``owner/name``), if the model has no example yet.
 
-        With ``is_own``, it replaces an example without ``is_own``.
+        ``is_own`` means that the prediction has the input of the model's ``example.json``. Such a prediction also
+        replaces an example without ``is_own``.
         """
         self._connection.execute(
             "INSERT INTO examples VALUES (?, ?, ?) ON CONFLICT (model) DO UPDATE SET id = excluded.id, is_own = 1"
@@ -125,12 +130,12 @@ class Store:
         )
 
     def example(self, model: str) -> str | None:
-        """The id of the prediction that is the model's example; None if it has none."""
+        """The id of the prediction that is the model's example; None if the model has no example."""
         row = self._connection.execute("SELECT id FROM examples WHERE model = ?", (model,)).fetchone()
         return row and str(row[0])
 
     def last(self) -> PredictionRow | None:
-        """The newest prediction."""
+        """The newest prediction; None if there is none."""
         return next(self._rows("ORDER BY number DESC LIMIT 1"), None)
 
     def bounds(self, created_after: float | None, created_before: float | None) -> tuple[int, int]:

@@ -26,7 +26,9 @@ _SENT_AT_ONCE = 2**16  # bytes that are sent without a pause
 
 
 async def stream(predictions: Predictions, prediction: LocalPrediction, last: str, here: str) -> AsyncIterator[bytes]:
-    """A prediction's events until its end, after the output whose id is ``last``. ``here`` is this server's origin.
+    """Yield a prediction's events after the output with the id ``last``, until the prediction ends.
+
+    With an empty ``last``, all events are yielded. ``here`` is this server's origin.
 
     Ids count outputs, because a client must get each output exactly once. A log has the id of the output before it.
     """
@@ -41,7 +43,7 @@ async def stream(predictions: Predictions, prediction: LocalPrediction, last: st
 
 
 async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
-    """A stream of a prediction whose events are not in memory any more: its log, then its outputs after ``last``."""
+    """A stream of a prediction whose events are no longer in memory: its log, then the outputs after id ``last``."""
     yield _OPENING
     prediction: dict[str, Any] = msgspec.json.decode(body)
     created_at = datetime.fromisoformat(prediction["created_at"]).timestamp()
@@ -55,7 +57,7 @@ async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
 
 
 def _outputs_seen(last: str) -> int:
-    """How many outputs a client has received whose last event id is ``last``."""
+    """The number of outputs that a client has received, if the id of its last event is ``last``."""
     number = _EVENT_ID.fullmatch(last)
     return int(number[1]) + 1 if number else 0
 
@@ -76,7 +78,7 @@ async def paced(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def encode(event: ModelEvent, id: str) -> bytes:  # noqa: A002 - the event's field is called so
-    """Encode an event; empty for an event that streams do not show. ``done`` and ``error`` have no id.
+    """Encode an event. Returns empty bytes for an event that streams do not show. ``done`` and ``error`` have no id.
 
     Logs also need an id, because Replicate's client for Python (1.0.7) tells events apart by their ids.
     """

@@ -36,12 +36,12 @@ _GONE = 410  # in the Standard Webhooks scheme: the receiver wants no more reque
 class Webhooks:
     """All webhooks of one server, signed with ``secret`` (``whsec_…``). Times are in seconds.
 
-    Events of kind ``output`` and ``logs`` are sent at most once in each ``window``. They and ``start`` are not retried.
-    ``completed`` is sent again after each of ``delays``, until the response is 2xx or 410. A request ends after
-    ``timeout``; redirects are not followed.
+    Events of kind ``output`` and ``logs`` are sent at most once in each ``window``. These events and ``start`` are not
+    retried. ``completed`` is sent again after each of ``delays``, until the response is 2xx or 410. A request ends
+    after ``timeout``; redirects are not followed.
 
     ``on_notice`` is called with a line when a prediction's receiver first fails, and when sending its ``completed`` is
-    given up. The line names only the receiver's origin, because the address may hold a secret.
+    given up. The line names only the receiver's origin, because the rest of the address may contain a secret.
     """
 
     def __init__(
@@ -66,14 +66,19 @@ class Webhooks:
         url: str,
         filter: frozenset[str] = BY_DEFAULT,  # noqa: A002 - the API's own word
     ) -> None:
-        """Send a prediction's events in their order. ``body`` returns the prediction's JSON as of now.
+        """Send a prediction's events in their order, if their kind is in ``filter``.
+
+        ``body`` returns the prediction's current object as JSON.
 
         Raises ValueError for a ``url`` that ``is_receiver`` does not accept.
         """
         self._begin(_Watch(_Receiver(self, url), body, filter).run(events))
 
     def send_completed(self, body: bytes, url: str) -> None:
-        """Send ``completed`` for a prediction without events, such as one that a restart ended. Raises ValueError."""
+        """Send ``completed`` for a prediction without events in memory, because an earlier server did not finish it.
+
+        Raises ValueError as ``watch`` does.
+        """
         self._begin(_Receiver(self, url).send_until_accepted(body))
 
     async def close(self) -> None:
@@ -96,11 +101,11 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
 
     def slots(self, origin: str) -> asyncio.Semaphore:
-        """Limits the concurrent requests to one receiver, so that a slow receiver does not delay the others."""
+        """The semaphore for requests to one receiver, so that a slow receiver does not delay the others."""
         return self._slots.setdefault(origin, asyncio.Semaphore(_CONCURRENT))
 
     async def post(self, url: Url, id: str, body: bytes) -> int:  # noqa: A002 - the scheme's own name
-        """Send one request and return the answer's status; its body is not read. Raises TransportError."""
+        """Send one request and return the response's status. The response's body is not read. Raises TransportError."""
         at = int(time.time())
         headers = {
             "content-type": "application/json",
@@ -215,7 +220,7 @@ class _Watch:
                 await self._wait(until=window_end if self._has_unsent else None)
 
     async def _wait(self, until: float | None) -> None:
-        """Wait for an event, at most until this time of the loop's clock."""
+        """Wait for an event, at most until this time of the loop's clock. None means no limit."""
         self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):

@@ -25,7 +25,11 @@ _ATTEMPTS = 5
 
 
 class _SeenModel(msgspec.Struct):
-    """A model as it was last read from ``source``. Its version comes from ``folders``, which had these ``entries``."""
+    """A model as it was last read from its folder ``source``.
+
+    The files of ``folders`` determine its version; ``entries`` are the files of each of these folders at that time.
+    ``checked_at`` is when the files were last compared with ``entries``, by the catalog's clock.
+    """
 
     model: LocalModel
     source: Path
@@ -37,13 +41,13 @@ class _SeenModel(msgspec.Struct):
 class Catalog:
     """Models by name and by version. A model in an earlier folder hides a model of the same name in a later folder.
 
-    A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. Every version that was read is stored below
+    A folder contains ``owner/name/cog.yaml``, or is a Cog project itself. Every version that was read is stored below
     ``versions``, so that it can be run after its folder was edited. Without ``versions``, only current versions can be
     run.
 
     A folder is checked for changes at most once in ``interval`` seconds, and a built-in model's folder never. ``find``,
-    ``version`` and ``models`` may read all files of a folder that is new or has changed: only one thread at a time may
-    call them, while others call ``unchanged``.
+    ``version`` and ``models`` may read all files of a folder that is new or has changed. Only one thread at a time may
+    call these three methods. Other threads may call ``unchanged`` at the same time.
     """
 
     def __init__(
@@ -81,14 +85,14 @@ class Catalog:
         return None
 
     def fresh(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name if it was checked within the interval. It does not touch the disk."""
+        """The model of that name if it was checked within the interval; else None. Does not access the disk."""
         seen = self._seen.get((owner, name))
         if seen and (seen.model.is_built_in or self._clock() - seen.checked_at < self._interval):
             return seen.model
         return None
 
     def unchanged(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name if its files have not changed since it was read. Their contents are not read."""
+        """The model of that name if its files have not changed since it was read; else None. Reads no contents."""
         if model := self.fresh(owner, name):
             return model
         seen, now = self._seen.get((owner, name)), self._clock()
@@ -103,7 +107,7 @@ class Catalog:
         return None
 
     def seen(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The model of this version if it was read or found before, and is still stored. Reads no file."""
+        """The model of this version if it was read or found before, and is still stored; else None. Reads no file."""
         model = self._by_id.get(id)
         if model and not model.is_built_in and self._versions and not self._versions.touch(id):
             del self._by_id[id]
@@ -111,7 +115,7 @@ class Catalog:
         return model
 
     def version(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The model of this version: a current model, a stored version, or a built-in model that stands in for it."""
+        """The model of this version: a current model, a stored version, or a built-in stand-in. None if none has it."""
         if model := self.seen(id):
             return model
         models = self.models()
@@ -128,7 +132,7 @@ class Catalog:
         return [*([current] if current else []), *older]
 
     def models(self) -> list[LocalModel]:
-        """All models that can be read, by name."""
+        """All models that can be read, sorted by name."""
         models, faults = [], []
         for owner, name in sorted(self._list()):
             try:
@@ -141,7 +145,7 @@ class Catalog:
         return models
 
     def prune(self) -> None:
-        """Remove stored versions that have not been used for long."""
+        """Remove stored versions that have not been used for 30 days, as ``Versions.prune`` does."""
         if self._versions:
             self._versions.prune()
 
@@ -160,7 +164,7 @@ class Catalog:
         raise LocalError(f"{source} is being written: try again when its files stay unchanged")
 
     def _list(self) -> dict[tuple[str, str], Path]:
-        """The folder of each model, by owner and name."""
+        """Map the owner and name of each model to its folder."""
         if self._clock() - self._listed_at > self._interval:
             sources: dict[tuple[str, str], Path] = {}
             empty: list[Path] = []

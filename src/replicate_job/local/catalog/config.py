@@ -19,7 +19,7 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """An item of ``build.run`` in its long form. Its ``mounts`` are files that do not exist when it is run here."""
+    """An item of ``build.run`` in its long form. Here, the files of its ``mounts`` do not exist."""
 
     command: str
     mounts: tuple[Mount, ...] = ()
@@ -88,7 +88,7 @@ def read_config(folder: Path) -> Config:
 
 
 def _without_effect(settings: dict[str, Any]) -> Iterator[str]:
-    """The settings in the file that ``Config`` does not have. A setting that is off or empty counts as not set."""
+    """Settings with a field in neither ``Config`` nor ``Build``. A setting that is off or empty counts as not set."""
     for struct, part in ((Build, settings.get("build", {})), (Config, settings)):
         for name, value in part.items():
             if value and name not in {*struct.__struct_fields__, "model"} - {"without_effect"}:
@@ -102,7 +102,7 @@ def _short(value: Any) -> str:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A mapping without its null values: YAML reads a key without a value as null, and it counts as not set."""
+    """A mapping without its null values. YAML reads a key without a value as null, and such a key counts as not set."""
     if not isinstance(value, dict):
         return value
     return {name: _without_nulls(item) for name, item in value.items() if item is not None}

@@ -23,14 +23,17 @@ _OWN_OUTPUTS = "outputs"  # replicate-job itself saves outputs in this folder, b
 _IGNORE_FILE = ".dockerignore"
 _CACHED_DIGESTS = 100_000
 _CLONE = 0x40049409
-"""Linux's FICLONE: two files share their blocks until one of them is written to. Btrfs, XFS and others have it."""
+"""The number of Linux's ioctl FICLONE, which copies a file by sharing its blocks until one of the files is written to.
+
+Btrfs, XFS and some other file systems support it.
+"""
 _UNFINISHED = "unfinished copy"
 
 
 class FolderEntry(msgspec.Struct, frozen=True):
     """A file, or a link to a folder. ``name`` is its path below the model's folder, with ``/``.
 
-    ``mark`` is its size, modification time and inode. As long as these stay the same, so does the content.
+    ``mark`` is its size, modification time and inode. While these three stay the same, the content counts as unchanged.
     """
 
     name: str
@@ -52,7 +55,7 @@ class FolderEntry(msgspec.Struct, frozen=True):
 
 
 def entries(folder: Path) -> list[FolderEntry]:
-    """The model's files by name, without those that ``.dockerignore`` excludes. Raises OSError."""
+    """The model's files, sorted by name, without those that ``.dockerignore`` excludes. Raises OSError."""
     ignored = _patterns(folder)
     return sorted(_walk(folder, folder, ignored), key=lambda entry: entry.name)
 
@@ -71,9 +74,10 @@ def fingerprint(slug: str, folders: Iterable[Path]) -> str:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a stored model's files. They are read-only, but their copies are not. Links stay links.
+    """Copy a stored model's files. The stored files are read-only, but their copies are writable. Links stay links.
 
-    A link to a place in ``source`` leads to the same place in ``target``, which may exist. Raises OSError.
+    A link to a path in ``source`` becomes a link to the corresponding path in ``target``. ``target`` may exist already.
+    Raises OSError.
     """
     ignored = shutil.ignore_patterns(".cog", "__pycache__")
     shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=ignored, copy_function=_copy_file)
@@ -84,9 +88,9 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def copy_linked_files(source: Path, target: Path) -> None:
-    """Replace links to files outside of ``source`` by copies of these files.
+    """Replace links in ``target`` to files outside of ``source`` by copies of these files.
 
-    ``target`` is the copy of ``source`` in which that happens. Raises OSError.
+    ``target`` is a copy of ``source``. Raises OSError.
     """
     for name, place, file in _linked_files(source):
         link = target / name
@@ -116,7 +120,7 @@ def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _linked_files(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """The links of ``_links`` that lead to files outside of the folder, each with its file."""
+    """Each link of ``_links`` that leads to a file outside of the folder: its path, its target, and that file."""
     for name, place in _links(folder):
         file = (folder / name).resolve()
         if file.is_file() and not file.is_relative_to(folder.resolve()):
@@ -124,7 +128,7 @@ def _linked_files(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def _replace(folder: Path, path: Path, make: Callable[[Path], None]) -> None:
-    """Replace ``path`` by the file or link that ``make`` makes, in one step, when it is complete."""
+    """Replace ``path`` by the file or link that ``make`` makes at a temporary path. The replacement is one step."""
     (folder / ".cog").mkdir(exist_ok=True)
     unfinished = folder / ".cog" / _UNFINISHED
     unfinished.unlink(missing_ok=True)

@@ -25,9 +25,9 @@ _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 class LocalModel(msgspec.Struct, frozen=True):
     """A model's folder as it was read. ``created_at`` is a Unix time.
 
-    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` holds that file's
-    variables, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name alone.
-    ``example`` is the input in its ``example.json``, or None.
+    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` maps that file's
+    variables to their values, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name
+    alone. ``example`` is the input in its ``example.json``, or None.
 
     A model that ``is_built_in`` comes with this package. ``size`` is how much its first use downloads, as ``195 MB``.
     ``published`` lists the versions of the real model for which it stands in, the newest first. ``rank`` is its
@@ -95,7 +95,7 @@ def read_model(
 ) -> LocalModel:
     """Read a model's folder. By default, ``owner`` and ``name`` are the last two parts of its path.
 
-    If ``version`` is given, only a few files are read: otherwise it is computed from all of them. Raises LocalError.
+    Without ``version``, the version is computed from all files. Otherwise only a few files are read. Raises LocalError.
     """
     config = read_config(folder)
     owner, name = owner or folder.parent.name, name or folder.name
@@ -124,14 +124,20 @@ def read_model(
 
 
 def shared_folders(folder: Path, config: Config) -> list[Path]:
-    """Folders outside the model's that its PYTHONPATH names by a relative path. Its version depends on them too."""
+    """Folders outside the model's folder that its PYTHONPATH names by a relative path.
+
+    The model's version depends on their files too.
+    """
     parts = [Path(part) for part in config.variables.get("PYTHONPATH", "").split(":") if part]
     places = [(folder / part).resolve() for part in parts if not part.is_absolute()]
     return [place for place in places if place.is_dir() and not place.is_relative_to(folder.resolve())]
 
 
 def project_name(folder: Path) -> tuple[str, str]:
-    """Owner and name of a folder that is a Cog project: those of its ``image`` at Replicate, or ``local/<folder>``."""
+    """The owner and the name of a Cog project.
+
+    They are taken from its ``image``, as in ``r8.im/owner/name``. Otherwise they are ``local`` and the folder's name.
+    """
     try:
         image = read_config(folder).image
     except LocalError:
@@ -155,14 +161,14 @@ def _environment(folder: Path, config: Config) -> dict[str, str]:
 
 
 def _concurrency(folder: Path, config: Config) -> int:
-    """How many predictions may run together, by ``cog.yaml``, or by a literal number in ``@cog.concurrent(max=…)``."""
+    """How many predictions may run together, from ``cog.yaml`` or a literal number in ``@cog.concurrent(max=…)``."""
     if config.concurrency:
         return config.concurrency.max
     try:
         code = (folder / config.target.partition(":")[0]).read_text("utf-8")
     except (OSError, UnicodeError):  # this error is reported when the model is used
         return 1
-    # ast is not used: Python 3.11's parser sometimes raises SystemError when two threads parse (seen).
+    # ast is not used: Python 3.11's parser sometimes raises SystemError when two threads parse (observed).
     match = _CONCURRENT.search(code)
     return int(match[1]) if match else 1
 

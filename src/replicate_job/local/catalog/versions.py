@@ -1,9 +1,9 @@
-"""Copies of all versions of models that were seen, so that each can be run after the model's folder was edited.
+"""Copies of all versions that were read, so that each version can be run after its model's folder was edited.
 
-Below one folder, ``files/<sha256>`` holds each content once, and ``<version>/`` holds ``about.json`` and a tree of hard
-links to the contents. A large file is not copied here: the version has a symbolic link to the original. It is copied
-when the version runs (see ``environment.workspace``). The modification time of a version's folder is when it was last
-used.
+Below one folder, ``files/<sha256>`` is the only copy of each content, and ``<version>/`` contains ``about.json`` and a
+tree of hard links to the contents. A large file is not copied: the version has a symbolic link to the original. The
+file is copied when the version runs (see ``environment.workspace``). The modification time of a version's folder is the
+time when the version was last used.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class _About(msgspec.Struct, frozen=True):
 
 
 class Versions:
-    """Several processes may use the same ``folder``. A file of more than ``large`` bytes is linked, not copied."""
+    """The stored versions in ``folder``. Several processes may use the same folder.
+
+    A file of more than ``large`` bytes is linked, not copied.
+    """
 
     def __init__(self, folder: Path, *, large: int = _LARGE) -> None:
         self._folder, self._large = folder, large
@@ -75,7 +78,7 @@ class Versions:
                 about = _about(folder)
             except FileNotFoundError:
                 return None
-            # The copy's own time and PYTHONPATH are not the model's: those are in about.json.
+            # The time and PYTHONPATH of the copy are its own. The values of the model are in about.json.
             model = read_model(folder / "0", about.owner, about.name, version=id)
             facts = {"created_at": about.created_at, "environment": about.environment}
             self._loaded[id] = msgspec.structs.replace(model, **facts)
@@ -147,7 +150,7 @@ class Versions:
             if fingerprint(model.slug, (model.folder, *shared)) != model.version:
                 raise ChangedError(str(model.folder))
             final = self._folder / model.version
-            # PYTHONPATH names the copies in place of the model's folder and the shared ones.
+            # In PYTHONPATH, the paths of the copies replace the paths of the model's folder and of the shared folders.
             path = model.environment.get("PYTHONPATH", "")
             for number, folder in enumerate((model.folder.resolve(), *shared)):
                 path = ":".join(_moved(part, folder, final / str(number)) for part in path.split(":"))
@@ -178,7 +181,7 @@ class Versions:
                 link.hardlink_to(self._content(entry, link))
 
     def _content(self, entry: FolderEntry, temporary: Path) -> Path:
-        """The one file with this content. It is copied by way of ``temporary`` if it does not exist yet."""
+        """The stored file with this content. If it does not exist yet, it is made by way of ``temporary``."""
         file = self._folder / "files" / (entry.digest + ("x" if entry.is_executable else ""))
         if not file.exists():
             shutil.copyfile(entry.path, temporary)

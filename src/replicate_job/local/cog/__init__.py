@@ -1,1 +1,1 @@
-"""Model servers: Cog's own servers, each a group of processes that gets its requests over loopback HTTP."""
+"""Model servers. They are Cog's own servers: groups of processes that receive requests over loopback HTTP."""

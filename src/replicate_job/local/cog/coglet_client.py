@@ -2,8 +2,8 @@
 
 It uses no HTTP library, for two reasons. An event stream on a reused connection takes 44 ms longer. And coglet cancels
 a prediction whose stream is read more slowly than the model prints: here the event loop reads in large pieces, far
-ahead of the code that takes the messages. The requests are HTTP/1.0, so that a response is plain bytes up to the end
-of the connection.
+ahead of the code that processes the messages. The requests are HTTP/1.0, so that a response is plain bytes up to the
+end of the connection.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ServerAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def free(cls) -> ServerAddress:
-        """An address with a free port; on Linux with one of 16 million hosts.
+        """An address with a free port. On Linux, its host is one of 16 million random loopback hosts.
 
         A Cog server needs no token, so it would answer a web page in a browser on this machine that guesses its
         address. Other systems have only 127.0.0.1.

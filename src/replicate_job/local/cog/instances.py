@@ -1,4 +1,4 @@
-"""Decides which model servers run: at most a given number together, and each until it has been idle for a while."""
+"""Decides which model servers run. At most a given number run together, and each stops after it has been idle."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from replicate_job.local.environment.preparation import Launch
 
 _SOON = 5.0
-"""Seconds until an idle server stops early: one that is not ready, or that runs an older version of its model."""
+"""Seconds without a prediction after which a server stops that is not ready, or runs an older version of its model."""
 
 
 class Instance:
-    """A server, and how many predictions use it, queued ones included. It stops when ``timer`` fires."""
+    """A running server. It stops when ``timer`` fires.
+
+    ``users`` is the number of predictions that use the server, including those that wait for one of its slots.
+    """
 
     def __init__(self, launch: Launch, server: CogServer) -> None:
         self.launch, self.server = launch, server
@@ -29,7 +32,11 @@ class Instance:
 
 
 class QueuedPrediction:
-    """A prediction that waits for a server. It ``may_join`` a server that started while it waited."""
+    """A prediction that waits for a server.
+
+    ``may_join`` is whether a server of its version has started meanwhile. The prediction may use that server before
+    earlier predictions in the queue get one.
+    """
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -40,12 +47,13 @@ class QueuedPrediction:
 class Instances:
     """At most ``limit`` servers run at the same time.
 
-    A server without predictions stops after ``idle`` seconds, or when another model needs its place.
+    A server without predictions stops after ``idle`` seconds, or when a server of another model must start and
+    ``limit`` is reached.
 
     While all servers are busy, every new prediction is queued, even if the server of its model runs. Otherwise models
-    that are always busy would keep other models out for ever. There is one exception: a server that starts takes all of
-    its predictions that are queued at that moment. Otherwise, predictions of many models that arrive in rotation would
-    start a server each.
+    that are always busy would keep other models out for ever. There is one exception: when a server starts, all queued
+    predictions of its version may use it. Otherwise, predictions of many models that arrive in rotation would start a
+    server each.
     """
 
     def __init__(self, make: Callable[[Launch], CogServer], *, idle: float, limit: int) -> None:
@@ -86,7 +94,7 @@ class Instances:
             self._wake_first()
 
     async def _find(self, launch: Launch) -> Instance | None:
-        """The running instance of this version, or a new one if there is room for it; None if all others are busy."""
+        """The running instance of this version, or a new one. None if ``limit`` servers run and all are busy."""
         version = launch.model.version
         instance = self._running.pop(version, None)  # inserted again below, as the last one used
         if instance is None:
@@ -125,7 +133,7 @@ class Instances:
         instance.users -= 1
         if not instance.users:
             slug = instance.launch.model.slug
-            # A server stops if its setup failed, or if a newer version runs, because it would only take memory.
+            # A server stops early if its setup failed, or if a newer version runs, because it would only occupy memory.
             newest = [running for running in self._running.values() if running.launch.model.slug == slug][-1:]
             stays = instance.server.is_ready and newest in ([], [instance])
             self._set_timer(instance, self._idle if stays else min(self._idle, _SOON))

@@ -9,17 +9,17 @@ from pathlib import Path
 
 _MEMORY_SHARE = 0.75
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_HEAD = _TAIL = 256 * 1024  # characters of the log that are kept at each end
+_HEAD = _TAIL = 256 * 1024  # characters that are sent of each end of the log
 
 
 def default_memory() -> int:
     """Three quarters of the memory of this machine or container, in bytes.
 
     A model that needs more gets Python's MemoryError, which its prediction reports, and the machine stays usable. The
-    limit holds for each process: several large models together can still need too much.
+    limit applies to each process, so several large models together can still need too much.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # the file is missing, or it holds the word "max"
+    with suppress(OSError, ValueError):  # the file is missing, or it contains the word "max"
         total = min(total, int(_CGROUP_LIMIT.read_text()))
     return int(total * _MEMORY_SHARE)
 
@@ -30,7 +30,7 @@ def memory_text(size: int) -> str:
 
 
 class LogExcerpt:
-    """Shortens a log: sends its first ``head`` characters at once, and its last ``tail`` characters at its end.
+    """Shortens a log to its first ``head`` characters, which are sent at once, and its last ``tail``, sent at its end.
 
     A note between the two says how much was left out.
     """

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 # The group's leader is a shell that reads its standard input to the end. Only this process has the other end of that
 # pipe: when it dies, by whatever signal, the shell kills the server and its worker. It also removes the folder $0, and
-# coglet's folders of the predictions that are marked there. When the server ends, the shell and the other processes end
-# too. A model may write into a folder while it is being removed: hence "rm" runs twice, and has a time limit. The
-# worker has the same pipe as file descriptor 3 and also waits for its end, in case the shell was killed together with
-# us.
+# coglet's folder for each prediction that has a file in $0/running. When the server ends, the shell and the other
+# processes end too. A model may write into a folder while it is being removed: hence "rm" runs twice, and has a time
+# limit. The worker has the same pipe as file descriptor 3 and also waits for its end, in case the shell was killed
+# together with this process.
 _WATCHED_SERVER = """
 exec 3<&0
 ("$@" </dev/null; kill -KILL 0) &
@@ -52,7 +52,7 @@ exit "$code"
 
 _LAST_LINES = 200
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
-_SIGNAL_BASE = 128  # a shell adds the signal's number to this, for the exit code of a process that a signal has ended
+_SIGNAL_BASE = 128  # if a signal ends a process, its exit code in a shell is the signal's number plus this
 _LONGEST_LINE = 2**20  # bytes of a line in the log
 _MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of text that the model's code prints
 
@@ -61,8 +61,8 @@ _MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of text th
 async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 - the API's own name
     """A context for a prediction, at whose end coglet's folder for it is removed.
 
-    If this process dies first, a process group that works in ``folder`` finds the mark and removes that folder.
-    ``id`` becomes a folder's name, so it must come from ``new_id``.
+    If this process dies first, the shell of a process group in ``folder`` removes it. The file ``running/ID`` tells the
+    shell to do so. ``id`` becomes a folder's name, so it must come from ``new_id``.
     """
     mark = folder / "running" / id
     mark.parent.mkdir(exist_ok=True)
@@ -76,9 +76,9 @@ async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 -
 
 
 def _is_removed_empty(folder: Path) -> bool:
-    """Try to remove a folder that holds at most empty folders; False if it holds more.
+    """Try to remove a folder that contains at most empty folders. Returns False if it contains more.
 
-    Most folders are almost empty, and handing one to a thread would take longer.
+    Most folders are almost empty, and removing one in a thread would take longer.
     """
     try:
         for part in folder.iterdir():
@@ -131,7 +131,7 @@ class ProcessGroup:
 
     def runs(self, id: str) -> bool:  # noqa: A002 - the API's own name
         """Whether the model still works on this prediction. It may do so after Cog's server has sent the response."""
-        return (self._work / "running" / id).exists() and self.is_up  # usually the first is False
+        return (self._work / "running" / id).exists() and self.is_up  # usually the file does not exist
 
     async def start(self, address: ServerAddress) -> None:
         """Start the server. Raises OSError if the disk has no room for the model's files."""
@@ -149,7 +149,7 @@ class ProcessGroup:
     async def settle(self) -> None:
         """Wait for the end of the log after a setup that failed, and add the traceback to ``printed``.
 
-        The server reports the failure before it has passed on everything that the model printed.
+        The server reports the failure before it has logged everything that the model printed.
         """
         for _ in range(_MOST_PAUSES):
             lines_before = self._line_count
@@ -196,7 +196,7 @@ class ProcessGroup:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _prepare_folders(self) -> None:
-        """Make the group's folders. If another process runs this version, files are copied anew."""
+        """Make the group's folders. If another process runs this version, they get a new copy of the model's files."""
         workspace, tools = self._launch.workspace, self._work / "bin"
         self._claim = workspace.claim()
         if self._claim is None:

@@ -2,8 +2,8 @@
 
 Three facts about coglet 0.23.1 shape this module:
 
-- It never restarts a worker that died: here the whole server is restarted.
-- It sends an answer before it frees the prediction's slot: even a single client can get 409 for its next prediction.
+- It never restarts a worker that died. Here the whole server is restarted.
+- It sends an answer before it frees the prediction's slot. So even a single client can get 409 for its next prediction.
 - A model may ignore a cancellation. With an async model the answer still ends at once, while the model runs on.
 """
 
@@ -41,7 +41,7 @@ _PORT_ATTEMPTS = 3
 _SLOT_DELAY = 0.02
 """When attempts to get a slot are this many seconds apart, the server's health is checked too."""
 _CONTEXT_ID = "replicate-job prediction"
-"""The key of the prediction's id in its context. ``in_model/worker.py`` removes it before the model sees it."""
+"""The key of the prediction's id in its context. ``in_model/worker.py`` removes the key before the model runs."""
 _HEALTH_TIMEOUT, _POLL_INTERVAL = 5.0, 0.01  # seconds
 
 
@@ -110,7 +110,7 @@ class CogServer:
             yield Ended("failed", error=str(error))
 
     async def start(self) -> None:
-        """Start the server unless it is ready. Raises LocalError when the model's setup fails."""
+        """Start the server if it is not ready. Raises LocalError when the model's setup fails."""
         if self.is_ready:
             return
         if self._start is None or self._start.done():
@@ -130,7 +130,8 @@ class CogServer:
     async def _slot(self, id: str, canceled: asyncio.Event) -> AsyncIterator[bool]:  # noqa: A002 - the API's own name
         """A context with a slot of the ready server. Yields False if the prediction was canceled before it got one.
 
-        At its end the slot is free again: the model has stopped, or its server was killed. Raises LocalError.
+        When the context ends, the model has stopped, or its server was killed, and the slot is free again. Raises
+        LocalError if the server cannot be started.
         """
         if not await unless(canceled, self._slots.acquire()):
             yield False
@@ -284,7 +285,7 @@ class CogServer:
         return None
 
     def _explained(self, error: str) -> str:
-        """The model's error in plain words, with facts that coglet does not know: exit code and memory limit."""
+        """The model's error in plain words, with the exit code or the memory limit, which coglet does not report."""
         if error == _CRASHED:
             how = self._group.crash if self._group else ""
             return "the model's process crashed" + (f" ({how})" if how else "")

@@ -1,7 +1,8 @@
 """The commands in ``build.run``. Their authors wrote them for the container that Cog builds.
 
-Here each command is confined: it can only write into the model's environment. Folders of the container in its text
-become folders of the environment. Tools that would change this system do nothing, and their arguments are noted.
+Here each command is confined: it can only write into the model's environment. Paths of the container's folders in the
+command are replaced by paths of the environment's folders. Tools that would change this system do nothing, and their
+calls are recorded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _PLACES = re.compile(r"""(?<![\w./~-])(/usr/local/bin|/src|/tmp|/root)(?=$|[/\s"
 _SYSTEM_TOOLS = ("apt", "apt-get", "apt-key", "add-apt-repository", "dpkg", "apk", "yum", "dnf", "ldconfig")
 _SKIP = '#!/bin/sh\necho "{name} $*" >>{notes}\n'
 _AS_ROOT = '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"\n'
-# Landlock does not restrict these tools. They must not change a path that exists outside of the environment.
+# Landlock does not restrict chmod, chown, chgrp and touch. This script replaces them. It only records a call that would
+# change an existing path outside of the environment.
 _INSIDE = """#!/bin/sh
 for word in "$@"; do
   case "$(readlink -f -- "$word" 2>/dev/null || echo "$word")" in
@@ -42,7 +44,7 @@ _INSTALLS = re.compile(rf"\s*{_INSTALL}(?:&&\s*{_INSTALL})*")
 
 
 class Places(msgspec.Struct, frozen=True):
-    """The folders of an environment that replace a container's while its commands run. ``root`` holds them all."""
+    """The folders of an environment that replace the container's folders for commands. All are below ``root``."""
 
     root: Path
 
@@ -66,7 +68,7 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def notes(self) -> Path:
-        """The file with a line for each call of such a script."""
+        """The file with a line for each call that such a script has skipped."""
         return self.temporary / "skipped"
 
     def make(self, path: str, uv: str) -> None:
@@ -84,13 +86,13 @@ class Places(msgspec.Struct, frozen=True):
             (self.tools / name).chmod(0o755)
 
     def take_notes(self) -> list[str]:
-        """Return the calls of such scripts since the last time, and forget them."""
+        """Return the lines of ``notes``, and remove that file."""
         lines = self.notes.read_text("utf-8", "replace").splitlines() if self.notes.exists() else []
         self.notes.unlink(missing_ok=True)
         return lines
 
     def inside(self, text: str) -> str:
-        """A command with folders of the environment in place of a container's."""
+        """The text of a command, with paths of the environment's folders in place of the container's folders."""
         places = {
             "/usr/local/bin": self.root / "bin",
             "/src": self.source,
@@ -116,7 +118,7 @@ def bare(command: Command) -> str:
 
 
 def words(command: Command, places: Places) -> tuple[str, ...] | None:
-    """The arguments that run the command. None if this system cannot confine it, and it does more than install."""
+    """The arguments that run the command. None if it does more than install, and this system cannot confine it."""
     shell = ("/bin/sh", "-c", places.inside(bare(command)))
     if confine.version():
         return (sys.executable, "-I", "-c", _CONFINE.read_text("utf-8"), str(places.root), "--", *shell)

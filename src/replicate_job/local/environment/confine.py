@@ -1,7 +1,9 @@
-"""Runs a command that can only write below the given folders: ``python -c THIS FOLDER ... -- COMMAND ...``.
+"""Runs a command that can only write below the given folders: ``python -c TEXT FOLDER ... -- COMMAND ...``.
 
-Linux's Landlock confines the command and all that it starts, even as root. Reading is not restricted. Landlock does not
-restrict changes of modes, owners and times of existing files.
+TEXT is the content of this script.
+
+Linux's Landlock confines the command and every process that it starts, even as root. Reading is not restricted.
+Landlock does not restrict changes of modes, owners and times of existing files.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def version() -> int:
 
 
 def restrict(folders: list[str]) -> None:
-    """Forbid this process and all that it starts to write anywhere but below these folders. Raises OSError."""
+    """Allow this process, and those that it starts, to write below these folders only. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def call(*arguments: object) -> int:

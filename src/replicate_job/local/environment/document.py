@@ -26,9 +26,10 @@ _RESPONSE_FIELDS = {
 
 
 def make_document(signature: Json) -> Json:
-    """The document of a model's signature, which ``in_model/signature.py`` has read.
+    """The document of a model's signature, which is the result of ``in_model/signature.py``.
 
-    ``schemas`` are ``Input``, ``Output`` and the enumerations; ``streaming`` is whether it has ``@cog.streaming``.
+    Its key ``schemas`` maps ``Input``, ``Output`` and the names of enumerations to their schemas. Its key ``streaming``
+    is whether the model's function has ``@cog.streaming``.
     """
     predict = _operation("Predict", "predict_predictions_post", _content(_ref("PredictionResponse")))
     predict |= {

@@ -1,4 +1,4 @@
-"""The preparation of a model. It runs once for all predictions that wait for it, and each can read its progress."""
+"""The preparation of a model. It runs once for all predictions that wait for it, and all can read its progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Preparation:
-    """Starts ``prepare`` at once. Its argument is a function to be called with each line of progress."""
+    """Starts ``prepare`` at once. ``prepare`` gets a function, which it must call with each line of progress."""
 
     def __init__(self, prepare: Callable[[Callable[[str], None]], Coroutine[Any, Any, Launch]]) -> None:
         self._lines: list[str] = []
@@ -45,7 +45,7 @@ class Preparation:
         return await asyncio.shield(self._task)
 
     async def lines(self) -> AsyncGenerator[str]:
-        """Yield all lines of progress until the preparation ends. Later, yield them only if it failed."""
+        """Yield all lines of progress until the preparation ends. After its end, yield the lines only if it failed."""
         position = 0
         while not self._task.done() or (self.has_failed and position < len(self._lines)):
             if position < len(self._lines):

@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-# A shell beside the program waits for the end of a pipe that only this process holds open. When this process dies, by
-# whatever signal, the shell kills the whole group.
+# A shell beside the program waits for the end of a pipe. Only this process has the pipe's writing end. When this
+# process dies, by whatever signal, the shell kills the whole group.
 _WATCHED_PROGRAM = (
     "exec 3<&0; (read _ <&3; kill -KILL 0) >/dev/null 2>&1 & watch=$!; "
     '"$@" </dev/null 3<&-; code=$?; kill "$watch"; exit "$code"'
 )
-_LONGEST_OUTPUT = 1_000_000  # characters at the end of the output that are kept
+_LONGEST_OUTPUT = 1_000_000  # characters at the end of the output that are returned
 _OUTPUT_TIMEOUT = 0.5  # seconds
 _PIECE = 2**16  # bytes of one read
 
@@ -29,7 +29,7 @@ class _Pipe(asyncio.ReadTransport):
     """The reading end of a pipe, for a ``StreamReader``.
 
     It replaces the transport of the event loop, because uvloop 0.23 closes the descriptor of a pipe twice. In between,
-    another thread may open a file that gets the same descriptor, and the second close closes that file (seen).
+    another thread may open a file that gets the same descriptor, and the second close closes that file (observed).
     """
 
     def __init__(self, pipe: IO[bytes], output: asyncio.StreamReader) -> None:
@@ -65,9 +65,10 @@ class Program:
 
     ``words`` are the script's ``$0``, ``$1`` and so on. Its standard input is a pipe to which this process never
     writes, and which ends when this process ends. ``output`` is stdout and stderr together, a ``StreamReader`` with
-    this ``limit``. It ends soon after the script, even if a process that left the group still prints. Raises OSError.
+    this ``limit`` in bytes. The output ends soon after the script, even if a process that left the group still prints.
+    Raises OSError.
 
-    asyncio's own subprocesses are not used, because waiting for one may never end (seen with Python 3.11 and uvloop
+    asyncio's own subprocesses are not used, because waiting for one may never end (observed with Python 3.11 and uvloop
     0.23): if its start was canceled, if its output is not read to the end, or if another process has its pipe open.
     """
 
@@ -123,9 +124,10 @@ class Program:
     def _wait_and_reap(self) -> None:
         """Wait for the group's leader, and kill the rest of its group before the leader is reaped.
 
-        The leader's id is also that of the group. Before it is reaped, the system gives its id to no other process.
+        The leader's id is also the group's id. Until the leader is reaped, the system gives that id to no other
+        process.
         """
-        if sys.platform == "darwin":  # without waitid before Python 3.13, so the id is free for a moment
+        if sys.platform == "darwin":  # Python before 3.13 has no waitid here, so the id is free for a moment
             self._process.wait()
             self._kill_group()
         else:
@@ -174,7 +176,7 @@ async def _read(pipe: asyncio.StreamReader, on_line: Callable[[str], None]) -> s
         output = (output + text)[-_LONGEST_OUTPUT:]
         *lines, unfinished_line = (unfinished_line + text).split("\n")
         for line in lines:
-            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line: only its last state counts
+            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line: only its last state is reported
     if unfinished_line:
         on_line(unfinished_line)
     return output

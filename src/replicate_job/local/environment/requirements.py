@@ -1,4 +1,7 @@
-"""A model's Python packages, as lines of a requirements file and options for ``uv``, which reads fewer than ``pip``."""
+"""A model's Python packages, as lines of a requirements file and options for ``uv``.
+
+In a requirements file, ``uv`` accepts fewer options than ``pip``, and the other options become its arguments.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ _COGS_OWN = re.compile(r"(cog|coglet)(?=$|[\s\[=<>!~@;])", re.IGNORECASE)
 _COMMENT = re.compile(r"(^|\s)#.*")
 _VALUED = "-f -i --find-links --index-url --extra-index-url --trusted-host --no-binary --only-binary --use-feature"
 _FLAGS = "--pre --no-index --prefer-binary --no-cache-dir -U --upgrade --no-deps"
-# Cog projects have options after a package too, and several options on a line. Others, as --hash, stay where they are.
+# In Cog projects, options may also follow a package, and a line may have several options. All other options, such as
+# --hash, stay in the package's line.
 _OPTION = re.compile(
     rf"(?<!\S)(?:({_VALUED.replace(' ', '|')})(?:\s*=\s*|\s+)(\S+)|({_FLAGS.replace(' ', '|')}))(?!\S)"
 )
@@ -65,7 +69,7 @@ def _absolute(line: str, folder: Path) -> str:
 
 
 def _joined(items: Iterable[str]) -> Iterator[str]:
-    """The lines without comments and empty ones. A line that ends with a backslash is joined with the next one."""
+    """The lines without comments. Empty lines are left out. A line that ends with a backslash is joined to the next."""
     text = re.sub(r"\\\r?\n", " ", "\n".join(items))
     for line in text.splitlines():
         if bare := _COMMENT.sub("", line).strip():

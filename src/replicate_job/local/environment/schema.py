@@ -25,7 +25,9 @@ _MOST_OUTPUT = 500  # the most characters of a model's output in an error
 
 
 async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
-    """The document of this workspace's version. It is made from the model's signature, stored below ``folder``.
+    """The document of this workspace's version, from the model's signature.
+
+    If the signature is not stored below ``folder`` yet, it is read from the model's code.
 
     Raises LocalError if the model cannot be imported.
     """
@@ -36,9 +38,10 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
     script, file = SIGNATURE.read_text("utf-8"), _file(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_file = Path(unfinished) / "signature.json"
-        # The script runs as text, because a file would import modules from its own folder in place of the model's.
+        # The script runs as text, because a script in a file would import modules from the script's folder instead of
+        # the model's.
         command = (str(workspace.python), "-c", script, model.target, str(new_file))
-        with await asyncio.to_thread(workspace.claim) or nullcontext():  # None: a server uses it
+        with await asyncio.to_thread(workspace.claim) or nullcontext():  # None if a server uses it
             code, output = await run(command, workspace.variables(), workspace.source)
         if reason := _failure(new_file, code, output):
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {workspace.explain(reason)}")
@@ -55,7 +58,8 @@ def stored_schema(model: LocalModel, folder: Path) -> dict[str, Any] | None:
 
 
 def _file(model: LocalModel, folder: Path) -> Path:
-    # Its name depends on the script too, so that a newer release of this package does not read an older release's file.
+    # The file's name depends on the script too, so that a newer release of this package does not read an older
+    # release's file.
     return folder / f"{model.version}-{hashlib.sha256(SIGNATURE.read_bytes()).hexdigest()[:16]}.json"
 
 

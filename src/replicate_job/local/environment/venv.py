@@ -1,4 +1,4 @@
-"""The models' virtual environments, which ``uv`` makes from ``cog.yaml``. Models with the same recipe share one."""
+"""The models' virtual environments, which ``uv`` makes from ``cog.yaml``. Equal recipes share one environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 COG = "cog==0.23.1"
 OLDEST_PYTHON = (3, 10)
 """The oldest Python on which Cog runs."""
-# A model may call pip or its own setup.py. Since version 80, setuptools has no "develop" of its own.
+# A model may call pip or its own setup.py. From version 80 on, setuptools does not implement "develop" itself.
 _INSTALLERS = ("pip", "setuptools<80")
 _ERROR_LINES = 6  # the most lines of a tool's output in an error
 _NOT_REPORTED = (
@@ -59,7 +59,7 @@ class Recipe(msgspec.Struct, frozen=True):
     commands: tuple[Command, ...]
     running: str = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
     layout: int = 2
-    """The version of the way in which environments are made. A higher number makes all of them anew."""
+    """The version of the way in which environments are made. With a higher number, all environments are built again."""
 
     @property
     def key(self) -> str:
@@ -67,7 +67,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """The result of a build. ``notes`` are reported at each preparation; ``failed`` are indexes of commands."""
+    """The result of a build. ``notes`` are reported at each preparation; ``failed`` are indexes of ``build.run``."""
 
     notes: tuple[str, ...] = ()
     failed: tuple[int, ...] = ()
@@ -123,9 +123,9 @@ async def ensure_venv(
 
 
 def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
-    """The environment variables of a model's code: its own, and those of this process.
+    """The environment variables of a model's code: ``own``, and those of this process.
 
-    This process's variables ``REPLICATE_…`` are left out, because they hold the token.
+    This process's variables ``REPLICATE_…`` are left out, because one of them may be the user's token.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
     path = f"{venv / 'bin'}:{own.get('PATH', inherited.get('PATH', os.defpath))}"
@@ -133,7 +133,7 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
 
 
 class _Build:
-    """Makes the environment of a recipe. It cannot be moved, because tools write its path into their files."""
+    """Makes a recipe's environment. The environment cannot be moved, because tools write its path into their files."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Build:
         self._places = commands.Places(self.venv)
         self._notes: list[str] = []
         self._further: list[str] = []
-        """The additional package indexes and pages, which may be unreachable."""
+        """The requirement lines that name additional package indexes or pages, which may be unreachable."""
 
     def outcome(self) -> _Outcome | None:
         """The outcome of an earlier build; None if none was completed."""
@@ -209,7 +209,7 @@ class _Build:
             self._check(code, output)
 
     def _packages(self, unreachable: Sequence[str]) -> list[str]:
-        """The arguments that name the packages to install. Local files are taken from the copy of the project."""
+        """The arguments that name the packages to install. Paths of local files lead into the copy of the project."""
         source = self._places.source
         listed_in = source / Path(self._model.config.build.python_requirements).parent
         packages = read_requirements(self._recipe.packages[1:], source)
@@ -226,7 +226,7 @@ class _Build:
             (self._places.temporary / name).write_text("\n".join(content), "utf-8")
         return [
             *("--index-strategy", "unsafe-best-match"),  # as pip does: the best version of any index
-            # No other package may ask for another version of Cog.
+            # The requirements of other packages cannot change Cog's version.
             *("--overrides", str(self._places.temporary / "overrides")),
             *("--requirements", str(self._places.temporary / "requirements")),
             *packages.options,
@@ -243,7 +243,7 @@ class _Build:
             raise LocalError(f"{self._model.slug}: its Python environment could not be made: {reason}")
 
     async def _python(self, uv: str, environment: dict[str, str]) -> str:
-        """The Python that ``cog.yaml`` asks for, if it is installed and Cog runs on it; else the running one."""
+        """The Python that ``cog.yaml`` asks for, if it is installed and Cog runs on it; else this process's Python."""
         asked, running = self._recipe.python, "{}.{}.{}".format(*sys.version_info)
         if not asked or f"{running}.".startswith(f"{asked}."):
             return sys.executable
@@ -259,8 +259,8 @@ class _Build:
     async def _run_commands(self, indexes: Sequence[int]) -> list[int]:
         """Run commands of ``build.run``, and return the indexes of those that failed.
 
-        They run in a copy of the project. Files that they add to it stay in ``src`` of the environment, for all models
-        that share it.
+        The commands run in a copy of the project. Files that they add stay in the environment's folder ``src``, for all
+        models that share the environment.
         """
         if not indexes:
             return []
@@ -268,7 +268,7 @@ class _Build:
         own = {"HOME": str(self._places.home), "TMPDIR": str(self._places.temporary), "PIP_NO_CACHE_DIR": "1"}
         own |= {"UV_CACHE_DIR": str(self._places.temporary / "uv"), "PATH": f"{self._places.tools}:{path}"}
         if "XDG_CONFIG_HOME" not in os.environ and has_home():
-            own["XDG_CONFIG_HOME"] = str(Path.home() / ".config")  # pip's and uv's settings, as an index
+            own["XDG_CONFIG_HOME"] = str(Path.home() / ".config")  # pip's and uv's settings, such as an index
         environment = model_environment(self.venv, {}) | own
         async with self._project():
             return [
@@ -287,7 +287,7 @@ class _Build:
             await asyncio.to_thread(self._clear)
 
     async def _run_command(self, command: Command, environment: dict[str, str]) -> bool:
-        """Run a command. Returns False if it failed. Its skipped steps are noted."""
+        """Run a command. Returns False if it failed. A step that is skipped is added to the notes of the build."""
         shown = f"build.run: {commands.bare(command)}"
         if secrets := commands.secrets(command):
             self._notes.append(f"{shown}: without its secrets ({', '.join(secrets)})")

@@ -1,11 +1,11 @@
 """The workspace of a version: copies of its files, which it may change, and a Python into which it may install.
 
-Below one folder, ``<version>/src`` has the model's files. Files that the model adds to it stay as long as the version
-is stored. A stored version has links to large files. They are copied only while a process of the model runs, and the
-copies stay only if the model changes them. So an edit of the code copies no large file.
+Below one folder, ``<version>/src`` has the model's files. Files that the model adds there stay as long as the version
+is stored. A stored version has links to large files. The linked files are copied only while a process of the model
+runs, and the copies stay only if the model changes them. So an edit of the code copies no large file.
 
-``<version>/python-<environment>`` is a small virtual environment on top of the shared one. Packages that the model
-itself installs go there.
+``<version>/python-<environment>`` is a small virtual environment on top of the shared environment. Packages that the
+model itself installs are stored there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.folder / f"python-{self.venv.name}-{_DIGEST}"
 
     def variables(self, source: Path | None = None) -> dict[str, str]:
-        """The environment variables of the model's code. ``source`` is the folder with its files."""
+        """The environment variables of the model's code. ``source`` is the folder with the model's files."""
         source = source or self.source
         own = {name: _PROJECT.sub(lambda _: str(source), value) for name, value in self.model.environment.items()}
         if path := own.get("PYTHONPATH"):
@@ -102,12 +102,12 @@ class Workspace(msgspec.Struct, frozen=True):
             copy_linked_files(folder, target)
 
     def link_unchanged(self) -> None:
-        """Replace unchanged copies that ``copy_linked`` made in ``source`` by links again, which frees disk space."""
+        """Replace the unchanged copies that ``copy_linked`` made in ``source`` by links. This frees disk space."""
         for folder in self._shipped:
             link_unchanged_files(folder, self.source)
 
     def ships(self, path: Path) -> bool:
-        """Whether ``copy`` makes this file. ``path`` is relative to ``source``."""
+        """Whether this file is one that ``copy`` makes. ``path`` is relative to ``source``."""
         return any(os.path.lexists(folder / path) for folder in self._shipped)
 
     def make(self) -> None:
@@ -139,7 +139,7 @@ class Workspace(msgspec.Struct, frozen=True):
         return [folder for folder in (self.venv / "src", self.model.folder) if folder.is_dir()]
 
     def _shared(self) -> list[tuple[Path, Callable[[Path], None]]]:
-        """The copies of the version's shared folders on PYTHONPATH, each with the function that makes it."""
+        """For each shared folder on PYTHONPATH: the path of its copy, and the function that makes the copy there."""
         parts = [Path(part) for part in self.model.environment.get("PYTHONPATH", "").split(":") if part]
         stored = {
             self.model.folder.parent / part.relative_to(self.model.folder.parent).parts[0]
@@ -153,7 +153,7 @@ class Workspace(msgspec.Struct, frozen=True):
         ]
 
     def _copy_of(self, path: Path, source: Path) -> Path:
-        """The copy in this workspace of a folder on PYTHONPATH, if it belongs to the version; else the folder."""
+        """The path for a folder on PYTHONPATH: its copy here if it belongs to the version, else the folder itself."""
         if path.is_relative_to(self.model.folder):
             return source / path.relative_to(self.model.folder)
         if _is_stored(self.model.folder) and path.is_relative_to(self.model.folder.parent):

@@ -76,8 +76,8 @@ def _matches(etags: str, etag: str) -> bool:
 def _policy(content_type: str) -> str:
     """The content security policy, which lets no script run.
 
-    For audio and video, it keeps the server's origin: Chromium's player requests the file a second time, which the
-    sandbox's opaque origin may not do.
+    For audio and video, the sandbox keeps the server's origin. Chromium's player requests the file a second time, and a
+    sandbox with an opaque origin may not do that.
     """
     return "sandbox allow-same-origin" if content_type.startswith(_PLAYED) else "sandbox"
 

@@ -1,6 +1,6 @@
-"""Files on disk. Each is a folder ``<parent>/<key>/`` with content and metadata, stored completely or not at all.
+"""Files on disk. Each file is a folder ``<parent>/<key>/`` with content and metadata. It is stored in one step.
 
-Check keys and names from a request with ``is_key`` and ``is_name`` first: a valid one is a single plain segment of a
+Check keys and names from a request with ``is_key`` and ``is_name`` first: a valid key or name is a single segment of a
 path, and cannot lead to another folder.
 """
 
@@ -42,7 +42,7 @@ class FileTooLargeError(LocalError):
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file with its metadata. ``name`` is the last part of its address, and valid in every file system.
 
-    ``id`` is that of the upload, or of the prediction to which the file belongs. Times are Unix times; a file whose
+    ``id`` is the id of the upload, or of the prediction to which the file belongs. Times are Unix times; a file whose
     ``expires_at`` is None does not expire. ``md5`` is empty for a file of an earlier release.
     """
 
@@ -108,7 +108,7 @@ class Draft:
         self.head += bytes(block[: max(_HEAD - len(self.head), 0)])
 
     def store(self, parent: Path, key: str, **facts: Any) -> StoredFile:
-        """Move the complete file to ``parent/key``. ``facts`` are the fields of the file besides its size and hash."""
+        """Move the complete file to ``parent/key``. ``facts`` are its fields besides path, size and hashes."""
         self._file.close()
         facts = {"size": self.size, "sha256": self._digest.hexdigest(), "md5": self._md5.hexdigest(), **facts}
         (self._folder / _FACTS).write_bytes(msgspec.json.encode(facts))
@@ -117,7 +117,7 @@ class Draft:
         return StoredFile(path=parent / key / _CONTENT, **facts)
 
     def discard(self) -> None:
-        """Remove the draft, unless it was stored."""
+        """Remove the draft. Has no effect after ``store``."""
         with suppress(OSError):  # closing flushes, which fails again on a full disk
             self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -139,7 +139,7 @@ class Drafts:
 
     @asynccontextmanager
     async def filled(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Draft]:
-        """A context with a draft of all the chunks, which is removed at the end unless it was stored.
+        """A context with a draft that contains all chunks. A draft that was not stored is removed at the end.
 
         Raises FileTooLargeError.
         """
@@ -157,7 +157,7 @@ class Drafts:
             await in_thread(draft.discard)
 
     def remove(self, folders: Iterable[Path]) -> None:
-        """Remove folders of files. Each is renamed away before its content is deleted. It blocks."""
+        """Remove folders of files. Each is renamed before its content is deleted. This method blocks."""
         for folder in folders:
             if renamed := self.take(folder):
                 shutil.rmtree(renamed, ignore_errors=True)
@@ -165,7 +165,7 @@ class Drafts:
     def take(self, folder: Path) -> Path | None:
         """Rename a folder, so that its files can no longer be found. Returns the new path; None if that fails.
 
-        The caller must remove it there. If this process dies before, the next start removes it.
+        The caller must remove the folder at the new path. If this process dies before that, the next start removes it.
         """
         renamed = self._new_path()
         with suppress(OSError):

@@ -120,10 +120,10 @@ class Files:
         return f"{self._own_origin}/inputs/{id}/{number}-{file.name}"
 
     def _own_path(self, url: Url) -> str:
-        """The path of the file on this server, if the address names one; else empty.
+        """The path of the file on this server that the address names; empty if it names none.
 
-        Any host is accepted, because this server may have names that it does not know, and the ids of its files cannot
-        be guessed. Raises LocalError for an address at this server's known origins that names no file.
+        Any host is accepted, because clients may use host names of this server that are unknown here. The ids of its
+        files cannot be guessed. Raises LocalError for an address at this server's known origins that names no file.
         """
         if (match := _UPLOAD_PATH.fullmatch(url.path)) and (file := self.uploads.get(match[1] or match[2])):
             return f"/files/{file.id}/{file.name}"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.file_store import Draft, Drafts, StoredFile
 
 LARGEST = 1_000_000_000
-"""The most bytes of an input file. Replicate documents no limit; this one keeps a file from filling the disk."""
+"""The most bytes of an input file. Replicate documents no limit. This limit prevents a file from filling the disk."""
 
 _TIMEOUT = 600  # seconds, for one file with all its redirects
 _MOST_REDIRECTS = 5
@@ -99,7 +99,7 @@ class Inbound:
 
     @asynccontextmanager
     async def _open(self, url: Url) -> AsyncIterator[Response]:
-        """Request the URL at an allowed IP address, and yield the response. Raises LocalError for other addresses."""
+        """Request the URL at an allowed IP address, and yield the response. Raises LocalError if one is not allowed."""
         url, host = _without_final_dot(url)
         try:
             addresses = await self._find(host)
@@ -115,7 +115,7 @@ class Inbound:
 
 
 async def _connect(stack: AsyncExitStack, url: Url, host: str, addresses: list[Address]) -> Response:
-    """The response from the first IP address that accepts a connection. The stack closes it and its client."""
+    """The response from the first IP address that accepts a connection. The stack closes response and client."""
     for number, address in enumerate(addresses, 1):
         # In a thread, because reading the system's certificates takes 10 ms.
         client = await stack.enter_async_context(await asyncio.to_thread(_client, host, address))
@@ -178,7 +178,7 @@ def _content(response: Response, headers: dict[str, str], url: Url) -> AsyncIter
 
 
 def _name(url: Url, content_type: str, draft: Draft) -> str:
-    """The last part of the address. If it has no suffix, one for its type is added, because models look at suffixes."""
+    """The last part of the address. A missing suffix is added by the file's type, because models look at suffixes."""
     name = safe_name(unquote(url.path.rstrip("/").rpartition("/")[2]), "input")
     if _SUFFIX.fullmatch(name):
         return name

@@ -36,14 +36,14 @@ class Outputs:
         """Write the data URLs in an output to files, and return the output with the files' addresses in their place.
 
         If ``value`` is one item of a list, ``part`` is the item's number. Until ``forget``, the file at each position
-        is stored only once, because the whole output comes again after its items. Raises OSError.
+        is stored only once, because the whole output is sent again after its items. Raises OSError.
         """
         if not is_key(prediction):
             raise ValueError(f"{prediction!r} is not the id of a prediction")
 
         start = () if part is None else (part,)
         urls = find_files(value, document, "Output", start)
-        if not urls:  # without URLs no thread is needed, for example for each word of a streamed text
+        if not urls:  # without URLs no thread is started, for example for the words of a streamed text
             return value
         stored = self._stored.setdefault(prediction, {})
         await asyncio.to_thread(self._write_all, prediction, urls, stored)

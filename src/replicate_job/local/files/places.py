@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def find_files(value: Any, document: dict[str, Any], name: str, position: Position = ()) -> dict[Position, str]:
-    """The texts of a value that are files, by their positions. The value itself is at ``position``.
+    """Map the position of each file in a value to its text, which is a URL. The value itself is at ``position``.
 
     The definition ``name`` in the document decides: a text with ``format: uri`` is a file. If the schema allows other
     texts too, a text is a file if it is an http or data URL. If the schema says nothing, only a data URL is a file.
@@ -22,7 +22,7 @@ def find_files(value: Any, document: dict[str, Any], name: str, position: Positi
 
 
 def replaced(value: Any, files: Mapping[Position, str], position: Position = ()) -> Any:
-    """A copy of the value, with ``files`` at their positions. The value itself is at ``position``."""
+    """A copy of the value. ``files`` maps positions to the texts to put there. The value itself is at ``position``."""
     if isinstance(value, list):
         return [replaced(item, files, (*position, index)) for index, item in enumerate(value)]
     if isinstance(value, dict):
@@ -33,7 +33,7 @@ def replaced(value: Any, files: Mapping[Position, str], position: Position = ())
 def _is_file(text: Text) -> bool:
     if text.may_be_file:
         return not text.may_be_other or is_web(text.text) or is_data(text.text)
-    # "object" is how Cog describes an output of type Any, so it is neither kind of schema.
+    # Cog describes an output of type Any as "object". For a text in such an output, both flags are False.
     return is_data(text.text) and not text.may_be_other
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from replicate_job.local.files.file_store import Drafts
 
-_TICK = 1e-6  # seconds between two uploads
+_TICK = 1e-6  # the least seconds between the times of two uploads
 _UNIX_TIME = re.compile(r"\d{1,15}", re.ASCII)
 
 
@@ -36,7 +36,8 @@ class UploadStore:
         self._folder, self._drafts, self._lifetime, self._clock = folder, drafts, lifetime, clock
         self._secret = secret
         stored = [file for child in folder.glob("*") if is_key(child.name) and (file := read_file(child))]
-        # The id is the folder's name, and not the stored id, because lists and paths depend on the folder's name.
+        # The folder's name is used as the id instead of the stored id, because lists and paths depend on the folder's
+        # name.
         self._files = {file.path.parent.name: file for file in stored}
         self._latest = max((file.created_at for file in stored), default=0.0)
         drafts.remove(self._take_expired())
@@ -91,7 +92,7 @@ class UploadStore:
     def download(self, id: str, owner: str, expiry: str, signature: str) -> StoredFile | None:  # noqa: A002 - the API's own name
         """The file to download, if the signature matches and the Unix time ``expiry`` is in the future; else None.
 
-        Its type is ``application/octet-stream``, because the API's documentation gives downloads no media type.
+        Its type is ``application/octet-stream``, because the API documents no media type for downloads.
         """
         # In a query, a plus means a space. Clients that do not escape the plus in a signature are accepted too.
         sent_signature = signature.replace(" ", "+").encode(errors="replace")

@@ -1,7 +1,7 @@
-"""Scripts that run in a model's own Python, which does not have this package: they import nothing of it.
+"""Scripts that run in a model's own Python. This package is not installed there, so they import nothing from it.
 
-They are read as text: ``python -c`` runs ``WORKER`` and ``SIGNATURE``, and ``PROJECT_FOLDER`` is copied into each
-model's site-packages.
+The scripts are read as text: ``python -c`` runs ``WORKER`` and ``SIGNATURE``, and ``PROJECT_FOLDER`` is copied into
+each model's site-packages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lets a model's Python code use ``/src`` for the project's folder, which has that path in Cog's containers.
 
-It is copied into the site-packages of each model's Python, which imports it at its start, and does not have this
-package. The environment variable COG_PROJECT_FOLDER has the real path. If this machine has a ``/src`` of its own,
-nothing is changed.
+This file is copied into the site-packages of each model's Python, which imports it when it starts. This package is not
+installed there. The environment variable COG_PROJECT_FOLDER has the real path. If this machine has a ``/src`` of its
+own, nothing is changed.
 
 Both paths work in Python's own functions, in imports, and in the arguments of programs that the model starts. ``/src``
 does not work in code of other languages.
@@ -10,7 +10,7 @@ does not work in code of other languages.
 
 from __future__ import annotations
 
-import _posixsubprocess  # before subprocess, which takes its function from there
+import _posixsubprocess  # subprocess, which is imported later, uses its fork_exec
 import builtins
 import io
 import os
@@ -41,7 +41,7 @@ def inside(path: typing.Any) -> typing.Any:
 
 
 class WithPaths:
-    """A function with ``inside`` around its first ``count`` arguments.
+    """A function whose first ``count`` arguments are converted with ``inside``.
 
     It is an object and not a function, because a function that is an attribute of a class becomes a method. pathlib of
     Python 3.10 has such attributes.
@@ -68,7 +68,10 @@ def in_words(text: typing.Any) -> typing.Any:
 
 
 def starting_inside(fork: Function) -> Function:
-    """Wrap the function behind ``subprocess``. Its first argument is the command line, and its fifth is the folder."""
+    """Wrap the function that ``subprocess`` calls to start a program.
+
+    Its first argument is the command line, and its fifth is the working directory.
+    """
 
     def call(words: typing.Any, programs: typing.Any, *args: typing.Any) -> typing.Any:
         close, keep, folder, *others = args

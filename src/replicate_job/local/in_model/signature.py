@@ -1,11 +1,13 @@
-"""Reads the schemas of a model's input and output from its signature: ``python -c THIS FILE.py:NAME RESULT``.
+"""Reads the schemas of a model's input and output from its signature: ``python -c TEXT FILE.py:NAME RESULT``.
 
-It runs in the model's own environment and folder, which do not have this package. ``cog build`` makes the same schemas
-with a Go tool (``pkg/schema`` of replicate/cog), which parses the code without running it. One difference is intended:
-``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
+TEXT is the content of this script.
 
-The file RESULT gets JSON: the schemas, or ``error`` with the exception that the model's code raised. If that code ended
-the process, there is no such file.
+The script runs in the model's own environment and folder, where this package is not installed. ``cog build`` makes the
+same schemas with a Go tool (``pkg/schema`` of replicate/cog), which parses the code without running it. One difference
+is intended: ``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
+
+The script writes JSON to the file RESULT: the schemas, or ``error`` with the exception that the model's code raised. If
+the model's code ended the process, the file is missing.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ _without_default: list[object] = []
 def _input(*default: object, **facts: object) -> typing.Any:
     """``cog.Input``, which also remembers whether it was called without a default.
 
-    It is needed because ``cog.Input`` returns the same for ``Input(default=None)``, an optional input, and for
-    ``Input()``, a required one.
+    ``cog.Input`` itself returns equal results for ``Input(default=None)``, which is an optional input, and for
+    ``Input()``, which is a required input.
     """
     field = _make_input(*default, **facts)
     if not default and "default" not in facts:
@@ -82,7 +84,7 @@ class Unsupported(Exception):  # noqa: N818 - its name begins a message: "Unsupp
 
 
 class Schemas:
-    """Builds ``components.schemas``, in ``definitions``."""
+    """Builds ``components.schemas`` of the OpenAPI document. ``definitions`` maps names to schemas."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, object] = {}
@@ -220,7 +222,7 @@ def _title(name: str) -> str:
 
 
 def _kind(hint: object, values: list[object]) -> str:
-    """The JSON type of an enumeration: that of its annotation, else that of its first value."""
+    """The JSON type of an enumeration: the type of its annotation, else the type of its first value."""
     return _PLAIN.get(hint, "") or _PLAIN.get(type(values[0]), "string")  # type: ignore[call-overload]
 
 
@@ -270,7 +272,10 @@ def _plain(value: object) -> object:
 
 
 def _is_json(value: object) -> bool:
-    """Whether JSON can hold the value. A default such as infinity is left out, as Cog's own tool does."""
+    """Whether the value can be written as JSON.
+
+    A default that cannot, such as infinity, is left out. Cog's own tool does the same.
+    """
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -305,7 +310,8 @@ def _inner(function: object, name: str) -> _Function | None:
 def _read_function(function: _Function, name: str) -> tuple[list[inspect.Parameter], dict[str, object]]:
     """The parameters of a function as its author wrote them, and their types.
 
-    A decorator without ``functools.wraps`` takes any arguments. Then the parameters of the function inside it are read.
+    The wrapper of a decorator without ``functools.wraps`` accepts any arguments. Then the parameters of the function
+    inside the wrapper are read.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if parameters and all(item.kind in _VARIABLE or item.name == "self" for item in parameters):

@@ -1,26 +1,29 @@
-"""Cog's worker with corrections: ``python -c THIS FILE FOLDER -c CODE``, where CODE is Cog's own worker.
+"""Cog's worker with corrections: ``python -c TEXT FOLDER -c CODE``.
 
-It runs in the model's own environment, which does not have this package. It corrects these faults of coglet 0.23.1:
+TEXT is the content of this script, and CODE is Cog's own worker.
 
-- Of a setup that fails, Cog's server reports only the exception's message. Here the traceback is also written to
+The script runs in the model's own environment, where this package is not installed. It corrects these faults of coglet
+0.23.1:
+
+- If a setup fails, Cog's server reports only the exception's message. Here the traceback is also written to
   FOLDER/failure.
 - Cog's server cancels the prediction of a model that prints faster than its event stream is sent. Here text that is
   printed very fast is sent in fewer and larger pieces.
 - Files that cannot be read are silently left out of an output. Here the prediction fails.
-- Files that an iterator yields are read later, when the model may have overwritten them. Here each is copied when it is
-  yielded, unless predictions run concurrently.
+- Files that an iterator yields are read later, when the model may have overwritten them. Here each file is copied when
+  it is yielded, if predictions do not run concurrently.
 - The worker's standard input is the server's pipe to it, so a model that reads it blocks for ever. Here the model, and
   the programs that it starts, have an empty standard input.
 - For each number in an output, Cog's server imports numpy. If numpy is not installed, Python searches the whole path
   each time. Here the result of the search is remembered for a second.
-- Cog's server does not recognize a ``functools.partialmethod`` as a method. Here it becomes a plain method. Defaults
-  ``Input(...)`` of the function inside a decorator are replaced too.
-- The worker goes on after its server was killed. Here it ends, with all that it started, when the process that started
-  the server dies: its file descriptor 3 is a pipe whose other end only that process has.
-- If a prediction changes the working directory, the next one starts there; if a setup changes it, the server does not
-  find its own files. Here each prediction starts in the directory where the setup ended.
-- When an async prediction is canceled, Cog's server reports its end at once, although the model may go on. Here the
-  file FOLDER/running/ID exists until the model has stopped.
+- Cog's server does not recognize a ``functools.partialmethod`` as a method. Here it becomes a plain method. Cog's
+  server also does not replace the defaults ``Input(...)`` of a function inside a decorator. Here they are replaced.
+- The worker continues after its server was killed. Here the worker and all that it started end when the process dies
+  that started the server. The worker's file descriptor 3 is a pipe, and only that process has the other end.
+- If a prediction changes the working directory, the next prediction starts there. If a setup changes it, the server
+  does not find its own files. Here each prediction starts in the directory where the setup ended.
+- When an async prediction is canceled, Cog's server reports the prediction's end at once, although the model may still
+  run. Here the file FOLDER/running/ID exists until the model has stopped.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ import cog.types
 
 _SPAN = 0.1  # seconds
 _UNBUFFERED_WRITES = 200  # writes in each span that are not joined
-_LARGE = 2**16  # the number of waiting characters at which they are written at once
+_LARGE = 2**16  # the number of buffered characters at which the buffer is written at once
 _FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
 _CONTEXT_ID = "replicate-job prediction"
@@ -63,7 +66,7 @@ Change = typing.Callable[[object], object]
 
 
 class BufferedStream:
-    """Standard output or error. Writes after the first ``_UNBUFFERED_WRITES`` of each span are joined to pieces."""
+    """Standard output or error. Writes after the first ``_UNBUFFERED_WRITES`` of each span are joined."""
 
     def __init__(self, real: typing.Any) -> None:
         self._real = real
@@ -135,7 +138,7 @@ def written(function: Function) -> Function:
 class Wrapper:
     """Wraps functions of any kind: each call runs inside a context that ``enter`` makes.
 
-    ``returned`` changes what a function returns, ``yielded`` each value that it yields.
+    ``returned`` converts a function's return value, and ``yielded`` converts each value that a function yields.
     """
 
     def __init__(self, enter: Enter, returned: Change = unchanged, yielded: Change = unchanged) -> None:
@@ -177,7 +180,7 @@ def traceback_saved() -> typing.Iterator[None]:
         yield
     except BaseException:
         (_FOLDER / "failure").write_text(traceback.format_exc(), "utf-8")
-        # The process ends now. Its threads need a moment to pass on the printed text.
+        # The process ends now. Its threads need a moment to send the printed text to the server.
         time.sleep(_FLUSH_TIME)
         raise
 
@@ -207,7 +210,7 @@ class ModelCalls:
         Otherwise, some of it would become part of the next prediction's log.
         """
         os.chdir(self._model_directory)
-        # These are the copies of the last prediction, which have been read.
+        # The files that remain here are the previous prediction's copies, which the server has read.
         for copy in self._copies.iterdir() if self._copies else ():
             shutil.rmtree(copy, ignore_errors=True)
         # There is no id if the model's setup, or a prediction, calls the prediction's method itself.
@@ -288,7 +291,7 @@ def functions_in(function: Function) -> typing.Iterator[types.FunctionType]:
 def with_defaults(function: Function) -> Function:
     """The function with plain defaults in place of ``Input(...)``, also in the functions that it wraps.
 
-    Cog's server replaces them only in the function that it finds, which is our wrapper.
+    Cog's server replaces defaults only in the function that it finds, which is the wrapper made here.
     """
 
     def plain(default: object) -> object:
@@ -303,7 +306,7 @@ def with_defaults(function: Function) -> Function:
 
 
 def with_plain_methods(validate: Function) -> Function:
-    """Cog's function that checks a model's class, so that it accepts a ``functools.partialmethod`` as a method."""
+    """Wrap Cog's check of a model's class, so that the check accepts a ``functools.partialmethod`` as a method."""
 
     def validate_plain(owner: type, *args: object, **options: object) -> None:
         for name in ("run", "predict"):
@@ -324,7 +327,7 @@ def wrap_method(owner: type, names: typing.Iterable[str], wrapper: Wrapper) -> N
 
 
 def loads_wrapped(load: Function) -> Function:
-    """Cog's function that loads a model, so that the model's own functions are wrapped."""
+    """Wrap Cog's function that loads a model, so that the functions of the loaded model are wrapped too."""
 
     def load_wrapped(*args: object) -> object:
         # With concurrent predictions, it is unknown which one printed a text, and when a copy is no longer needed.
@@ -343,7 +346,7 @@ def loads_wrapped(load: Function) -> Function:
 
 
 def without_input(start: Function) -> Function:
-    """``Popen.__init__``, with an empty standard input if the program would inherit the worker's."""
+    """Wrap ``Popen.__init__``: a program that would inherit the worker's standard input gets an empty one."""
 
     def start_without_input(self: object, *args: object, **options: object) -> None:
         if len(args) <= _ARGUMENTS_BEFORE_STDIN and options.get("stdin") is None:
@@ -354,7 +357,7 @@ def without_input(start: Function) -> Function:
 
 
 def end_with_parent() -> None:
-    """Wait until the pipe has ended, and until the group's leader has tidied up and ended. Then kill this group."""
+    """Wait until the pipe has ended, and the group's leader has removed its files and ended. Then kill this group."""
     while os.read(_PIPE, 1):
         pass
     with contextlib.suppress(ProcessLookupError):

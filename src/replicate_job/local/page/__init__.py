@@ -1,8 +1,8 @@
 """The page of the local server: static files, which use the API as any client does.
 
-``/`` shows the models, ``/OWNER/NAME`` one of them (the ``url`` of a model), ``/p/ID`` one prediction (its
-``urls.web``), and ``/history`` all predictions. The page's scripts and styles are below ``/page/VERSION/``. VERSION
-changes with the files, so a browser can cache them forever, and never mixes two releases.
+``/`` shows all models, ``/OWNER/NAME`` shows one model (its ``url``), ``/p/ID`` shows one prediction (its
+``urls.web``), and ``/history`` shows all predictions. The page's scripts and styles are below ``/page/VERSION/``.
+VERSION changes with the files, so a browser can cache them forever, and never mixes two releases.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ _TYPES = {
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_OWNER = {"v1", "p", "page", "stream", "files", "inputs", "outputs", "covers"}
-"""First parts of paths that are not a model's owner. Other paths below them get the API's 404, and not the page."""
-# Pictures may come from other hosts, as an input that is a URL, or an output of a prediction on Replicate.
+"""First parts of paths that cannot be a model's owner.
+
+Unknown paths that begin with one of them get the API's 404 instead of the page.
+"""
+# Images may come from other hosts, because an input may be a URL, or the output of a prediction on Replicate.
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob: https:; media-src 'self' data: blob: https:; "
     "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.outputs import Outputs
 
 LARGEST = 20 * 2**20
-"""The most bytes of a prediction's output files that become data URLs. Larger files stay addresses."""
+"""The most bytes of all files in one prediction that become data URLs. A file beyond this limit stays an address."""
 _CLIENT = re.compile(r"replicate-(?:python|javascript)/|\w+/Python ")
 
 

@@ -43,7 +43,10 @@ _COLLECTIONS = {
     "yours": ("Yours", "The Cog models of your own folders"),
 }
 _LIST_TIMEOUT = 0.5
-"""Seconds that a list waits for the schemas of models that are being prepared. Then it leaves them out."""
+"""Seconds that a list waits for the schema of a model that is being prepared.
+
+After that, the list shows the model without a version.
+"""
 
 
 class ModelRoutes:
@@ -70,7 +73,8 @@ class ModelRoutes:
         direction = request.query_params.get("sort_direction", "desc")
         if sort not in _SORTS or direction not in _DIRECTIONS:
             raise RefusedError(problem(400, "sort_by or sort_direction has an unknown value", "Bad request"))
-        # Both values of sort_by mean the same here, because a model's time is that of its latest version.
+        # Both values of sort_by have the same effect, because a model here has only the creation time of its latest
+        # version.
         models = sorted(await self._catalog.models(), key=lambda model: model.created_at, reverse=direction == "desc")
         return json_answer(page_body(await self._bodies(models, origin(request))))
 
@@ -96,7 +100,7 @@ class ModelRoutes:
         """A version. Official models list no versions, but their latest version can be read here."""
         model = await self._version(request)
         body = _version(model, await self._schema_or_empty(model))
-        # If the version is one of the real model, its stand-in is shown under that id.
+        # The id may be a version of the real model at Replicate. Then its stand-in is shown with that id.
         return json_answer(body | {"id": request.path_params["version"]})
 
     async def examples(self, request: Request) -> Answer:
@@ -171,9 +175,9 @@ class ModelRoutes:
         return None
 
     async def _known_schema(self, model: LocalModel) -> dict[str, Any] | None:
-        """The model's schema for a list, which prepares no model. It is empty for a model that was never used.
+        """The model's schema for a list, which prepares no model. The schema is empty for a model that was never used.
 
-        None if the model's preparation failed, or goes on for longer than a list may wait.
+        None if the model's preparation failed, or takes longer than ``_LIST_TIMEOUT``.
         """
         with suppress(LocalError, TimeoutError):
             return await self._engine.known_schema(model, _LIST_TIMEOUT) or _EMPTY_SCHEMA

@@ -62,8 +62,8 @@ class PredictionRoutes:
     async def _named(self, text: str) -> tuple[LocalModel, str]:
         """The model and the version that the field ``version`` names.
 
-        The field is a version, with or without its model's name before it, or the name of an official model, whose
-        current version is meant.
+        ``text`` is ``VERSION``, ``owner/name:VERSION``, or ``owner/name``. The last form is for official models only,
+        and selects the current version.
         """
         target = read_version(text)
         if target.kind == "model":
@@ -140,7 +140,7 @@ class PredictionRoutes:
         if query.get("source") not in {None, "web"}:
             raise RefusedError(problem(400, "source must be web", "Bad request"))
         page = await self._predictions.page(here, query.get("cursor"), **times)
-        if query.get("source"):  # no prediction has the source "web": the page uses the API too
+        if query.get("source"):  # no prediction has the source "web", because the page also uses the API
             return json_answer(page_body([]))
         return await page_answer(page.items, page, f"{here}/v1/predictions", **{name: query[name] for name in times})
 
@@ -148,7 +148,7 @@ class PredictionRoutes:
         return await self._answer(request, request.path_params["id"])
 
     async def delete(self, request: Request) -> Answer:
-        """Delete a prediction that has ended. Replicate's API cannot do that."""
+        """Delete a prediction that has ended. Replicate's API has no such endpoint."""
         id = request.path_params["id"]  # noqa: A001 - the API's own name
         or_refuse(self._predictions.body(id, ""))
         if (running := self._predictions.get(id)) and not running.is_terminal:

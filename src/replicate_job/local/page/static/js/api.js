@@ -1,10 +1,10 @@
-/** Replicate's HTTP API, as this page needs it. */
+/** The requests to Replicate's HTTP API that this page needs. */
 
 import { askForToken } from "./token.js";
 
 const KEY = "replicate-job token";
 
-/** What the API refused: `fields` are its `invalid_fields`. */
+/** An error that the API answered. `fields` are the `invalid_fields` of the answer. */
 export class ApiError extends Error {
   constructor(status, body) {
     super(body.detail || body.title || `The server answered ${status}.`);
@@ -14,7 +14,10 @@ export class ApiError extends Error {
   }
 }
 
-/** The body of an answer. Asks once for a token where one is needed. Throws ApiError, or Error without a server. */
+/** Sends a request and returns the answer's body; null if the body is not JSON.
+ *
+ * If the server needs a token, the user is asked for it. Throws ApiError, or Error if the server does not answer.
+ */
 export async function request(path, { method = "GET", body, signal } = {}) {
   const asked = { method, headers: {}, signal };
   if (body instanceof FormData) asked.body = body;
@@ -52,7 +55,7 @@ async function readJson(answer) {
   }
 }
 
-/** Items of a list, page after page, as far as they are asked for. */
+/** Yields the items of each page of a list. A page is requested only when it is needed. */
 export async function* pages(path, signal) {
   for (let next = path; next; ) {
     const page = await request(next, { signal });
@@ -61,7 +64,7 @@ export async function* pages(path, signal) {
   }
 }
 
-/** An address that the API gave, on the origin that this page came from. */
+/** The path and query of an address that the API returned. They are requested from this page's own origin. */
 export function samePath(url) {
   const { pathname, search } = new URL(url, location.href);
   return pathname + search;
@@ -73,19 +76,19 @@ export async function models(signal) {
   return found;
 }
 
-/** `built-in` or `yours`, with its `name` and `models`. */
+/** A collection, with its `name` and `models`. `slug` is `built-in` or `yours`. */
 export const collection = (slug, signal) => request(`/v1/collections/${slug}`, { signal });
 
 export const model = (slug, signal) => request(`/v1/models/${slug}`, { signal });
 
 export const version = (slug, id, signal) => request(`/v1/models/${slug}/versions/${id}`, { signal });
 
-/** Newest first; none for an official model, which has no list. */
+/** The versions of a model, newest first. Throws ApiError for an official model, whose versions are not listed. */
 export async function versions(slug, signal) {
   return (await request(`/v1/models/${slug}/versions`, { signal })).results;
 }
 
-/** Its text; empty where there is none. */
+/** The text of a model's README; empty if the model has none. */
 export async function readme(slug, signal) {
   const answer = await fetch(`/v1/models/${slug}/readme`, { signal, headers: authorization() });
   const kind = answer.headers.get("content-type") ?? "";
@@ -97,7 +100,7 @@ export function authorization() {
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
-/** `owner/name` of an official model, or the id of a version. */
+/** Creates a prediction. `target` is the `owner/name` of an official model, or the id of a version. */
 export function create(target, input) {
   return target.includes("/")
     ? request(`/v1/models/${target}/predictions`, { method: "POST", body: { input } })
@@ -110,7 +113,7 @@ export const cancel = (id) => request(`/v1/predictions/${encodeURIComponent(id)}
 
 export const remove = (id) => request(`/v1/predictions/${encodeURIComponent(id)}`, { method: "DELETE" });
 
-/** The address of a file, once it is there. */
+/** Uploads a file and returns its address. */
 export async function upload(file) {
   const body = new FormData();
   body.append("content", file, file.name);

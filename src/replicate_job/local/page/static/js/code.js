@@ -1,4 +1,4 @@
-/** The snippets of a form, which follow what is set in it. */
+/** The code snippets beside a form. They change with the form's values. */
 
 import { copyButton, h } from "./dom.js";
 import { filesOf, isElsewhere, KINDS, snippet } from "./snippets.js";
@@ -6,7 +6,7 @@ import { filesOf, isElsewhere, KINDS, snippet } from "./snippets.js";
 const KEY = "replicate-job snippet";
 const PLACE = "replicate-job snippet runs";
 
-/** `{element, show(run)}`. */
+/** Returns `{element, show(run)}`. `run` is described in snippets.js. */
 export function codeView() {
   let run = null;
   let kind = Object.hasOwn(KINDS, localStorage.getItem(KEY)) ? localStorage.getItem(KEY) : "shell";
@@ -56,7 +56,10 @@ export function codeView() {
   };
 }
 
-/** What to have in the folder where a snippet is run. What this page alone has can be saved there. */
+/** A note about what a snippet needs: the token, and the files in the folder where it runs.
+ *
+ * A file that exists only in this page has a link to save it.
+ */
 function needed(files, away) {
   const token = away ? ["with your token in ", h("code", {}, "REPLICATE_API_TOKEN")] : [];
   if (!files.length) return token;
@@ -64,7 +67,7 @@ function needed(files, away) {
   return [...token, "Reads from the folder it runs in:", ...names];
 }
 
-/** Tabs for `[[key, label], …]`: one stop for Tab, arrows between them. */
+/** Tabs for `entries`, `[[key, label], …]`. The Tab key stops once at all of them; arrow keys move between them. */
 export function tabList(entries, first, label, picked) {
   const buttons = entries.map(([key, text]) =>
     h("button", { type: "button", role: "tab", class: "tab", data: { key } }, text),

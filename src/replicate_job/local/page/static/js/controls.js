@@ -1,10 +1,16 @@
-/** One control a kind of field: `{element, focus, get, set}`. `get` gives undefined where nothing is to be sent. */
+/** A control for each kind of field: `{element, focus, get, set}`.
+ *
+ * `get` returns undefined if the input should not contain the field.
+ */
 
 import { h } from "./dom.js";
 import { fileControl } from "./filepick.js";
 import { listControl } from "./list.js";
 
-/** `about` has `id`, `describedBy` and `label` for the one element that is focused; `changed` is called on edits. */
+/** Makes the control of a field. `changed` is called after each edit.
+ *
+ * `about` has the `id`, `describedBy` and `label` of the element that gets the focus.
+ */
 export function controlFor(field, about, changed) {
   return MAKERS[field.kind](field, about, changed);
 }
@@ -47,7 +53,7 @@ function jsonControl(field, about, changed) {
   return areaControl(look, { initial, write, read: readJson }, changed);
 }
 
-/** A field for text of any length. `write(value)` is the text of a value, `read(text)` the value of a text. */
+/** A control for text of any length. `write(value)` converts a value to text, and `read(text)` converts it back. */
 function areaControl(look, { initial, write, read }, changed) {
   const area = h("textarea", { ...look, value: initial, oninput: edited });
   function edited() {
@@ -65,7 +71,7 @@ function areaControl(look, { initial, write, read }, changed) {
   };
 }
 
-/** For browsers that cannot size a text field by its content. */
+/** Sets the height of a text field to that of its content, in browsers without `field-sizing`. */
 function grow(area) {
   if (CSS.supports("field-sizing", "content")) return;
   area.style.height = "auto";
@@ -107,7 +113,7 @@ function numberControl(field, about, changed) {
   };
 }
 
-/** What is no number stays text: the server says what is wrong with it. */
+/** The number in a text. A text that is not a number is returned unchanged, so that the server reports the error. */
 function readNumber(text) {
   if (text.trim() === "") return undefined;
   const number = Number(text);
@@ -125,7 +131,7 @@ function sliderFor(field, about) {
 }
 
 function switchControl(field, about, changed) {
-  const said = h("span", { "aria-hidden": "true" }); // the switch itself says it
+  const said = h("span", { "aria-hidden": "true" }); // hidden from screen readers, which read the switch itself
   const box = h("input", { ...marks(field, about), type: "checkbox", role: "switch", checked: field.initial });
   const tell = () => (said.textContent = box.checked ? "true" : "false");
   box.addEventListener("change", () => {

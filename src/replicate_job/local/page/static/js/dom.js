@@ -1,6 +1,9 @@
-/** Elements without markup: text is text, whatever a model wrote. */
+/** Makes elements without parsing markup, so that text from a model is never interpreted as HTML. */
 
-/** An element. `on…` functions become listeners, `data` its dataset; children are elements, strings, or nothing. */
+/** Makes an element. Properties `on…` become listeners, and `data` becomes its dataset.
+ *
+ * Children are elements or strings. Children that are null, undefined or false are left out.
+ */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -30,7 +33,7 @@ const SHAPES = {
   none: "M6 12h12",
 };
 
-/** A line drawing, for the eye only. */
+/** A line drawing that is hidden from screen readers. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -42,7 +45,7 @@ export function icon(name) {
   return svg;
 }
 
-/** A button that copies what `text()` gives, and says so. */
+/** A button that copies the result of `text()`, and announces whether that worked. */
 export function copyButton(text, label = "Copy") {
   const button = h("button", { type: "button", class: "small" }, label);
   button.addEventListener("click", async () => {
@@ -58,7 +61,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return copyBySelection(text); // no clipboard for pages over plain http on another address
+    return copyBySelection(text); // pages over plain http have no clipboard, except on loopback addresses
   }
 }
 
@@ -71,12 +74,15 @@ function copyBySelection(text) {
   return done;
 }
 
-/** Say it to those who do not see it. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
-/** Calls `act` once in so many milliseconds at most: at once, and again for what came meanwhile. */
+/** Returns a function that calls `act`, but at most once in this many milliseconds.
+ *
+ * The first call acts at once. Calls during the pause after it are combined into one call at its end.
+ */
 export function spaced(act, milliseconds) {
   let timer = 0;
   let again = false;
@@ -89,7 +95,7 @@ export function spaced(act, milliseconds) {
     act();
   };
   const call = () => (timer ? (again = true) : fire());
-  /** What waits happens now, or never. */
+  /** Ends the wait of a delayed call: `act` is called now if `happens` is true, else not at all. */
   call.end = (happens) => {
     if (again && happens) act();
     again = false;
@@ -97,7 +103,7 @@ export function spaced(act, milliseconds) {
   return call;
 }
 
-/** Calls `act` once a frame at most. */
+/** Returns a function that calls `act`, but at most once in each animation frame. */
 export function framed(act) {
   let waiting = false;
   return () => {

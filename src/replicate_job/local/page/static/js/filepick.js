@@ -1,4 +1,4 @@
-/** A file: chosen, dropped, pasted, or named by its address; shown before it is sent. */
+/** The control of a file, which a user chooses, drops, pastes or names by its address. It shows a preview. */
 
 import { announce, h } from "./dom.js";
 import { canShow, filesFrom, localOf, mediaOf, nameOf, urlOf } from "./files.js";

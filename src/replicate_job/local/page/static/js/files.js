@@ -1,18 +1,18 @@
-/** Files of this computer as addresses that an input can have. */
+/** Makes addresses of files on this computer, for use in an input. */
 
 import { upload } from "./api.js";
 import { dataType } from "./format.js";
 import { mediaOfType, typeOf } from "./media.js";
 
-const INLINE = 256_000; // bytes; the API wants larger files uploaded
+const INLINE = 256_000; // bytes; larger files are uploaded, as the API recommends
 const KEY = "replicate-job files";
 
-/** Uploaded files as this page can show them, by the address of the upload. They go with the page. */
+/** Maps the address of each upload to `{url, media}`, with which this page shows the file. Lost on a reload. */
 const local = new Map();
 
 export const filesFrom = (list) => [...(list ?? [])];
 
-/** A data URL, or for a larger file the address of its upload. Its name is remembered. */
+/** The data URL of a file, or the address of its upload if the file is larger than INLINE. Its name is stored. */
 export async function urlOf(file) {
   const url = file.size <= INLINE ? await dataUrl(file) : await upload(file);
   if (file.size > INLINE) local.set(url, { url: URL.createObjectURL(file), media: mediaOfType(file.type) });
@@ -29,7 +29,7 @@ function dataUrl(file) {
   });
 }
 
-// By its length and end: the whole of a data URL is long, and its beginning says little.
+// An address is identified by its length and end. A whole data URL is long, and the beginnings of data URLs are alike.
 const markOf = (url) => `${url.length} ${url.slice(-60)}`;
 
 function remember(url, name) {
@@ -38,7 +38,7 @@ function remember(url, name) {
   try {
     sessionStorage.setItem(KEY, JSON.stringify(names));
   } catch {
-    // no room: the name is a convenience
+    // the storage is full, and the page works without the name
   }
 }
 
@@ -49,7 +49,7 @@ function known() {
 /** `{url, media}` of the file that was uploaded to this address; undefined after a reload. */
 export const localOf = (url) => local.get(url);
 
-/** The name of the file that this address came from; undefined where it is not known. */
+/** The name of the file from which this address was made; undefined if it is not known. */
 export const nameOf = (url) => known()[markOf(url)];
 
 /** `image`, `audio`, `video`, `text` or `other`, by a data URL's type or an address's ending. */
@@ -63,7 +63,7 @@ function pathOf(url) {
   }
 }
 
-/** Whether this page may show what is there; http addresses elsewhere are named only. */
+/** Whether this page may show the file at this address. Of a file at http on another origin, it shows only the name. */
 export function canShow(url) {
   if (/^(data:(image|audio|video)\/|blob:)/i.test(url)) return true;
   try {
@@ -74,7 +74,7 @@ export function canShow(url) {
   }
 }
 
-/** Whether a link may lead there: never script, whatever a model wrote. */
+/** Whether a link to this address is safe. A link from a model must never run a script. */
 export function canLink(url) {
   return /^(https?:|data:(image\/(?!svg)|audio\/|video\/|application\/octet-stream))/i.test(url);
 }

@@ -1,20 +1,24 @@
-/** A prediction, followed to its end: its stream for words as they come, the API for everything else. */
+/** Follows a prediction to its end. The log and text output come from its stream, all other fields from the API. */
 
 import * as api from "./api.js";
 
-const KEPT = 400_000; // characters of a log that this page holds
+const KEPT = 400_000; // a log of more than twice as many characters is cut to its last KEPT ones
 const ENDS = new Set(["succeeded", "failed", "canceled", "aborted"]);
 
-/** Milliseconds to wait before an output that grows is read again: reading it takes a tenth of the time at most. */
+/** Milliseconds until a growing output is read again, 5 seconds at most.
+ *
+ * Below that limit, reading takes at most a tenth of the time.
+ */
 export const pauseAfter = (reads, took) => Math.min(Math.max(250 * 1.2 ** reads, 9 * took), 5000);
 
 export const hasEnded = (prediction) => ENDS.has(prediction.status);
 
 /** Calls `changed(prediction)` at every change, and `lost(reason)` while the server does not answer.
  *
- * Until its end, or until `signal`. `words`: its output is text to join.
+ * `reason` is empty when the server answers again. The calls end with the prediction, or when `signal` is aborted.
+ * `words` is whether the output is text in pieces to be joined.
  *
- * The stream repeats all that was, so a page that comes late, or again, shows the same.
+ * The stream begins with all earlier events, so a page that is opened late, or again, shows the same.
  */
 export function follow(first, { words, changed, lost, signal }) {
   let current = first;
@@ -22,10 +26,10 @@ export function follow(first, { words, changed, lost, signal }) {
   let timer = 0;
   let due = 0;
   let reading = false;
-  let over = false; // by the stream
-  let grown = false; // since the last read, by the stream
-  let reads = 0; // one after the other of an output that grew
-  let took = 0; // milliseconds, the last time
+  let over = false; // whether the stream has reported the end
+  let grown = false; // whether the stream has reported output since the last read
+  let reads = 0; // the number of successive reads for which the output had grown
+  let took = 0; // milliseconds that the last read took
   const tell = () => !signal.aborted && changed(current);
 
   async function refresh() {
@@ -40,7 +44,7 @@ export function follow(first, { words, changed, lost, signal }) {
       const found = await api.prediction(first.id, signal);
       took = performance.now() - asked;
       lost("");
-      // The stream is ahead of what was just read, until the end is told.
+      // Until the end, the log and text of the stream are newer than those that were just read.
       const live = begun && !hasEnded(found);
       current = live ? { ...found, logs: current.logs, output: words ? current.output : found.output } : found;
       tell();

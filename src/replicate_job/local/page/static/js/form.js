@@ -1,14 +1,14 @@
-/** The form of a model: its fields, what is set in them, and what is wrong with it. */
+/** The form of a model: its fields, their values, and the problems with these values. */
 
 import { h } from "./dom.js";
 import { controlFor } from "./controls.js";
 import { inline } from "./markdown.js";
 import { fileField, missing, same, withoutInitial } from "./schema.js";
 
-/** `{element, values, set, problems, clear, ready, focus}`. `changed` is called after every edit. */
+/** Makes the form of `fields`. `changed` is called after each edit. */
 export function createForm(fields, changed) {
   const rows = fields.map((field) => fieldRow(field, () => edited(field)));
-  let others = {}; // what a prediction had besides the schema's names; sent as it was
+  let others = {}; // values for names that the schema does not have; they are sent unchanged
 
   function edited(field) {
     const row = rows[fields.indexOf(field)];
@@ -29,20 +29,20 @@ export function createForm(fields, changed) {
       rows.length ? rows.map((row) => row.element) : h("p", { class: "quiet" }, "This model takes no input."),
     ),
     values,
-    /** Everything else becomes unset. */
+    /** Sets the fields to the values in `given`. All other fields become unset. */
     set(given) {
       const names = new Set(fields.map((field) => field.name));
       others = Object.fromEntries(Object.entries(given).filter(([name]) => !names.has(name)));
       for (const row of rows) row.set(given[row.field.name]);
     },
-    /** Marks required fields that are unset; whether there are any. */
+    /** Marks the required fields that are unset. Returns whether there are any. */
     incomplete() {
       const names = missing(values(), fields);
       for (const row of rows) row.say(names.includes(row.field.name) ? "This one is required." : "");
       rows.find((row) => names.includes(row.field.name))?.control.focus();
       return names.length > 0;
     },
-    /** Show the API's `invalid_fields` at their fields; gives those that belong to none. */
+    /** Shows the API's `invalid_fields` at their fields. Returns those that belong to no field. */
     problems(faults) {
       const left = faults.filter((fault) => !place(rows, fault));
       rows.find((row) => row.hasProblem())?.control.focus();
@@ -62,7 +62,7 @@ export function createForm(fields, changed) {
 
 function place(rows, fault) {
   const steps = fault.field.split(".");
-  // What is required is told of its parent, "input": its own name is in the words.
+  // The fault of a missing field names its parent, "input". The field's own name is in the description.
   const name = steps[1] ?? /^(\S+) is required/.exec(fault.description)?.[1];
   const row = rows.find((one) => one.field.name === name);
   row?.say(steps.length > 2 ? `Item ${Number(steps[2]) + 1}: ${fault.description}` : fault.description);
@@ -141,7 +141,7 @@ function help(field) {
   else if (field.minimum !== undefined) facts.push(`at least ${field.minimum}`);
   else if (field.maximum !== undefined) facts.push(`at most ${field.maximum}`);
   const initial = shown(field.initial);
-  if (initial && initial.length <= 60) facts.push(`default ${initial}`); // a long one stands in its field
+  if (initial && initial.length <= 60) facts.push(`default ${initial}`); // a long default is only shown in its field
   if (field.deprecated) facts.push("deprecated");
   const text = field.help.trim();
   return [
@@ -151,7 +151,7 @@ function help(field) {
   ];
 }
 
-const DOT = "\u00a0· "; // never begins a line
+const DOT = "\u00a0· "; // the no-break space prevents it from beginning a line
 
-/** A value in words; empty where there is nothing to see. */
+/** A value as JSON. A string without white space at its ends is shown as it is. */
 const shown = (value) => (typeof value === "string" && value.trim() === value ? value : JSON.stringify(value));

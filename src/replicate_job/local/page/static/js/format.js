@@ -1,4 +1,4 @@
-/** Times, sizes and names, as people read them. */
+/** Formats times, sizes and names for people. */
 
 import { endingOf } from "./media.js";
 
@@ -12,7 +12,7 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-/** How long ago an ISO time was. */
+/** How long ago an ISO time was; the date if that is a day or more. */
 export function ago(time, now = Date.now()) {
   const seconds = Math.max((now - Date.parse(time)) / 1000, 0);
   if (seconds < 45) return "just now";
@@ -37,10 +37,10 @@ export function size(bytes) {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-/** The type of a data URL; undefined for any other. */
+/** The media type of a data URL; undefined for any other URL. */
 export const dataType = (url) => /^data:([^;,]*)/i.exec(url)?.[1];
 
-/** The last part of an address, as a file's name; for a data URL, `stem` with the ending of its type. */
+/** A file's name: the last part of its address; for a data URL, `stem` and the ending for its type. */
 export function fileName(url, stem = "file") {
   const type = dataType(url);
   if (type !== undefined) return `${stem}.${endingOf(type)}`;
@@ -56,5 +56,5 @@ export function cut(text, length) {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
 }
 
-/** Whether its README begins by saying that it is not the model of that name. */
+/** Whether a model's description says that it is a stand-in. */
 export const standsIn = (description) => /^a stand-in\b/i.test(description ?? "");

@@ -1,4 +1,7 @@
-/** `/history`: every prediction, newest first, page after page; filters look through what was loaded and load on. */
+/** `/history`: all predictions, newest first.
+ *
+ * Pages of the list are loaded when they are needed. A filter first searches the loaded predictions, then loads more.
+ */
 
 import * as api from "./api.js";
 import { h } from "./dom.js";
@@ -7,7 +10,7 @@ import { onSlash } from "./home.js";
 import { setQuery } from "./route.js";
 import { keepFresh, runRow } from "./runs.js";
 
-const BATCH = 24; // matches that one step shows
+const BATCH = 24; // the number of matches that one step adds
 
 export async function historyView({ signal, query }) {
   const filters = filterBar(query, restart);
@@ -69,7 +72,7 @@ export async function historyView({ signal, query }) {
   async function restart() {
     while (shown.busy) await new Promise((resolve) => setTimeout(resolve, 20));
     Object.assign(shown, { place: 0, count: 0 });
-    // What had not ended when it was loaded may have another status by now.
+    // A prediction that had not ended when it was loaded may have another status by now.
     if (!source.loaded.every(hasEnded)) load();
     list.replaceChildren();
     await step();

@@ -1,4 +1,4 @@
-/** `/`: the models of this server, and what ran last. */
+/** `/`: the models of this server, and its latest predictions. */
 
 import * as api from "./api.js";
 import { h, spaced } from "./dom.js";
@@ -44,7 +44,10 @@ export async function homeView({ signal, query }) {
 
 const slugOf = (model) => `${model.owner}/${model.name}`;
 
-/** Models of one collection: `filter(words)` shows those that have them all, and says whether there are any. */
+/** The models of one collection.
+ *
+ * `filter(words)` shows the models that contain all words, and returns whether there are any.
+ */
 function group({ name, slug, models }) {
   const cards = models.map((model) => [model, card(model)]);
   const list = h(
@@ -82,7 +85,7 @@ function card(model) {
   );
 }
 
-/** `/` goes to the search. */
+/** Focuses the search field when the key `/` is pressed. */
 export function onSlash(search, signal) {
   document.addEventListener(
     "keydown",

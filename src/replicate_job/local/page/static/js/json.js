@@ -1,17 +1,17 @@
-/** JSON as a tree that can be read: long arrays and texts are folded. */
+/** Shows JSON as a tree. Long arrays and texts are folded. */
 
 import { h } from "./dom.js";
 import { canLink } from "./files.js";
 
-const MANY = 24; // items shown of an array of plain values
-const ROWS = 200; // lines shown of anything
-const LONG = 2000; // characters shown of a text
+const MANY = 24; // the most items of an array of plain values that are shown at first
+const ROWS = 200; // the most lines of an array or object that are shown at first
+const LONG = 2000; // the most characters of a text that are shown at first
 
 export function jsonView(value) {
   return h("div", { class: "json", tabIndex: 0, role: "group", "aria-label": "JSON" }, node(value, 0, ""));
 }
 
-/** `comma` follows it, on its last line. */
+/** The elements of a value. `comma` is a comma or an empty text to put after the value, on its last line. */
 function node(value, depth, comma) {
   if (isPlain(value)) return [leaf(value), comma];
   if (!Array.isArray(value)) return branch(Object.entries(value), "{", `}${comma}`, depth);
@@ -48,7 +48,7 @@ function plainArray(items, comma) {
   const element = h("span", { class: "array" }, "[");
   const show = (part) => part.flatMap((item, index) => (index ? [", ", leaf(item)] : [leaf(item)]));
   element.append(...show(items.slice(0, MANY)));
-  // The end stays on the line of what stands before it.
+  // An element of its own, so that the bracket stays on one line with the item before it.
   const end = h("span", { class: "last" }, `]${comma}`);
   if (items.length > MANY) {
     const label = `${(items.length - MANY).toLocaleString()} more of ${items.length.toLocaleString()}`;
@@ -68,7 +68,7 @@ function unfold(label, act) {
   return button;
 }
 
-/** `entries` are `[name, value]`; a list's have no names. */
+/** An object or array as lines. `entries` are `[name, value]`; the names of an array's entries are not shown. */
 function branch(entries, open, close, depth) {
   if (!entries.length) return h("span", {}, open + close);
   const line = ([name, value], index) => {

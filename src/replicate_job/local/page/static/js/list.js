@@ -1,14 +1,14 @@
-/** A list: one row an item, rows to add and to take away. */
+/** The control of a list. It has one row for each item, and buttons to add and remove rows. */
 
 import { h } from "./dom.js";
 import { filesFrom, urlOf } from "./files.js";
 
 let made = 0;
-const newNumber = () => ++made; // for an id of its own; crypto has none to give on plain http
+const newNumber = () => ++made; // for unique ids: `crypto.randomUUID` does not exist on plain http
 
 const ITEM = "item #";
 
-/** Gives what has a label with ITEM in it another number. */
+/** Returns a function that puts an item's number in place of ITEM, in all labels below an element. */
 function numbered(element) {
   const labels = [...element.querySelectorAll("[aria-label]")].map((one) => [one, one.getAttribute("aria-label")]);
   return (number) => {
@@ -67,7 +67,7 @@ export function listControl(field, about, changed, controlFor) {
     focus: () => (rows[0]?.control ?? { focus: () => more.focus() }).focus(),
     pending: () => Promise.all(rows.map((row) => row.control.pending?.())),
     get() {
-      // A row that says nothing is no item, except where text was meant to be empty.
+      // A row without a value is left out. In a list of texts, it is an empty text.
       const items = rows
         .map((row) => row.control.get() ?? (field.item.kind === "text" ? "" : undefined))
         .filter((item) => item !== undefined);

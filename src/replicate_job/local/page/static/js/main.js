@@ -1,4 +1,4 @@
-/** The page: finds the view of an address and shows it. */
+/** The page's entry point: finds the view for an address, and shows it. */
 
 import { announce, h } from "./dom.js";
 import { historyView } from "./history.js";

@@ -1,4 +1,4 @@
-/** As much Markdown as a README needs, made of elements: no markup in it is ever run. */
+/** Makes elements from the Markdown that READMEs need. HTML in the Markdown is shown as text. */
 
 import { h } from "./dom.js";
 import { canLink } from "./files.js";
@@ -52,7 +52,7 @@ function taken(lines, wanted) {
 
 const SPANS = /`([^`]+)`|\*\*([^*]+)\*\*|!?\[([^\]]*)\]\(([^)\s]+)[^)]*\)|(https?:\/\/[^\s<>)]+[^\s<>).,;:])/g;
 
-/** Code, strong words and links of one paragraph. */
+/** The children of one paragraph: texts, code, strong text and links. */
 export function inline(text) {
   const parts = [];
   let from = 0;
@@ -67,7 +67,7 @@ export function inline(text) {
   return [...parts, text.slice(from)].filter((part) => part !== "");
 }
 
-/** The words of one paragraph alone. */
+/** The text of one paragraph without its markup. */
 export const plain = (text) => h("p", {}, inline(text)).textContent;
 
 const link = (target, label) =>

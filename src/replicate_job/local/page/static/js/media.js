@@ -1,6 +1,6 @@
-/** Types of files, by their names and back. Pure. */
+/** Media types by the endings of files' names, and endings by media types. No side effects. */
 
-/** Of endings with the same type, the first is the usual one. */
+/** Maps endings to media types. `endingOf` returns the first ending of a type. */
 const TYPES = {
   png: "image/png",
   jpg: "image/jpeg",
@@ -42,13 +42,13 @@ const TYPES = {
 
 const UNKNOWN = "application/octet-stream";
 
-/** The type of a file of this name. */
+/** The media type of a file with this name. */
 export function typeOf(name) {
   const ending = /\.(\w+)$/.exec(name)?.[1].toLowerCase();
   return Object.hasOwn(TYPES, ending) ? TYPES[ending] : UNKNOWN;
 }
 
-/** The ending of a file of this type, as `png`. */
+/** The ending of a file of this media type, such as `png`. */
 export function endingOf(type) {
   const plain = type.toLowerCase().replace(/\/(x-|vnd\.)/, "/");
   return Object.keys(TYPES).find((ending) => [type.toLowerCase(), plain].includes(TYPES[ending])) ?? "bin";

@@ -1,11 +1,11 @@
-/** The top of a model's page: what it is, and what it can be shown to do. */
+/** The top of a model's page: name, description, version, example and README. */
 
 import * as api from "./api.js";
 import { h } from "./dom.js";
 import { moment, standsIn } from "./format.js";
 import { inline, markdown } from "./markdown.js";
 
-/** `fill(input)` puts an example into the form; `pick(id)` shows another version, the newest where it is empty. */
+/** `fill(input)` puts an example into the form. `pick(id)` shows another version; an empty id means the newest one. */
 export function head({ model, slug, signal, fill, pick }) {
   const extras = h("div", { class: "extras" });
   if (model) addExtras(extras, { model, slug, signal, fill, pick });
@@ -17,7 +17,7 @@ export function slugLine(slug) {
   return h("span", { class: "slug" }, h("span", { class: "owner" }, `${owner}/`), h("span", { class: "name" }, name));
 }
 
-/** Its description; `write` makes children of the Markdown that it may have. */
+/** A model's description. `write` makes its children from Markdown. */
 export function about(model, write = inline) {
   const text = model.description ?? "";
   if (!standsIn(text)) return h("p", { class: "description" }, write(text));
@@ -25,7 +25,7 @@ export function about(model, write = inline) {
   return h("p", { class: "description" }, h("span", { class: "badge" }, "stand-in"), " ", write(rest));
 }
 
-/** The input to begin with: that of its own example, and never one that somebody has run before. */
+/** The initial input: that of the model's `example.json`, and never the input of an earlier prediction. */
 export const exampleOf = (model) => model.example_input;
 
 async function addExtras(extras, { model, slug, signal, fill, pick }) {
@@ -33,7 +33,7 @@ async function addExtras(extras, { model, slug, signal, fill, pick }) {
   const version = h("span", {}, id && ["version ", h("code", { title: id }, short(id))]);
   extras.append(h("p", { class: "quiet" }, h("span", {}, model.is_official ? "official" : "community"), version));
   const [readme, versions] = await Promise.all([
-    model.description ? api.readme(slug, signal).catch(() => "") : "", // its first paragraph
+    model.description ? api.readme(slug, signal).catch(() => "") : "", // a model without a description has no README
     model.is_official ? [] : api.versions(slug, signal).catch(() => []),
   ]);
   if (signal.aborted) return;
@@ -47,7 +47,7 @@ async function addExtras(extras, { model, slug, signal, fill, pick }) {
 
 const short = (id) => id.slice(0, 12);
 
-/** Newest first; the newest is what the model is, whatever its folder becomes. */
+/** A select element of versions, newest first. The newest has the value "", so it follows edits of the folder. */
 function versionChoice(versions, pinned, pick) {
   const label = (one, index) => `${short(one.id)} · ${index ? moment(one.created_at) : "newest"}`;
   const select = h(

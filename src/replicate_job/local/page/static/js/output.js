@@ -1,4 +1,4 @@
-/** What a model gave: pictures, sound, video, text, other files, JSON. */
+/** Shows the output of a model: images, audio, video, text, other files, JSON. */
 
 import { authorization } from "./api.js";
 import { copyButton, h } from "./dom.js";
@@ -7,14 +7,14 @@ import { fileName } from "./format.js";
 import { jsonView } from "./json.js";
 import { mediaOfType } from "./media.js";
 
-const EXCERPT = 20_000; // bytes shown of a text file
-const TEXTS = ["transcription", "transcript", "text", "caption"]; // fields that are what an output is about
-const LONG = 100_000; // characters shown of a text; a browser takes seconds to lay out a few megabytes
+const EXCERPT = 20_000; // the most bytes of a text file that are shown
+const TEXTS = ["transcription", "transcript", "text", "caption"]; // fields that are shown as the main text of an output
+const LONG = 100_000; // the most characters shown of a text: a browser takes seconds to lay out a few megabytes
 
-/** An element that shows outputs of one prediction; `show` may be called with a growing output. */
+/** `{element, show}` for the output of one prediction. `show(output)` may be called again with a longer output. */
 export function outputView({ id, words, useAsInput }) {
   const element = h("div", { class: "output", data: { testid: "output" } });
-  const known = new Map(); // by address: what is on the page stays, so that a player plays on
+  const known = new Map(); // elements by address: they are used again, so that a player continues
   let text = null;
   let last = null;
   let shown = "";
@@ -30,7 +30,7 @@ export function outputView({ id, words, useAsInput }) {
     text = null;
     if (output === last) return;
     last = output;
-    if (shown === (shown = JSON.stringify(output))) return; // what is unfolded stays so
+    if (shown === (shown = JSON.stringify(output))) return; // nothing has changed: unfolded parts stay unfolded
     const files = filesIn(output);
     const parts = files.map((url) => known.get(url) ?? remember(url, useAsInput));
     element.replaceChildren(
@@ -56,7 +56,7 @@ export function outputView({ id, words, useAsInput }) {
   return { element, show };
 }
 
-/** What is no file: text as text, also where it is one field of many; the rest as JSON. */
+/** The elements of an output that is not only files: its text, or its JSON, with the main text of its fields first. */
 function written(output) {
   if (typeof output === "string") return [longText(output).element];
   const copy = copyButton(() => JSON.stringify(output, null, 2), "Copy JSON");
@@ -69,7 +69,7 @@ function written(output) {
 const isWords = (output) =>
   typeof output === "string" || (Array.isArray(output) && output.every((item) => typeof item === "string"));
 
-/** A text that may grow: `{element, show}`. The rest of a long one is folded. */
+/** `{element, show}` for a text that may grow. The text after the first LONG characters is folded. */
 function longText(first) {
   const node = document.createTextNode("");
   let whole = "";
@@ -105,7 +105,10 @@ function longText(first) {
   return { element, show };
 }
 
-/** Addresses of files in an output, in their order: what this server keeps, and what ends like a file elsewhere. */
+/** The addresses of files in an output, in their order.
+ *
+ * They are this server's output files, data URLs of media, and http addresses with the ending of a known media type.
+ */
 export function filesIn(value, found = []) {
   if (typeof value === "string") {
     if (isFile(value) && !found.includes(value)) found.push(value);
@@ -152,7 +155,7 @@ function fileView(url, id, useAsInput) {
   return figure;
 }
 
-/** A model calls its outputs the same each time: as a `download`, they have their prediction in the name. */
+/** Links to open and to save a file. Names recur in each prediction, so `download` contains the prediction's id. */
 const links = (url, name, media, download) => [
   media !== "other" &&
     h(

@@ -1,4 +1,4 @@
-/** One prediction as it runs and as it ended: status, progress, output, log, facts. */
+/** Shows one prediction while it runs and after its end: status, progress, output, log, facts. */
 
 import * as api from "./api.js";
 import { announce, copyButton, framed, h } from "./dom.js";
@@ -8,12 +8,14 @@ import { jsonView } from "./json.js";
 import { foldLog, progressOf, tailOf } from "./log.js";
 import { outputView } from "./output.js";
 
-const STAND_IN = /^Stand-in: (.*)$/gm; // lines of a log that say what a stand-in left out
-const SHOWN = 100_000; // characters of the log on the page
+const STAND_IN = /^Stand-in: (.*)$/gm; // lines of a log in which a stand-in reports what it left out
+const SHOWN = 100_000; // the most characters of the log that are shown
 
-/** `{element, cancel}`.
+/** The panel of the prediction `first`: `{id, element, cancel, isLive}`.
  *
- * `about` has `words`, `useAsInput`, `secrets` (names), `ended(prediction)`, `removed()` and `signal`.
+ * `about` has `words` (whether the output is text), `useAsInput(media, url)` (makes buttons for an output file),
+ * `secrets` (names of inputs to hide), the callbacks `ended(prediction)` and `removed()`, and `signal`, which ends the
+ * updates.
  */
 export function panel(first, about) {
   let current = first;
@@ -101,7 +103,7 @@ export function panel(first, about) {
     draw();
   }
 
-  // An alert that is written again is read out again.
+  // A screen reader reads an alert again when its text is set, even to the same text.
   const tellLost = (text) => lost.textContent === text || (lost.textContent = text);
   follow(first, { words: about.words, changed, lost: tellLost, signal: about.signal });
   const clock = setInterval(() => !hasEnded(current) && parts.status.tick(), 100);
@@ -110,7 +112,7 @@ export function panel(first, about) {
   return { id: first.id, element, cancel, isLive: () => !hasEnded(current) };
 }
 
-/** A button that asks once more before it acts. */
+/** A button that asks `question` at the first click, and calls `act` at the second. */
 function confirmed(label, question, act) {
   const button = h("button", { type: "button", class: "small", hidden: true }, label);
   const calm = () => (button.textContent = label);
@@ -160,7 +162,7 @@ function statusLine() {
   };
 }
 
-/** Say what a prediction waits for that has not begun after a moment. */
+/** Shows why a prediction has not begun after 0.7 seconds: other predictions, or the model's preparation. */
 async function explainWait(get, status, signal) {
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
   for (await pause(700); get().status === "starting" && !signal.aborted; await pause(2000)) {

@@ -1,26 +1,29 @@
-/** Values as the words of other languages. Pure. */
+/** Writes values as literals of shells, Python and JavaScript. These functions have no side effects. */
 
 import { typeOf } from "./media.js";
 
-/** A value that is not written out: a `file` of this name, or a `secret` in this variable. */
+/** Takes the place of a value that must not be written into a snippet.
+ *
+ * `kind` is `file` or `secret`. `name` is the file's name, or the environment variable with the secret.
+ */
 export class StandIn {
-  /** `url` has the content of a file that may be on no disk. */
+  /** `url` is the address of a file's content, if the file may not be on the user's disk; else empty. */
   constructor(kind, name, url = "") {
     Object.assign(this, { kind, name, url });
   }
 }
 
-/** One word of a POSIX shell. */
+/** A text, quoted as one word of a POSIX shell. */
 export function shell(text) {
   if (/^[A-Za-z0-9_@%+=:,./-]+$/.test(text)) return text;
   const equals = /^[A-Za-z_]\w*=/.exec(text)?.[0] ?? "";
   return `${equals}'${text.slice(equals.length).replaceAll("'", "'\\''")}'`;
 }
 
-/** The name of an environment variable for an input. */
+/** The name of the environment variable for the input `name`. */
 export const variable = (name) => name.toUpperCase().replace(/\W/g, "_");
 
-/** A Python literal. `write` has an expression for each kind of stand-in. */
+/** A Python literal. `write` maps each kind of stand-in to a function that returns an expression for its name. */
 export function python(value, write = {}, indent = "    ") {
   const own = expression(value, write);
   if (own) return own;
@@ -36,7 +39,7 @@ export function python(value, write = {}, indent = "    ") {
   return String(value);
 }
 
-/** JSON's escapes mean the same in Python and JavaScript; what cannot be seen is written as an escape. */
+/** A string literal of Python and JavaScript, which read JSON's escapes alike. Invisible characters are escaped. */
 function string(text) {
   return JSON.stringify(text).replace(
     /[\u007f-\u009f\u2028\u2029\u200b-\u200f\u202a-\u202e\ufeff]/g,
@@ -44,7 +47,7 @@ function string(text) {
   );
 }
 
-/** A JavaScript literal. */
+/** A JavaScript literal. `write` is as in `python`. */
 export function js(value, write = {}) {
   const own = expression(value, write);
   if (own) return own;
@@ -59,9 +62,9 @@ export function js(value, write = {}) {
 
 const expression = (value, write) => (value instanceof StandIn ? write[value.kind](value.name) : null);
 
-/** JSON for a here-document of a shell, where `$`, backquotes and backslashes mean something.
+/** JSON for a here-document of a shell, with `$`, backquotes and backslashes escaped: `{text, expands}`.
  *
- * `{text, expands}`: `expands` says whether the shell has to put something in.
+ * `expands` is whether the text has stand-ins, for which the shell must insert files or variables.
  */
 export function jsonTemplate(value) {
   let expands = false;

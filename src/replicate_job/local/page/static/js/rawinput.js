@@ -1,8 +1,8 @@
-/** The input as JSON: the other face of the form. */
+/** A text field with the form's values as JSON, which can be edited in place of the form. */
 
 import { h } from "./dom.js";
 
-/** `{tabs, element, show, isWrong}`. `edited` is called after every edit that could be read. */
+/** Returns `{tabs, element, show, isWrong}`. `edited` is called after each edit that is a JSON object. */
 export function rawInput(form, edited) {
   const area = h("textarea", {
     class: "code raw",

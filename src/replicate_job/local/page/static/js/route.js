@@ -1,12 +1,12 @@
-/** Addresses: which view belongs to one, and going there without loading the page anew. */
+/** Changes the address, and so the view, without loading the page again. */
 
 let render = () => {};
 let entries = 0;
 
-/** A key for an entry of the browser's history, also after a reload. */
+/** A key for an entry of the browser's history. It is also unique after a reload. */
 const newKey = () => `${Date.now()}.${++entries}`;
 
-/** `render()` is called whenever the address has changed. */
+/** Calls `act` now, and whenever the address has changed. `back` is false if the history's entry is new. */
 export function start(act) {
   render = act;
   history.scrollRestoration = "manual";
@@ -24,13 +24,13 @@ function mark() {
   if (!history.state?.key) history.replaceState({ ...history.state, key: newKey() }, "");
 }
 
-/** `render: false` where the page shows already what belongs there. */
+/** Goes to an address in a new entry of the history. `render: false` if the page already shows its content. */
 export function go(address, { state = {}, render: anew = true } = {}) {
   history.pushState({ ...state, key: newKey() }, "", address);
   if (anew) render({ back: false });
 }
 
-/** Put filters into the address, without a new entry in the history; empty ones are left out. */
+/** Puts filters into the address, without a new entry in the history. Empty values are left out. */
 export function setQuery(values) {
   const kept = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
   const query = kept.size ? `?${kept}` : "";
@@ -41,7 +41,7 @@ function keepScroll() {
   history.replaceState({ ...history.state, scroll: scrollY }, "");
 }
 
-/** Links within the page; whatever else a click meant is left to the browser. */
+/** Follows a link to one of the page's views. The browser handles all other clicks. */
 function follow(event) {
   const link = event.target.closest("a[href]");
   const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
@@ -49,7 +49,7 @@ function follow(event) {
   if (!isView(link.pathname)) return;
   event.preventDefault();
   if (link.hash) {
-    document.querySelector(link.hash)?.focus(); // a place on this page is no new entry of the history
+    document.querySelector(link.hash)?.focus(); // an element of this page gets no new entry in the history
     return;
   }
   go(link.pathname + link.search);

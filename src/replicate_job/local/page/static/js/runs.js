@@ -1,4 +1,4 @@
-/** Predictions in lists: a picture or a word of each, its model, state and age. */
+/** Predictions in lists: a thumbnail, a text from the input, the model, the status and the age of each. */
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
@@ -7,7 +7,7 @@ import { hasEnded } from "./follow.js";
 import { ago, cut, fileName } from "./format.js";
 import { filesIn } from "./output.js";
 
-/** A link to it, as a row with what was asked. */
+/** A row of a list: a link to the prediction's page. */
 export function runRow(prediction, { withModel = true } = {}) {
   return h(
     "a",
@@ -28,7 +28,7 @@ export function runRow(prediction, { withModel = true } = {}) {
   );
 }
 
-/** The text of its input that says most: a prompt, the name of a file, or any. */
+/** The most telling text of a prediction's input: a prompt, else the name of a file, else any text. */
 export function asked(prediction) {
   const texts = Object.entries(prediction.input ?? {}).filter(([, value]) => typeof value === "string" && value);
   const called = (pattern) => texts.find(([key, value]) => pattern.test(key) && !isFile(value));
@@ -45,13 +45,13 @@ export function asked(prediction) {
 
 const isFile = (text) => /^(data:|https?:\/\/\S+$)/.test(text);
 
-/** An address may end in an id, which says less than the name of the input. */
+/** The name of the file at `url`, or the input's name `input` if the file has no ending: it may be an id. */
 function named(url, input) {
   const name = nameOf(url) ?? fileName(url, input);
   return name.includes(".") ? name : input;
 }
 
-/** The input without what would fill the page. */
+/** The input without long values. */
 const plain = (input) =>
   Object.fromEntries(Object.entries(input).filter(([, value]) => JSON.stringify(value).length < 60));
 
@@ -73,7 +73,10 @@ function shapeOf(prediction, files) {
     : "json";
 }
 
-/** The newest of one model, or of all where `slug` is empty, without the `current()` one. `{element, refresh}`. */
+/** The newest predictions of one model, or of all models if `slug` is empty: `{element, refresh}`.
+ *
+ * The prediction with the id `current()` is left out.
+ */
 export function recentRuns(slug, signal, { count = 8, current = () => "" } = {}) {
   const list = h("div", { class: "runlist" });
   const more = h("a", { href: slug ? `/history?model=${encodeURIComponent(slug)}` : "/history" }, "All");
@@ -93,7 +96,7 @@ export function recentRuns(slug, signal, { count = 8, current = () => "" } = {})
       list.replaceChildren(...mine.map((one) => runRow(one, { withModel: !slug })));
       if (!mine.length) list.append(h("p", { class: "empty" }, "Nothing has run yet. Pick a model."));
     } catch {
-      // the list is a convenience; what is wrong with the server shows elsewhere
+      // the page works without this list, and other parts of it report errors of the server
     }
   }
 
@@ -102,7 +105,7 @@ export function recentRuns(slug, signal, { count = 8, current = () => "" } = {})
   return { element, refresh };
 }
 
-/** Rows of what still runs are read again, until it has ended. */
+/** Every 2 seconds, reads the predictions that have not ended, and replaces their rows after a change. */
 export async function keepFresh(list, signal, look) {
   while (!signal.aborted) {
     await new Promise((resolve) => setTimeout(resolve, 2000));

@@ -1,9 +1,10 @@
-/** A model's OpenAPI document as the fields of a form. Pure. */
+/** Reads the fields of a form from a model's OpenAPI document. These functions have no side effects. */
 
-/** `{name, title, help, kind, required, initial, choices, minimum, maximum, item, accept}`, in the model's order.
+/** The fields of a form, in the model's order.
  *
- * `kind`: text, integer, number, boolean, choice, file, secret, list (of `item`), json. `initial` is what the model
- * takes where nothing is sent; undefined where it has no default.
+ * A field is `{name, title, help, kind, required, initial, choices, minimum, maximum, item, accept}`. `kind` is text,
+ * integer, number, boolean, choice, file, secret, list (of `item`) or json. `initial` is the model's default for the
+ * input; undefined if it has none.
  */
 export function fieldsOf(document) {
   const schemas = document?.components?.schemas ?? {};
@@ -31,7 +32,10 @@ function fieldOf(name, raw, schemas, required) {
 
 const titled = (name) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 
-/** What `$ref`, `allOf` and "this or null" come to; the outer words win. */
+/** A schema in which `$ref`, `allOf` and unions with null are replaced by the schemas that they name.
+ *
+ * Keys beside them override the keys of those schemas.
+ */
 export function resolve(raw, schemas, depth = 0) {
   if (!raw || typeof raw !== "object" || depth > 8) return {};
   const { $ref, allOf, anyOf, oneOf, ...own } = raw;
@@ -72,7 +76,7 @@ function stringOf(schema) {
   return { kind: "text", longest: schema.maxLength };
 }
 
-/** `pieces` (of text, to join as they come), `text`, `file`, `files` or `any`. */
+/** The kind of a model's output: `pieces` (of text, to be joined), `text`, `file`, `files` or `any`. */
 export function outputKind(document) {
   const schemas = document?.components?.schemas ?? {};
   const output = resolve(schemas.Output, schemas);
@@ -89,7 +93,7 @@ export function same(a, b) {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** The input without what the model would take anyway. */
+/** The input without values that equal the model's defaults. */
 export function withoutInitial(values, fields) {
   const initial = new Map(fields.map((field) => [field.name, field.initial]));
   return Object.fromEntries(
@@ -99,14 +103,17 @@ export function withoutInitial(values, fields) {
   );
 }
 
-/** Names of fields, and what is missing or wrong there, that is known without the server. */
+/** The names of the required fields that have neither a value nor a default. */
 export function missing(values, fields) {
   return fields
     .filter((field) => field.required && field.initial === undefined && values[field.name] === undefined)
     .map((field) => field.name);
 }
 
-/** The name of a field for such a file, by its own name or what it accepts; one that says nothing takes any. */
+/** The name of the first field for a file of this kind (`image`, `audio`, …); undefined if there is none.
+ *
+ * The types that a field accepts decide, else its name. A field with neither is for any file.
+ */
 export function fileField(fields, media) {
   return fields.find((field) => field.kind === "file" && fits(field, media))?.name;
 }

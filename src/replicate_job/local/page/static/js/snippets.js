@@ -1,9 +1,12 @@
-/** The same run from elsewhere: a command, Python, JavaScript, curl. Pure.
+/** Code that runs the same prediction: a command, Python, JavaScript, curl. These functions have no side effects.
  *
- * `run` is `{origin, slug, version, official, pinned, published, fields, input, output, nameOf, token, away}`, where
- * `output` is its kind, `published` a version that Replicate has too, and `away` whether it is to run on Replicate
- * instead of this server. Files are named as they were chosen, and secrets by a variable, so that what is copied holds neither megabytes
- * nor keys.
+ * `run` is `{origin, slug, version, official, pinned, published, fields, input, output, nameOf, token, away}`. `output`
+ * is the kind of the output, `pinned` is whether the user chose the version, and `published` is a version that
+ * Replicate has too. `token` is whether this server needs a token. `away` is whether the code runs the prediction on
+ * Replicate instead of this server.
+ *
+ * A snippet names files as they were chosen, and a variable for each secret, so it contains neither large contents nor
+ * secrets.
  */
 
 import { fileName } from "./format.js";
@@ -11,28 +14,31 @@ import { js, jsonTemplate, python, shell, StandIn, variable } from "./quote.js";
 
 export const KINDS = { shell: "Command", python: "Python", client: "Python client", node: "JavaScript", curl: "curl" };
 
-/** The token itself is on no page; without one, any will do. */
+/** A placeholder for the token, which a snippet never contains. A server without a token accepts any token. */
 const tokenOf = (run) => (run.token ? "YOUR_TOKEN" : "local");
 
-/** The text of one kind. */
+/** The text of the snippet of this kind, a key of KINDS. */
 export const snippet = (kind, run) => MAKERS[kind](run);
 
-/** Files that the snippets read: `{name, url}`, where `url` is the content of one that may be on no disk. */
+/** The files that the snippets read: `{name, url}`.
+ *
+ * `url` is the address of the content if the file may not be on the user's disk; else empty.
+ */
 export const filesOf = (run) => standIns(run).filter((one) => one.kind === "file");
 
-/** Whether Replicate has the model too. */
+/** Whether the snippet can also run on Replicate. */
 export const isElsewhere = (run) => Boolean(run.official || (run.published && !run.pinned));
 
-/** One that both have, where there is one. */
+/** A version that this server and Replicate have, if there is one; else this server's version. */
 const versionOf = (run) => (run.published && !run.pinned ? run.published : run.version);
 
-/** For the official clients, which do not look up the version of a community model. */
+/** The model for the official clients. They need a community model's version, because they do not look it up. */
 const target = (run) => (run.official ? run.slug : `${run.slug}:${versionOf(run)}`);
 
-/** For ours, which look up the newest one. */
+/** The model for replicate-job, which looks up the newest version itself. */
 const own = (run) => (run.pinned ? target(run) : run.slug);
 
-/** What stands in a snippet for a value that is not written out; null for any other. */
+/** The stand-in for a value that must not be written into a snippet; null for any other value. */
 function standIn(value, field, inputName, run) {
   if (field?.kind === "secret") return new StandIn("secret", variable(inputName));
   if (field?.kind !== "file" || typeof value !== "string") return null;
@@ -43,7 +49,7 @@ function standIn(value, field, inputName, run) {
   return isLong || isOutOfReach ? new StandIn("file", fileName(value, inputName), value) : null;
 }
 
-/** The input with stand-ins in it, as `[name, value, field]`. */
+/** The input as a list of `[name, value, field]`, with stand-ins in place of values. */
 function marked(run) {
   const fields = new Map(run.fields.map((field) => [field.name, field]));
   const mark = (value, field, name) =>
@@ -75,7 +81,7 @@ function wordsOf(name, value, field) {
   if (isA(value, "file")) return [shell(`${name}=@${value.name}`)];
   if (Array.isArray(value) && value.some((item) => isA(item, "file")))
     return value.flatMap((item) => wordsOf(name, item, field.item));
-  // Text is taken as it is, but for an @, which would name a file; everything else is JSON.
+  // The command reads text unchanged, except for an @ at its start, which would name a file. Other values are JSON.
   const isText = typeof value === "string" && field && ["text", "file", "choice"].includes(field.kind);
   return [shell(`${name}=${isText ? value.replace(/^@/, "@@") : JSON.stringify(value)}`)];
 }
@@ -100,7 +106,7 @@ function pythonOwn(run) {
 function pythonClient(run) {
   const uses = used(run);
   const write = { file: (name) => `open(${python(name)}, "rb")`, secret: (name) => `os.environ[${python(name)}]` };
-  // Both of its versions read these two, and take no argument of the same name.
+  // Versions 1 and 2 of the client read these variables, and have no common argument for them.
   const server = `{"REPLICATE_BASE_URL": ${python(run.origin)}, "REPLICATE_API_TOKEN": ${python(tokenOf(run))}}`;
   const isFirst = run.away && !uses.secret && !isWritten(run);
   return lines([
@@ -125,10 +131,10 @@ function pythonOutput(run) {
   ]);
 }
 
-/** Whether the output is files, which the official clients give as objects to read from. */
+/** Whether the output is files. The official clients return these as objects with a method to read them. */
 const isWritten = (run) => ["file", "files"].includes(run.output);
 
-/** The ending of output files, as far as the input says it. */
+/** The ending of output files, from the input `output_format`; empty if that is not known. */
 function endingFor(run) {
   const format = run.input.output_format ?? run.fields.find((field) => field.name === "output_format")?.initial;
   return /^\w+$/.test(format ?? "") ? `.${format}` : "";

@@ -1,10 +1,10 @@
-/** The question for a token, where the server was started with one. */
+/** Asks the user for the token of a server that was started with one. */
 
 import { h } from "./dom.js";
 
 let asking = null;
 
-/** What was typed; the same dialog for all who ask meanwhile. `wrong`: the last one was refused. */
+/** The token that the user types. Concurrent calls share a dialog. `wrong` is whether the previous one was refused. */
 export function askForToken(wrong) {
   asking ??= ask(wrong).finally(() => (asking = null));
   return asking;

@@ -1,11 +1,11 @@
-/** What one model made, as the input of another one. */
+/** Uses an output file of one model as an input of another model. */
 
 import * as api from "./api.js";
 import { announce, h } from "./dom.js";
 import { go } from "./route.js";
 import { fieldsOf, fileField } from "./schema.js";
 
-/** A button that becomes a choice of the models that take such a file. `slug` is the one that made it. */
+/** A button that becomes a select element with the models that accept the file. The model `slug` has made the file. */
 export function useIn(media, url, slug) {
   const button = h("button", { type: "button", class: "small", onclick: offer }, "Use in …");
 
@@ -40,7 +40,7 @@ export function useIn(media, url, slug) {
   return button;
 }
 
-/** `[slug, field]` of each. */
+/** `[slug, field]` of each other model with a field for a file of this kind. */
 async function takersOf(media, slug) {
   const found = (await api.models()).map((model) => [
     `${model.owner}/${model.name}`,

@@ -1,4 +1,4 @@
-/** A model: its form on one side, a prediction on the other. */
+/** The page of a model or a prediction: a form on one side, a prediction on the other. */
 
 import * as api from "./api.js";
 import { codeView } from "./code.js";
@@ -17,25 +17,25 @@ const CHANGED = "The model has changed: look at its form and run again.";
 const NARROW = "(max-width: 900px)"; // as in views.css
 const RUN_KEYS = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘↵" : "Ctrl ↵";
 
-/** Forms that were left before they could be written into their entry of the history, by its key. */
+/** The values of forms that were left before they were written into their history entry, by the entry's key. */
 const unsaved = new Map();
 
 const draftOf = (state) => unsaved.get(state.key) ?? state.draft;
 
-/** `/owner/name`. The form starts as it was left, else with the model's own example. */
+/** `/owner/name`. The form has the values with which it was left, else those of the model's own example. */
 export async function modelView({ parameters: [owner, name], signal, state, query }) {
   const model = await modelOf(`${owner}/${name}`, query, signal);
   return new Workbench({ model, signal, said: state.said }).view(draftOf(state) ?? exampleOf(model) ?? {});
 }
 
-/** The model; in its version `?version=` where one is named, which stays `pinned`. */
+/** The model. If the address has `?version=`, that version is its `latest_version`, and its id is `pinned`. */
 async function modelOf(slug, query, signal) {
   const pinned = query.get("version") ?? "";
   const [model, version] = await Promise.all([api.model(slug, signal), pinned && api.version(slug, pinned, signal)]);
   return version ? { ...model, latest_version: version, pinned } : model;
 }
 
-/** `/p/id`. The model may be gone, or have another version now: what the prediction was stays to be seen. */
+/** `/p/id`. The prediction is shown even if its model is gone, or has another version now. */
 export async function predictionView({ parameters: [id], signal, state, query }) {
   const prediction = await api.prediction(id, signal);
   const model = await modelOf(prediction.model, query, signal).catch((error) => {
@@ -46,7 +46,7 @@ export async function predictionView({ parameters: [id], signal, state, query })
 }
 
 class Workbench {
-  /** Until `signal`; `model` is null where it is gone. */
+  /** The view ends when `signal` is aborted. `model` is null if it is gone; `said` is a problem to show at first. */
   constructor({ model, prediction, signal, said = "" }) {
     Object.assign(this, { model, prediction, signal });
     const document = model?.latest_version?.openapi_schema;
@@ -64,14 +64,14 @@ class Workbench {
     this.form = createForm(this.fields, () => this.edited());
     this.raw = rawInput(this.form, () => this.edited());
     this.runs = recentRuns(this.slug, signal, { current: () => this.running?.id });
-    // Browsers allow few writes: 100 in 30 seconds in one of them.
+    // Browsers limit writes to the history: one of them to 100 in 30 seconds.
     this.save = spaced(() => this.keep(), 500);
     signal.addEventListener("abort", () => this.leave());
   }
 
   view(draft) {
     this.form.set(draft);
-    if (unsaved.has(this.key)) this.keep(); // it could not be written when it was left, and a reload forgets it
+    if (unsaved.has(this.key)) this.keep(); // written now, because a reload would lose unsaved values
     this.tell();
     if (this.prediction) this.show(this.prediction);
     addEventListener("pagehide", () => this.save.end(true), { signal: this.signal });
@@ -115,7 +115,7 @@ class Workbench {
     this.save();
   }
 
-  /** What follows from the form. */
+  /** Updates the JSON and the snippets from the form. */
   tell() {
     const input = this.form.values();
     this.raw.show(input);
@@ -134,12 +134,12 @@ class Workbench {
     });
   }
 
-  /** The form, without secrets. */
+  /** The form's values, without secrets. */
   draft() {
     return Object.fromEntries(Object.entries(this.form.values()).filter(([name]) => !this.secrets.includes(name)));
   }
 
-  /** Write the form into the entry of the history. Too large a one is not kept. */
+  /** Writes the form's values into the entry of the history. Values that are too large for it are not stored. */
   keep() {
     const draft = this.draft();
     unsaved.delete(this.key);
@@ -151,7 +151,7 @@ class Workbench {
   }
 
   leave() {
-    // The address is another one's by now.
+    // The current history entry already belongs to another view, so this form cannot be written into its own entry.
     unsaved.set(this.key, this.draft());
     this.save.end(false);
     this.shown.abort();
@@ -162,7 +162,7 @@ class Workbench {
       event.preventDefault();
       this.run();
     }
-    // In a field, Escape means the field.
+    // In a field, Escape acts on the field, and does not cancel the prediction.
     const isOfField = event.target.closest("input:not([type=range]), textarea, select, dialog");
     if (event.key === "Escape" && !isOfField && this.running?.isLive()) this.running.cancel();
   }
@@ -183,7 +183,10 @@ class Workbench {
     }
   }
 
-  /** Whether this is still the form of the model, whose folder may have been edited; else a new one is shown. */
+  /** Whether the form still fits the model, whose folder may have been edited.
+   *
+   * If not, the page shows the new form.
+   */
   async isCurrent() {
     if (this.model.is_official || this.model.pinned) return true;
     const now = await api.model(this.slug, this.signal);
@@ -201,7 +204,7 @@ class Workbench {
     this.show(created);
     this.runs.refresh();
     const isNarrow = matchMedia(NARROW).matches;
-    if (isNarrow) document.activeElement?.blur(); // a keyboard on the screen would cover it
+    if (isNarrow) document.activeElement?.blur(); // closes the on-screen keyboard, which would cover the prediction
     const { top } = this.stage.getBoundingClientRect();
     if (isNarrow || top < 0 || top > innerHeight / 2) this.stage.scrollIntoView({ block: "start" });
   }
@@ -242,7 +245,7 @@ class Workbench {
   }
 }
 
-/** What makes the form and the look of outputs. */
+/** The schemas that determine the form and how outputs are shown. */
 const inputOf = (model) => model.latest_version?.openapi_schema?.components?.schemas;
 
 const placeOf = (path, version) => (version ? `${path}?version=${version}` : path);
