@@ -874,12 +874,29 @@ async def test_the_request_of_a_process_that_died_on_this_machine_has_ended(
         earlier = msgspec.structs.replace(Process.current(now), started="1")
         patch.setattr(Process, "current", classmethod(lambda *_: earlier))
         async with place.open(clock=now) as sender:
-            await intended(sender, "job")
-    now.seconds += sender.lease
+            for key in ("a", "b", "c"):
+                await intended(sender, key)
+    now.seconds += sender.lease + 5
     async with place.open(clock=now) as second:
-        unanswered = (await claim(second)).entry.unanswered
-    assert unanswered
-    assert unanswered.since == now.seconds
+        ends = [(await claim(second, key)).entry.unanswered for key in ("a", "b", "c")]
+    assert [end and end.since for end in ends] == [now.seconds] * 3
+
+
+async def test_an_intent_whose_task_was_cancelled_leaves_no_request_to_look_up(place: Place, now: Any) -> None:
+    """Without an answer from the database, the intent could be written after the claim was released."""
+    async with place.open(clock=now) as journal, place.open(clock=now) as second:
+        await asyncio.gather(*(journal.get(f"{number}") for number in range(8)))  # opens the connections
+        for number in range(40):
+            held = await claim(journal, f"job {number}")
+            intending = asyncio.create_task(journal.intend(held, REQUEST, moment(now)))
+            for _ in range(number % 8):
+                await asyncio.sleep(0)
+            intending.cancel()
+            with suppress(asyncio.CancelledError):
+                await intending
+            await journal.release(held)
+            state = (await claim(second, f"job {number}")).entry.state
+            assert state == ("claimed" if intending.cancelled() else "intended")
 
 
 async def test_a_journal_that_closes_after_a_failed_release_leaves_no_row_of_holders(place: Place, now: Any) -> None:

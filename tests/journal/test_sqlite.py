@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from replicate_job.clock import Moment
 from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.job import Job
-from replicate_job.journal.entry import Claim, CreateRequest
+from replicate_job.journal.entry import LONGEST_REQUEST, Claim, CreateRequest
 from replicate_job.journal.lease import Process
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.prediction import Prediction
@@ -306,13 +306,16 @@ def holders(path: Path) -> list[str]:
         return [row[0] for row in database.execute("SELECT holder FROM holders")]
 
 
-async def test_rows_of_holders_that_were_killed_are_deleted_after_their_leases_end(path: Path, now: Any) -> None:
+async def test_rows_of_holders_that_were_killed_are_deleted_when_their_requests_have_ended(
+    path: Path, now: Any
+) -> None:
     async with SQLiteJournal(path, clock=now) as journal:
         await claim(journal)
     process = msgspec.json.encode(Process.current(now)).decode()
     with closing(sqlite3.connect(path)) as database, database:
-        ended = [(f"killed {number}", now() - 1, now() - 1, process) for number in range(50)]
-        alive = [("by this boot's clock", now() - 1, now() + 1, process), ("by its own", now() + 1, now() - 1, process)]
+        over, recent = now() - LONGEST_REQUEST - 1, now() - LONGEST_REQUEST + 1
+        ended = [(f"killed {number}", over, over, process) for number in range(50)]
+        alive = [("by this boot's clock", over, recent, process), ("by its own", recent, over, process)]
         database.executemany("INSERT INTO holders VALUES (?, ?, ?, ?)", [*ended, *alive])
     async with SQLiteJournal(path, clock=now) as journal:
         await claim(journal, "another")

@@ -213,7 +213,7 @@ async def _record(  # noqa: PLR0913 - what to record, and what to call with it
 async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | None) -> str | None:
     if broken:
         context.reporter.warn(f"{broken}; looking whether the prediction was created")
-    found = await reconcile(context, claim, ended=context.clock.now())
+    found = await reconcile(context, claim, ended=context.clock.now(), further=True)
     context.reporter.note(f"it was created: {found}" if found else "it was not created")
     if found:
         context.strategy.recorded(found)

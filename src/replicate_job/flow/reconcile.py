@@ -23,7 +23,7 @@ FUTURE = 10.0
 
 
 async def reconcile(
-    context: Context, claim: Claim, *, ended: float | None = None, within: float | None = None
+    context: Context, claim: Claim, *, ended: float | None = None, within: float | None = None, further: bool = False
 ) -> str | None:
     """The id of the prediction that this job's create requests made, or None if they certainly made no prediction.
 
@@ -31,14 +31,22 @@ async def reconcile(
     until it shows the prediction, or until it would certainly show the prediction. Raises UncertainError if the list
     does not show whether there is a prediction. Also raises UncertainError if the outcome is not known within
     ``within`` seconds; the job's state is then not changed. Raises ClaimLostError.
+
+    With ``further``, also cancel a further prediction of this job that the list shows later. A process that was stopped
+    between its check of the claim and its request can have made one. Such a process has lost its claim. So the list is
+    read again only for a job that was sent more than once, and claimed more than once.
     """
     entry = claim.entry
-    if entry.request is None or entry.first_sent is None or entry.request_end is None:
+    if entry.request is None or entry.first_sent is None or entry.last_sent is None:
         if entry.sends == 0 and entry.state == "claimed":
             return None
         await be_uncertain(context, claim, "the journal does not hold what was sent")
     with context.telemetry.step("look up"):
-        return await _LookUp(context, claim, entry.request, ended).run(within)
+        look_up = _LookUp(context, claim, entry.request, ended)
+        found = await look_up.run(within)
+        if found and further:
+            await look_up.cancel_further()
+        return found
 
 
 class _LookUp:
@@ -46,11 +54,18 @@ class _LookUp:
         self._context, self._claim, self._request = context, claim, request
         self._began = context.clock.now()
         self._seen: dict[Moment, float] = {}
-        self._ended = self._end_of(claim.entry) if ended is None else ended
+        self._latest: dict[Moment, float] = {}
+        self._own_end, self._others_end = ended, 0.0
         self._is_told = ended is None
+        self._canceled: set[str] = set()
         self._contents: dict[str, str | None] = {}
         self._is_settled = False
         self._behind = 0.0
+
+    @property
+    def _ended(self) -> float:
+        """A moment by which the requests that decide have ended, as this clock's ``now``."""
+        return max(self._others_end, self._end_of(self._claim.entry) if self._own_end is None else self._own_end)
 
     def _end_of(self, entry: Entry) -> float:
         """A moment by which the entry's last request has ended, as this clock's ``now``."""
@@ -81,6 +96,19 @@ class _LookUp:
                 raise UncertainError(_not_yet(context), key=self._claim.key)
             attempt += 1
             await clock.sleep(max(0.05, delay))
+
+    async def cancel_further(self) -> None:
+        entry, clock = self._claim.entry, self._context.clock
+        attempt = 0
+        with suppress(ReplicateJobError):
+            while self._claim.fence > 1 and len(self._canceled) + 1 < entry.sends:
+                started, span = clock.now(), self._span()
+                listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
+                adoption = await self._adopt(listing, self._span())
+                if self._has_settled(listing, started, adoption):
+                    return
+                await clock.sleep(max(0.05, backoff(attempt, ceiling=2)))
+                attempt += 1
 
     def _span(self) -> Span:
         entry = self._claim.entry
@@ -145,7 +173,9 @@ class _LookUp:
         )
         self._is_told = True
         for surplus in adoption.surplus:
-            await self._cancel(surplus, str(adoption.prediction_id))
+            if surplus not in self._canceled:
+                self._canceled.add(surplus)
+                await self._cancel(surplus, str(adoption.prediction_id))
         return adoption
 
     async def _cancel(self, surplus: str, own: str) -> None:
@@ -174,19 +204,19 @@ class _LookUp:
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
 
     def _reckon(self, moment: Moment) -> float:
-        """The moment as this clock's ``now``.
+        """The moment as this clock's ``now``, at most ``LONGEST_REQUEST`` ahead.
 
-        A moment of another machine counts as the time when it was first read. If the moment was still to come then, the
-        missing seconds are added. They are the difference to the API's time, or to the wall clock if one of the API's
-        times is not known. The result is at most ``LONGEST_REQUEST`` seconds from now.
+        A moment of another machine becomes the time when it was first read, or a later time if the moment is still to
+        come. That is decided by the API's time, or by the journal's time if the moment has no API's time.
         """
-        clock, api_time = self._context.clock, self._context.client.api_time
-        now, at = clock.now(), moment.on(clock)
+        now, at = self._context.clock.now(), moment.on(self._context.clock)
         latest = now + LONGEST_REQUEST
-        if at is None:
-            left = moment.wall - clock.time() if moment.api is None or api_time is None else moment.api - api_time
-            at = self._seen.setdefault(moment, min(latest, now + max(0.0, left)))
-        return min(latest, at)
+        if at is None and moment not in self._seen:
+            time = self._context.journal.time() if moment.api is None else self._context.client.api_time
+            if time is None:  # until a response tells the API's time
+                return self._latest.setdefault(moment, latest)
+            self._seen[moment] = min(latest, now + max(0.0, moment.best - time))
+        return self._seen[moment] if at is None else min(latest, at)
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
         """Whether each ``unclear`` prediction belongs to another job, or may be from another job's open create request.
@@ -200,7 +230,7 @@ class _LookUp:
                 assert entry.request  # noqa: S101 - for the type checker: `_under_way` filters by it
                 if await judge(prediction, entry.request, self._read_content) == "same":
                     # The two jobs may adopt each other's prediction, so wait until the other's request has ended too.
-                    self._ended = max(self._ended, self._end_of(entry))
+                    self._others_end = max(self._others_end, self._end_of(entry))
                     break
             else:
                 if not await self._context.journal.find(prediction.id, self._context.api):

@@ -32,7 +32,7 @@ async def create_step(run: JobRun) -> None:
 
 async def look_up_step(run: JobRun) -> None:
     """From ``intended`` or ``uncertain`` to ``created``, with the prediction that is found or else with a new one."""
-    if found := await reconcile(run.context, run.claim):
+    if found := await reconcile(run.context, run.claim, further=True):
         # The creation time is not known, since another job's request may just have created the prediction. So the age
         # counts from now.
         run.created = Created(found, run.context.clock.now())

@@ -100,7 +100,7 @@ class Process(msgspec.Struct, frozen=True):
         """
         if not self.boot or not self.namespace:
             return False
-        if (self.boot, self.namespace) != (other.boot, other.namespace):
+        if (self.boot, self.namespace, self.host) != (other.boot, other.namespace, other.host):
             return False
         return _started(other.pid) != other.started
 

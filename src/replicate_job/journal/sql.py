@@ -477,7 +477,7 @@ class SQLJournal(ABC):
             )
             return Claim(intended, claim.fence, lease, intends=True)
 
-        return await self._store.run(work, sync="now")
+        return await self._store.run(work, sync="now", undo=partial(self.unsent, claim))
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         found = Made(claim, prediction, msgspec.json.encode(prediction).decode(), collected)

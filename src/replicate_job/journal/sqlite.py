@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.decoding import decode
-from replicate_job.journal.entry import Claim
+from replicate_job.journal.entry import LONGEST_REQUEST, Claim
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.sql import INSERT, LEASE, Made, NewJob, SQLJournal, mark_of_row
 from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, GroupWork, SQLiteThread
@@ -94,14 +94,16 @@ class SQLiteJournal(SQLJournal):
         db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
 
     def _forget_holders(self, db: Database) -> None:
-        """Delete the rows of holders whose leases have ended by both clocks.
+        """Delete the rows of holders whose leases and requests have ended by both clocks.
 
         The monotonic clock decides about leases since the last boot, and the wall clock about earlier leases. So
-        deleting these rows never changes the answer of ``_left``.
+        deleting these rows never changes the answer of ``_left``. Until the end of its last request, the row tells that
+        a process has died.
         """
         over = "lease_until < ? AND boot_until < ? OR lease_until < ?"
         now = self._clock.time()
-        db.execute(f"DELETE FROM holders WHERE {over}", (now, self._clock.now(), now - FORGOTTEN))  # noqa: S608 - our own columns
+        ends = now - LONGEST_REQUEST, self._clock.now() - LONGEST_REQUEST, now - FORGOTTEN
+        db.execute(f"DELETE FROM holders WHERE {over}", ends)  # noqa: S608 - our own columns
 
     def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
         row = db.execute("SELECT * FROM holders WHERE holder = ?", (holder,)).fetchone()

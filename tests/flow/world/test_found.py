@@ -187,6 +187,23 @@ FOUND = {
         Network((Answer("timeout", late=True), Answer("timeout", late=True))),
         lives=(Life((Interruption(8, "stop", 100.0),)), Life((Interruption(65, "ctrl-c"),)), Life()),
     ),
+    "the process that takes over runs on another machine, whose clock is fast": Plan(
+        7111452,
+        SLUG,
+        ONE,
+        Nature(lags=(59.0, 30.0)),
+        Network((Answer("timeout", late=True), Answer("timeout", late=True))),
+        jumps=(Jump(9, 200.0),),
+        lives=(Life((Interruption(8, "stop", 100.0),)), Life(reboots=True)),
+    ),
+    "two requests without an answer, of which the first was sent by a process that overslept": Plan(
+        7111453,
+        SLUG,
+        ONE,
+        Nature(lags=(59.0, 30.0)),
+        Network((Answer("timeout", late=True), Answer("timeout", late=True))),
+        lives=(Life((Interruption(7, "stop", 100.0),)), Life()),
+    ),
 }
 
 
