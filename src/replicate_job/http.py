@@ -33,7 +33,7 @@ UNTRUSTED = "invalid peer certificate"
 """The beginning of rustls's error if it does not trust the server's certificate."""
 CERTIFICATES = "SSL_CERT_FILE"
 FORKED = "before fork()"
-"""A part of the library's error in a forked process."""
+"""A piece of the text of the HTTP library's error in a forked process. The error is recognised by it."""
 _user: Owner | None = None  # the process that made the first client: this one, or its parent before a fork
 _CONNECT = timedelta(seconds=10)
 _READ = timedelta(seconds=60)  # the longest time without a byte

@@ -197,9 +197,9 @@ class Client:
     ) -> AsyncIterator[list[Prediction]]:
         """Pages of the predictions created in that span, newest first, at most 100 a page.
 
-        An incomplete list raises an error, since a missing page would hide predictions. If a page is too large, its
-        span is read again in halves, and predictions of the span's earlier pages are yielded twice. ``ask`` is as in
-        ``pages``. Trainings cannot be listed by span: all trainings are listed.
+        An incomplete list raises an error, since a missing page would hide predictions. If a page is too large,
+        the whole span is listed again as two halves. The predictions of pages that were yielded before are then yielded
+        a second time. ``ask`` is as in ``pages``. Trainings cannot be listed by span: all trainings are listed.
         """
         if self.noun == TRAININGS:
             async for trainings in self.pages(TRAININGS, PredictionPage, ask=ask):

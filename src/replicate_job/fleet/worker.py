@@ -1,4 +1,7 @@
-"""A worker, which runs the queue's tasks, can become the watcher, and takes over tasks of dead workers."""
+"""A worker runs tasks of the queue, and takes over the tasks of workers that died.
+
+One worker at a time is also the watcher, which reads the list of the fleet's running predictions.
+"""
 
 from __future__ import annotations
 

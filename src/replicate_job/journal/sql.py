@@ -1007,7 +1007,7 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
 
 
 def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[Moment, ...]:
-    """The moments by which the requests of rivals had ended without an answer. Only rivals with a prediction count."""
+    """For each rival that has a prediction: a moment by which its last request has ended without an answer, if it has."""
     query = (  # a moment's text begins with its Unix time
         "SELECT unanswered FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? AND unanswered IS NOT NULL"
         " AND prediction_id IS NOT NULL ORDER BY unanswered DESC LIMIT ?"

@@ -20,7 +20,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     files: Files
     webhooks: Webhooks
     base_url: str
-    """The origin where the server listens. Addresses in webhooks begin with it, because a webhook answers no request.
+    """The origin where the server listens. Addresses in webhooks begin with it.
 
-    Addresses in an answer begin with the origin that the request names.
+    Addresses in the answer to a request begin with the origin that the request names.
     """

@@ -130,8 +130,8 @@ class CogServer:
     async def _slot(self, id: str, canceled: asyncio.Event) -> AsyncIterator[bool]:  # noqa: A002 - the API's own name
         """A context with a slot of the ready server. Yields False if the prediction was canceled before it got one.
 
-        When the context ends, the model has stopped, or its server was killed, and the slot is free again. Raises
-        LocalError if the server cannot be started.
+        At the end of the context, either the model has stopped or its server was killed. Then the slot is free again.
+        Raises LocalError if the server cannot be started.
         """
         if not await unless(canceled, self._slots.acquire()):
             yield False

@@ -38,7 +38,7 @@ for word in "$@"; do
 done
 PATH={path} exec {name} "$@"
 """
-# Where commands cannot be confined, only lines run that install with pip and do nothing else.
+# Where commands cannot be confined, a line is run only if it installs with pip and does nothing else.
 _INSTALL = r"(?:python3? -m |uv )?pip3? install\b[^|<>`$;&]*"
 _INSTALLS = re.compile(rf"\s*{_INSTALL}(?:&&\s*{_INSTALL})*")
 

@@ -68,7 +68,10 @@ def _attributes(key: str) -> dict[str, str]:
 
 
 class Multipart:
-    """An upload in parts. The parts become an object only when ``finish`` is called, even if this process is killed."""
+    """An upload in parts. ``finish`` makes an object of the parts.
+
+    If this process is killed before that, there is no object.
+    """
 
     def __init__(self, store: ObjectStore, bucket: Bucket, key: str) -> None:
         self._blocks: asyncio.Queue[bytes | None] = asyncio.Queue(1)

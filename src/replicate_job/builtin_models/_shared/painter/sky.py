@@ -92,7 +92,7 @@ def _stars(sky: Array, view: View, amount: float) -> None:
 
 
 def clouds(sky: Array, view: View) -> None:
-    """Lay a lit layer of vapour over the sky, seen in perspective, as dense as the weather."""
+    """Paint lit clouds over the sky, in perspective. The weather in the prompt decides how dense they are."""
     dice = rng(view.seed, "clouds")
     light, shows = view.light, view.scene.shows
     usual = 0.34 if view.scene.hour == "night" else dice.uniform(0.42, 0.62)
