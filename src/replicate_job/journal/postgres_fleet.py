@@ -323,7 +323,7 @@ class FleetTables:
         await self._write(query, number, list(names))
 
     async def defer_next(self, api: str, entries: Sequence[Entry]) -> None:
-        """Add tasks to the queue for those rows of these ended jobs that go on: with a chain's next step, or an attempt."""
+        """Add tasks to the queue for the rows of these ended jobs that have a next step or a next attempt."""
         places = [_place(entry.batch, entry.key, entry.chain_step) for entry in entries]
         await self._store.run(lambda db: defer_next(db, api, places))
 

@@ -1007,7 +1007,7 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
 
 
 def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[Moment, ...]:
-    """For each rival that has a prediction: a moment by which its last request has ended without an answer, if it has."""
+    """For each rival with a prediction, whose last request got no answer: a moment by which this request has ended."""
     query = (  # a moment's text begins with its Unix time
         "SELECT unanswered FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? AND unanswered IS NOT NULL"
         " AND prediction_id IS NOT NULL ORDER BY unanswered DESC LIMIT ?"
