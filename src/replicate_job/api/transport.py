@@ -39,7 +39,7 @@ CACHED = 64
 """The number of parsed URLs, and of sets of headers, that are cached: a batch sends a million create requests to one
 URL."""
 COPIED = 65536
-"""The most bytes of a body that is copied into the library."""
+"""A request body of at most this many bytes is copied into the HTTP library. A larger one is passed without a copy."""
 FAULTY = 300
 """The lowest status that is not a success."""
 SHOWN = 200

@@ -61,7 +61,10 @@ def recall(entries: Iterable[Entry]) -> tuple[Result, ...]:
 
 
 def has_failed(entry: Entry) -> bool:
-    """Whether the job has ended without a success, so that another attempt may follow."""
+    """Whether the job is over, and its prediction did not succeed or an output could not be kept.
+
+    Another attempt may follow.
+    """
     if entry.step != "done" or entry.prediction is None:
         return False
     return bool(entry.problem) or entry.prediction.status != "succeeded"

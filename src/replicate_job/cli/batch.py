@@ -681,7 +681,8 @@ class _Command:
             lines.append(f"{count(before, 'row')} had been done before: nothing was created for {them} in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
-        nameless = self._options.inputs == self._options.results == STDOUT  # no later run can continue this batch
+        # No later run can continue a batch from stdin to stdout.
+        nameless = self._options.inputs == self._options.results == STDOUT
         if (
             self._drive and not nameless and (is_whole or self._tally.read)
         ):  # if no row was read, the same command would be refused again
