@@ -119,9 +119,9 @@ async def test_after_a_timeout_during_the_create_request_the_same_key_looks_the_
 ) -> None:
     api.faults.next("create", fault)
     async with connect(api) as context:
-        error = await over(context)
+        error = await over(context, timeout=2)
         assert str(error) == (
-            "it is not known after 400 ms whether a prediction was created: `replicate-job resume`, or the same key "
+            "it is not known after 2 s whether a prediction was created: `replicate-job resume`, or the same key "
             "('job'), goes on, and pays once"
         )
         assert (error.result.prediction_id, error.result.status, error.result.key) == ("", "starting", "job")
