@@ -11,6 +11,9 @@ from typing import Any
 from replicate_job.cli.exits import INTERRUPTED, TERMINATED
 from replicate_job.cli.streams import give_up, tell
 
+_unclosed: list[asyncio.Runner] = []
+"""The command's loop. It is not closed, which would take a millisecond: the process ends next."""
+
 
 class Terminated:
     """Says in ``came`` whether SIGTERM has come. SIGTERM leaves predictions running, while Ctrl-C cancels them.
@@ -56,10 +59,27 @@ def run_async(
         with suppress(NotImplementedError):  # Windows has no such handlers
             loop.add_signal_handler(signal.SIGTERM, terminate)
             loop.add_signal_handler(signal.SIGINT, interrupt)
-        return await work
+        try:
+            return await work
+        finally:
+            await _end_others()
 
+    runner = asyncio.Runner(loop_factory=new_loop)
+    _unclosed.append(runner)
     try:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(main())
+        return runner.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
         return TERMINATED if terminated.came else INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+async def _end_others() -> None:
+    """Cancel the tasks that are left, and finish the async generators that were not exhausted."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others)
+    await asyncio.get_running_loop().shutdown_asyncgens()
