@@ -75,7 +75,8 @@ async def test_a_model_server_that_is_killed_while_idle_is_started_again(
     async with local() as api:
         folder = (await api.run(how="where"))["output"]
         for process in processes_in(folder):
-            os.kill(process, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended with another process of its group
+                os.kill(process, signal.SIGKILL)
         async with asyncio.timeout(60):
             while processes_in(folder):  # noqa: ASYNC110 - there is no event for the end of a process that is no child
                 await asyncio.sleep(0.01)
