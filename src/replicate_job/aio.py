@@ -24,7 +24,7 @@ _HEED = 0.5
 just before the wait, or in another thread, does not interrupt it."""
 
 _PAUSE = 0.002
-"""Seconds of a loop's pause. In a pause of twice this length, the other threads would finish before its end."""
+"""Seconds of a loop's pause. With a longer pause, a batch takes less CPU time, but more time in all."""
 _EXIT = 1.0
 """The most seconds that the end of the interpreter waits for loop threads."""
 

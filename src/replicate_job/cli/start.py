@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    gc.disable()  # it takes a tenth of the imports' time, and imports make no garbage; ``cli.main`` enables it
+    gc.disable()  # imports make no garbage to search for; ``cli.main`` enables it again
     own = signal.getsignal(signal.SIGINT)
     if own is signal.default_int_handler:  # if SIGINT is ignored, as in a shell's background job, it stays ignored
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))

@@ -42,21 +42,21 @@ async def reconcile(
             return None
         await be_uncertain(context, claim, "the journal does not hold what was sent")
     with context.telemetry.step("look up"):
-        look_up = _LookUp(context, claim, entry.request, ended)
-        found = await look_up.run(within)
-        if found and further:
-            await look_up.cancel_further()
-        return found
+        return await _LookUp(context, claim, entry.request, ended, further=further).run(within)
 
 
 class _LookUp:
-    def __init__(self, context: Context, claim: Claim, request: CreateRequest, ended: float | None) -> None:
+    def __init__(
+        self, context: Context, claim: Claim, request: CreateRequest, ended: float | None, *, further: bool
+    ) -> None:
         self._context, self._claim, self._request = context, claim, request
         self._began = context.clock.now()
         self._seen: dict[Moment, float] = {}
         self._latest: dict[Moment, float] = {}
         self._own_end, self._others_end = ended, 0.0
         self._is_told = ended is None
+        self._found: str | None = None
+        self._most = claim.entry.sends if further and claim.fence > 1 else 1  # predictions that this job may have
         self._canceled: set[str] = set()
         self._contents: dict[str, str | None] = {}
         self._is_settled = False
@@ -79,36 +79,25 @@ class _LookUp:
         while True:
             span, delay = self._span(), backoff(attempt, ceiling=2)
             try:
-                found, is_over = await (self._look_beside(span) if self._is_settled else self._look(span))
+                is_over = await (self._look_beside(span) if self._is_settled else self._look(span))
             except (UncertainError, JournalError):
                 raise
             except ReplicateJobError as error:
                 failing = clock.now() if failing is None else failing
                 given_up = max(self._ended + context.retry_policy.settle, failing) + context.retry_policy.listing
                 if not is_transient(error) or clock.now() >= given_up:
+                    if self._found:
+                        return self._found
                     await self._give_up(f"the list of predictions cannot be read: {error}")
                 delay = max(delay, getattr(error, "retry_after", None) or 0)
             else:
                 failing = None
-                if found or is_over:
-                    return found
+                if is_over:
+                    return self._found
             if within is not None and clock.now() >= self._began + within:
                 raise UncertainError(_not_yet(context), key=self._claim.key)
             attempt += 1
             await clock.sleep(max(0.05, delay))
-
-    async def cancel_further(self) -> None:
-        entry, clock = self._claim.entry, self._context.clock
-        attempt = 0
-        with suppress(ReplicateJobError):
-            while self._claim.fence > 1 and len(self._canceled) + 1 < entry.sends:
-                started, span = clock.now(), self._span()
-                listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
-                adoption = await self._adopt(listing, self._span())
-                if self._has_settled(listing, started, adoption):
-                    return
-                await clock.sleep(max(0.05, backoff(attempt, ceiling=2)))
-                attempt += 1
 
     def _span(self) -> Span:
         entry = self._claim.entry
@@ -116,23 +105,23 @@ class _LookUp:
         assert entry.last_sent  # noqa: S101
         return span_of(entry.first_sent, entry.last_sent, self._context.clock, self._context.client.api_time)
 
-    async def _look(self, span: Span) -> tuple[str | None, bool]:
-        """Read the list one time. Returns the id that was found, and whether the look-up is over."""
+    async def _look(self, span: Span) -> bool:
+        """Read the list one time. Returns whether the look-up is over."""
         started = self._context.clock.now()
         listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
         span = self._span()  # computed again, since the response may have the API's time
         adoption = await self._adopt(listing, span)
-        if adoption.prediction_id:
-            return adoption.prediction_id, True
+        if self._found:
+            return len(self._canceled) + 1 >= self._most or self._has_settled(listing, started, adoption)
         if not self._has_settled(listing, started, adoption):
-            return None, False
+            return False
         if await self._are_others(adoption.unclear, listing):
-            return None, False
+            return False
         await self._check_sure(span, listing, adoption)
         self._is_settled = True
         return await self._look_beside(span)
 
-    async def _look_beside(self, span: Span) -> tuple[str | None, bool]:
+    async def _look_beside(self, span: Span) -> bool:
         """Look in a wider span, in which the prediction is listed if a clock was wrong by minutes.
 
         A prediction outside the span is never certain to be this job's. An equal or almost equal prediction makes the
@@ -141,13 +130,13 @@ class _LookUp:
         after, before = span.wider
         listing = await self._context.strategy.read_list(self._context, after=after, before=before)
         beside = await self._adopt(listing, span, beside=True)
-        if beside.prediction_id:
-            return beside.prediction_id, True
+        if self._found:
+            return True
         if await self._are_others(beside.unclear, listing):
-            return None, False
+            return False
         if beside.unclear:
             await self._give_up("a prediction could be it, but for the time when it was made", beside.unclear)
-        return None, True
+        return True
 
     async def _adopt(self, listing: Listing, span: Span, *, beside: bool = False) -> Adoption:
         """Adopt this job's prediction. With ``beside``, a prediction outside the span is only a possible match."""
@@ -171,7 +160,7 @@ class _LookUp:
         adoption = await self._context.journal.adopt(
             self._claim, _oldest_first(same), _oldest_first(almost), is_own_list=is_own_list, unanswered=unanswered
         )
-        self._is_told = True
+        self._is_told, self._found = True, adoption.prediction_id
         for surplus in adoption.surplus:
             if surplus not in self._canceled:
                 self._canceled.add(surplus)

@@ -95,8 +95,8 @@ class Process(msgspec.Struct, frozen=True):
         """Whether the other process has certainly ended.
 
         A process id is valid only in its namespace and until the machine restarts. So the answer is False for a process
-        of another namespace or boot, such as a process in another container with the same folder and host name. Only
-        the lease shows whether such a process is alive.
+        of another host, namespace or boot, such as a process in another container with the same folder. Only the lease
+        shows whether such a process is alive.
         """
         if not self.boot or not self.namespace:
             return False
