@@ -127,6 +127,7 @@ def test_a_last_modified_header_within_the_same_second_is_not_a_validator() -> N
     assert judge(200, modified | {"date": "Mon, 01 Jan 2024 00:00:00 GMT"}, 0, Known()).known.validator is None
     assert judge(200, modified | {"date": "Mon, 01 Jan 2024 00:00:01 GMT"}, 0, Known()).known.validator
     assert judge(200, modified | {"date": "no date"}, 0, Known()).known.validator is None
+    assert judge(200, modified | {"date": f"Mon, 01 Jan {9**20} 00:00:00 GMT"}, 0, Known()).known.validator is None
 
 
 def test_the_length_of_a_file_stays_known_if_a_later_response_omits_it() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from replicate_job.errors import (
     AnswerTooLargeError,
@@ -17,6 +15,7 @@ from replicate_job.errors import (
     RateLimitError,
     ReplicateJobError,
 )
+from replicate_job.wire.http_date import read_http_date
 from replicate_job.wire.problem import Problem
 
 REQUEST_TIMEOUT = 408
@@ -39,8 +38,8 @@ def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> f
         seconds = float(header)
     except ValueError:
         try:
-            date = parsedate_to_datetime(header)
-        except (ValueError, OverflowError):
+            date = read_http_date(header)
+        except ValueError:
             return None
         seconds = max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
     return seconds if _sane(seconds) else None
@@ -56,7 +55,10 @@ def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, cei
     ``jitter`` in [0, 1] shortens the wait by up to half, so that many clients do not retry together. The default is
     random.
     """
-    jitter = random.random() if jitter is None else jitter  # noqa: S311 - jitter needs no cryptographic randomness
+    if jitter is None:
+        from random import random  # noqa: PLC0415 - only a failure needs it
+
+        jitter = random()  # noqa: S311 - jitter needs no cryptographic randomness
     return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
 
 

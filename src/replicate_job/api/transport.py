@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from replicate_job.errors import AnswerTooLargeError, JobError, NotSentError
 from replicate_job.http import Exchange, build, check_certificates, is_loopback, read_headers
 from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.wire.bounds import LARGEST, is_heavy
+from replicate_job.wire.http_date import read_http_date
 
 CONNECT_TIMEOUT = 5.0
 """The most seconds that connecting may take: a third of a claim's lease. A request that is sent with this much of the
@@ -160,7 +161,7 @@ class Transport:
             headers = {"content-type": "application/json", **headers}
         for _ in range(MOST_MOVES):
             with Exchange(f"{method} {self._whole(path).partition('?')[0][:SHOWN]}"):
-                request = self._request(method, path, headers).timeout(timedelta(seconds=timeout))
+                request = self._request(method, path, headers).timeout(_duration(timeout))
                 if body is not None:
                     request = _with_body(request, body)
                 if form is not None:
@@ -290,11 +291,16 @@ class Transport:
             return
         self._date = date
         try:
-            unix = parsedate_to_datetime(date or "").timestamp()
+            unix = read_http_date(date or "").timestamp()
         except (ValueError, OverflowError):
             return  # keep the time of an earlier response
         if EPOCHS[0] <= unix <= EPOCHS[1]:
             self._ahead = unix - self._clock.now()
+
+
+@lru_cache
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _with_body(request: RequestBuilder, body: bytes) -> RequestBuilder:

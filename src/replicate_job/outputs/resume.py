@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from replicate_job.coding import KNOWN as CODINGS
 from replicate_job.coding import coding_of
+from replicate_job.wire.http_date import read_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +127,7 @@ def _modified(headers: Mapping[str, str]) -> str | None:
     """The Last-Modified header; None if the file may have changed again within that second (RFC 9110, 8.8.2.2)."""
     text, date = headers.get("last-modified", "").strip(), headers.get("date", "").strip()
     try:
-        if date and parsedate_to_datetime(date) <= parsedate_to_datetime(text):
+        if date and read_http_date(date) <= read_http_date(text):
             return None
     except (ValueError, TypeError):  # a malformed date, or one without a time zone
         return None

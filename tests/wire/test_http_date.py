@@ -1,0 +1,51 @@
+"""The dates of HTTP headers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.wire.http_date import read_http_date
+
+SECONDS = st.datetimes(timezones=st.just(UTC)).map(lambda time: time.replace(microsecond=0))
+
+
+@given(SECONDS)
+def test_a_date_as_servers_write_it_is_read(time: datetime) -> None:
+    assert read_http_date(format_datetime(time, usegmt=True)) == time
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "6 Nov 1994 08:49:37 -0130",
+        "Sun, 06 Nov 1994 08:49:37 -0000",
+    ],
+)
+def test_other_forms_of_a_date_are_read_too(text: str) -> None:
+    assert read_http_date(text) == parsedate_to_datetime(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT",
+        "Sun, 06 Nov 99999999999999999999 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 +9999999999999999999",
+        "٣" * 30,
+    ],
+)
+def test_a_text_that_is_no_date_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        read_http_date(text)
