@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -282,6 +283,25 @@ def test_bounds_are_checked_exactly(n: float) -> None:
     schema = document({"n": {"type": "number", "minimum": -5, "maximum": 1000}})
 
     assert (check({"n": n}, schema) == []) == (-5 <= n <= 1000)
+
+
+TYPED = st.fixed_dictionaries(
+    {"type": st.sampled_from(["string", "integer", "number", "boolean", "array"])},
+    optional={"default": JSON, "x-order": st.integers(), "maximum": st.integers(-2, 2), "maxLength": st.integers(0, 2)},
+)
+NAMED = st.sampled_from(["a", "b", "c"])
+
+
+@given(properties=st.dictionaries(NAMED, TYPED), required=st.lists(NAMED, unique=True), data=st.data())
+def test_an_input_fits_if_it_is_valid_json_schema(
+    properties: dict[str, Any], required: list[str], data: st.DataObject
+) -> None:
+    values = data.draw(st.dictionaries(st.sampled_from(sorted(properties)), JSON)) if properties else {}
+    schema = {"type": "object", "properties": properties, "required": required}
+
+    fits = check(values, document(properties, required)) == []
+
+    assert fits == jsonschema_rs.Draft202012Validator(schema).is_valid(values)
 
 
 SECRETS = document(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from math import isfinite, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ _SHOWN = 60  # the most characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
 _RENAMED = {"oneOf": "anyOf"}  # oneOf would refuse 3, which is both an integer and a number
 _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
+_PLAIN = _ANNOTATIONS | {"type", "x-order"}  # the keywords of an input that is checked without the validator
+_KINDS = {"string": str, "integer": int, "boolean": bool}
 
 
 class Checker:
@@ -41,9 +44,14 @@ class Checker:
         found = (schema or {}).get("properties")
         self._properties: dict[str, Any] | None = found if isinstance(found, dict) else None
         self._knows = schema is not None
-        self._validator = _compile(document) if document and self._knows else None
+        self._document = document
+        self._plain = _plain_inputs(schema or {})
         self._likes: dict[str, str] = {}
         self._secrets = secrets
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator | None:
+        return _compile(self._document) if self._document and self._knows else None
 
     def check(
         self, values: Mapping[str, Any], *, allow_unknown: bool = False, later: Collection[str] = ()
@@ -58,7 +66,7 @@ class Checker:
         """
         if not self._knows:
             return []
-        if self._validator and not later and self._fits(values):
+        if not later and self._fits(values):
             return []
         problems = flaws(values, self._secrets)
         instance = _json(values)
@@ -103,10 +111,42 @@ class Checker:
         return self._likes[name]
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
-        """A quick check for most rows of a batch. True: the input fits. False: the slower check is needed."""
-        if self._validator is None or not values.keys() <= (self._properties or {}).keys():
+        """A quick check for most inputs. True: the input fits. False: the slower check is needed."""
+        if not (values.keys() <= (self._properties or {}).keys() and are_plain(values)):
             return False
-        return are_plain(values) and self._validator.is_valid(values)
+        if self._plain and self._fits_plainly(values):
+            return True
+        return self._validator is not None and self._validator.is_valid(values)
+
+    def _fits_plainly(self, values: Mapping[str, Any]) -> bool:
+        """Whether the input fits without the validator, which takes milliseconds to import and to compile."""
+        kinds, required = self._plain or ({}, frozenset())
+        if not required <= values.keys():
+            return False
+        for name, value in values.items():
+            if type(value) is not kinds.get(name) or (type(value) is str and value.startswith(_FILE)):
+                return False
+        return True
+
+
+def _plain_inputs(schema: Schema) -> tuple[dict[str, type], frozenset[str]] | None:
+    """The Python types of the inputs of which only the type matters, and the names of the required inputs.
+
+    None if the schema says more than that about all inputs together.
+    """
+    properties, required = schema.get("properties"), schema.get("required", [])
+    if not (schema.keys() <= _PLAIN | {"properties", "required"} and schema.get("type") == "object"):
+        return None
+    if not (
+        isinstance(properties, dict) and isinstance(required, list) and all(isinstance(name, str) for name in required)
+    ):
+        return None
+    kinds = {
+        name: _KINDS[found["type"]]
+        for name, found in properties.items()
+        if isinstance(found, dict) and found.keys() <= _PLAIN and found.get("type") in ("string", "integer", "boolean")
+    }
+    return kinds, frozenset(required)
 
 
 def _json(value: Any) -> Any:
