@@ -37,12 +37,20 @@ FORKED = "before fork()"
 _user: Owner | None = None  # the process that made the first client: this one, or its parent before a fork
 _CONNECT = timedelta(seconds=10)
 _READ = timedelta(seconds=60)  # the longest time without a byte
+_SHOWN = 200  # the most characters of a URL in a message
+_USER = r"(?<=://)[^/\\#]*@"
 _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
 
 
 def is_loopback(host: str | None) -> bool:
     """Whether the host is this machine. No proxy is used for it."""
     return _LOOPBACK.fullmatch(host or "") is not None
+
+
+def shown(url: str) -> str:
+    """The URL for a message: shortened, and without user, password and query, which may be secret."""
+    plain = re.sub(_USER, "", url.partition("?")[0])
+    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"
 
 
 class Exchange:

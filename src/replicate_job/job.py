@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -230,11 +229,22 @@ class Result(msgspec.Struct, frozen=True):
 
         A row of a batch also has ``line``, ``key`` and ``problem``, and ``grid`` and ``steps`` if it has some.
         """
-        response = dict(zip(_RESPONSE, _response(self), strict=True))
+        response: dict[str, Any] = {
+            "prediction_id": self.prediction_id,
+            "status": self.status,
+            "model": self.model,
+            "input": self.input,
+            "output": self.output,
+            "error": self.error,
+            "created_at": self.created_at,
+            "completed_at": self.completed_at,
+            "urls": self.urls,
+            "metrics": self.metrics,
+        }
         if self.files:
             response["files"] = [str(path) for path in self.files]
         if self.line:
-            response |= {"line": self.line, "key": self.key, "problem": self.problem}
+            response["line"], response["key"], response["problem"] = self.line, self.key, self.problem
         if self.grid:
             response["grid"] = self.grid
         if self.steps:
@@ -270,10 +280,6 @@ class Result(msgspec.Struct, frozen=True):
             has_succeeded=self.status == "succeeded",
             api=self.urls.get("get", ""),
         )
-
-
-_RESPONSE = Result.__struct_fields__[:10]
-_response = attrgetter(*_RESPONSE)
 
 
 class PredictionError(ReplicateJobError):

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_job.errors import NoAnswerError, NotSentError, OutputError, OutputExpiredError
+from replicate_job.http import shown
 from replicate_job.outputs.discover import OutputFile
-from replicate_job.outputs.download import SavedFile, shown, wait
+from replicate_job.outputs.download import SavedFile, wait
 from replicate_job.outputs.download import save as save_into
 from replicate_job.outputs.folder import Folder
 from replicate_job.outputs.http import HttpFetch, HttpResponse

@@ -29,10 +29,15 @@ class BlockingWaits:
 
     def __init__(self, started: dict[str, float], now: Callable[[], float]) -> None:
         self._started, self._now = started, now
-        self._lately: deque[bool] = deque(maxlen=LATELY)
+        self._lately = deque[bool]()
+        self._quick = 0
 
     def took(self, seconds: float) -> None:
-        self._lately.append(seconds < QUICK)
+        is_quick = seconds < QUICK
+        self._lately.append(is_quick)
+        self._quick += is_quick
+        if len(self._lately) > LATELY:
+            self._quick -= self._lately.popleft()
 
     def choose(self) -> int:
         """Seconds of blocking wait for the next create request, 0 for none."""
@@ -52,4 +57,4 @@ class BlockingWaits:
         if not self._lately:
             # No prediction has ended yet. A prediction takes at least as long as the oldest row has been running.
             return not self._started or self._now() - next(iter(self._started.values())) < QUICK
-        return self._lately.count(True) * 2 > len(self._lately)
+        return self._quick * 2 > len(self._lately)

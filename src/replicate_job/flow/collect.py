@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,11 +17,13 @@ from replicate_job.inputs.sent_file import file_names, name_files
 from replicate_job.job import Kept, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
-from replicate_job.outputs.download import Fetch, SavedFile, save
 from replicate_job.outputs.part import Place
 from replicate_job.outputs.place import Facts
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.stand_in import stand_in
+
+if TYPE_CHECKING:
+    from replicate_job.outputs.download import Fetch, SavedFile
 
 RECORD = "result.json"
 LOCAL = "local"
@@ -97,6 +99,8 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
     saved. The error's ``result`` names the files that were saved before, and ``result.json`` is written for these if
     possible.
     """
+    from replicate_job.outputs.download import save  # noqa: PLC0415 - only jobs with files need it
+
     files = find_files(result.output, schema, origin=origin)
     try:
         saved = await save(files, place, fetch)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -20,11 +21,17 @@ from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.protocol import Journal
-from replicate_job.outputs.download import Fetch
 from replicate_job.outputs.stores.stores import Stores
 from replicate_job.telemetry import Telemetry
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
+
+if TYPE_CHECKING:
+    from replicate_job.outputs.download import Fetch
+
+
+_PLAIN_WORD = r"(?a)[\w./:=@%+-]+"
+"""A word that needs no quotes in a shell."""
 
 
 class Strategy(Protocol):
@@ -117,9 +124,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 def command_line(*words: str) -> str:
     """A ``replicate-job`` command for a hint, with shell quoting."""
-    import shlex  # noqa: PLC0415 - for hints only
+    if not all(re.fullmatch(_PLAIN_WORD, word) for word in words):
+        import shlex  # noqa: PLC0415 - few hints need it
 
-    return f"`{shlex.join(['replicate-job', *words])}`"
+        words = tuple(map(shlex.quote, words))
+    return f"`{' '.join(('replicate-job', *words))}`"
 
 
 class UploadLocks:

@@ -221,7 +221,7 @@ def encode_job(job: Job) -> bytes:
     the input looks like such a mark, ``!`` is added to its name, so that it is not read back as a file.
     """
     text = _stored.encode(job)
-    if _MARK in text:
+    if text.find(_MARK) >= 0:  # faster than ``in``, which in Python 3.11 first takes the bytes for a number
         text = _stored.encode(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
     return text
 
@@ -248,7 +248,7 @@ def encode_values(values: Any) -> bytes:
     A ``Content`` is encoded as its SHA-256 only, since its name may be random.
     """
     text = _sorted.encode(values)
-    return _sorted.encode(_with_marks(values)) if _MARK in text else text
+    return _sorted.encode(_with_marks(values)) if text.find(_MARK) >= 0 else text
 
 
 def _store(value: Any) -> Any:

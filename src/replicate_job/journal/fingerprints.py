@@ -43,7 +43,7 @@ def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
     place = request.path.lower().encode() + b"\0"
     body = request.values
     whole = _number(key, place + _canonical(body))
-    if not (request.secrets or request.files or _DATA in request.body or "destination" in body):
+    if not (request.secrets or request.files or request.body.find(_DATA) >= 0 or "destination" in body):
         return whole, whole
     listed = {name: value for name, value in body["input"].items() if name not in request.secrets}
     return whole, _number(key, place + _canonical([body.get("version"), _by_content(listed, request.files)]))

@@ -23,7 +23,7 @@ BUSY_TIMEOUT = 10.0
 CHECKPOINT = 8000
 """The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. The number is high, so
 that a page that changes many times is moved only one time: with a million jobs, index pages are written at random."""
-MANY, GATHERING = 4, 0.002
+MANY, GATHERING = 4, 0.005
 """After a transaction with at least ``MANY`` pieces of work, the next transaction waits ``GATHERING`` seconds for
 more work."""
 SOON = 0.5
@@ -153,6 +153,7 @@ class SQLiteThread:
         self._is_busy = self._is_synced = self._owes_sync = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._end: _Task | None = None
         self._owner = Owner()
 
     async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Undo | None = None) -> T:
@@ -203,11 +204,20 @@ class SQLiteThread:
         if self._thread is not None:
             if self._pending:
                 self._hand_over()
+            self._end = _Task(lambda _: None, None)
             self._tasks.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await self._end.done  # a wait in another thread would cost the start of that thread
+            self._thread.join()
             self._thread = None
 
     def _serve(self) -> None:
+        try:
+            self._work()
+        finally:
+            if self._end:
+                _settle([self._end], [(None, None)])
+
+    def _work(self) -> None:
         database: sqlite3.Connection | None = None
         due = time.monotonic() + self._every
         while True:

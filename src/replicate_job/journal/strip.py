@@ -19,7 +19,7 @@ _DATA = b'"data:'
 
 def needs_strip(request: CreateRequest | None) -> bool:
     """Whether the request has a secret or a file. Most requests have neither."""
-    return request is not None and (bool(request.secrets) or _DATA in request.body.lower())
+    return request is not None and (bool(request.secrets) or request.body.lower().find(_DATA) >= 0)
 
 
 def strip_job(job: Job, request: CreateRequest) -> Job:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from replicate_job.aio import in_thread
 from replicate_job.errors import OutputError, OutputExpiredError, TransportError
+from replicate_job.http import shown
 from replicate_job.job import Kept
 from replicate_job.outputs.error_page import page_in_place_of
 from replicate_job.outputs.names import stems
@@ -29,8 +29,6 @@ ATTEMPTS = 8
 _TOGETHER = 4
 _BLOCK = 512 * 1024  # bytes of a write. Each write runs in a thread, so larger blocks need fewer threads.
 _LONGEST_WAIT = 30.0  # seconds
-_SHOWN = 200  # the most characters of a URL in a message
-_USER = r"(?<=://)[^/\\#]*@"
 
 
 class SavedFile(msgspec.Struct, frozen=True):
@@ -237,9 +235,3 @@ async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
 def wait(barren: int, after: float | None) -> float:
     """Seconds until the next request: the longer of the server's wait and a doubling backoff, at most half a minute."""
     return min(_LONGEST_WAIT, max(after or 0.0, 0.25 * 2.0**barren))
-
-
-def shown(url: str) -> str:
-    """The URL for a message: shortened, and without user, password and query, which may be secret."""
-    plain = re.sub(_USER, "", url.partition("?")[0])
-    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"

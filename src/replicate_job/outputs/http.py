@@ -12,8 +12,7 @@ from pyreqwest.proxy import ProxyBuilder
 
 from replicate_job.coding import LIBRARYS, coding_of, decoded
 from replicate_job.errors import NotSentError, OutputError
-from replicate_job.http import Exchange, build, chunks, downloader, is_loopback, pinned, read_headers
-from replicate_job.outputs.download import shown
+from replicate_job.http import Exchange, build, chunks, downloader, is_loopback, pinned, read_headers, shown
 from replicate_job.outputs.reach import host_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-GATHERING = 0.0021
-"""Seconds that the journal's writer waits for more work to share a transaction with, and a little."""
+from replicate_job.journal.sqlite_thread import GATHERING
+
+GATHERED = GATHERING + 0.0001
+"""Seconds after which the journal's writer has waited for more work to share a transaction with."""
 STUCK = 30.0
 """Real seconds after which a journal's thread that does not answer is a failure."""
 
@@ -22,7 +24,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
             return events
-        if self.loop.works and timeout is not None and timeout <= GATHERING:
+        if self.loop.works and timeout is not None and timeout <= GATHERED:
             self.loop.advance(timeout)
             return []
         if self.loop.works:

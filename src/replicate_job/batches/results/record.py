@@ -96,10 +96,8 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     store is named by its URL. If the row has no known prediction, the prediction's fields are null, and ``error`` is
     the problem.
     """
-    record: dict[str, Any] = {"line": result.line, "key": result.key}
-    if result.grid:
-        record["grid"] = result.grid
-    record |= result.to_dict()
+    grid = {"grid": result.grid} if result.grid else {}
+    record: dict[str, Any] = {"line": result.line, "key": result.key, **grid, **result.to_dict()}
     record.pop("problem", None)  # the problem comes last, and only if there is one
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
@@ -122,10 +120,13 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     return record
 
 
+_NO_COST: dict[str, Any] = dict.fromkeys(("cost", "currency", "cost_source", "price_date"))
+
+
 def _cost(result: Result) -> dict[str, Any]:
     charge = result.charge
     if charge is None:
-        return dict.fromkeys(("cost", "currency", "cost_source", "price_date"))
+        return _NO_COST
     known = {"cost": charge.cost, "currency": CURRENCY, "cost_source": charge.source, "price_date": charge.date}
     return known | ({"cost_excludes": charge.excludes} if charge.excludes else {})
 

@@ -97,11 +97,13 @@ class Summary:
         if result.reused:
             self.reused += 1
             return
-        for each in result.predictions:
-            self._add_files(each)
         self.retried += bool(result.earlier)
         self.earlier += len(result.earlier)
-        self.priced += all(each.charge for each in result.predictions if each.prediction_id or not result.steps)
+        is_priced = True
+        for each in result.predictions:
+            self._add_files(each)
+            is_priced = is_priced and bool(each.charge or (result.steps and not each.prediction_id))
+        self.priced += is_priced
         for each in result.attempts:
             self._add_time(each)
             self._add_cost(each)
@@ -116,10 +118,10 @@ class Summary:
     def _add_time(self, result: Result) -> None:
         self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         created, completed = parse_time(result.created_at), parse_time(result.completed_at)
-        if created:
-            self.first = min(created, self.first or created)
-        if completed:
-            self.last = max(completed, self.last or completed)
+        if created and (self.first is None or created < self.first):
+            self.first = created
+        if completed and (self.last is None or completed > self.last):
+            self.last = completed
         if created and completed:
             self.spans.add(created.timestamp(), max(created, completed).timestamp())
 
