@@ -6,13 +6,12 @@ import asyncio
 import contextvars
 import signal
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from replicate_job.aio import LoopThread, Pauses, in_thread, is_interrupted, iterate, new_loop, unless
+from replicate_job.aio import LoopThread, in_thread, is_interrupted, iterate, new_loop, unless
 from replicate_job.errors import ClosedError, ReplicateJobError
 
 NAME = contextvars.ContextVar("name", default="nobody")
@@ -368,22 +367,3 @@ def test_several_threads_can_close_a_loop(factory: Callable[[], asyncio.Abstract
                 closed.result(timeout=30)
             assert isinstance(running.exception(timeout=30), ClosedError)
     assert not threads()
-
-
-@pytest.mark.parametrize(("make_loop", "pauses"), [(new_loop, 1), (asyncio.new_event_loop, 0)])
-def test_only_a_loop_that_runs_nothing_else_pauses_and_once_for_all_that_is_ready(
-    make_loop: Callable[[], asyncio.AbstractEventLoop], pauses: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[float] = []
-    monkeypatch.setattr(time, "sleep", taken.append)
-
-    async def work() -> None:
-        ours = Pauses()
-        for _ in range(3):
-            ours.take()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-    with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(work())
-    assert len(taken) == pauses

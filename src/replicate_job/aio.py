@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar, TypeVarTuple
-from weakref import WeakSet
 
 from replicate_job.base_errors import ClosedError, ForkedError, ReplicateJobError
 from replicate_job.forks import Owner
@@ -23,14 +22,11 @@ _HEED = 0.5
 """Seconds after which a wait is interrupted for a moment, so that Python can run signal handlers. A signal that comes
 just before the wait, or in another thread, does not interrupt it."""
 
-_PAUSE = 0.002
-"""Seconds of a loop's pause. With a longer pause, a batch takes less CPU time, but more time in all."""
 _EXIT = 1.0
 """The most seconds that the end of the interpreter waits for loop threads."""
 
 _running: set[LoopThread] = set()
 _is_exiting = False
-_own_loops = WeakSet[asyncio.AbstractEventLoop]()
 _stranded: list[object] = []
 """In a fork, the parent process's loops. They are kept, since garbage collection would run their coroutines and
 fail."""
@@ -41,11 +37,8 @@ def new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
-        loop = asyncio.new_event_loop()
-    else:
-        loop = uvloop.new_event_loop()
-    _own_loops.add(loop)
-    return loop
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 _waiter: ContextVar[_Waiter | None] = ContextVar("waiter", default=None)
@@ -55,30 +48,6 @@ def is_interrupted() -> bool:
     """Whether Ctrl-C, and no other signal handler, has ended the blocking call that waits for this task."""
     waiter = _waiter.get()
     return waiter is not None and waiter.is_interrupted
-
-
-class Pauses:
-    """Short pauses of the running loop, in which the threads that work for it get the interpreter's lock.
-
-    Without a pause, these threads (of the HTTP library and the journal) and a busy loop take the lock from each other
-    at every step, and taking the lock costs more than the step. Only a loop of ``new_loop`` pauses, since any other
-    loop also runs work of the application.
-    """
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._loop = loop if loop in _own_loops else None
-        self._is_due = False
-
-    def take(self) -> None:
-        """Pause after the callbacks that are ready now."""
-        if self._loop and not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._pause)
-
-    def _pause(self) -> None:
-        self._is_due = False
-        time.sleep(_PAUSE)
 
 
 class LoopThread:

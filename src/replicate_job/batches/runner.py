@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from replicate_job.aio import Pauses
 from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.budget import Budget, Cost, Limit, PredictTime, bound, limit_cost
@@ -73,8 +72,6 @@ PACED = {"connects": 40, "throttle": 1e9}
 """The batch's changes to the retry policy: wait up to five minutes for a network, and without limit for a 429."""
 WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None, "fallback": ()}
 """Options of each row's job: it waits for its prediction's end, and ``RowPolicy`` runs the fallbacks instead."""
-BUSY = 16
-"""With at least this many rows in flight, the event loop pauses now and then, so that its threads can run."""
 TICK = 0.2
 """Seconds between two updates of the numbers that change over time: the rate limit, and the room for more rows."""
 
@@ -480,7 +477,6 @@ class BatchRunner:
 
     async def _work(self, rows: RowSource) -> None:
         batch, telemetry = self._batch, self._context.telemetry
-        self._pauses = Pauses()
         with about(batch), telemetry.batch(batch.job.model, batch.id, self.tally) as scope:
             self._reading = asyncio.create_task(self._read(rows))
             self._budget.check()  # earlier runs may have reached a limit
@@ -548,8 +544,6 @@ class BatchRunner:
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        if len(self._tasks) >= BUSY:
-            self._pauses.take()
         name = self._tasks.pop(task)
         if self._by_name.get(name) is task:
             del self._by_name[name]

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
+from replicate_job.journal.processor import Follower
 from replicate_job.journal.store import Database, Sync, Undo
 
 BUSY_TIMEOUT = 10.0
@@ -23,7 +24,7 @@ BUSY_TIMEOUT = 10.0
 CHECKPOINT = 8000
 """The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. The number is high, so
 that a page that changes many times is moved only one time: with a million jobs, index pages are written at random."""
-MANY, GATHERING = 4, 0.005
+MANY, GATHERING = 4, 0.003
 """After a transaction with at least ``MANY`` pieces of work, the next transaction waits ``GATHERING`` seconds for
 more work."""
 SOON = 0.5
@@ -162,6 +163,7 @@ class SQLiteThread:
             # A daemon thread lets a second Ctrl-C end the process while SQLite waits for a lock.
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
+            self._follower = Follower(self._thread.native_id)
         task = _Task(work, sync)
         if not self._pending or self._pending[0].loop is not task.loop:
             self._pending = []
@@ -197,6 +199,7 @@ class SQLiteThread:
     def _hand_over(self) -> None:
         """Give all pending work to the thread together, since waking the thread costs more than the work."""
         tasks, self._pending = self._pending, []
+        self._follower.follow()
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)
 
