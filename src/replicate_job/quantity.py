@@ -20,6 +20,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
 _LEGIBLE = 2  # A pace below this number is shown for the next longer unit of time.
 _LONGEST = 1e9  # Seconds: 31 years.
+_NUMBERS = frozenset({int, float})  # a bool is neither
 _SMALL = 10  # A smaller number is shown with one decimal.
 
 
@@ -109,9 +110,7 @@ def shown(value: Any) -> str:
 
 def seconds(value: Any) -> float | None:
     """The value if it is a number of seconds up to 31 years, else None. Such numbers can be added up."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 <= value <= _LONGEST else None
+    return float(value) if type(value) in _NUMBERS and 0 <= value <= _LONGEST else None
 
 
 def one_line(text: str, length: int) -> str:

@@ -90,10 +90,10 @@ async def create(  # noqa: PLR0913 - the request, and callbacks for its outcome
         claim, slot = msgspec.structs.replace(claim, intends=False), None
         broken: ReplicateJobError | None = None
         foreign = ""
-        if isinstance(answer, NotSentError | RateLimitError):
-            await tries.pause(answer)
-            continue
         if isinstance(answer, ReplicateJobError):
+            if isinstance(answer, NotSentError | RateLimitError):
+                await tries.pause(answer)
+                continue
             if not is_ambiguous(answer):
                 await tries.give_up(_advised(context, answer, request, tried))
             broken = answer

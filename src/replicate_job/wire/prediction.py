@@ -83,7 +83,8 @@ def parse_time(text: str | None) -> datetime | None:
     """
     try:
         time = datetime.fromisoformat(text or "")
-        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        if time.tzinfo is not UTC:
+            time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
     return time if MINYEAR < time.year < MAXYEAR else None

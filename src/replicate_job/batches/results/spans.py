@@ -29,6 +29,9 @@ class Spans:
 
     def add(self, start: float, end: float) -> None:
         """Add the time of a prediction. Predictions may come in any order; ``end`` is not before ``start``."""
+        if self._starts and self._starts[-1] <= start <= self._ends[-1] + self._pause:  # as for most predictions
+            self._ends[-1] = max(end, self._ends[-1])
+            return
         # The spans with the indices from ``first`` to ``last - 1`` are joined with the new span: no pause lies between.
         first = bisect_left(self._ends, start - self._pause)
         last = bisect_right(self._starts, end + self._pause)
