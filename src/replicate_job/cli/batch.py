@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import gc
 import shlex
 import sys
@@ -131,7 +130,7 @@ class _Options(msgspec.Struct, frozen=True):
 
     @property
     def reading(self) -> ReadOptions:
-        header = tuple(next(csv.reader([self.header]))) if self.header else not self.no_header
+        header = _names(self.header) if self.header else not self.no_header
         return ReadOptions(self.format, self.delimiter, self.encoding, header, quotes=not self.no_quotes)
 
     @property
@@ -396,6 +395,12 @@ def check_owner(results: Path, batch: str) -> None:
         raise JobError(
             f"{results} holds the results of another batch (of another model, input or file of rows): name another file"
         )
+
+
+def _names(header: str) -> tuple[str, ...]:
+    import csv  # noqa: PLC0415 - few commands give a header
+
+    return tuple(next(csv.reader([header])))
 
 
 def _open_tables(context: Context) -> FleetTables:

@@ -14,13 +14,13 @@ import msgspec
 
 from replicate_job.base_errors import JobError
 from replicate_job.folders import config_folder, expand
+from replicate_job.pricing import published
 from replicate_job.pricing.price import EXAMPLES, Price, Source, Term, parse_terms
 from replicate_job.settings import unquoted
 
 VARIABLE = "REPLICATE_JOB_PRICES"
 FILE = "prices.toml"
 _MOST = 10**6
-_OWN = Path(__file__).with_name(FILE)
 
 
 class Prices(msgspec.Struct, frozen=True):
@@ -76,19 +76,20 @@ def prices_place(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 @lru_cache(maxsize=4)
 def _read_both(place: Path | None, changed: int) -> Prices:
-    own = _parse(_OWN.read_text("utf-8"), "table", Prices({}, {}, place))
+    hardware = {name: Decimal(amount) for name, amount in published.HARDWARE.items()}
+    own = _read(published.READ, hardware, published.MODELS, "table", Prices({}, {}, place))
     if place is None or not changed:
         return own
     try:
-        return _parse(place.read_text("utf-8"), "user", own)
+        return _parse(place.read_text("utf-8"), own)
     except (OSError, ValueError) as error:  # ValueError covers the errors of tomllib and of decoding
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise JobError(f"the prices in {place} cannot be read: {why}") from None
 
 
-def _parse(text: str, source: Source, below: Prices) -> Prices:
-    """The tables ``below`` with a file's entries, which replace those of the same name. Raises ValueError."""
-    import tomllib  # noqa: PLC0415 - most processes never read a table
+def _parse(text: str, below: Prices) -> Prices:
+    """The tables ``below`` with the entries of the user's file. Raises ValueError."""
+    import tomllib  # noqa: PLC0415 - few users have a file
 
     values = tomllib.loads(text, parse_float=Decimal)
     if unknown := values.keys() - {"date", "hardware", "models"}:
@@ -97,6 +98,13 @@ def _parse(text: str, source: Source, below: Prices) -> Prices:
     hardware, models = values.get("hardware", {}), values.get("models", {})
     if not isinstance(hardware, dict) or not isinstance(models, dict):
         raise ValueError("hardware and models are tables")  # noqa: TRY004 - every fault of a file is a ValueError
+    return _read(day, hardware, models, "user", below)
+
+
+def _read(
+    day: date | None, hardware: Mapping[str, Any], models: Mapping[str, Any], source: Source, below: Prices
+) -> Prices:
+    """The tables ``below`` with entries that replace those of the same name. Raises ValueError."""
     own = {name: Term(_amount(name, value), "second") for name, value in hardware.items()}
     by_hardware = below.hardware | {name: Price((term,), source, day) for name, term in own.items()}
     prices = Prices(by_hardware, {}, below.place)

@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replicate_job.batches.report.findings import Findings
-from replicate_job.batches.report.page import batch_tag, render, title_tag
 from replicate_job.batches.results.record import read_records
 from replicate_job.errors import JobError, OutputError
 
@@ -26,6 +24,8 @@ def check_report(report: Path, *, title: str, batch: str) -> None:
     """
     if not report.is_file():
         return
+    from replicate_job.batches.report.page import batch_tag, title_tag  # noqa: PLC0415 - few batches have a report yet
+
     try:
         with report.open("rb") as page:
             head = page.read(_HEAD).decode(errors="replace")
@@ -47,6 +47,9 @@ def write_report(  # noqa: PLR0913 - what the page shows
     be empty; it is filled and shown. Raises JobError if the results cannot be read, or if ``report`` is a file that is
     not this batch's report. Raises OutputError if the report cannot be written.
     """
+    from replicate_job.batches.report.findings import Findings  # noqa: PLC0415 - only the end of a batch needs them
+    from replicate_job.batches.report.page import render  # noqa: PLC0415 - as above
+
     check_report(report, title=title, batch=batch)
     findings = Findings(sheet)
     for result in read_records(results):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -213,6 +212,8 @@ class ColumnMap:
 
     def _similar(self, name: str) -> str:
         """An input with a similar name and without a column; empty if there is none."""
+        from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+
         free = [known for known in self._inputs if known not in self._column_of and not self._options.is_given(known)]
         return next(iter(get_close_matches(name.strip().lower(), free, n=1)), "")
 
