@@ -258,6 +258,13 @@ def test_a_broken_definition_affects_only_the_inputs_that_refer_to_it() -> None:
     assert check({"n": "many", "x": 1}, found) == ['n: "many" is not an integer']
 
 
+@pytest.mark.parametrize("properties", [5, [1], "a", None, True])
+def test_inputs_that_are_no_object_are_not_checked(properties: Any) -> None:
+    found = document({})
+    found["components"]["schemas"]["Input"]["properties"] = properties
+    assert check({"a": 1}, found) == []
+
+
 @pytest.mark.parametrize("nothing", [None, {}, {"components": {}}, {"components": {"schemas": {"Output": {}}}}])
 def test_without_an_input_schema_nothing_is_checked(nothing: dict[str, Any] | None) -> None:
     assert check({"anything": object()}, nothing) == []
@@ -285,6 +292,11 @@ def test_bounds_are_checked_exactly(n: float) -> None:
     assert (check({"n": n}, schema) == []) == (-5 <= n <= 1000)
 
 
+PLAIN_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
 TYPED = st.fixed_dictionaries(
     {"type": st.sampled_from(["string", "integer", "number", "boolean", "array"])},
     optional={"default": JSON, "x-order": st.integers(), "maximum": st.integers(-2, 2), "maxLength": st.integers(0, 2)},
@@ -296,7 +308,7 @@ NAMED = st.sampled_from(["a", "b", "c"])
 def test_an_input_fits_if_it_is_valid_json_schema(
     properties: dict[str, Any], required: list[str], data: st.DataObject
 ) -> None:
-    values = data.draw(st.dictionaries(st.sampled_from(sorted(properties)), JSON)) if properties else {}
+    values = data.draw(st.dictionaries(st.sampled_from(sorted(properties)), PLAIN_JSON)) if properties else {}
     schema = {"type": "object", "properties": properties, "required": required}
 
     fits = check(values, document(properties, required)) == []

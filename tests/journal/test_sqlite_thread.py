@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -366,4 +368,49 @@ async def test_a_value_too_large_for_sqlite_fails_only_its_own_work(path: Path) 
     )
     assert [type(outcome) for outcome in outcomes] == [int, TooLargeError, int, TooLargeError]
     assert await count(writer) == 2
+    await writer.close()
+
+
+async def test_a_close_that_is_cancelled_still_waits_for_the_work(path: Path) -> None:
+    writer, release = SQLiteThread(path, lambda _: None, every=60), threading.Event()
+
+    def work(database: sqlite3.Connection) -> None:
+        release.wait(10)
+        database.execute(insert("slow"))
+
+    await count(writer)
+    inserted = asyncio.create_task(writer.run(work))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(writer.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.sleep(0)
+    assert not closing.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await inserted
+    assert await count(writer) == 1  # a closed thread starts again
+    await writer.close()
+
+
+async def test_several_tasks_may_close_the_thread_at_the_same_time(path: Path) -> None:
+    writer = SQLiteThread(path, lambda _: None, every=60)
+    for number in range(3):
+        await writer.run(lambda db, number=number: db.execute(insert(f"{number}")))  # type: ignore[misc]
+        await asyncio.gather(*(writer.close() for _ in range(3)))
+    assert await count(writer) == 3
+    await writer.close()
+
+
+async def test_a_fork_closes_nothing_and_does_not_wait(path: Path) -> None:
+    writer = SQLiteThread(path, lambda _: None, every=60)
+    await count(writer)
+    if not (child := os.fork()):
+        with suppress(BaseException):
+            writer.close().send(None)  # a coroutine that ends without a wait raises StopIteration
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, child, 0))[1]) == 0
+    assert await count(writer) == 0
     await writer.close()

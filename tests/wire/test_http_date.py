@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replicate_job.wire.http_date import read_http_date
 
-SECONDS = st.datetimes(timezones=st.just(UTC)).map(lambda time: time.replace(microsecond=0))
+SECONDS = st.datetimes(datetime(1000, 1, 1), timezones=st.just(UTC)).map(lambda time: time.replace(microsecond=0))  # noqa: DTZ001 - Hypothesis adds the zone
 
 
 @given(SECONDS)
@@ -40,7 +40,6 @@ def test_other_forms_of_a_date_are_read_too(text: str) -> None:
         "Sun, 06 Foo 1994 08:49:37 GMT",
         "Sun, 31 Feb 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 24:49:37 GMT",
-        "Sun, 06 Nov 0000 08:49:37 GMT",
         "Sun, 06 Nov 99999999999999999999 08:49:37 GMT",
         "Sun, 06 Nov 1994 08:49:37 +9999999999999999999",
         "٣" * 30,

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
 _EVERY = 0.01
-"""Seconds between two looks at the processor of the calling thread, which the system may change at any time."""
-_PLACE = Path("/proc/thread-self/stat")
+"""The least seconds between two looks at the caller's processor, which the system may change at any time."""
+_STATUS, _STAT = Path("/proc/thread-self/status"), Path("/proc/thread-self/stat")
+_UNFILTERED = b"\nSeccomp:\t0\n"
+"""The line of ``_STATUS`` in a process whose system calls are not filtered (proc(5)).
+
+A filter may kill a process that places a thread: systemd's does with ``SystemCallFilter=~@resources``.
+"""
 _FIELD = 36
-"""The processor's place in ``_PLACE`` after the thread's name (proc(5), field 39)."""
+"""The processor's place in ``_STAT`` after the thread's name (proc(5), field 39)."""
 
 
 class Follower:
     """``follow()`` moves the thread with the native id ``thread`` to the processor of the calling thread.
 
     Only one of two Python threads can run at a time, since they share the interpreter's lock. On two processors they
-    wake each other across processors at every step, which costs a batch a tenth of its time. Only Linux lets a process
-    place a thread. Elsewhere, or if the system refuses, nothing is done.
+    wake each other across processors at every step, which costs a batch a tenth of its time. Only Linux tells a
+    thread's processor. On other systems, and if the system refuses, nothing is done.
     """
 
     def __init__(self, thread: int | None) -> None:
         self._thread, self._processor = thread, -1
-        self._is_able = thread is not None and sys.platform == "linux"
+        self._is_able: bool | None = None
         self._due = 0.0
 
     def follow(self) -> None:
-        if not self._is_able or time.monotonic() < self._due:
+        if self._is_able is False or time.monotonic() < self._due:
             return
         self._due = time.monotonic() + _EVERY
         try:
-            processor = int(_PLACE.read_bytes().rpartition(b")")[2].split()[_FIELD])
-            if processor != self._processor:
-                os.sched_setaffinity(self._thread or 0, {processor})
-                self._processor = processor
-        except (OSError, ValueError, IndexError):
+            if self._is_able is None:
+                self._is_able = hasattr(os, "sched_setaffinity") and _UNFILTERED in _STATUS.read_bytes()
+            if self._is_able and self._thread:
+                self._move(int(_STAT.read_bytes().rpartition(b")")[2].split()[_FIELD]), self._thread)
+        except Exception:  # noqa: BLE001 - the place of a thread matters for its speed alone
             self._is_able = False
+
+    def _move(self, processor: int, thread: int) -> None:
+        if processor != self._processor:
+            os.sched_setaffinity(thread, {processor})
+            self._processor = processor

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,7 +25,7 @@ BUSY_TIMEOUT = 10.0
 CHECKPOINT = 8000
 """The number of pages (of 4 KiB) in the write-ahead log at which they are moved to the file. The number is high, so
 that a page that changes many times is moved only one time: with a million jobs, index pages are written at random."""
-MANY, GATHERING = 4, 0.003
+MANY, GATHERING = 20, 0.003
 """After a transaction with at least ``MANY`` pieces of work, the next transaction waits ``GATHERING`` seconds for
 more work."""
 SOON = 0.5
@@ -154,14 +155,15 @@ class SQLiteThread:
         self._is_busy = self._is_synced = self._owes_sync = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._end: _Task | None = None
         self._owner = Owner()
 
     async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Undo | None = None) -> T:
         self._owner.check()
         if self._thread is None:
             # A daemon thread lets a second Ctrl-C end the process while SQLite waits for a lock.
-            self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+            self._ended: Future[None] = Future()
+            self._ended.set_running_or_notify_cancel()  # a task that stops waiting does not cancel it
+            self._thread = threading.Thread(target=self._serve, args=(self._ended,), name="journal", daemon=True)
             self._thread.start()
             self._follower = Follower(self._thread.native_id)
         task = _Task(work, sync)
@@ -199,26 +201,39 @@ class SQLiteThread:
     def _hand_over(self) -> None:
         """Give all pending work to the thread together, since waking the thread costs more than the work."""
         tasks, self._pending = self._pending, []
+        if not tasks:  # the end of the thread came first
+            return
         self._follower.follow()
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)
 
     async def close(self) -> None:
-        if self._thread is not None:
-            if self._pending:
-                self._hand_over()
-            self._end = _Task(lambda _: None, None)
-            self._tasks.put(None)
-            await self._end.done  # a wait in another thread would cost the start of that thread
-            self._thread.join()
-            self._thread = None
+        """End the thread after all work. A cancellation waits for that too. In a fork of the process this does nothing.
 
-    def _serve(self) -> None:
+        The end is a future, since a ``join`` would need a further thread to wait in.
+        """
+        thread = self._thread
+        if thread is None or not self._owner.is_here:
+            return
+        self._hand_over()
+        self._tasks.put(None)
+        cancelled: asyncio.CancelledError | None = None
+        while not self._ended.done():
+            try:
+                await asyncio.wrap_future(self._ended)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        thread.join()
+        if self._thread is thread:  # and no other task has closed it meanwhile
+            self._thread, self._tasks = None, queue.SimpleQueue()
+        if cancelled:
+            raise cancelled
+
+    def _serve(self, ended: Future[None]) -> None:
         try:
             self._work()
         finally:
-            if self._end:
-                _settle([self._end], [(None, None)])
+            ended.set_result(None)
 
     def _work(self) -> None:
         database: sqlite3.Connection | None = None

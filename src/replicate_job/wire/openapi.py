@@ -237,7 +237,8 @@ def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) ->
     given, root = schemas["Input"], {"$ref": f"{_LOCAL}Input"}
     if (whole := attempt(root, given)) is not None:
         return whole
-    properties = given.get("properties") or {}
+    found = given.get("properties")
+    properties = found if isinstance(found, dict) else {}
     sound = {name: one if attempt({"allOf": [one]}, given) is not None else {} for name, one in properties.items()}
     inputs = attempt(root, {**given, "properties": sound})
     return attempt(root, {"properties": sound}) if inputs is None else inputs
