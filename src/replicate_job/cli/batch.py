@@ -130,7 +130,7 @@ class _Options(msgspec.Struct, frozen=True):
 
     @property
     def reading(self) -> ReadOptions:
-        header = _names(self.header) if self.header else not self.no_header
+        header = _columns(self.header) if self.header else not self.no_header
         return ReadOptions(self.format, self.delimiter, self.encoding, header, quotes=not self.no_quotes)
 
     @property
@@ -397,7 +397,7 @@ def check_owner(results: Path, batch: str) -> None:
         )
 
 
-def _names(header: str) -> tuple[str, ...]:
+def _columns(header: str) -> tuple[str, ...]:
     import csv  # noqa: PLC0415 - few commands give a header
 
     return tuple(next(csv.reader([header])))

@@ -215,12 +215,13 @@ class SQLiteThread:
         thread = self._thread
         if thread is None or not self._owner.is_here:
             return
+        ended = self._ended
         self._hand_over()
         self._tasks.put(None)
         cancelled: asyncio.CancelledError | None = None
-        while not self._ended.done():
+        while not ended.done():
             try:
-                await asyncio.wrap_future(self._ended)
+                await asyncio.wrap_future(ended)
             except asyncio.CancelledError as error:
                 cancelled = error
         thread.join()

@@ -120,7 +120,7 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     return record
 
 
-_NO_COST: dict[str, Any] = dict.fromkeys(("cost", "currency", "cost_source", "price_date"))
+_NO_COST: dict[str, Any] = dict.fromkeys(("cost", "currency", "cost_source", "price_date"))  # only copied
 
 
 def _cost(result: Result) -> dict[str, Any]:
