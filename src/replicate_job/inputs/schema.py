@@ -114,13 +114,13 @@ class Checker:
         """A quick check for most inputs. True: the input fits. False: the slower check is needed."""
         if not (values.keys() <= (self._properties or {}).keys() and are_plain(values)):
             return False
-        if self._plain and self._fits_plainly(values):
-            return True
-        return self._validator is not None and self._validator.is_valid(values)
+        return self._fits_plainly(values) or (self._validator is not None and self._validator.is_valid(values))
 
     def _fits_plainly(self, values: Mapping[str, Any]) -> bool:
         """Whether the input fits without the validator, which takes milliseconds to import and to compile."""
-        kinds, required = self._plain or ({}, frozenset())
+        if self._plain is None:
+            return False
+        kinds, required = self._plain
         if not required <= values.keys():
             return False
         for name, value in values.items():
@@ -144,7 +144,7 @@ def _plain_inputs(schema: Schema) -> tuple[dict[str, type], frozenset[str]] | No
     kinds = {
         name: _KINDS[found["type"]]
         for name, found in properties.items()
-        if isinstance(found, dict) and found.keys() <= _PLAIN and found.get("type") in ("string", "integer", "boolean")
+        if isinstance(found, dict) and found.keys() <= _PLAIN and found.get("type") in tuple(_KINDS)
     }
     return kinds, frozenset(required)
 
