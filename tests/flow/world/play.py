@@ -20,6 +20,8 @@ from .wire import Traffic
 
 LONGEST = 1500.0
 """World seconds in which any process comes to its end, if it does not wait in vain."""
+PATIENT = Life(polls=1000)
+"""An undisturbed process. No limit of its jobs ends it before the slowest search and the slowest prediction."""
 
 
 class World:
@@ -100,7 +102,7 @@ class World:
         self.replayed, self.creates_of_replay = self.ends[ended:], self.traffic.created - created
 
     def _last(self) -> dict[str, Entry]:
-        process = self._start(Life())
+        process = self._start(PATIENT)
         self._run(lambda: process.is_over)
         return process.rows
 

@@ -178,6 +178,15 @@ FOUND = {
         8, Life(reboots=True), jumps=(Jump(9, 200.0),)
     ),
     "two requests without an answer, of which the first was sent by a process that overslept": stopped(7, Life()),
+    "what is adopted after a long search ends long after it": Plan(
+        7600830,
+        SLUG,
+        TWO,
+        HELD,
+        Network((Answer("refused", acts=False), Answer(422))),
+        foreign=(Foreign(27.7, {"n": 1}),),
+        lives=(Life(timeout=0.5),),
+    ),
     "and the list fails once the first prediction is found": stopped(7, Life(), outage=(271.0, 285.0)),
 }
 
