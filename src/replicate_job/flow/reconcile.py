@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -53,7 +54,7 @@ class _LookUp:
         self._began = context.clock.now()
         self._seen: dict[Moment, float] = {}
         self._latest: dict[Moment, float] = {}
-        self._own_end, self._others_end = ended, 0.0
+        self._own_end, self._others_end = ended, -math.inf
         self._is_told = ended is None
         self._found: str | None = None
         self._most = claim.entry.sends if further and claim.fence > 1 else 1  # predictions that this job may have
