@@ -60,6 +60,17 @@ def write(column: str, value: Any) -> Any:
     return work
 
 
+@pytest.mark.parametrize("value", ["{", "[]", '{"body": 1}', '{"body": "!"}', '{"secrets": []}'])
+async def test_a_job_whose_request_was_damaged_meanwhile_is_not_finished(journal: SQLiteJournal, value: str) -> None:
+    """Otherwise a secret in the request could stay in the journal."""
+    claim = await journal.claim("b", API, Job("a/b"), None, request=REQUEST)
+    prediction = Prediction("prediction-b", "succeeded", output="done")
+    await journal.created(claim, prediction)
+    await journal._store.run(write("request", value))  # noqa: SLF001 - the store's own connection
+    with pytest.raises(DamagedError):
+        await journal.collected(claim, prediction)
+
+
 @pytest.mark.parametrize(("column", "value"), CASES, ids=[f"{column} {str(value)[:20]!r}" for column, value in CASES])
 async def test_a_damaged_row_is_left_out_of_lists_and_reported(journal: SQLiteJournal, column: str, value: Any) -> None:
     for key in ("a", "b", "c"):

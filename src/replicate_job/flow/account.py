@@ -45,7 +45,7 @@ class AccountNote:
         return account
 
     async def close(self) -> None:
-        if self._work:
+        if self._work and not self._work.done():
             _, slow = await asyncio.wait([self._work], timeout=GRACE)
             for task in slow:
                 task.cancel()

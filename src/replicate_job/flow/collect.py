@@ -23,6 +23,7 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.stand_in import stand_in
 
 if TYPE_CHECKING:
+    from replicate_job.outputs.discover import OutputFile
     from replicate_job.outputs.download import Fetch, SavedFile
 
 RECORD = "result.json"
@@ -99,11 +100,9 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
     saved. The error's ``result`` names the files that were saved before, and ``result.json`` is written for these if
     possible.
     """
-    from replicate_job.outputs.download import save  # noqa: PLC0415 - only jobs with files need it
-
     files = find_files(result.output, schema, origin=origin)
     try:
-        saved = await save(files, place, fetch)
+        saved = await _save(files, place, fetch) if files else []
     except OutputError as error:
         error.result = _with_files(result, error.kept)
         if error.kept:
@@ -117,6 +116,12 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
         why = error.strerror or error
         raise OutputError(f"{place.address(RECORD)} cannot be written: {why}", result) from error
     return result
+
+
+async def _save(files: Sequence[OutputFile], place: Place, fetch: Fetch) -> list[SavedFile]:
+    from replicate_job.outputs.download import save  # noqa: PLC0415 - only jobs with files need it
+
+    return await save(files, place, fetch)
 
 
 def _with_files(result: Result, saved: Sequence[SavedFile]) -> Result:

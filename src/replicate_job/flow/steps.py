@@ -19,6 +19,7 @@ from replicate_job.flow.prepare import prepare, resolve_and_check, restore_conte
 from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import explain_missing, reconcile
 from replicate_job.flow.span import LATEST
+from replicate_job.flow.warm_up import warm_up
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.outputs.place import find_place
@@ -67,6 +68,8 @@ async def _send(run: JobRun, request: CreateRequest) -> None:
     tried = run.resolved.tried if run.resolved else ()
     if request is not run.entry.request:
         run.advance(request=request)
+    if run.ask.job.wait_for_completion:
+        warm_up(saves=run.ask.save is not None)
     with run.context.telemetry.step("create"):
         created = await create(
             run.context,

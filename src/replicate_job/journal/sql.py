@@ -47,7 +47,7 @@ from replicate_job.journal.lease import Lease, Process, Term
 from replicate_job.journal.news import News, Seen
 from replicate_job.journal.releases import Releases
 from replicate_job.journal.store import Database, Store, Sync
-from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
+from replicate_job.journal.strip import Sent, needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.wire.prediction import Prediction
 
 LEASE = 15.0
@@ -63,6 +63,9 @@ LOOKED_UP = 500
 """The most keys in a statement. SQLite before 3.32 allows 999 values."""
 SCANNED = 100_000
 """The number of newest jobs that are searched for a model's past jobs."""
+
+_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
+"""Errors of decoding a damaged row. The errors of msgspec are ValueErrors."""
 
 COUNTED = 10_000
 """The number of rows that a statement counts. That takes about ten milliseconds, in which SQLite lets no other process
@@ -234,7 +237,7 @@ class SQLJournal(ABC):
         def work(db: Database) -> Claim:
             claim = self._claim(db, new)
             if prediction and claim.entry.prediction_id is None:
-                _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
+                write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
                 claim = msgspec.structs.replace(claim, entry=_get(db, new.key))
             return claim
 
@@ -433,7 +436,7 @@ class SQLJournal(ABC):
 
         def work(db: Database) -> None:
             if made:
-                _write_created(db, claim, made, msgspec.json.encode(made).decode(), fenced=False)
+                write_created(db, claim, made, msgspec.json.encode(made).decode(), fenced=False)
             if db.execute(query, (moment, claim.key, claim.fence)).rowcount:
                 self._tell_free(db, [claim.entry])
 
@@ -501,7 +504,7 @@ class SQLJournal(ABC):
 
         def work(db: Database) -> str:
             # Usually the row has not changed since the claim, and this statement is enough.
-            if _write_created(db, claim, prediction, found.encoded, collected=found.collected):
+            if write_created(db, claim, prediction, found.encoded, collected=found.collected):
                 if found.strips:
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
                 if found.collected:
@@ -516,7 +519,7 @@ class SQLJournal(ABC):
             if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
             # Another process has the claim now, and has recorded no prediction.
-            _write_created(db, claim, prediction, found.encoded, fenced=False)
+            write_created(db, claim, prediction, found.encoded, fenced=False)
             return prediction.id
 
         return await self._store.run(work, sync=found.sync)
@@ -580,8 +583,8 @@ class SQLJournal(ABC):
         def work(db: Database) -> None:
             if self._store.may_be_done and is_last and _is_collected(db, claim, prediction):
                 return
-            entry = _held(db, claim)
-            known = entry.prediction_id
+            row = _held_row(db, claim)
+            known = row["prediction_id"]
             if known is None and _owned(db, claim.entry.api, [prediction.id]):
                 raise JournalError(f"{prediction.id} is the prediction of another job of this journal already")
             if known not in {None, prediction.id}:
@@ -591,7 +594,8 @@ class SQLJournal(ABC):
                 (*values, prediction.id, prediction.status, encoded, claim.key),
             )
             if is_last:
-                _strip(db, msgspec.structs.replace(entry, prediction=prediction))
+                if _row_needs_strip(row):
+                    _strip(db, msgspec.structs.replace(read_entry(row), prediction=prediction))
                 self._tell_free(db, [claim.entry])
 
         await self._store.run(work)
@@ -842,7 +846,7 @@ def _needed_for(entry: Entry) -> str:
     return ""
 
 
-def _write_created(  # noqa: PLR0913 - the values, and the conditions for the write
+def write_created(  # noqa: PLR0913 - the values, and the conditions for the write
     db: Database,
     claim: Claim,
     prediction: Prediction,
@@ -870,10 +874,21 @@ def _write_created(  # noqa: PLR0913 - the values, and the conditions for the wr
 
 
 def _held(db: Database, claim: Claim) -> Entry:
+    return read_entry(_held_row(db, claim))
+
+
+def _held_row(db: Database, claim: Claim) -> Any:
     row = db.execute("SELECT * FROM jobs WHERE key = ?", (claim.key,)).fetchone()
     if row is None or row["fence"] != claim.fence:
         raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
-    return read_entry(row)
+    return row
+
+
+def _row_needs_strip(row: Any) -> bool:
+    try:
+        return needs_strip(decode(row["request"], Sent) if row["request"] else None)
+    except _UNREADABLE as error:
+        raise damaged(row["key"], row["prediction_id"], error) from None
 
 
 def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
@@ -1032,7 +1047,7 @@ def read_entry(row: Any) -> Entry:
     """Read a row. Raises DamagedError for a row that no release can have written."""
     try:
         return check_entry(_read_entry(row))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
+    except _UNREADABLE as error:
         raise damaged(row["key"], row["prediction_id"], error) from None
 
 

@@ -19,11 +19,14 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.prepare import write_request
 from replicate_job.flow.single_strategy import SingleStrategy
+from replicate_job.flow.warm_up import prepare
 from replicate_job.job import Job, Result
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.target import parse_target
 
 from .wire import BASE_URL
+
+prepare(saves=False)  # otherwise the first plan of a process would have one more timer than the others
 
 
 def open_journal(path: Path, clock: Clock, busy_timeout: float, token: str) -> Any:
