@@ -203,8 +203,7 @@ class SQLiteThread:
         tasks, self._pending = self._pending, []
         if not tasks:  # the end of the thread came first
             return
-        if len(tasks) > 1:  # a single piece of work gains nothing
-            self._follower.follow()
+        self._follower.follow()
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)
 
