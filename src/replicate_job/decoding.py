@@ -36,11 +36,6 @@ def decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
     return found
 
 
-def is_analyzed(kind: type) -> bool:
-    """Whether the type was used before. Its first use takes a fraction of a millisecond longer."""
-    return kind in _decoders
-
-
 def decode(text: bytes | bytearray | memoryview | str | msgspec.Raw, kind: type[_T]) -> _T:
     """Decode JSON. Raises msgspec.DecodeError, and ValidationError if the JSON does not fit the type."""
     return decoder(kind).decode(text)

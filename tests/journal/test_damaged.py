@@ -60,7 +60,7 @@ def write(column: str, value: Any) -> Any:
     return work
 
 
-@pytest.mark.parametrize("value", ["{", "[]", '{"body": 1}', '{"body": "!"}', '{"secrets": []}'])
+@pytest.mark.parametrize("value", DAMAGES["request"])
 async def test_a_job_whose_request_was_damaged_meanwhile_is_not_finished(journal: SQLiteJournal, value: str) -> None:
     """Otherwise a secret in the request could stay in the journal."""
     claim = await journal.claim("b", API, Job("a/b"), None, request=REQUEST)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from contextlib import suppress
 from importlib import import_module
 
-from replicate_job.decoding import decoder, is_analyzed
-from replicate_job.journal.strip import Sent
-from replicate_job.wire.prediction import Prediction
+from replicate_job.decoding import decoder
+from replicate_job.journal.entry import STORED
 
 AFTER = 0.05
-"""Seconds after the create request. A prediction that still runs then leaves time for the preparation."""
+"""Seconds from the start of a create request to the preparation. Shorter predictions are not prepared for."""
 
-_DOWNLOAD = "replicate_job.outputs.download"
+_prepared = set[bool]()
 
 
 def warm_up(*, saves: bool) -> None:
     """Call ``prepare`` soon, unless this process is prepared."""
-    if not is_analyzed(Prediction) or (saves and _DOWNLOAD not in sys.modules):
+    if saves not in _prepared:
         asyncio.get_running_loop().call_later(AFTER, prepare, saves)
 
 
 def prepare(saves: bool) -> None:  # noqa: FBT001 - `call_later` passes positional arguments
-    """Import what saves files, with ``saves``, and have msgspec analyze the types that are decoded at the end."""
-    for kind in (Prediction, Sent):
+    """Have msgspec analyze the types of a journal's row. With ``saves``, also import the module that saves files."""
+    _prepared.add(saves)
+    for kind in STORED:
         decoder(kind)
     if saves:
-        import_module(_DOWNLOAD)
+        with suppress(Exception):  # the job imports it again if it needs it, and then raises the error
+            import_module("replicate_job.outputs.download")

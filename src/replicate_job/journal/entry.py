@@ -112,6 +112,10 @@ class Entry(msgspec.Struct, frozen=True):
         return next_step(self.state, self.prediction_id, self.status)
 
 
+STORED: tuple[type[Any], ...] = (Job, CreateRequest, Moment, Prediction, list[str])
+"""The types in which the columns of a job's row are decoded."""
+
+
 class BatchEntry(msgspec.Struct, frozen=True):
     """A batch. ``source`` is the file with its rows, empty for rows from Python. ``command`` continues the batch.
 

@@ -47,7 +47,7 @@ from replicate_job.journal.lease import Lease, Process, Term
 from replicate_job.journal.news import News, Seen
 from replicate_job.journal.releases import Releases
 from replicate_job.journal.store import Database, Store, Sync
-from replicate_job.journal.strip import Sent, needs_strip, strip_job, strip_prediction, strip_request
+from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.wire.prediction import Prediction
 
 LEASE = 15.0
@@ -63,9 +63,6 @@ LOOKED_UP = 500
 """The most keys in a statement. SQLite before 3.32 allows 999 values."""
 SCANNED = 100_000
 """The number of newest jobs that are searched for a model's past jobs."""
-
-_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
-"""Errors of decoding a damaged row. The errors of msgspec are ValueErrors."""
 
 COUNTED = 10_000
 """The number of rows that a statement counts. That takes about ten milliseconds, in which SQLite lets no other process
@@ -583,8 +580,8 @@ class SQLJournal(ABC):
         def work(db: Database) -> None:
             if self._store.may_be_done and is_last and _is_collected(db, claim, prediction):
                 return
-            row = _held_row(db, claim)
-            known = row["prediction_id"]
+            entry = _held(db, claim)
+            known = entry.prediction_id
             if known is None and _owned(db, claim.entry.api, [prediction.id]):
                 raise JournalError(f"{prediction.id} is the prediction of another job of this journal already")
             if known not in {None, prediction.id}:
@@ -594,8 +591,7 @@ class SQLJournal(ABC):
                 (*values, prediction.id, prediction.status, encoded, claim.key),
             )
             if is_last:
-                if _row_needs_strip(row):
-                    _strip(db, msgspec.structs.replace(read_entry(row), prediction=prediction))
+                _strip(db, msgspec.structs.replace(entry, prediction=prediction))
                 self._tell_free(db, [claim.entry])
 
         await self._store.run(work)
@@ -874,21 +870,10 @@ def write_created(  # noqa: PLR0913 - the values, and the conditions for the wri
 
 
 def _held(db: Database, claim: Claim) -> Entry:
-    return read_entry(_held_row(db, claim))
-
-
-def _held_row(db: Database, claim: Claim) -> Any:
     row = db.execute("SELECT * FROM jobs WHERE key = ?", (claim.key,)).fetchone()
     if row is None or row["fence"] != claim.fence:
         raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
-    return row
-
-
-def _row_needs_strip(row: Any) -> bool:
-    try:
-        return needs_strip(decode(row["request"], Sent) if row["request"] else None)
-    except _UNREADABLE as error:
-        raise damaged(row["key"], row["prediction_id"], error) from None
+    return read_entry(row)
 
 
 def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
@@ -1047,7 +1032,7 @@ def read_entry(row: Any) -> Entry:
     """Read a row. Raises DamagedError for a row that no release can have written."""
     try:
         return check_entry(_read_entry(row))
-    except _UNREADABLE as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise damaged(row["key"], row["prediction_id"], error) from None
 
 

@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 _DATA = b'"data:'
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """The part of a stored create request that ``needs_strip`` reads. The whole request takes longer to decode."""
-
-    body: bytes
-    secrets: tuple[str, ...] = ()
-
-
-def needs_strip(request: CreateRequest | Sent | None) -> bool:
+def needs_strip(request: CreateRequest | None) -> bool:
     """Whether the request has a secret or a file. Most requests have neither."""
     return request is not None and (bool(request.secrets) or request.body.lower().find(_DATA) >= 0)
 
