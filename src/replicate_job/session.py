@@ -23,8 +23,7 @@ from replicate_job.flow.single_strategy import SingleStrategy
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.open import open_journal
 from replicate_job.journal.sqlite_thread import is_readable_by_others
-from replicate_job.outputs.http import HttpFetch
-from replicate_job.outputs.reach import Reach
+from replicate_job.outputs.lazy_fetch import LazyFetch
 from replicate_job.settings import LOCAL_ADVICE, TOKEN, TOKEN_ADVICE, Settings, check_environment
 from replicate_job.telemetry import Telemetry, is_traced
 from replicate_job.version import __version__
@@ -84,7 +83,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
             client=client,
             journal=journal,
             fetch=await stack.enter_async_context(
-                HttpFetch(Reach(transport.base_url, allow_private=settings.allow_private_outputs))
+                LazyFetch(transport.base_url, allow_private=settings.allow_private_outputs)
             ),
             reporter=reporter,
             cache=settings.state,

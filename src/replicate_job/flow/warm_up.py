@@ -22,10 +22,11 @@ def warm_up(*, saves: bool) -> None:
 
 
 def prepare(saves: bool) -> None:  # noqa: FBT001 - `call_later` passes positional arguments
-    """Have msgspec analyze the types of a journal's row. With ``saves``, also import the module that saves files."""
+    """Have msgspec analyze the types of a journal's row. With ``saves``, also import the modules that save files."""
     _prepared.add(saves)
     for kind in STORED:
         decoder(kind)
     if saves:
         with suppress(Exception):  # the job imports it again if it needs it, and then raises the error
-            import_module("replicate_job.outputs.download")
+            for name in ("download", "http"):
+                import_module(f"replicate_job.outputs.{name}")
