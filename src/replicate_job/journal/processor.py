@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 _EVERY = 0.01
 """The least seconds between two looks at the caller's processor, which the system may change at any time."""
-_STATUS, _STAT = Path("/proc/thread-self/status"), Path("/proc/thread-self/stat")
+_STATUS, _STAT = "/proc/thread-self/status", "/proc/thread-self/stat"
 _UNFILTERED = b"\nSeccomp:\t0\n"
 """The line of ``_STATUS`` in a process whose system calls are not filtered (proc(5)).
 
@@ -37,9 +36,9 @@ class Follower:
         self._due = time.monotonic() + _EVERY
         try:
             if self._is_able is None:
-                self._is_able = hasattr(os, "sched_setaffinity") and _UNFILTERED in _STATUS.read_bytes()
+                self._is_able = hasattr(os, "sched_setaffinity") and _UNFILTERED in _read(_STATUS)
             if self._is_able and self._thread:
-                self._move(int(_STAT.read_bytes().rpartition(b")")[2].split()[_FIELD]), self._thread)
+                self._move(int(_read(_STAT).rpartition(b")")[2].split()[_FIELD]), self._thread)
         except Exception:  # noqa: BLE001 - the place of a thread matters for its speed alone
             self._is_able = False
 
@@ -47,3 +46,12 @@ class Follower:
         if processor != self._processor:
             os.sched_setaffinity(thread, {processor})
             self._processor = processor
+
+
+def _read(path: str) -> bytes:
+    """The content of a file of ``/proc``. Each system call may wait for the interpreter's lock, so there are few."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, 8192)
+    finally:
+        os.close(file)

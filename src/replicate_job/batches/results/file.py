@@ -112,13 +112,15 @@ class ResultsFile:
         return sys.stdout.isatty() if self._is_stdout else self._file.isatty()
 
     def _append(self, lines: bytes) -> None:
-        end = None if self._is_stream else self._file.seek(0, os.SEEK_END)
+        """Write all lines. One system call is enough, except for a full disk, for a pipe, and for more than 2 GB."""
+        rest = memoryview(lines)
         try:
-            _write_all(self._file, lines)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError:
-            if end is not None:
-                with suppress(OSError):
-                    self._file.truncate(end)  # no part of a line stays in the file
+            if not self._is_stream:
+                with suppress(OSError):  # no part of a line stays in the file
+                    self._file.truncate(self._file.seek(0, os.SEEK_END) - len(lines) + len(rest))
             raise
 
     @contextmanager
@@ -181,13 +183,6 @@ def _print(lines: bytes) -> None:
     except BrokenPipeError:
         # The reader (`head`) has closed the pipe. The batch goes on, and Python must not report an error at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _write_all(file: FileIO, data: bytes) -> None:
-    """Write all data. One system call is enough, except for a full disk, for a pipe, and for more than 2 GB."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 @contextmanager
