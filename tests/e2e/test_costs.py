@@ -162,7 +162,6 @@ def test_a_batch_of_64_concurrent_rows_that_is_killed_never_costs_more_than_anno
     said = re.search(r"exceeded by \$([\d.]+) at most", outcome.err)
     most = 3 + (Decimal(said[1]) if said else 0)
     story = f"seed {seed}: {spent} spent of {most}, {api.created} created\n{outcome.err}"
-    assert said or price == "0.01/run", story
     assert spent <= most, story
     assert spent > Decimal("2.5"), story
     assert outcome.code == 5, story
