@@ -76,8 +76,6 @@ async def save(
     ``kept`` lists the saved files in the given order. A file gets its name only when it is complete, and no partial
     file remains.
     """
-    if not files:
-        return []
     try:
         await place.make()
     except OSError as error:
