@@ -63,6 +63,10 @@ def contenders(cache: Path) -> dict[str, Contender]:
     }
 
 
+class EndedError(SystemExit):
+    """A client's script ended before it was asked to."""
+
+
 class Caller:
     """A process that makes ``count`` calls a turn, until the ``with`` block ends."""
 
@@ -89,7 +93,7 @@ class Caller:
         self._process.stdin.write("turn\n")
         self._process.stdin.flush()
         if not (line := self._process.stdout.readline()):
-            raise SystemExit(f"{self._command} has ended")
+            raise EndedError(f"{self._command} has ended")
         return msgspec.json.decode(line, type=Calls)
 
 
@@ -124,16 +128,24 @@ def speeds(count: int, results: Mapping[str, list[Calls]]) -> list[list[str]]:
     return [cells(name) for name in results]
 
 
-def crowd(clients: Mapping[str, Contender]) -> dict[str, Calls]:
-    results: dict[str, Calls] = {}
+def crowd(clients: Mapping[str, Contender]) -> dict[str, Calls | None]:
+    """What each client takes for 200 calls. None if it failed, as replicate 1.0.7 sometimes does."""
+    results: dict[str, Calls | None] = {}
     with Server("--duration", "1") as server:
         for name, contender in clients.items():
             with (
                 tempfile.TemporaryDirectory() as folder,
                 Caller(contender, server, Path(folder), MANY, MANY) as caller,
             ):
-                results[name] = caller.turn()
+                try:
+                    results[name] = caller.turn()
+                except EndedError:
+                    results[name] = None
     return results
+
+
+def sizes(name: str, calls: Calls | None) -> list[str]:
+    return [name, f"{calls.threads}", f"{calls.descriptors}"] if calls else [name, "failed", "failed"]
 
 
 def main() -> None:
@@ -157,7 +169,7 @@ def main() -> None:
     together = measure(clients, many, arguments.rounds, together=True)
     print("", table([f"{TOGETHER} together", *head], speeds(many, together)), sep="\n")
     crowded = crowd(clients)
-    body = [[name, f"{calls.threads}", f"{calls.descriptors}"] for name, calls in crowded.items()]
+    body = [sizes(name, calls) for name, calls in crowded.items()]
     print("", table([f"{MANY} together", "threads", "descriptors"], body), sep="\n")
     runs = {"alone": alone, "together": together, "crowd": crowded}
     write_json(arguments.json, {"machine": facts, "base": BASE, "count": many, "runs": runs})

@@ -219,11 +219,37 @@ async def test_the_function_in_thread_waits_for_the_end_of_its_work_even_if_canc
 
     task = asyncio.create_task(in_thread(work))
     await is_begun.wait()
-    task.cancel()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
     loop.call_later(0.05, goes_on.set)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+def test_the_end_of_the_loop_waits_for_the_function_in_thread_before_it_goes_on_after_it() -> None:
+    is_begun, goes_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> None:
+        is_begun.set()
+        goes_on.wait(10)
+        order.append("the work ended")
+
+    async def writer() -> None:
+        try:
+            await in_thread(work)
+        finally:
+            order.append("the file was closed")
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(writer()))
+        await asyncio.to_thread(is_begun.wait, 10)
+        asyncio.get_running_loop().call_later(0.05, goes_on.set)
+
+    tasks = list[asyncio.Task[None]]()
+    asyncio.run(main())
+    assert order == ["the work ended", "the file was closed"]
 
 
 class Endless:

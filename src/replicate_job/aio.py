@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Self, TypeVar, TypeVarTuple
 
 from replicate_job.base_errors import ClosedError, ForkedError, ReplicateJobError
@@ -289,14 +289,29 @@ def iterate(
 
 
 async def in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:
-    """Like ``asyncio.to_thread``, but a cancellation waits for the thread: no file is closed during a write."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    """Like ``asyncio.to_thread``, but a cancellation waits for the thread: no file is closed during a write.
+
+    The end of the loop cancels all tasks. So the wait is for a future, which it leaves alone.
+    """
+    ended = asyncio.get_running_loop().run_in_executor(None, copy_context().run, work, *arguments)
     try:
-        return await asyncio.shield(task)
+        await through(ended)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        task.exception()  # marks the exception as retrieved, or asyncio would log it
+        ended.exception()  # marks the exception as retrieved, or asyncio would log it
         raise
+    return ended.result()
+
+
+async def through(future: asyncio.Future[Any]) -> None:
+    """Wait until the future is done, through any number of cancellations. The last of them is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
 
 
 def check_threads() -> None:

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from replicate_job.aio import through
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
@@ -218,17 +219,13 @@ class SQLiteThread:
         ended = self._ended
         self._hand_over()
         self._tasks.put(None)
-        cancelled: asyncio.CancelledError | None = None
-        while not ended.done():
-            try:
-                await asyncio.wrap_future(ended)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        thread.join()
-        if self._thread is thread:  # and no other task has closed it meanwhile
-            self._thread, self._tasks = None, queue.SimpleQueue()
-        if cancelled:
-            raise cancelled
+        try:
+            await through(asyncio.wrap_future(ended))
+        finally:
+            if ended.done():  # it is not if this coroutine was thrown away
+                thread.join()
+                if self._thread is thread:  # and no other task has closed it meanwhile
+                    self._thread, self._tasks = None, queue.SimpleQueue()
 
     def _serve(self, ended: Future[None]) -> None:
         try:
