@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -31,6 +32,7 @@ from replicate_job.errors import (
     ModelNotFoundError,
     PaymentRequiredError,
     PredictionFailedError,
+    UncertainError,
     UnknownJobError,
 )
 from replicate_job.testing import OutputFile, Script, ScriptedAPI, Stream
@@ -112,6 +114,56 @@ def test_a_job_is_canceled_while_another_thread_waits_for_it(api: ScriptedAPI) -
         canceled = client.cancel(api.predictions[0].id)
         assert canceled
         assert waiting.result(timeout=30).status == canceled.status == "canceled"
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["of this client", "of another client"])
+def test_a_job_whose_create_request_is_open_is_seen_and_canceled_by_its_key(api: ScriptedAPI, others: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    api.next(ENDLESS)
+    with Client() as client, Client() as other, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.run, "acme/private", {"n": 1}, key="order-17")
+        api.wait_until(lambda: api.predictions)
+        asking, began = other if others else client, time.monotonic()
+        seen = asking.get("order-17")
+        assert (seen.prediction_id, seen.key) == (api.predictions[0].id, "order-17")
+        assert seen.status in {"starting", "processing"}
+        canceled = asking.cancel("order-17")
+        assert canceled
+        assert (canceled.status, canceled.key) == ("canceled", "order-17")
+        assert waiting.result(timeout=30).status == "canceled"
+        assert time.monotonic() - began < 20  # the create request would have waited for 60 s
+        assert client.get("order-17").status == "canceled"
+    assert api.count("create") == 1
+
+
+@pytest.mark.replicate_api(list_lag=1.5)
+def test_a_job_is_canceled_by_its_key_as_soon_as_the_list_shows_its_prediction(api: ScriptedAPI) -> None:
+    api.next(ENDLESS)
+    with Client() as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.run, "acme/private", {"n": 1}, key="order-17")
+        api.wait_until(lambda: api.predictions)
+        with pytest.raises(UncertainError, match="has no answer"):
+            client.get("order-17")
+        canceled = client.cancel("order-17")
+        assert canceled
+        assert canceled.status == waiting.result(timeout=30).status == "canceled"
+
+
+def test_of_two_equal_jobs_whose_create_requests_are_open_none_is_taken_for_the_other(api: ScriptedAPI) -> None:
+    api.next(ENDLESS, ENDLESS)
+    with Client() as client, ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(client.run, "acme/private", {"n": 1}, key=key) for key in ("one", "two")]
+        api.wait_until(lambda: len(api.predictions) == 2)
+        with pytest.raises(UncertainError, match="has no answer"):
+            client.get("one")
+        canceling = pool.submit(client.cancel, "one")
+        api.wait_until(lambda: api.count("list") > 2)
+        assert api.count("cancel") == 0
+        for prediction in api.predictions:
+            prediction.finish()
+        assert [each.result(timeout=30).status for each in waiting] == ["succeeded", "succeeded"]
+        ended = canceling.result(timeout=30)
+        assert ended
+        assert ended.status == "succeeded"
 
 
 def test_an_unknown_name_raises_a_clear_error(api: ScriptedAPI) -> None:

@@ -19,6 +19,7 @@ from replicate_job.flow.context import Context, command_line, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import check_key
 from replicate_job.flow.reads import read
+from replicate_job.flow.spot import spot
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.quantity import duration
@@ -45,14 +46,14 @@ async def observe(context: Context, name: str) -> Result:
         context.reporter.warn(str(error))
         entry = None
     context = of_job(context, entry.job) if entry else context
-    prediction_id = read_prediction_id(name) if entry is None else _prediction_id(entry)
+    prediction_id = await _prediction_id(context, entry) if entry else read_prediction_id(name)
     prediction = await observe_prediction(context, prediction_id, entry)
     return result_of(prediction, entry, entry.files if entry else ())
 
 
-def _prediction_id(entry: Entry) -> str:
-    if entry.prediction_id:
-        return entry.prediction_id
+async def _prediction_id(context: Context, entry: Entry) -> str:
+    if found := entry.prediction_id or await spot(context, entry):
+        return found
     if entry.state == "uncertain":
         raise UncertainError(f"the job {entry.key!r}: {entry.problem}", key=entry.key)
     if entry.state == "intended":

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from replicate_job.api.failures import backoff, is_transient
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import JobHeldError, ReplicateJobError
 from replicate_job.flow.claim import held, take
@@ -14,6 +15,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.run import run_job
+from replicate_job.flow.spot import spot
 from replicate_job.flow.subject import Known, about
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Result
@@ -23,7 +25,7 @@ from replicate_job.wire.prediction import Prediction
 SEARCHED = 10.0
 """Seconds for which Ctrl-C searches the account's list for a prediction whose create request got no answer."""
 HELD = 60.0
-"""Seconds for which a cancellation waits for the claim of a job that another process runs."""
+"""Seconds for which a cancellation waits for a job that another call or process runs."""
 CONFIRM = 10.0
 """Seconds to wait until a canceled prediction has a terminal status."""
 
@@ -33,9 +35,17 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
 
     Returns None if there is no prediction. The job's key can then be used again. Raises UncertainError if the list does
     not show whether there is a prediction, or does not show it within ``within`` seconds. Raises the API's errors.
+
+    Another call or process may be running the job. Without ``within``, its prediction is canceled too, and that call or
+    process records the end. With ``within``, only the claim is waited for. Raises JobHeldError at the end of the wait.
     """
     context = of_job(context, entry.job)
-    claim = await take(context, entry.key, entry.job, entry.save, within=HELD if within is None else within)
+    if within is None:
+        claim = await _claim_or_find(context, entry)
+    else:
+        claim = await take(context, entry.key, entry.job, entry.save, within=within)
+    if isinstance(claim, str):
+        return await cancel_prediction(context, claim, young=True)
     async with held(context, claim):
         now = claim.entry
         if now.prediction and now.prediction.is_terminal:
@@ -49,6 +59,36 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
         prediction = await cancel_prediction(context, found, young=True)
         await _note_end(context, claim, prediction)
         return prediction
+
+
+async def _claim_or_find(context: Context, entry: Entry) -> Claim | str:
+    """Claim the job, or find the id of its prediction while another call or process runs the job."""
+    until, attempt = context.clock.now() + HELD, 0
+    while True:
+        try:
+            return await take(context, entry.key, entry.job, entry.save, within=0)
+        except JobHeldError as error:
+            if found := await _find_running(context, entry.key):
+                return found
+            if context.clock.now() >= until:
+                raise
+            if attempt == 0:
+                context.reporter.warn(f"{error}: waiting until its prediction is known, to cancel it")
+        await context.clock.sleep(backoff(attempt, ceiling=2))
+        attempt += 1
+
+
+async def _find_running(context: Context, key: str) -> str | None:
+    """The id of the prediction of a job that another call or process runs. None if it is not known yet."""
+    entry = await context.journal.get(key)
+    if entry is None or entry.prediction_id:
+        return entry.prediction_id if entry else None
+    try:
+        return await spot(context, entry)
+    except ReplicateJobError as error:
+        if not is_transient(error):
+            raise
+        return None
 
 
 async def cancel_known(context: Context, prediction_id: str) -> Prediction:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from hashlib import sha256
 from typing import NoReturn
 
 from replicate_job.api.failures import backoff, is_transient
 from replicate_job.clock import Moment
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError, UncertainError
 from replicate_job.flow.context import Context, moment
+from replicate_job.flow.listed_files import ListedFiles
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
 from replicate_job.flow.span import SLACK, Span, span_of
@@ -59,7 +59,7 @@ class _LookUp:
         self._found: str | None = None
         self._most = claim.entry.sends if further and claim.fence > 1 else 1  # predictions that this job may have
         self._canceled: set[str] = set()
-        self._contents: dict[str, str | None] = {}
+        self._files = ListedFiles(context.fetch)
         self._is_settled = False
         self._behind = 0.0
 
@@ -151,7 +151,7 @@ class _LookUp:
             is_exact = not self._request.secrets or span.is_exact(created)
             if not (is_inside or (beside and span.may_cover(created))):
                 continue
-            match await judge(prediction, self._request, self._read_content):
+            match await judge(prediction, self._request, self._files.content_print):
                 case "same":
                     (same if is_inside and is_exact else almost).append(prediction)
                 case "almost" if span.is_trusted:
@@ -218,7 +218,7 @@ class _LookUp:
         for prediction in candidates:
             for entry in entries:
                 assert entry.request  # noqa: S101 - for the type checker: `_under_way` filters by it
-                if await judge(prediction, entry.request, self._read_content) == "same":
+                if await judge(prediction, entry.request, self._files.content_print) == "same":
                     # The two jobs may adopt each other's prediction, so wait until the other's request has ended too.
                     self._others_end = max(self._others_end, self._end_of(entry))
                     break
@@ -261,27 +261,6 @@ class _LookUp:
 
     async def _give_up(self, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
         await be_uncertain(self._context, self._claim, reason, candidates)
-
-    async def _read_content(self, url: str, longest: int) -> str | None:
-        """The SHA-256 (hex) of a listed file, which is downloaded without the token.
-
-        Empty if the file is longer than ``longest`` bytes. None if the download failed: the next call tries it again.
-        """
-        if url not in self._contents:
-            digest, size = sha256(), 0
-            try:
-                async with self._context.fetch(url, {}) as response:
-                    if response.status != 200:  # noqa: PLR2004 - OK
-                        return None
-                    async for chunk in response.chunks():
-                        digest.update(chunk)
-                        size += len(chunk)
-                        if size > longest:
-                            return ""
-            except ReplicateJobError:
-                return None
-            self._contents[url] = digest.hexdigest()
-        return self._contents[url]
 
 
 async def is_same_account(context: Context, entry: Entry) -> bool | None:
