@@ -199,6 +199,41 @@ def test_an_iteration_left_early_is_closed(factory: Callable[[], asyncio.Abstrac
     assert not threads()
 
 
+def test_an_iteration_whose_loop_has_ended_is_closed_without_an_error(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def items() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
+
+    with LoopThread(factory) as loop:
+        numbers = loop.iterate(items())
+        assert next(numbers) == 1
+    numbers.close()
+    with pytest.raises(StopIteration):
+        next(numbers)
+
+
+def test_an_iteration_is_closed_if_an_exception_comes_between_two_items(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    done = []
+
+    async def items() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            done.append("closed")
+
+    with LoopThread(factory) as loop:
+        numbers = loop.iterate(items())
+        next(numbers)
+        with pytest.raises(KeyboardInterrupt):
+            numbers.throw(KeyboardInterrupt)
+        assert done == ["closed"]
+
+
 async def test_the_function_in_thread_returns_the_result_or_raises_the_error() -> None:
     assert await in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):

@@ -176,8 +176,9 @@ class LoopThread:
                 return
             try:
                 yield item
-            except GeneratorExit:
-                with suppress(ForkedError):  # a fork has a copy of the generator, but not its thread
+            except BaseException:
+                # A fork has a copy of the generator, but not its thread. The end of the loop closes the generator.
+                with suppress(ForkedError, ClosedError):
                     self._close(items)
                 raise
 
