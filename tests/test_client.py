@@ -166,6 +166,20 @@ def test_of_two_equal_jobs_whose_create_requests_are_open_none_is_taken_for_the_
         assert ended.status == "succeeded"
 
 
+def test_a_stream_left_open_after_its_client_does_not_hide_the_programs_own_error(api: ScriptedAPI) -> None:
+    api.next(Script(duration=30, output=list("abc"), stream=Stream(interval=0.1)))
+    client = Client()
+
+    def read() -> None:
+        with client.stream("acme/private", {"n": 1}) as pieces:
+            assert next(pieces) == "a"
+            client.close()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        read()
+
+
 def test_an_unknown_name_raises_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         for ask in (client.get, client.cancel, client.wait):
@@ -250,6 +264,27 @@ def test_progress_is_reported_to_the_function_of_the_caller(api: ScriptedAPI) ->
         list(client.batch("acme/private", [{"n": 1}], on_progress=own.append))
         assert own
         assert len(reported) == before
+
+
+@pytest.mark.long
+def test_the_progress_of_a_batch_is_reported_while_its_predictions_run(api: ScriptedAPI) -> None:
+    """Three predictions that run together are polled by the account's list."""
+    reported: dict[str, list[Progress]] = {}
+    logs = " 50%|█████     | 2/4 [00:01<00:01]\n"
+
+    def show(progress: Progress) -> None:
+        reported.setdefault(progress.prediction_id, []).append(progress)
+        if all(any(each.status == "processing" for each in reported.get(one.id, [])) for one in api.predictions):
+            for prediction in api.predictions:
+                prediction.finish()
+
+    api.next(*[Script(boot=0.05, duration=math.inf, output="done", logs=logs)] * 3)
+    with Client() as client:
+        results = list(client.batch("acme/private", [{"n": n} for n in range(3)], on_progress=show))
+    assert [result.status for result in results] == ["succeeded"] * 3
+    for seen in reported.values():
+        assert (seen[-1].status, seen[-1].text) == ("succeeded", "done")
+        assert any(each.fraction == 0.5 for each in seen)
 
 
 async def test_a_closed_client_raises_closed_error_and_can_be_closed_again(api: ScriptedAPI) -> None:

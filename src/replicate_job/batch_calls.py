@@ -33,6 +33,7 @@ from replicate_job.calls import (
 )
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import WATCHED_BLOCKING_WAIT
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.held import take
@@ -144,9 +145,15 @@ class BatchCall:
         resolved = await context.strategy.resolve(context, parse_target(self.job.model))
         return msgspec.structs.replace(self.batch(context), others=await self.others(context)), resolved
 
-    async def runner(self, context: Context) -> BatchRunner:
-        """The runner of the batch. This sends requests for the models."""
-        return open_runner(context, *await self.prepare(context), self.tally)
+    async def runner(self, context: Context, *, is_watched: bool = False) -> BatchRunner:
+        """The runner of the batch. This sends requests for the models.
+
+        ``is_watched``: progress is reported. A blocking wait reports nothing until its end, so it is shortened.
+        """
+        batch, resolved = await self.prepare(context)
+        if is_watched:
+            batch = msgspec.structs.replace(batch, blocking_wait=WATCHED_BLOCKING_WAIT)
+        return open_runner(context, batch, resolved, self.tally)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
         """The rows, a function that makes the reader of a row, and the file with the rows (None without a file)."""

@@ -267,8 +267,9 @@ class AsyncClient:
         call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
 
         async def run() -> AsyncGenerator[list[Result], None]:
-            async with self._using(call.model, options.get("on_progress")) as context:
-                runner = await call.runner(context)
+            on_progress = options.get("on_progress") or self._on_progress
+            async with self._using(call.model, on_progress) as context:
+                runner = await call.runner(context, is_watched=on_progress is not None)
             async with aclosing(self._iterate(runner.run(call.rows))) as chunks:
                 async for results in chunks:
                     yield results

@@ -24,11 +24,14 @@ LATELY = 32
 class BlockingWaits:
     """Chooses the blocking wait by the durations of the latest predictions.
 
-    ``started`` maps the key of each job in flight to the job's start time, oldest first.
+    ``started`` maps the key of each job in flight to the job's start time, oldest first. ``longest`` is the longest
+    blocking wait, in seconds.
     """
 
-    def __init__(self, started: dict[str, float], now: Callable[[], float]) -> None:
-        self._started, self._now = started, now
+    def __init__(
+        self, started: dict[str, float], now: Callable[[], float], longest: int = LONGEST_BLOCKING_WAIT
+    ) -> None:
+        self._started, self._now, self._longest = started, now, longest
         self._lately = deque[bool]()
         self._quick = 0
 
@@ -42,7 +45,7 @@ class BlockingWaits:
     def choose(self) -> int:
         """Seconds of blocking wait for the next create request, 0 for none."""
         if len(self._started) <= FEW:
-            return LONGEST_BLOCKING_WAIT
+            return self._longest
         return BRIEF if self._are_quick else 0
 
     def room(self, concurrency: int) -> int:

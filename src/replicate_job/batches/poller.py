@@ -171,7 +171,8 @@ class Poller:
         page = await self._context.client.page_predictions(after=after, before=before)
         for prediction in page.results:
             if one := self._waiting.get(prediction.id):
-                one.observed(prediction)
+                with about(one.subject):
+                    one.observed(one.watch.observed(prediction))
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]

@@ -129,7 +129,7 @@ class BatchRunner:
         self._find_prices()
         self._budget = Budget([], tally, self.stop)
         self._started: dict[str, float] = {}
-        self._blocking_waits = BlockingWaits(self._started, context.clock.now)
+        self._blocking_waits = BlockingWaits(self._started, context.clock.now, batch.blocking_wait)
         self._replayed, self._began = LineSet(), context.clock.time()
         self._results = ResultQueue(UNTAKEN)
         self._tasks: dict[asyncio.Task[None], str] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from replicate_job.batches.row_job import ReadRow
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.subject import Facts, Known
 from replicate_job.job import Job
@@ -49,6 +50,7 @@ class Batch(msgspec.Struct, frozen=True):
     ``command`` describe the batch to people who read the journal. Every row runs with every combination of ``grid``;
     ``others`` are the models besides the job's, by name. ``plan`` says how rows are retried, when ``job.fallback`` is
     used, and how old a result may be that a row reuses. With ``dedupe``, rows with the same input share one prediction.
+    ``blocking_wait`` is the longest blocking wait of a create request, in seconds.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Batch(msgspec.Struct, frozen=True):
     dedupe: bool = False
     grid: Grid | None = None
     others: Mapping[str, OtherModel] = {}
+    blocking_wait: int = LONGEST_BLOCKING_WAIT
 
     def facts(self) -> Facts:
         return Known(batch=self.id, model=self.job.model).facts()
