@@ -180,6 +180,42 @@ def test_a_stream_left_open_after_its_client_does_not_hide_the_programs_own_erro
         read()
 
 
+def test_the_timeout_of_a_call_covers_reading_an_input_that_never_ends(api: ScriptedAPI) -> None:
+    ends = threading.Event()
+
+    class Pipe:
+        def read(self, _size: int = -1) -> bytes:
+            ends.wait(30)
+            return b""
+
+    with Client() as client:
+        try:
+            with pytest.raises(JobTimeoutError, match="the input was not read within 200 ms: nothing was created"):
+                client.run("acme/private", {"n": Pipe()}, timeout=0.2)
+            assert not ends.is_set()
+        finally:
+            ends.set()
+    assert api.count("create") == 0
+
+
+def test_ctrl_c_while_an_input_is_read_that_never_ends_ends_the_process(api: ScriptedAPI) -> None:
+    program = """if True:
+        import os, signal, sys, threading
+        from replicate_job import run
+        class Pipe:
+            def read(self, size=-1):
+                os.kill(os.getpid(), signal.SIGINT)
+                threading.Event().wait()
+        try:
+            run("acme/private", {"n": Pipe()})
+        except KeyboardInterrupt:
+            sys.exit(5)
+    """
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    assert ended.returncode == 5
+    assert api.count("create") == 0
+
+
 def test_an_unknown_name_raises_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         for ask in (client.get, client.cancel, client.wait):

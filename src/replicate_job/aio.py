@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Self, TypeVar, TypeVarTuple
@@ -301,6 +302,35 @@ async def in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) 
         ended.exception()  # marks the exception as retrieved, or asyncio would log it
         raise
     return ended.result()
+
+
+async def apart(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:
+    """Do work that may block for ever, such as reading a pipe, in a daemon thread of its own.
+
+    Neither a cancellation nor the end of the interpreter waits for the thread.
+    """
+    loop, context = asyncio.get_running_loop(), copy_context()
+    ended: asyncio.Future[_T] = loop.create_future()
+
+    def settle(outcome: Future[_T]) -> None:
+        if ended.done():
+            return
+        if error := outcome.exception():
+            ended.set_exception(error)
+        else:
+            ended.set_result(outcome.result())
+
+    def serve() -> None:
+        outcome = Future[_T]()
+        try:
+            outcome.set_result(context.run(work, *arguments))
+        except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
+            outcome.set_exception(error)
+        with suppress(RuntimeError):  # the loop has ended, so no task waits any more
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=serve, name="replicate-job input", daemon=True).start()
+    return await ended
 
 
 async def through(future: asyncio.Future[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import Counter
@@ -24,13 +25,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack, cast
 
 import msgspec
 
-from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
+from replicate_job.aio import LoopThread, apart, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.arguments import check_arguments
 from replicate_job.calls import (
     BatchOptions,
     RunOptions,
     as_chain,
+    check_options,
     read_ask,
     read_chain_ask,
     read_place,
@@ -39,11 +41,12 @@ from replicate_job.calls import (
     with_options,
 )
 from replicate_job.clock import SystemClock
-from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError, UnknownJobError
+from replicate_job.errors import ClosedError, ForkedError, JobError, JobTimeoutError, ReplicateJobError, UnknownJobError
 from replicate_job.flow import by_name
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
+from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.follow import Emit
 from replicate_job.flow.job_run import WATCHED_BLOCKING_WAIT, Ask
 from replicate_job.flow.prepare import check_job
@@ -56,6 +59,7 @@ from replicate_job.forks import Owner
 from replicate_job.inputs.held import holds
 from replicate_job.job import Job, Result
 from replicate_job.progress import CallReporter, OnProgress
+from replicate_job.quantity import duration
 from replicate_job.session import open_session
 from replicate_job.settings import read_settings
 from replicate_job.text_stream import AsyncTextStream, TextStream, relay
@@ -576,7 +580,8 @@ class AsyncClient:
         from replicate_job.batches.chains.single import cancel_chain, run_chain  # noqa: PLC0415 - for chains only
 
         on_progress = options.get("on_progress")
-        ask = await in_thread(lambda: read_chain_ask(chain, input, options, folder=self._folder))
+        read = partial(read_chain_ask, chain, input, options, folder=self._folder)
+        ask = await _read_apart(read, options, chain.steps[0].model)
         if on_progress or self._on_progress:
             ask = msgspec.structs.replace(ask, blocking_wait=WATCHED_BLOCKING_WAIT)
         async with self._using(chain.steps[0].model, on_progress) as context:
@@ -612,7 +617,8 @@ class AsyncClient:
         """As ``_read``, but reads files in the input in a thread."""
         inputs = (input, job.input_data if isinstance(job, Job) else None)
         if any(isinstance(values, Mapping) and holds(values) for values in inputs):
-            return await in_thread(self._read, job, input, options)
+            model = job.model if isinstance(job, Job) else str(job)
+            return await _read_apart(partial(self._read, job, input, options), options, model)
         return self._read(job, input, options)
 
     def _read(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
@@ -674,6 +680,21 @@ class AsyncClient:
                     yield item
         finally:
             self._streams.discard(items)
+
+
+async def _read_apart(read: Callable[[], Ask], options: RunOptions, model: str) -> Ask:
+    """Read the files of a call in a thread, within the call's timeout. A pipe may never end."""
+    check_options(options, RunOptions)
+    clock, timeout = SystemClock(), options.get("timeout")
+    called = clock.now()
+    try:
+        async with deadline(clock, math.inf if timeout is None else called + timeout):
+            ask = await apart(read)
+    except ExpiredError:
+        result = Result("", "starting", model=model, input={}, key=options.get("key") or "")
+        told = f"the input was not read within {duration(timeout or 0)}: nothing was created, and nothing is paid"
+        raise JobTimeoutError(told, result) from None
+    return msgspec.structs.replace(ask, called=called)
 
 
 class AsyncJobHandle:
