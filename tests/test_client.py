@@ -14,15 +14,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+from decimal import Decimal
+from enum import Enum, IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
+import numpy as np
 import pytest
 from tests.asked import asked
 
 import replicate_job
-from replicate_job import AsyncClient, Client, Progress, arun, batch, run
+from replicate_job import AsyncClient, Client, Job, Progress, arun, batch, run
 from replicate_job.errors import (
     ClosedError,
     InputError,
@@ -39,6 +44,36 @@ from replicate_job.testing import OutputFile, Script, ScriptedAPI, Stream
 
 FOX = ("black-forest-labs/flux-schnell", {"prompt": "a fox"})
 ENDLESS = Script(duration=math.inf)
+
+
+class Text(str):
+    """A text that is shown in another form, as a class of markup may do."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"<{self!r}>"
+
+
+class Whole(int):
+    pass
+
+
+class Real(float):
+    pass
+
+
+class Size(NamedTuple):
+    width: Any
+    height: Any
+
+
+class Style(str, Enum):  # noqa: UP042 - unlike a StrEnum, its text is not its value
+    BOLD = "bold"
+
+
+class Level(IntEnum):
+    HIGH = 3
 
 
 def test_the_second_call_of_a_client_sends_only_one_request(api: ScriptedAPI) -> None:
@@ -724,3 +759,85 @@ async def test_an_error_names_its_job(api: ScriptedAPI) -> None:
             await client.run("acme/private", {"n": 1}, key="mine")
     assert caught.value.about == {"key": "mine", "model": "acme/private"}
     assert pickle.loads(pickle.dumps(caught.value)).about == caught.value.about  # noqa: S301 - the test's own data
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (Text("a fox"), "a fox"),
+        (Whole(5), 5),
+        (Real(1.5), 1.5),
+        (Style.BOLD, "bold"),
+        (Level.HIGH, 3),
+        (Decimal("1.50"), 1.5),
+        (Decimal(5), 5),
+        (date(2026, 5, 1), "2026-05-01"),
+        (datetime(2026, 5, 1, 12, tzinfo=UTC), "2026-05-01T12:00:00+00:00"),
+        (time_of_day(12, 30), "12:30:00"),
+        (timedelta(minutes=1), 60.0),
+        (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (np.longdouble(1.5), 1.5),
+        (np.array([1.5], dtype=np.longdouble), [1.5]),
+        (np.datetime64("2026-05-01"), "2026-05-01"),
+        (np.datetime64("2026-05-01T12:00:00.000001999"), "2026-05-01T12:00:00.000001"),
+        (np.timedelta64(1_500_000_000, "ns"), 1.5),
+        ({np.str_("a"): 1, Text("b"): [np.str_("c")]}, {"a": 1, "b": ["c"]}),
+        (Size(np.int64(1), Whole(2)), [1, 2]),
+        ([(1, 2), (3, 4)], [[1, 2], [3, 4]]),
+        ([{"a": (Text("x"), Decimal("0.5"))}], [{"a": ["x", 0.5]}]),
+    ],
+    ids=repr,
+)
+def test_values_of_python_and_numpy_are_sent_in_json_s_types_by_a_single_job_and_by_a_batch(
+    api: ScriptedAPI, value: Any, sent: Any
+) -> None:
+    with Client() as client:
+        results = [
+            client.run("acme/private", {"n": value}),
+            client.run(Job("acme/private", {"n": value})),
+            client.run("acme/private", {Text("n"): value}),
+            client.submit("acme/private", {"n": value}).result(),
+            *client.batch("acme/private", [{"n": value}]),
+            *client.batch(Job("acme/private", {"n": value}), [{"text": "x"}]),
+            *client.batch("acme/private", [{"text": "x"}], grid={"n": [value]}),
+        ]
+        with client.stream("acme/private", {"n": value}) as text:
+            list(text)
+    assert [result.input["n"] for result in results] == [sent] * len(results)
+    assert [prediction.input["n"] for prediction in api.predictions] == [sent] * (len(results) + 1)
+
+
+@pytest.mark.usefixtures("api")
+def test_a_single_job_sends_none_where_a_batch_leaves_a_missing_value_out() -> None:
+    values = {"n": 1, "a": None, "b": [None], "c": {"d": None}}
+    with Client() as client:
+        assert client.run("acme/private", values).input == values
+        assert [result.input for result in client.batch("acme/private", [values])] == [{"n": 1, "b": [None], "c": {}}]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (math.nan, "nan is not a number that JSON can carry"),
+        (Real("nan"), "nan is not a number that JSON can carry"),
+        (np.float32("nan"), "nan is not a number that JSON can carry"),
+        (np.longdouble("inf"), "inf is not a number that JSON can carry"),
+        (Decimal("NaN"), "NaN is not a number that JSON can carry"),
+        (Decimal("sNaN"), "sNaN is not a number that JSON can carry"),
+        (Whole(10**300), "a number of more than 300 digits is not one that JSON can carry"),
+        (Text("\ud800"), r"'\\ud800' is not valid Unicode"),
+        ({1, 2}, "a set is not a JSON value; a file is a pathlib.Path, an open file or bytes"),
+        (1j, "a complex is not a JSON value"),
+        (np.complex128(1j), "a complex is not a JSON value"),
+        (np.add, "a ufunc is not a JSON value"),
+        (object, "a type is not a JSON value"),
+    ],
+    ids=repr,
+)
+def test_a_value_without_a_form_in_json_is_an_error_of_a_single_job(api: ScriptedAPI, value: Any, problem: str) -> None:
+    with Client() as client:
+        for call in (client.run, client.submit, client.stream):
+            for values in (value, [value], {"a": value}):
+                with pytest.raises(InputError, match=problem):
+                    call("acme/private", {"n": values})
+    assert not api.created

@@ -38,7 +38,8 @@ async def arun(
     ``input`` is merged over the job's input. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
     open for reading bytes, or a picture of Pillow. An open file is read at once, from its beginning as in the official
     client, and may be closed after the call. A picture is sent as JPEG if it was opened from a JPEG file, else as PNG.
-    A file has up to 100 MB; the same content is sent once.
+    A file has up to 100 MB; the same content is sent once. Values of numpy, and decimals, are sent as numbers, times as
+    ISO 8601 text, durations as seconds.
 
     Concurrent calls with the same settings share one client. A task that is cancelled leaves the prediction running:
     the same ``key``, or ``replicate-job resume``, finishes it. Raises the errors of ``replicate_job.errors``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import Enum
 from itertools import islice
 from math import isfinite
@@ -67,12 +68,12 @@ def _flaws(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{_first(place)}: it is nested more than {DEEPEST} deep"
             return
         for name, value in _items(holder):
-            if isinstance(holder, dict) and (fault := _fault_of_name(name)):
-                yield f"{_show((place, ascii(name)))}: {fault}"
+            if isinstance(holder, dict) and (problem := _fault_of_name(name)):
+                yield f"{_show((place, ascii(name)))}: {problem}"
             if isinstance(value, dict | list | tuple):
                 left.append((value, (place, name), depth + 1))
-            elif fault := _fault(value):
-                yield f"{_show((place, name))}: {fault}"
+            elif problem := fault(value):
+                yield f"{_show((place, name))}: {problem}"
 
 
 def _items(holder: Any) -> Iterable[tuple[Any, Any]]:
@@ -80,15 +81,15 @@ def _items(holder: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _fault_of_name(name: object) -> str:
-    return _fault(name) if isinstance(name, str) else f"a name is text, and this is of the type {type(name).__name__}"
+    return fault(name) if isinstance(name, str) else f"a name is text, and this is of the type {type(name).__name__}"
 
 
-def _fault(value: Any) -> str:
+def fault(value: Any) -> str:
     """The reason why JSON cannot represent a single value; empty if it can."""
     match value:
         case str() if not is_unicode(value):
             return f"{value!a} is not valid Unicode"
-        case float() if not isfinite(value):
+        case float() | Decimal() if not _is_finite(value):
             return f"{value} is not a number that JSON can carry"
         case int() if not -HUGE < value < HUGE:
             return "a number of more than 300 digits is not one that JSON can carry"
@@ -97,6 +98,10 @@ def _fault(value: Any) -> str:
         case str() | int() | float() if isinstance(value, Enum) or type(value) in {str, int, float}:
             return ""
     return f"a {type(value).__name__} is not a JSON value; a file is a pathlib.Path, an open file or bytes"
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    return value.is_finite() if isinstance(value, Decimal) else isfinite(value)
 
 
 def is_unicode(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Python objects as inputs: bytes, open files, pictures of Pillow, values of numpy.
+"""Python objects as inputs: bytes, open files, pictures of Pillow.
 
 The libraries are not imported. Their objects are recognised by their methods and the names of their classes.
 """
@@ -14,8 +14,8 @@ from typing import Any
 from replicate_job.errors import InputError
 from replicate_job.inputs.content import LARGEST, Content
 from replicate_job.inputs.plain import native
+from replicate_job.scalars import OWN
 
-_ALONE = {str, int, float, bool, type(None)}  # the types of most inputs, which hold no file
 _HOLDERS = (dict, list, tuple)
 _BYTES = (bytes, bytearray, memoryview)
 
@@ -34,13 +34,13 @@ def holds(values: Any) -> bool:
 
 def _holds(values: Any) -> bool:
     for item in values.values() if isinstance(values, Mapping) else values:
-        if type(item) not in _ALONE and (_holds(item) if isinstance(item, _HOLDERS) else _is_held(item)):
+        if type(item) not in OWN and (_holds(item) if isinstance(item, _HOLDERS) else _is_held(item)):
             return True
     return False
 
 
 def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
-    """Convert an input at any depth: numpy's values to Python's own, and each file object to a ``Content``.
+    """Convert an input at any depth: values to JSON's types (see ``native``), and each file object to a ``Content``.
 
     A file object is one of these:
 
@@ -79,7 +79,7 @@ class _Reader:
             return {name: self.read(item, f"{where}.{name}") for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.read(item, f"{where}[{index}]") for index, item in enumerate(value)]
-        return self._read_one(value, where) if type(value) not in _ALONE and _is_held(value) else value
+        return self._read_one(value, where) if type(value) not in OWN and _is_held(value) else value
 
     def _read_one(self, value: Any, where: str) -> Any:
         if id(value) not in self._read:

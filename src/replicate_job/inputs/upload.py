@@ -13,6 +13,7 @@ import msgspec
 
 from replicate_job.errors import InputError
 from replicate_job.inputs.content import LARGEST, Content, file_name
+from replicate_job.scalars import OWN
 from replicate_job.wire import data_url
 from replicate_job.wire.media import is_given_back, media_type, suffix_of
 
@@ -29,7 +30,6 @@ MARGIN = 15 * 60
 files."""
 
 _BLOCK = 1024**2
-_ALONE = {str, int, float, bool, type(None)}  # the types of most inputs, which hold no file
 _HOLDERS = (dict, list, tuple)
 _FILES = (Path, Content)
 
@@ -133,7 +133,7 @@ def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
 def has_files(value: Any) -> bool:
     """Whether the value holds a ``pathlib.Path`` or a ``Content``, at any depth."""
     for item in value.values() if isinstance(value, dict) else value:
-        if type(item) not in _ALONE and (isinstance(item, _FILES) or (isinstance(item, _HOLDERS) and has_files(item))):
+        if type(item) not in OWN and (isinstance(item, _FILES) or (isinstance(item, _HOLDERS) and has_files(item))):
             return True
     return False
 

@@ -13,6 +13,7 @@ import msgspec
 from replicate_job.batches.rows.point import Point
 from replicate_job.batches.rows.row import Header, Row, Rows
 from replicate_job.errors import JobError
+from replicate_job.inputs.plain import native
 
 _ITEM = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"(?=,|\Z)|(?P<plain>[^,]*)')
 _RANGE = re.compile(r"(-?\d{1,15})\.\.(-?\d{1,15})", re.ASCII)
@@ -99,7 +100,7 @@ def parse_grid(words: Iterable[str], models: Iterable[str], own: str) -> Grid | 
 def read_grid(grid: Mapping[str, Iterable[Any]], models: Iterable[str], own: str) -> Grid | None:
     """The grid from a Python program's values; None if there are none. Raises JobError."""
     dimensions = {
-        name: values if isinstance(values, range) else _checked(f"grid[{name!r}]", list(values))
+        name: values if isinstance(values, range) else _checked(f"grid[{name!r}]", [native(value) for value in values])
         for name, values in grid.items()
     }
     others = _others([models] if isinstance(models, str) else models, own)

@@ -112,7 +112,7 @@ def _read_row(row: dict[str, Any] | str) -> tuple[dict[str, Any], str]:
     if isinstance(row, str):
         return {}, row
     try:
-        return plain_values(row), ""
+        return plain_values(row, of_table=True), ""
     except ValueError as error:
         return {}, str(error)
 
