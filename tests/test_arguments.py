@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.asked import asked
 
-from replicate_job import AsyncClient, Client, Job, Result, arun, batch, run, stream
+from replicate_job import (
+    AsyncClient,
+    Chain,
+    Client,
+    Fallback,
+    Job,
+    Result,
+    Step,
+    arun,
+    batch,
+    replicate_run_prediction,
+    run,
+    stream,
+)
 from replicate_job.arguments import _KINDS
 from replicate_job.calls import OneShotBatchOptions, OneShotOptions
-from replicate_job.errors import JobError
-from replicate_job.testing import ScriptedAPI
+from replicate_job.errors import JobError, JobTimeoutError
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.testing.models import ScriptedModel
 
 MODEL = "acme/private"
+OTHER = "acme/other"
 TOO_LARGE = (10**400, 10**5000)
 """The first is no float, and the second is no text either: Python refuses to write so many digits."""
 NO_SECONDS: tuple[Any, ...] = (
@@ -31,9 +48,18 @@ NO_SECONDS: tuple[Any, ...] = (
     Decimal(5),
     Decimal("sNaN"),
     Fraction(5, 2),
+    np.int64(0),
+    np.float32(-1),
+    np.float64("nan"),
+    np.bool_(True),
+    np.array([5]),
+    np.complex128(5),
     *TOO_LARGE,
 )
-NO_COUNT: tuple[Any, ...] = (0, -1, 1.5, math.nan, math.inf, True, Decimal(5), Fraction(5), 2**63, *TOO_LARGE)
+NO_COUNT: tuple[Any, ...] = (
+    *(0, -1, 1.5, math.nan, math.inf, True, Decimal(5), Fraction(5), 2**63, *TOO_LARGE),
+    *(np.int64(0), np.float64(5), np.float64("inf"), np.bool_(True), np.uint64(2**63)),
+)
 WRONG: dict[str, list[Any]] = {
     "token": [5, b"r8_secret", ""],
     "base_url": [5, b"http://127.0.0.1", Path("x"), ""],
@@ -226,3 +252,168 @@ def test_a_string_as_ignored_columns_is_the_name_of_one_column(api: ScriptedAPI)
     results: list[Result] = list(batch(MODEL, [{"n": 1, "note": "x"}], ignore_columns="note"))
     assert [result.input for result in results] == [{"n": 1}]
     assert api.count("create") == 1
+
+
+class Text(str):
+    """A text that is shown in another form, as a class of markup may do."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"<{self!r}>"
+
+
+class Whole(int):
+    pass
+
+
+class Real(float):
+    pass
+
+
+NUMBERS = (np.int64(5), np.uint8(5), np.float32(5), np.float64(5), np.longdouble(5), Whole(5), Real(5))
+COUNTS = (np.int64(5), np.uint8(5), Whole(5), np.array(5))
+TEXTS = (np.str_, Text)
+YES, NO = np.True_, np.False_
+OF_NUMPY: dict[str, list[Any]] = {
+    "rate": [text("10/s") for text in TEXTS],
+    "local": [NO],
+    "allow_private_outputs": [YES],
+    "key": [text("order-17") for text in TEXTS],
+    "save_to": [text("out") for text in TEXTS],
+    "cancel_after": [text("5m") for text in TEXTS],
+    "webhook": [text("http://127.0.0.1:9/hook") for text in TEXTS],
+    "webhook_events_filter": [["completed"], [np.str_("start")], (Text("start"),), np.array(["start", "output"])],
+    "allow_unknown": [YES, NO],
+    "wait_for_completion": [YES],
+    "poll_interval": [*NUMBERS],
+    "max_poll_attempts": [*COUNTS],
+    "timeout": [*NUMBERS, np.float64("inf")],
+    "retries": [*COUNTS, np.int64(0)],
+    "retry_on": [np.str_("failed"), [Text("failed")]],
+    "fallback": [np.str_(OTHER), [Text(OTHER)], Fallback(np.str_(OTHER))],
+    "reuse": [np.timedelta64(30, "D")],
+    "retry_failed": [NO],
+    "id": [np.str_("n")],
+    "rename": [{np.str_("n"): Text("seed")}],
+    "ignore_columns": [np.str_("note"), [Text("note")]],
+    "set": [{np.str_("text"): Text("{n}")}],
+    "grid": [{np.str_("text"): ["a"]}],
+    "models": [np.str_(OTHER), [Text(OTHER)]],
+    "concurrency": [*COUNTS],
+    "limit": [*COUNTS],
+    "retry_uncertain": [YES],
+    "fail_fast": [YES],
+    "max_predict_time": [*NUMBERS],
+    "max_cost": [*NUMBERS],
+    "price": [np.str_("0.003/image"), {np.str_("acme/private"): Text("0.003/image")}],
+    "dedupe": [YES],
+}
+"""Values of numpy and of subclasses, which are the same as Python's own values."""
+
+
+@pytest.mark.replicate_api(ScriptedModel(name=OTHER, official=True, script=Script(output="done")))
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize("name", [name for name in OF_NUMPY if name in OneShotOptions.__annotations__])
+async def test_an_option_of_a_call_may_be_a_scalar_of_numpy_or_of_a_subclass(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more: dict[str, Any] = {"retries": 1} if name == "retry_on" else {}
+    for value in OF_NUMPY[name]:
+        assert run(MODEL, {"n": 1}, **{name: value}, **more).status == "succeeded"
+        assert (await arun(Text(MODEL), {"n": 1}, **{name: value}, **more)).status == "succeeded"
+        if name not in ("retries", "retry_on", "fallback", "reuse"):
+            assert "".join(stream(np.str_(MODEL), {"n": 1}, **{name: value})) == "done"
+
+
+@pytest.mark.replicate_api(ScriptedModel(name=OTHER, official=True, script=Script(output="done")))
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize("name", [name for name in OF_NUMPY if name in OneShotBatchOptions.__annotations__])
+def test_an_option_of_a_batch_may_be_a_scalar_of_numpy_or_of_a_subclass(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more: dict[str, Any] = {"retries": 1} if name == "retry_on" else {}
+    if name == "max_cost":
+        more = {"price": "0.0001/s"}
+    for value in OF_NUMPY[name]:
+        results = list(batch(np.str_(MODEL), [{"n": 1}], **{name: value}, **more))
+        assert results
+        assert {(result.status, result.problem) for result in results} == {("succeeded", "")}
+
+
+def test_options_of_numpy_are_sent_like_those_of_python(api: ScriptedAPI) -> None:
+    with Client(token=np.str_(api.token), base_url=Text(api.base_url), headers={np.str_("x-a"): Text("b")}) as client:
+        client.run(
+            Text(MODEL),
+            {"n": 1},
+            webhook=np.str_("http://127.0.0.1:9/hook"),
+            webhook_events_filter=["completed"],
+            cancel_after=Text("5m"),
+        )
+    (request,) = [request for request in api.requests if request.operation == "create"]
+    body = json.loads(request.body)
+    assert (body["webhook"], body["webhook_events_filter"]) == ("http://127.0.0.1:9/hook", ["completed"])
+    assert (request.headers["cancel-after"], request.headers["x-a"]) == ("5m", "b")
+    assert request.headers["authorization"] == f"Bearer {api.token}"
+
+
+@pytest.mark.usefixtures("api")
+def test_a_job_s_own_values_may_be_scalars_of_numpy_or_of_a_subclass() -> None:
+    for job in (
+        Job(np.str_(MODEL), {"n": 1}, poll_interval=np.float64(0.1), max_poll_attempts=np.int64(50)),  # type: ignore[arg-type] # as numpy's users have it
+        Job(Text(MODEL), {"n": 1}, poll_interval=Whole(1), max_poll_attempts=Whole(50), wait_for_completion=YES),  # type: ignore[arg-type] # as above
+        Job(MODEL, {"n": 1}, cancel_after=Text("5m"), title=np.str_("A title"), allow_unknown=YES),  # type: ignore[arg-type] # as above
+    ):
+        assert run(job).status == "succeeded"
+        assert [result.status for result in batch(job, [{"n": 2}])] == ["succeeded"]
+    assert replicate_run_prediction(np.str_(MODEL), {"n": 1}, YES, np.float32(1), np.int64(9))["status"] == "succeeded"  # type: ignore[arg-type] # as above
+
+
+@pytest.mark.usefixtures("api")
+def test_arguments_of_the_less_common_methods_may_be_scalars_of_numpy_or_of_a_subclass() -> None:
+    with Client() as client:
+        handle = client.submit(MODEL, {"n": 1}, key=np.str_("order-17"))
+        for number in NUMBERS:
+            timeout: Any = number
+            assert handle.result(timeout=timeout).status == "succeeded"
+            assert client.wait(np.str_("order-17"), timeout=timeout).status == "succeeded"
+            assert list(client.resume(timeout=timeout)) == []
+        assert client.get(Text("order-17")).key == "order-17"
+        assert client.cancel(np.str_("order-17")).status == "succeeded"  # type: ignore[union-attr] # it has a prediction
+        assert client.schema(Text("replicate/hello-world"))
+        limit: Any = np.int64(1)
+        assert len(client.search(np.str_("acme"), limit=limit)) <= 1
+        dry: Any = YES
+        assert client.prune(older_than=timedelta(0), dry_run=dry).jobs == 1
+
+
+def test_a_job_waits_as_long_as_a_number_of_numpy_says(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf))
+    timeout: Any = np.float32(0.25)
+    with Client() as client, pytest.raises(JobTimeoutError):
+        client.run(MODEL, {"n": 1}, timeout=timeout)
+
+
+def test_a_call_does_not_wait_where_numpy_says_false(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf))
+    assert run(MODEL, {"n": 1}, wait_for_completion=NO).status in ("starting", "processing")  # type: ignore[arg-type] # numpy's
+    with pytest.raises(JobError, match="a local run ends with its call"):
+        run(MODEL, {"n": 1}, wait_for_completion=NO, local=YES)  # type: ignore[arg-type] # numpy's
+
+
+@pytest.mark.replicate_api(ScriptedModel(name=OTHER, official=True))
+def test_the_input_of_a_fallback_is_sent_in_json_s_types_too(api: ScriptedAPI) -> None:
+    api.next(Script(error="no"))
+    fallback = Fallback(np.str_(OTHER), {Text("n"): np.str_("seed")}, {"scale": Decimal("0.5")})
+    result = run("acme/private", {"n": Whole(3)}, fallback=fallback)
+    assert result.input == {"seed": 3, "scale": 0.5}
+
+
+@pytest.mark.usefixtures("api")
+def test_values_of_a_chain_s_step_may_be_those_of_numpy_or_of_a_subclass() -> None:
+    values = {"n": np.int64(3), "m": Decimal("0.5"), "day": date(2026, 5, 1), "text": Text("{x}")}
+    chain = Chain([Step(np.str_("draw"), Text(MODEL), values, cancel_after=np.str_("5m"))], title=Text("A title"))
+    results = [run(chain, {"x": np.float32(0.5)}), *batch(chain, [{"x": np.float32(0.5)}])]
+    assert [result.input for result in results] == [{"n": 3, "m": 0.5, "day": "2026-05-01", "text": 0.5}] * 2

@@ -1,4 +1,4 @@
-"""Checks the named arguments of Python callers: an error names the first argument with a wrong value."""
+"""Reads the named arguments of Python callers: an error names the first argument with a wrong value."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from replicate_job.errors import JobError
 from replicate_job.job import EVENTS, Fallback
 from replicate_job.quantity import is_count, is_seconds, shown
+from replicate_job.scalars import own_items
+
+_T = TypeVar("_T")
 
 DEFAULTS: dict[str, Any] = {
     "rate": "600/min",
@@ -190,14 +193,23 @@ _KINDS = {
 }
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise JobError for the first argument that has a wrong value."""
-    for name, value in arguments.items():
-        kind = _KINDS[name]
-        may_be_none = name not in DEFAULTS and name not in _NEEDED
-        if not (kind.has(value) or (value is None and may_be_none)):
-            what = f"a {type(value).__name__}" if name in _SECRET else shown(value)
-            raise JobError(f"{name} is {what}: give {kind.words}")
+def read_argument(name: str, value: _T) -> _T:
+    """The value of the argument, with Python's own values in place of numpy's and of subclasses.
+
+    Raises JobError for a wrong value.
+    """
+    plain = own_items(value)
+    kind = _KINDS[name]
+    may_be_none = name not in DEFAULTS and name not in _NEEDED
+    if not (kind.has(plain) or (plain is None and may_be_none)):
+        what = f"a {type(value).__name__}" if name in _SECRET else shown(value)
+        raise JobError(f"{name} is {what}: give {kind.words}")
+    return cast("_T", plain)
+
+
+def read_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Read each of the arguments. Raises JobError for the first that has a wrong value."""
+    return {name: read_argument(name, value) for name, value in arguments.items()}
 
 
 def check_input(input: Any, name: str = "input") -> None:

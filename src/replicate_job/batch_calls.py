@@ -26,8 +26,8 @@ from replicate_job.calls import (
     BatchOptions,
     as_chain,
     check_chain_options,
-    check_options,
     read_job,
+    read_options,
     read_place,
     read_plan,
 )
@@ -97,7 +97,7 @@ class BatchCall:
         settings: Settings,
         folder: str | Path | None,
     ) -> None:
-        check_options(options, BatchOptions)
+        options = read_options(options, BatchOptions)
         _check_rows(rows)
         self.tally = Tally()
         self.job, self.chain = self._read_target(job, options, settings)

@@ -8,25 +8,29 @@ from datetime import timedelta
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 import msgspec
 
-from replicate_job.arguments import DEFAULTS, check_arguments, check_input
+from replicate_job.arguments import DEFAULTS, check_input, read_arguments
 from replicate_job.clock import SystemClock
 from replicate_job.errors import JobError
 from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.inputs.held import take
+from replicate_job.inputs.plain import native
 from replicate_job.job import Fallback, Job
 from replicate_job.outputs.place import read_save
 from replicate_job.progress import OnProgress
+from replicate_job.scalars import own, own_items
 from replicate_job.settings import Settings, check_environment
 
 if TYPE_CHECKING:
-    from replicate_job.chain import Chain
+    from replicate_job.chain import Chain, Step
     from replicate_job.flow.plan import Plan
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_O = TypeVar("_O", bound=Mapping[str, Any])
+_INPUTS = ("input", "input_data")  # the fields with a model's input, in a step and in a job
 
 
 class ClientOptions(TypedDict, total=False):
@@ -158,11 +162,14 @@ def with_options(options: type) -> Callable[[_F], _F]:
     return spell
 
 
-def check_options(options: Mapping[str, Any], known: type) -> None:
-    """Raise TypeError for an unknown option, and JobError for an option with a wrong value."""
+def read_options(options: _O, known: type[_O]) -> _O:
+    """The options, with Python's own values in place of numpy's and of subclasses.
+
+    Raises TypeError for an unknown option, and JobError for an option with a wrong value.
+    """
     if unknown := options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
-    check_arguments(options)
+    return cast("_O", read_arguments(options))
 
 
 def read_ask(
@@ -173,11 +180,12 @@ def read_ask(
     settings: Settings,
     folder: str | Path | None,
 ) -> Ask:
-    """Read a call's job, and how to run it. ``folder`` is the client's place for outputs. Raises JobError, TypeError.
+    """Read a call's job, and how to run it. ``folder`` is the client's place for outputs. Raises JobError.
 
-    The files in the input are read here, and may be closed afterwards.
+    ``options`` are those that ``read_options`` returned. The files in the input are read here, and may be closed
+    afterwards.
     """
-    _check_call(input, options)
+    check_input({} if input is None else input)
     job = read_job(job, options, settings, "run(load_job({!r}))")
     if options.get("retry_failed"):
         raise JobError("retry_failed is for a chain: a job that failed runs again with another key")
@@ -187,18 +195,13 @@ def read_ask(
 def read_chain_ask(
     chain: Chain, input: Mapping[str, Any] | None, options: RunOptions, *, folder: str | Path | None
 ) -> Ask:
-    """Read the call of a chain: see ``run_chain``. Raises JobError, TypeError."""
+    """Read the call of a chain: see ``read_ask``, ``run_chain``. Raises JobError."""
     from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
-    _check_call(input, options)
+    check_input({} if input is None else input)
     check_chain_options(options)
     check_chain(chain)
     return _ask(chain_job(chain), input, options, folder, kind="chain")
-
-
-def _check_call(input: Mapping[str, Any] | None, options: RunOptions) -> None:
-    check_options(options, RunOptions)
-    check_input({} if input is None else input)
 
 
 def _ask(
@@ -225,12 +228,17 @@ def check_chain_options(options: CallOptions) -> None:
 
 
 def as_chain(job: object) -> Chain | None:
-    """Return the chain, or None for a job or a model's name."""
+    """Return the chain, with Python's own values, or None for a job or a model's name."""
     if isinstance(job, Job | str):  # most calls have no chain, and need not import it
         return None
     from replicate_job.chain import Chain  # noqa: PLC0415 - see above
 
-    return job if isinstance(job, Chain) else None
+    return _own_chain(job) if isinstance(job, Chain) else None
+
+
+def _own_chain(chain: Chain) -> Chain:
+    steps = [msgspec.structs.replace(step, **_own_fields(step), input=native(step.input)) for step in chain.steps]
+    return msgspec.structs.replace(chain, steps=steps, title=own(chain.title))
 
 
 def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_call: str) -> Job:
@@ -240,14 +248,18 @@ def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_c
         hint = "run it, for it is neither submitted nor streamed" if as_chain(job) else hint
         raise JobError(f"job is a {type(job).__name__}: {hint}")
     if isinstance(job, str):
+        job = cast("str", own(job))
         if job.endswith((".xs", ".toml", ".json")):
             raise JobError(f"{job} is a job file: {correct_call.format(job)}")
         job = Job(job)
     check_input(job.input_data, "the job's input_data")
-    own = {name: value for name, value in options.items() if name in Job.__struct_fields__ and value is not None}
-    if "fallback" in own:
-        own["fallback"] = read_fallback(own["fallback"])
-    job = msgspec.structs.replace(job, **own)
+    fields = _own_fields(job)
+    if isinstance(job.fallback, list | tuple):  # a Job does not check its fields
+        fields["fallback"] = tuple(map(_own_fallback, job.fallback))
+    fields |= {name: value for name, value in options.items() if name in fields and value is not None}
+    if (fallback := options.get("fallback")) is not None:
+        fields["fallback"] = read_fallback(fallback)
+    job = msgspec.structs.replace(job, **fields)
     check_environment(job.env, settings)
     return job
 
@@ -255,7 +267,18 @@ def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_c
 def read_fallback(given: Any) -> tuple[Fallback, ...]:
     """Read one fallback model or several, each a name or a ``Fallback``."""
     several = [given] if isinstance(given, str | Fallback) else given
-    return tuple(Fallback(each) if isinstance(each, str) else each for each in several)
+    return tuple(Fallback(own(each)) if isinstance(each, str) else _own_fallback(each) for each in several)
+
+
+def _own_fields(job: Job | Step) -> dict[str, Any]:
+    """The fields, all but the input, with Python's own values in place of numpy's and of subclasses."""
+    return {name: own_items(getattr(job, name)) for name in job.__struct_fields__ if name not in _INPUTS}
+
+
+def _own_fallback(fallback: Any) -> Any:
+    if not isinstance(fallback, Fallback):  # ``check_job`` reports it
+        return fallback
+    return Fallback(own(fallback.model), own_items(fallback.inputs), native(fallback.input_data))
 
 
 def read_plan(job: Job, options: RunOptions | BatchOptions) -> Plan | None:

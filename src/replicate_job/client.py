@@ -27,14 +27,14 @@ import msgspec
 
 from replicate_job.aio import LoopThread, apart, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
-from replicate_job.arguments import check_arguments
+from replicate_job.arguments import read_argument, read_arguments
 from replicate_job.calls import (
     BatchOptions,
     RunOptions,
     as_chain,
-    check_options,
     read_ask,
     read_chain_ask,
+    read_options,
     read_place,
     read_plan,
     refuse_plan,
@@ -108,34 +108,24 @@ class AsyncClient:
         allow_private_outputs: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
-        check_arguments(
-            {
-                "token": token,
-                "base_url": base_url,
-                "headers": headers,
-                "journal": journal,
-                "rate": rate,
-                "local": local,
-                "save_to": save_to,
-                "allow_private_outputs": allow_private_outputs,
-                "on_progress": on_progress,
-            }
-        )
-        self._settings = read_settings(
-            token=token,
-            base_url=base_url,
-            headers=headers,
-            journal=journal,
-            local=local,
-            allow_private_outputs=allow_private_outputs,
-        )
+        rate = read_argument("rate", rate)
+        save_to = read_argument("save_to", save_to)
+        self._on_progress = read_argument("on_progress", on_progress)
+        settings = {
+            "token": token,
+            "base_url": base_url,
+            "headers": headers,
+            "journal": journal,
+            "local": local,
+            "allow_private_outputs": allow_private_outputs,
+        }
+        self._settings = read_settings(**read_arguments(settings))
         try:
             self._rate = parse_rate(rate)
         except ValueError as error:
             raise JobError(f"rate: {error}") from None
         # The local server deletes its files when it stops, so outputs are saved by default.
         self._folder = self._settings.state / "outputs" if local and save_to is None else save_to
-        self._on_progress = on_progress
         self._opening, self._parts = asyncio.Lock(), AsyncExitStack()
         self._owner: Owner | None = None  # set when something is opened: until then a fork may use the client too
         self._context: Context | None = None
@@ -201,6 +191,7 @@ class AsyncClient:
         ``input`` is merged over the job's input. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that
         is open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``.
         """
+        options = read_options(options, RunOptions)
         if chain := as_chain(job):
             return await self._run_chain(chain, input, options)
         ask = await self._aread(cast("Job | str", job), input, options)
@@ -217,6 +208,7 @@ class AsyncClient:
 
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
         """
+        options = read_options(options, RunOptions)
         ask = await self._aread(job, input, options)
         refuse_plan(ask.job, options, "submit")
         begun = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=False))
@@ -244,6 +236,7 @@ class AsyncClient:
         not succeed. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
         warning.
         """
+        options = read_options(options, RunOptions)
         ask = self._read(job, input, options)
         refuse_plan(ask.job, options, "stream")
 
@@ -310,7 +303,7 @@ class AsyncClient:
 
     def batch_handle(self, name: str) -> AsyncBatchHandle:
         """The batch with this id, which any process has submitted to the fleet of this journal."""
-        check_arguments({"id": name})
+        name = read_argument("id", name)
         return AsyncBatchHandle(self, name)
 
     async def get(self, name: str) -> Result:
@@ -319,7 +312,7 @@ class AsyncClient:
         Data that the API has deleted come from the journal. Raises UnknownJobError for an unknown job or a job without
         a prediction, and UncertainError if a prediction may exist.
         """
-        check_arguments({"name": name})
+        name = read_argument("name", name)
         async with self._using() as context:
             try:
                 return await by_name.observe(context, name)
@@ -336,7 +329,7 @@ class AsyncClient:
         Returns None if the job certainly has no prediction; its key can then be used again. Raises UnknownJobError,
         UncertainError.
         """
-        check_arguments({"name": name})
+        name = read_argument("name", name)
         async with self._using() as context:
             try:
                 return await by_name.cancel(context, name)
@@ -362,7 +355,10 @@ class AsyncClient:
         UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited for
         again.
         """
-        check_arguments({"name": name, "key": key, "save_to": save_to, "timeout": timeout})
+        name = read_argument("name", name)
+        key = read_argument("key", key)
+        save_to = read_argument("save_to", save_to)
+        timeout = read_argument("timeout", timeout)
         called = SystemClock().now()
         async with self._using() as context:
             save = read_place(save_to, self._folder)
@@ -384,7 +380,8 @@ class AsyncClient:
         ``problem`` too, and runs on. ``save_to`` replaces each job's own folder. Batches are not resumed: the same call
         of ``batch`` continues them.
         """
-        check_arguments({"save_to": save_to, "timeout": timeout})
+        save_to = read_argument("save_to", save_to)
+        timeout = read_argument("timeout", timeout)
         called, place = SystemClock().now(), read_place(save_to)
         async with self._using() as context:
             asks = [
@@ -406,7 +403,7 @@ class AsyncClient:
 
         The document is cached for five minutes. Raises ModelNotFoundError, and JobError if the API shows no schema.
         """
-        check_arguments({"model": model})
+        model = read_argument("model", model)
         async with self._using(model) as context:
             resolved = await context.strategy.resolve(context, parse_target(model))
         if resolved.schema is None:
@@ -415,7 +412,8 @@ class AsyncClient:
 
     async def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
         """The public models that match the query best, best first. ``limit`` is 1 to 50. Raises JobError."""
-        check_arguments({"query": query, "limit": limit})
+        query = read_argument("query", query)
+        limit = read_argument("limit", limit)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -426,7 +424,7 @@ class AsyncClient:
 
         The API cannot list by owner, so this searches the public models for the owner's name. Raises JobError.
         """
-        check_arguments({"owner": owner})
+        owner = read_argument("owner", owner)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -434,7 +432,7 @@ class AsyncClient:
 
     async def example(self, model: str) -> Job:
         """A job with the example input of the model's page. Raises ModelNotFoundError, JobError without an example."""
-        check_arguments({"model": model})
+        model = read_argument("model", model)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -442,7 +440,7 @@ class AsyncClient:
 
     async def readme(self, model: str) -> str:
         """The readme of the model, in Markdown. Raises ModelNotFoundError, and JobError if the model has no readme."""
-        check_arguments({"model": model})
+        model = read_argument("model", model)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -453,7 +451,7 @@ class AsyncClient:
 
         A prediction that is in this journal has its ``key`` and the ``files`` that were kept.
         """
-        check_arguments({"since": since})
+        since = read_argument("since", since)
         async with self._using() as context:
             found = listed(context, since=since)
         async with aclosing(self._iterate(found)) as predictions:
@@ -476,9 +474,9 @@ class AsyncClient:
         Yields every named prediction, and every prediction whose outputs this call kept or could not keep. If the
         outputs could not be kept, the result has a ``problem``. Raises JobError if no folder is given.
         """
-        check_arguments({"since": since, "save_to": save_to, **({} if model is None else {"model": model})})
-        for name in names:
-            check_arguments({"name": name})
+        since, save_to = read_argument("since", since), read_argument("save_to", save_to)
+        model = None if model is None else read_argument("model", model)
+        names = tuple(read_argument("name", name) for name in names)
         place = read_place(save_to, self._folder)
         if place is None:
             raise JobError("save_to: name the folder that outputs go to, here or for the client")
@@ -513,7 +511,8 @@ class AsyncClient:
 
         ``get``, ``wait``, ``cancel`` and ``resume`` work as for any other job. Raises what ``run`` raises.
         """
-        check_arguments({"model": model, "destination": destination})
+        model = read_argument("model", model)
+        destination = read_argument("destination", destination)
         if not destination:
             raise JobError("destination is empty: name the model that gets the trained version, as owner/name")
         options: RunOptions = {
@@ -523,6 +522,7 @@ class AsyncClient:
             "webhook": webhook,
             "allow_unknown": allow_unknown,
         }
+        options = read_options(options, RunOptions)
         ask = await self._aread(Job(model, destination=destination), input, options)
         return await self._finish(msgspec.structs.replace(ask, save=None), None)
 
@@ -535,7 +535,7 @@ class AsyncClient:
 
     async def training(self, training_id: str) -> TrainingInfo:
         """A training as it is now. Raises UnknownJobError."""
-        check_arguments({"training_id": training_id})
+        training_id = read_argument("training_id", training_id)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -543,7 +543,7 @@ class AsyncClient:
 
     async def cancel_training(self, training_id: str) -> TrainingInfo:
         """Cancel a training. A training that has ended is not changed. Raises UnknownJobError."""
-        check_arguments({"training_id": training_id})
+        training_id = read_argument("training_id", training_id)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -558,7 +558,7 @@ class AsyncClient:
 
     async def deployment(self, name: str) -> DeploymentInfo:
         """A deployment by ``owner/name``, with its current release. Raises ModelNotFoundError."""
-        check_arguments({"name": name})
+        name = read_argument("name", name)
         from replicate_job.flow import holdings  # noqa: PLC0415 - few programs need it
 
         async with self._using() as context:
@@ -570,7 +570,9 @@ class AsyncClient:
         Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
         With ``forget`` these are deleted too. ``dry_run`` only counts. Saved files are not deleted.
         """
-        check_arguments({"older_than": older_than, "forget": forget, "dry_run": dry_run})
+        older_than = read_argument("older_than", older_than)
+        forget = read_argument("forget", forget)
+        dry_run = read_argument("dry_run", dry_run)
         async with self._using() as context:
             before = time.time() - older_than.total_seconds()
             return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
@@ -684,7 +686,6 @@ class AsyncClient:
 
 async def _read_apart(read: Callable[[], Ask], options: RunOptions, model: str) -> Ask:
     """Read the files of a call in a thread, within the call's timeout. A pipe may never end."""
-    check_options(options, RunOptions)
     clock, timeout = SystemClock(), options.get("timeout")
     called = clock.now()
     try:
@@ -718,7 +719,7 @@ class AsyncJobHandle:
 
         Raises JobTimeoutError after ``timeout`` seconds. It can then be called again.
         """
-        check_arguments({"timeout": timeout})
+        timeout = read_argument("timeout", timeout)
         return await self._finish(timeout)
 
     async def cancel(self) -> Result:
@@ -753,7 +754,7 @@ class AsyncBatchHandle:
         Rows that have ended come in the order of their lines, and the other rows as they end. If the batch is stopped,
         as by its ``max_cost``, the rows whose predictions still run come last.
         """
-        check_arguments({"follow": follow})
+        follow = read_argument("follow", follow)
         from replicate_job.fleet.results import results  # noqa: PLC0415 - an optional dependency
 
         async with self._finding() as (context, tables, batch):
@@ -769,7 +770,7 @@ class AsyncBatchHandle:
         Returns counts of rows that stay ``unsent``, and of predictions that were ``canceled``, still run (``running``),
         or could not be canceled (``unknown``).
         """
-        check_arguments({"running": running})
+        running = read_argument("running", running)
         from replicate_job.fleet.cancel import cancel_batch  # noqa: PLC0415 - an optional dependency
 
         async with self._finding() as (context, tables, batch):
@@ -984,7 +985,8 @@ class Client:
         a job that has not ended by then has a ``problem`` too, and runs on. ``save_to`` replaces each job's own folder.
         Batches are not resumed: the same call of ``batch`` continues them.
         """
-        check_arguments({"save_to": save_to, "timeout": timeout})
+        save_to = read_argument("save_to", save_to)
+        timeout = read_argument("timeout", timeout)
         return self._loop.iterate(self._client.resume(save_to=save_to, timeout=timeout))
 
     def schema(self, model: str) -> dict[str, Any]:
