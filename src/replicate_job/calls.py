@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from os import PathLike
@@ -51,7 +51,7 @@ class CallOptions(TypedDict, total=False):
     on_progress: OnProgress | None
     cancel_after: str | None
     webhook: str | None
-    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...] | None
+    webhook_events_filter: Sequence[Literal["start", "output", "logs", "completed"]] | None
     allow_unknown: bool | None
 
 

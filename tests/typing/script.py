@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from replicate_job import (
     AsyncClient,
@@ -78,6 +78,11 @@ def blocking() -> None:
         assert_type(result.files, tuple[Path | Any, ...])  # a file, or the URL of an object in a store
         assert_type(result.raise_for_status(), Result)
         assert_type(client.run("owner/model", input={"prompt": "a fox"}), Result)
+
+        events: list[Literal["start", "completed"]] = ["completed"]
+        client.run("owner/model", {"n": 1}, webhook_events_filter=["start", "completed"])
+        client.run("owner/model", {"n": 1}, webhook_events_filter=events)
+        client.run("owner/model", {"n": 1}, webhook_events_filter=None)
 
         job = client.submit(Job("owner/model", {"n": 1}), key=None, timeout=None)
         assert_type(job, JobHandle)
@@ -191,4 +196,6 @@ def wrong(client: Client) -> None:
     client.run(17, {})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.batch("owner/model", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.run("owner/model", on_progress=print, webhook_events_filter=("ended",))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.run("owner/model", webhook_events_filter="completed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.run("owner/model", webhook_events_filter=["ended"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     Client(rate=10)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
