@@ -251,6 +251,15 @@ def test_ctrl_c_while_an_input_is_read_that_never_ends_ends_the_process(api: Scr
     assert api.count("create") == 0
 
 
+def test_the_commands_in_errors_name_the_journal_of_the_client(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(ENDLESS, ENDLESS)
+    named = rf"`replicate-job wait \w+ --journal {tmp_path}/own.db`"
+    with Client(journal=tmp_path / "own.db") as client, pytest.raises(JobTimeoutError, match=named):
+        client.run("acme/private", {"n": 1}, timeout=0.5)
+    with Client() as client, pytest.raises(JobTimeoutError, match=r"`replicate-job wait \w+`"):
+        client.run("acme/private", {"n": 1}, key="order-17", timeout=0.5)
+
+
 def test_an_unknown_name_raises_a_clear_error(api: ScriptedAPI) -> None:
     with Client() as client:
         for ask in (client.get, client.cancel, client.wait):

@@ -41,11 +41,12 @@ from replicate_job.calls import (
     with_options,
 )
 from replicate_job.clock import SystemClock
+from replicate_job.database import hide_password
 from replicate_job.errors import ClosedError, ForkedError, JobError, JobTimeoutError, ReplicateJobError, UnknownJobError
 from replicate_job.flow import by_name
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.collect import result_of
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, command_line
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.follow import Emit
 from replicate_job.flow.job_run import WATCHED_BLOCKING_WAIT, Ask
@@ -75,6 +76,9 @@ if TYPE_CHECKING:
     from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 
 _T = TypeVar("_T")
+
+_WITH_LOCAL = {"resume", "show"}
+"""The commands in hints that have the option ``--local``."""
 
 
 class AsyncClient:
@@ -119,7 +123,7 @@ class AsyncClient:
             "local": local,
             "allow_private_outputs": allow_private_outputs,
         }
-        self._settings = read_settings(**read_arguments(settings))
+        self._settings, self._journal = read_settings(**read_arguments(settings)), journal
         try:
             self._rate = parse_rate(rate)
         except ValueError as error:
@@ -640,13 +644,21 @@ class AsyncClient:
                 if self._is_closed:
                     raise ClosedError
                 if self._context is None:
-                    session = open_session(self._settings, CallReporter(), model=model, rate=self._rate)
+                    session = open_session(
+                        self._settings, CallReporter(), model=model, rate=self._rate, line=self._line
+                    )
                     self._context, self._loop = await self._parts.enter_async_context(session), loop
         if self._loop is not loop:
             raise ClosedError(
                 "this client was opened in another event loop: open one in each loop, or use Client, which has its own"
             )
         return self._context
+
+    def _line(self, *words: str) -> str:
+        """A command for a hint, with the options that select this client's API and journal."""
+        local = ["--local"] if self._settings.local and words[0] in _WITH_LOCAL else []
+        journal = ["--journal", hide_password(str(self._journal))] if self._journal else []
+        return command_line(*words, *local, *journal)
 
     @asynccontextmanager
     async def _using(self, model: str = "", on_progress: OnProgress | None = None) -> AsyncIterator[Context]:

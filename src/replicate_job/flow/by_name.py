@@ -15,7 +15,7 @@ from replicate_job.errors import (
 from replicate_job.flow.adopt import adopt
 from replicate_job.flow.cancel import cancel_job, cancel_known
 from replicate_job.flow.collect import LOCAL, result_of
-from replicate_job.flow.context import Context, command_line, of_job
+from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import check_key
 from replicate_job.flow.reads import read
@@ -57,7 +57,7 @@ async def _prediction_id(context: Context, entry: Entry) -> str:
     if entry.state == "uncertain":
         raise UncertainError(f"the job {entry.key!r}: {entry.problem}", key=entry.key)
     if entry.state == "intended":
-        advice = f"{command_line('resume')}, or the same key, finds out, and pays once"
+        advice = f"{context.line('resume')}, or the same key, finds out, and pays once"
         reason = "its create request may have been sent, and has no answer"
         raise UncertainError(f"the job {entry.key!r} may have a prediction: {reason}; {advice}", key=entry.key)
     advice = "run it again with the same key"

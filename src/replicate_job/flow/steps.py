@@ -10,7 +10,6 @@ import msgspec
 
 from replicate_job.errors import NotFoundError, OutputError, OutputExpiredError, ReplicateJobError
 from replicate_job.flow.collect import collect, facts, result_of
-from replicate_job.flow.context import command_line
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import follow
 from replicate_job.flow.job_run import JobRun
@@ -21,7 +20,7 @@ from replicate_job.flow.reconcile import explain_missing, reconcile
 from replicate_job.flow.span import LATEST
 from replicate_job.flow.warm_up import warm_up
 from replicate_job.job import Result
-from replicate_job.journal.entry import CreateRequest, Entry
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.outputs.place import find_place
 from replicate_job.wire.prediction import Prediction
 
@@ -207,18 +206,19 @@ async def _ask_again(run: JobRun) -> Prediction:
     try:
         prediction = await read(run.context, partial(run.context.client.get_prediction, str(run.entry.prediction_id)))
     except NotFoundError:
-        raise _pruned(run.entry) from None
+        raise _pruned(run) from None
     if prediction.data_removed or not prediction.is_terminal:
-        raise _pruned(run.entry)
+        raise _pruned(run)
     return prediction
 
 
-def _pruned(entry: Entry) -> OutputExpiredError:
+def _pruned(run: JobRun) -> OutputExpiredError:
     """The error for a finished job whose data were pruned. Its key cannot be used for a new prediction."""
+    entry = run.entry
     assert entry.prediction_id  # noqa: S101 - for the type checker: the state implies an id and a status
     assert entry.status  # noqa: S101
     gone = f"the job {entry.key!r} is over ({entry.prediction_id}, {entry.status}), and its data were pruned"
-    model, frees = entry.job.model, command_line("prune", "--older-than", "30d", "--forget")
+    model, frees = entry.job.model, run.context.line("prune", "--older-than", "30d", "--forget")
     result = Result(prediction_id=entry.prediction_id, status=entry.status, model=model, input={}, key=entry.key)
     return OutputExpiredError(f"{gone}: use another key ({frees} frees those of old jobs)", result)
 
