@@ -26,6 +26,23 @@ def test_arguments_replace_the_environment() -> None:
     assert found.journal == Path.home() / "mine.db"
 
 
+@pytest.mark.parametrize("name", ["mine.db", "deep/mine.db", ":memory:", "file:x?mode=memory"])
+def test_a_relative_journal_is_in_the_working_folder_of_the_time_when_settings_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for found in (read_settings({"REPLICATE_JOB_JOURNAL": name}), read_settings({}, journal=Path(name))):
+        assert found.journal == tmp_path / name
+
+
+def test_a_relative_folder_for_state_is_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.platform", "linux")
+    found = read_settings({"XDG_STATE_HOME": "state"})
+    assert found.state == tmp_path / "state" / "replicate-job"
+    assert found.journal == found.state / "journal.db"
+
+
 @pytest.mark.parametrize("environment", [{}, dict.fromkeys(ENVIRONMENT, "")])
 def test_the_defaults_are_replicates_api_and_the_users_state_folder(environment: dict[str, str]) -> None:
     found = read_settings(environment)

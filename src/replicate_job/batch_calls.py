@@ -36,6 +36,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import WATCHED_BLOCKING_WAIT
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolved import Resolved
+from replicate_job.folders import absolute, working_folder
 from replicate_job.inputs.held import take
 from replicate_job.job import Job
 from replicate_job.settings import Settings
@@ -159,9 +160,9 @@ class BatchCall:
         """The rows, a function that makes the reader of a row, and the file with the rows (None without a file)."""
         reader = partial(RowReader, options=self._columns)
         if isinstance(rows, str | PathLike):
-            file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
+            file, source = open_rows(rows, self._read_options()), absolute(Path(rows)).resolve()
             # ``within`` lets a value ``@path`` name a file. Only rows from a file may have such values.
-            read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
+            read = partial(reader, header=file.header(), typed=file.typed, within=(working_folder(), source.parent))
             return rows_in_python(file), read, source
         if self._read_options() != ReadOptions():
             raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")

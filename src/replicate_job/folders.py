@@ -20,6 +20,19 @@ def expand(path: str | Path) -> Path:
         raise JobError(f"{path}: there is no home folder to stand for ~: write the whole path, or set HOME") from None
 
 
+def working_folder() -> Path:
+    """The current working folder. Raises JobError if it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise JobError("the current folder no longer exists: change to another folder") from None
+
+
+def absolute(path: Path) -> Path:
+    """The absolute path, with links in it. Raises JobError for a relative path in a working folder that was deleted."""
+    return path if path.is_absolute() else working_folder() / path
+
+
 def has_home() -> bool:
     return _at_home(Path("~")) is not None
 

@@ -11,7 +11,7 @@ import msgspec
 
 from replicate_job.base_errors import JobError, JournalError, MissingVariableError
 from replicate_job.database import LOCAL, DatabaseURL
-from replicate_job.folders import NAME, expand, state_folder
+from replicate_job.folders import NAME, absolute, expand, state_folder
 
 TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of the variable
 BASE_URL = "REPLICATE_BASE_URL"
@@ -71,7 +71,8 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
     Raises JobError for a token or headers with characters that HTTP does not allow, and JournalError if there is no
     place for the journal.
     """
-    state = state_folder(environment)
+    folder = state_folder(environment)
+    state = folder and absolute(folder)
     place = _place(journal or _read(environment, JOURNAL) or _read_file(environment), state)
     token = unquoted(token) if token else _read(environment, TOKEN)
     if not (token.isascii() and token.isprintable()) or " " in token:
@@ -93,10 +94,11 @@ def _place(journal: str | Path, state: Path | None) -> Path | DatabaseURL:
     if isinstance(journal, str) and DatabaseURL.matches(journal):
         if journal.startswith(LOCAL):
             folder = journal.removeprefix(LOCAL) or (state or _temporary()) / "postgres"
-            return DatabaseURL(f"{LOCAL}{expand(folder).absolute()}")
+            return DatabaseURL(f"{LOCAL}{absolute(expand(folder))}")
         return DatabaseURL(journal)
     if journal:
-        return expand(journal)
+        # A relative path would lead elsewhere once the program has changed its working folder.
+        return absolute(expand(journal))
     if state:
         return state / "journal.db"
     raise JournalError(

@@ -64,6 +64,7 @@ from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.subject import about
+from replicate_job.folders import absolute, working_folder
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
@@ -581,7 +582,7 @@ class _Command:
         # The job of a chain contains the KEY=VALUE words, but not the steps. The chain's identity takes the place of
         # the model, so that the batch's id depends on the steps.
         job = Job(self._chain.identity, self._job.input_data) if self._chain else self._job
-        file = Path(GRID) if source is None else Path(source).resolve()
+        file = Path(GRID) if source is None else absolute(Path(source)).resolve()
         named = batch_id(context.api, job, file, columns.identity)
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
@@ -614,13 +615,13 @@ class _Command:
 
         Rows may read from no other folder, because a stranger may have made them.
         """
-        return [Path.cwd(), *([self._file.parent] if self._file else [])]
+        return [working_folder(), *([self._file.parent] if self._file else [])]
 
     @property
     def _file(self) -> Path | None:
         """The file of rows; None if the rows come from stdin, or from a grid without a file."""
         inputs = self._options.inputs
-        return None if inputs is None or inputs == STDOUT else Path(inputs).resolve()
+        return None if inputs is None or inputs == STDOUT else absolute(Path(inputs)).resolve()
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
         """Begin the results file anew, with the results that the journal has.

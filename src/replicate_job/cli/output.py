@@ -92,7 +92,7 @@ def shorten(file: Kept) -> str:
     """The file's path, relative to the working directory if the file is below it."""
     try:
         return str(file.relative_to(Path.cwd()) if isinstance(file, Path) else file)
-    except ValueError:
+    except (ValueError, FileNotFoundError):  # elsewhere, or the working directory was deleted
         return str(file)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.status import NO_WORKER
 from replicate_job.cli.streams import tell, write
+from replicate_job.folders import working_folder
 from replicate_job.quantity import count
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
         found = await find_batch(tables, batch, context.api)
         if told := await _open_rows(tables, found, shared) if follow and not shared.quiet else "":
             tell(told)
+        folder = working_folder()
         async with aclosing(results(context, tables, found, follow=follow)) as pages:
             async for page in pages:
-                write(encode(to_record(result, Path.cwd()) for result in page).decode())
+                write(encode(to_record(result, folder) for result in page).decode())
         if not shared.quiet and (left := await _open_rows(tables, found, shared)) and left != told:
             tell(left)
     return SUCCEEDED

@@ -13,6 +13,7 @@ from replicate_job.clock import Moment
 from replicate_job.decoding import decode
 from replicate_job.errors import DamagedError, JobError
 from replicate_job.flow.lifecycle import State, Step, next_step
+from replicate_job.folders import absolute
 from replicate_job.inputs.content import Content
 from replicate_job.job import Job, Kept
 from replicate_job.journal.lease import Lease
@@ -264,7 +265,7 @@ def _store(value: Any) -> Any:
 
 def _identify(value: Any) -> Any:
     if isinstance(value, Path):
-        return {_FILE: str(value.absolute())}
+        return {_FILE: str(absolute(value))}
     if isinstance(value, Content):
         return {_CONTENT: value.sha256}
     raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a file as a pathlib.Path")

@@ -15,7 +15,7 @@ import msgspec
 
 from replicate_job.aio import in_thread
 from replicate_job.errors import JobError
-from replicate_job.folders import expand
+from replicate_job.folders import absolute, expand, working_folder
 from replicate_job.outputs.folder import Folder, check_folder
 from replicate_job.outputs.names import safe
 from replicate_job.outputs.stores.location import SCHEMES, split
@@ -84,7 +84,7 @@ def read_save(given: str | Path, *, rows: bool = False) -> str:
 
 def _absolute(folder: Path) -> str:
     """The absolute path: a job may be resumed from another working directory."""
-    return str(expand(folder).absolute())
+    return str(absolute(expand(folder)))
 
 
 def _absolute_template(text: str) -> str:
@@ -92,7 +92,7 @@ def _absolute_template(text: str) -> str:
     first, slash, rest = text.partition("/")
     if first.startswith("~"):
         return escape(str(expand(first))) + slash + rest
-    return text if Path(text).is_absolute() else f"{escape(str(Path.cwd()))}/{text}"
+    return text if Path(text).is_absolute() else f"{escape(str(working_folder()))}/{text}"
 
 
 def _checked(url: str, *, rows: bool) -> str:

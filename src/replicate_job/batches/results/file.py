@@ -14,6 +14,7 @@ from typing import Any, Self
 from replicate_job.batches.results.lock import FileLock
 from replicate_job.batches.results.record import encode, is_record
 from replicate_job.errors import JobError, OutputError, ReplicateJobError
+from replicate_job.folders import absolute
 from replicate_job.terminal import plain
 from replicate_job.wire.bounds import LARGEST
 
@@ -37,7 +38,7 @@ class ResultsFile:
         self._name, self._is_stdout = str(path), str(path) == STDOUT
         self._is_stream = self._is_stdout or _is_special(path)
         # The target of a symbolic link is locked and replaced, so that the link stays a link.
-        self.path = path if self._is_stream else Path(os.path.realpath(path))
+        self.path = path if self._is_stream else Path(os.path.realpath(absolute(path)))
         self._lock = FileLock(self.path, self._name)
         self._part = self.path.with_name(f".{self.path.name}.part")
         self._file: FileIO
