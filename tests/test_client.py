@@ -33,6 +33,7 @@ from replicate_job.errors import (
     InputError,
     JobError,
     JobTimeoutError,
+    JournalError,
     MissingVariableError,
     ModelNotFoundError,
     PaymentRequiredError,
@@ -83,6 +84,40 @@ def test_the_second_call_of_a_client_sends_only_one_request(api: ScriptedAPI) ->
         before = len(asked(api))
         client.run(*FOX)
     assert [request.operation for request in asked(api)[before:]] == ["create"]
+
+
+def test_a_client_whose_journal_is_removed_creates_nothing_more(api: ScriptedAPI, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    with Client(journal=journal) as client:
+        client.run(*FOX)
+        journal.unlink()
+        with pytest.raises(JournalError, match="was removed or replaced while it was open"):
+            client.run(*FOX)
+    assert len(api.predictions) == 1
+    assert not journal.exists()
+
+
+def test_a_relative_journal_of_a_client_stays_the_same_file_if_the_working_folder_changes(
+    api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Client(journal="journal.db") as client:
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        client.run(*FOX, key="once")
+    assert (tmp_path / "journal.db").exists()
+    monkeypatch.chdir(tmp_path)
+    with Client(journal="journal.db") as client:
+        client.run(*FOX, key="once")
+    assert len(api.predictions) == 1
+
+
+def test_an_impossible_name_of_a_journal_is_an_error_that_names_it(api: ScriptedAPI) -> None:
+    with pytest.raises(JournalError, match="the journal .* cannot be used"), Client(journal="a\0b") as client:
+        client.run(*FOX)
+    with Client(journal="a\0b"):
+        pass
+    assert not api.predictions
 
 
 @pytest.mark.long

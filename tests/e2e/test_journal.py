@@ -137,6 +137,47 @@ def test_a_result_is_printed_even_if_the_journal_breaks_after_the_create_request
     assert str(command.journal) in outcome.error
 
 
+@pytest.mark.parametrize("name", [":memory:", "file:journal?mode=memory"])
+def test_a_journal_whose_name_means_memory_to_sqlite_is_a_file(api: ScriptedAPI, command: Command, name: str) -> None:
+    env = {"REPLICATE_JOB_JOURNAL": name}
+    outcomes = [command("run", HELLO, "text=x", "--key", "once", "--no-save", env=env) for _ in range(2)]
+    assert [outcome.code for outcome in outcomes] == [0, 0]
+    assert outcomes[0].response["prediction_id"] == outcomes[1].response["prediction_id"]
+    assert api.count("create") == 1
+    assert command("list", "--json", "--journal", name).json[0]["key"] == "once"
+    assert (command.folder / name).stat().st_size > 0
+
+
+def removed(command: Command) -> None:
+    command.journal.unlink()
+
+
+def replaced(command: Command) -> None:
+    command.journal.rename(command.folder / "old.db")
+    command.journal.touch()
+
+
+def folder_removed(command: Command) -> None:
+    command.journal.parent.rename(command.folder / "old")
+
+
+@pytest.mark.parametrize("lose", [removed, replaced, folder_removed])
+def test_a_batch_whose_journal_is_removed_or_replaced_sends_nothing_more(
+    api: ScriptedAPI, command: Command, lose: Callable[[Command], None]
+) -> None:
+    api.next(Script(duration=math.inf, output="done"))
+    (command.folder / "rows.jsonl").write_text("".join(f'{{"text": "{number}"}}\n' for number in range(4)))
+    words = ("batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--concurrency", "1", "--no-report")
+    process = command.start(*words, "-q")
+    api.wait_until(lambda: api.predictions)
+    lose(command)
+    api.predictions[0].finish()
+    outcome = process.end()
+    assert outcome.code == 3
+    assert f"the journal {command.journal} was removed or replaced while it was open" in outcome.err
+    assert len(api.predictions) == 1
+
+
 def has_open(process: Process, path: Path) -> bool:
     with suppress(FileNotFoundError):  # closed while we looked
         return any(held.samefile(path) for held in Path(f"/proc/{process.pid}/fd").iterdir())

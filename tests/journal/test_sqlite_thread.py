@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,8 +21,12 @@ import pytest
 
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.job import Job
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.journal.sqlite_thread import SHARED, SQLiteThread
+from replicate_job.wire.target import Target
+
+REQUEST = CreateRequest(Target("model", "a", "b"), "/models/a/b/predictions", b'{"input":{}}')
 
 
 def insert(key: str) -> str:
@@ -198,6 +203,66 @@ async def test_the_error_names_a_journal_with_a_damaged_page(path: Path) -> None
     assert "is damaged" in await fail(path)
 
 
+async def claim(journal: SQLiteJournal, key: str) -> None:
+    """Record the intent to create the job."""
+    await journal.claim(key, "api", Job("a/b"), None, request=REQUEST)
+
+
+async def refuses(journal: SQLiteJournal, key: str) -> None:
+    """Check that neither an intent nor a smaller file is written."""
+    with pytest.raises(JournalError, match="was removed or replaced while it was open: put it back") as caught:
+        await claim(journal, key)
+    assert str(journal.path) in str(caught.value)
+    with pytest.raises(JournalError, match="was removed or replaced"):
+        await journal.prune(4e9)
+
+
+async def test_no_intent_is_recorded_in_a_journal_that_was_moved_until_it_is_put_back(path: Path) -> None:
+    away = path.with_name("away.db")
+    async with SQLiteJournal(path) as journal:
+        await claim(journal, "first")
+        path.rename(away)  # noqa: ASYNC240 - it takes a moment only
+        await refuses(journal, "second")
+        path.touch()  # noqa: ASYNC240 - as above
+        await refuses(journal, "second")
+        away.replace(path)
+        await claim(journal, "second")
+        assert await journal.get("first")
+        assert await journal.get("second")
+
+
+async def test_a_removed_journal_is_not_made_anew_while_it_is_open(path: Path) -> None:
+    async with SQLiteJournal(path) as journal:
+        await claim(journal, "first")
+        shutil.rmtree(path.parent)
+        await refuses(journal, "second")
+        path.parent.write_text("in the way")
+        await refuses(journal, "second")
+    assert path.parent.read_text() == "in the way"
+
+
+async def test_a_journal_whose_folder_cannot_be_searched_for_a_while_is_still_the_open_one(public: Path) -> None:
+    path = public / "deep" / "journal.db"
+    async with SQLiteJournal(path) as journal:
+        await claim(journal, "first")
+        path.parent.chmod(0)
+        with pytest.raises(PermissionError):
+            path.stat()
+        await claim(journal, "second")
+        path.parent.chmod(0o700)
+        assert await journal.get("second")
+
+
+async def test_a_name_that_means_memory_to_sqlite_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with SQLiteJournal(Path(":memory:")) as journal:
+        await claim(journal, "first")
+    async with SQLiteJournal(Path(":memory:")) as journal:
+        assert await journal.get("first")
+        await journal.prune(4e9)
+    assert (tmp_path / ":memory:").stat().st_size > 0
+
+
 async def test_a_full_disk_fails_one_write_and_later_writes_work(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     size = await writer.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
@@ -225,6 +290,7 @@ WRITES = """
 import asyncio, sys
 from pathlib import Path
 from replicate_job.job import Job
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.sqlite import SQLiteJournal
 async def main():
     async with SQLiteJournal(Path(sys.argv[1])) as journal:

@@ -124,11 +124,12 @@ class SQLiteThread:
     """``await thread.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
     ``run`` returns after the transaction is committed. With the sync ``now``, the data are then on the disk, safe from
-    a power cut. With ``soon``, they reach the disk with the next synced transaction, the next beat, or at the end. An
-    exception of ``work`` undoes only that work. Work may be called twice, with the first call rolled back, if other
-    work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with each new
-    connection. ``closing`` is called before the connection is closed, if the file is not locked. While ``beats`` is
-    true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
+    a power cut, in the file at ``path``: JournalError is raised if that file was removed or replaced. With ``soon``,
+    they reach the disk with the next synced transaction, the next beat, or at the end. An exception of ``work`` undoes
+    only that work. Work may be called twice, with the first call rolled back, if other work in its transaction fails.
+    SQLite's own errors become JournalError. ``opened`` is called with each new connection. ``closing`` is called before
+    the connection is closed, if the file is not locked. While ``beats`` is true, ``beat`` runs every ``every`` seconds,
+    even if the event loop is busy.
 
     Work may set a ``note`` about what it has written. ``committed`` is called with the last note once its transaction
     is committed. A note is dropped if its work is rolled back.
@@ -147,7 +148,8 @@ class SQLiteThread:
         closing: Work[None] = lambda _: None,
         committed: Callable[[Any], None] = lambda _: None,
     ) -> None:
-        self._path = path
+        self._path = path.absolute()  # SQLite gives bare names such as :memory: a meaning of its own
+        self._file: tuple[int, int] | None = None  # what ``_identify`` returned for the open file
         self._busy_timeout, self._opened, self._closing = busy_timeout, opened, closing
         self._beat, self._every, self.beats = beat, every, False
         self._committed = committed
@@ -193,6 +195,7 @@ class SQLiteThread:
     def _vacuum(self) -> None:
         """Use a separate connection, because VACUUM cannot run inside a transaction."""
         try:
+            self._check_file()
             with closing(sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)) as database:
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -250,6 +253,8 @@ class SQLiteThread:
             syncs = {task.sync for task in tasks}
             try:
                 database = database or self._open()
+                if "now" in syncs:
+                    self._check_file()
                 self._set_synced(database, wanted="now" in syncs or (is_due and self._owes_sync))
                 outcomes = self._transact(database, works) if works else []
                 if works:
@@ -289,6 +294,8 @@ class SQLiteThread:
         folders = make_private(self._path)
         database = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)
         try:
+            # After SQLite has opened it: on an overlay file system, that may copy the file and so change its number.
+            self._file = _identify(self._path)
             database.row_factory = sqlite3.Row
             self._use_wal(database)
             self._is_synced = True
@@ -306,6 +313,20 @@ class SQLiteThread:
             database.close()
             raise
         return database
+
+    def _check_file(self) -> None:
+        """Raise JournalError if the path no longer leads to the open file: what is written there, no process finds."""
+        if self._file is None:
+            return
+        try:
+            found = _identify(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError:  # it may still be there
+            return
+        if found != self._file:
+            advice = "put it back, since without it the same jobs are paid again"
+            raise JournalError(f"the journal {self._path} was removed or replaced while it was open: {advice}")
 
     def _set_synced(self, database: sqlite3.Connection, *, wanted: bool) -> None:
         """Set the sync mode. In WAL mode, a commit with FULL puts itself and all earlier commits on the disk."""
@@ -413,11 +434,17 @@ def make_private(path: Path) -> list[Path]:
     return changed
 
 
+def _identify(path: Path) -> tuple[int, int]:
+    """The numbers of the file's file system and of the file. No other file has both while this file is open."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def is_readable_by_others(path: Path) -> bool:
     """Whether other users of this machine may read the file. False for a missing file, and on Windows."""
     try:
         return os.name == "posix" and bool(path.stat().st_mode & 0o044)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the name has a null byte
         return False
 
 
