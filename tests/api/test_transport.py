@@ -271,6 +271,23 @@ async def test_the_time_of_the_api_is_read_from_the_date_header(server: Any) -> 
         assert await ask(f"date: {formatdate(time.time() - 7200, usegmt=True)}") == pytest.approx(-7200, abs=2)
 
 
+@pytest.mark.parametrize("form", ["%a %b %e %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S -0000"])
+async def test_a_date_header_that_names_no_time_zone_is_in_utc(
+    server: Any, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        date = time.strftime(form, time.gmtime())
+        server.say(f"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n".encode())
+        async with Transport(server.url, None, user_agent="test") as transport:
+            await transport.send("GET", "/account", timeout=5)
+            assert transport.api_time == pytest.approx(time.time(), abs=5)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     ("given_", "expected"),
     [

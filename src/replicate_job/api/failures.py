@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from replicate_job.errors import (
     AnswerTooLargeError,
@@ -41,7 +41,7 @@ def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> f
             date = read_http_date(header)
         except ValueError:
             return None
-        seconds = max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+        seconds = max(0.0, (date - now).total_seconds())
     return seconds if _sane(seconds) else None
 
 

@@ -129,7 +129,7 @@ def _modified(headers: Mapping[str, str]) -> str | None:
     try:
         if date and read_http_date(date) <= read_http_date(text):
             return None
-    except (ValueError, TypeError):  # a malformed date, or one without a time zone
+    except ValueError:  # a malformed date
         return None
     return text or None
 

@@ -13,7 +13,7 @@ _MONTHS = {
 
 
 def read_http_date(text: str) -> datetime:
-    """The date, in UTC where the text names a time zone. Raises ValueError.
+    """The date, with its time zone. A text without one, such as that of C's ``asctime``, is in UTC. Raises ValueError.
 
     All servers write one form today. The library is imported only for another form, since its import takes 3 ms.
     """
@@ -23,6 +23,7 @@ def read_http_date(text: str) -> datetime:
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - see above
 
     try:
-        return parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except OverflowError as error:  # a number that does not fit into a date
         raise ValueError(str(error)) from None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
