@@ -140,6 +140,18 @@ def test_the_error_names_an_option_of_a_client_that_has_a_wrong_type(kind: Any, 
             kind(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["key", "base_url", "token", "journal", "save_to", "webhook", "fallback"])
+def test_the_error_says_that_a_text_is_not_valid_unicode(api: ScriptedAPI, name: str) -> None:
+    call: Any = run
+    for value in ("\ud800", "a\udfff"):
+        with pytest.raises(JobError, match=f"^{name} is .*: give text that is valid Unicode$") as caught:
+            call(MODEL, {}, **{name: value})
+        str(caught.value).encode()  # it can be printed
+    with pytest.raises(JobError, match=r"^models is .*: give text that is valid Unicode$"):
+        batch(MODEL, [{"n": 1}], models=[MODEL, "a/\ud800"])
+    assert not api.requests
+
+
 @pytest.mark.parametrize("values", [[1], [], "text", "", 5, 0, b"x", [("n", 1)]], ids=repr)
 def test_an_input_that_is_not_a_mapping_raises_an_error(api: ScriptedAPI, values: Any) -> None:
     with Client() as client:

@@ -193,6 +193,12 @@ _KINDS = {
 }
 
 
+def _has_surrogates(value: Any) -> bool:
+    """Whether a string, or a string in a list, is not valid Unicode."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(text, str) and not _is_text(text) for text in texts)
+
+
 def read_argument(name: str, value: _T) -> _T:
     """The value of the argument, with Python's own values in place of numpy's and of subclasses.
 
@@ -203,7 +209,8 @@ def read_argument(name: str, value: _T) -> _T:
     may_be_none = name not in DEFAULTS and name not in _NEEDED
     if not (kind.has(plain) or (plain is None and may_be_none)):
         what = f"a {type(value).__name__}" if name in _SECRET else shown(value)
-        raise JobError(f"{name} is {what}: give {kind.words}")
+        words = "text that is valid Unicode" if _has_surrogates(plain) else kind.words
+        raise JobError(f"{name} is {what}: give {words}")
     return cast("_T", plain)
 
 

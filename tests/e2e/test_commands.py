@@ -258,6 +258,15 @@ def test_list_says_that_the_journal_is_empty(command: Command) -> None:
     assert command("list", "--json").json == []
 
 
+def test_list_of_a_journal_that_has_only_a_batch_names_the_batch(command: Command) -> None:
+    (command.folder / "rows.jsonl").write_text('{"text": "a"}\n')
+    command("batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--no-report")
+    listed = command("list")
+    first, second = listed.err.splitlines()
+    assert (listed.code, listed.out, first) == (0, b"", "no jobs outside of batches")
+    assert second.startswith("batch of ")
+
+
 def test_list_needs_no_token_and_no_network(command: Command) -> None:
     assert command("list", env={"REPLICATE_API_TOKEN": "", "REPLICATE_BASE_URL": "http://127.0.0.1:1"}).code == 0
 

@@ -48,6 +48,12 @@ def test_list_names_a_damaged_job_and_shows_the_other_jobs(
     assert len(api.predictions) == 3
 
 
+def test_list_of_a_journal_whose_only_job_is_damaged_does_not_say_that_it_is_empty(command: Command) -> None:
+    command("run", PRIVATE, "--key", "a")
+    damage(command, "job", "{", "key = 'a'")
+    assert command("list").err.splitlines()[1:] == ["no jobs that can be read"]
+
+
 def test_resume_finishes_the_other_jobs_if_one_is_damaged(api: ScriptedAPI, command: Command) -> None:
     api.next(*[Script(duration=1, output="done")] * 3)
     for key in ("a", "b", "c"):

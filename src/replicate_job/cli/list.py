@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +17,9 @@ from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import name_damaged, print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.cli.table import table
-from replicate_job.journal.entry import Entry
+from replicate_job.journal.entry import BatchEntry, Entry
 from replicate_job.journal.open import open_journal
+from replicate_job.journal.protocol import Journal
 from replicate_job.quantity import MOST, count
 
 BATCHES = 20
@@ -74,7 +76,7 @@ async def command(  # noqa: PLR0913 - one argument an option
     elif entries:
         write(table([_HEADINGS, *map(_row, entries)]))
     if not as_json and not shared.quiet:
-        tell(_totals(entries))
+        tell(_totals(entries) if entries else _none(batches, journal))
         for batch in batches[: min(BATCHES, limit or BATCHES)]:
             left = f", {batch.unfinished} unfinished" if batch.unfinished else ""
             tell(f"batch of {of_unix(batch.started_at)}: {batch.source or batch.id}{left}")
@@ -125,9 +127,14 @@ def _row(entry: Entry) -> tuple[str, ...]:
     )
 
 
+def _none(batches: Sequence[BatchEntry], journal: Journal) -> str:
+    """The line in place of the totals if there is no job to list."""
+    if journal.damaged:
+        return "no jobs that can be read"
+    return "no jobs outside of batches" if batches else "no jobs yet"
+
+
 def _totals(entries: list[Entry]) -> str:
-    if not entries:
-        return "no jobs yet"
     counts = Counter(_status(entry) for entry in entries)
     predict = sum(_predict_time(entry) or 0 for entry in entries)
     files = sum(len(entry.files) for entry in entries)
