@@ -113,7 +113,7 @@ def test_a_relative_journal_of_a_client_stays_the_same_file_if_the_working_folde
 
 
 def test_an_impossible_name_of_a_journal_is_an_error_that_names_it(api: ScriptedAPI) -> None:
-    with pytest.raises(JournalError, match="the journal .* cannot be used"), Client(journal="a\0b") as client:
+    with pytest.raises(JournalError, match=r"the journal .* cannot be used"), Client(journal="a\0b") as client:
         client.run(*FOX)
     with Client(journal="a\0b"):
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -32,8 +33,17 @@ NEVER_CONNECTED = "client error (Connect)"
 UNTRUSTED = "invalid peer certificate"
 """The beginning of rustls's error if it does not trust the server's certificate."""
 CERTIFICATES = "SSL_CERT_FILE"
+NO_CERTIFICATES = "No CA certificates"
+"""A piece of the text of the HTTP library's error if the system has no certificates."""
+NO_RUNTIME = "Failed to create tokio runtime"
+"""The beginning of the HTTP library's error if the system gives it no threads or files."""
 FORKED = "before fork()"
 """A piece of the text of the HTTP library's error in a forked process. The error is recognised by it."""
+_NO_ROOT = bytes.fromhex(
+    "3068305c020101300506035504033011310f300d06035504030c066e6f626f6479301e170d3730303130313030303030305a170d37303031303"
+    "13030303030305a3011310f300d06035504030c066e6f626f6479300a3005060355040303010030050603550403030100"
+)
+"""A root certificate (X.509 v1, in DER) whose key is empty: no signature fits it, so it makes no server trusted."""
 _user: Owner | None = None  # the process that made the first client: this one, or its parent before a fork
 _CONNECT = timedelta(seconds=10)
 _READ = timedelta(seconds=60)  # the longest time without a byte
@@ -102,18 +112,38 @@ def read_headers(response: Response) -> dict[str, str]:
     return headers
 
 
-def build(builder: ClientBuilder) -> Client:
-    """Make the client. Raises ForkedError in a fork of a process that made one: the library does not work there."""
+def build(builder: ClientBuilder, *, https: bool) -> Client:
+    """Make the client. Raises ForkedError in a fork of a process that made one: the library does not work there.
+
+    With ``https``, raises CertificateError if the system has no certificates. Without it, the client is for plain HTTP:
+    it needs no certificates, and without any it trusts no HTTPS server. Raises NotSentError if the client cannot be
+    made.
+    """
     global _user  # noqa: PLW0603 - the library has one runtime for each process
     check_fork()
+    if not https and sys.platform == "linux":
+        # On Linux the library makes no client without a root. macOS and Windows always have roots, and check this one.
+        builder = builder.add_root_certificate_der(_NO_ROOT)
     try:
         client = builder.build()
+    except BuilderError as error:
+        raise _explain(reason(error)) from None
     except RuntimeError as error:
         if FORKED in str(error):  # other code has used the library before the fork
             raise ForkedError from None
+        if str(error).startswith(NO_RUNTIME):
+            raise _explain(str(error)) from None
         raise
     _user = _user or Owner()
     return client
+
+
+def _explain(why: str) -> NotSentError:
+    """The error if the library cannot make a client."""
+    if NO_CERTIFICATES in why:
+        advice = f"install ca-certificates, or set {CERTIFICATES} to a file of certificates in PEM format"
+        return CertificateError(f"no CA certificates could be read on this machine: {advice}")
+    return NotSentError(f"no HTTP client can be made ({why})")
 
 
 def check_fork() -> None:

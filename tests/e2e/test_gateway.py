@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+import sys
 from socket import SHUT_WR, create_connection
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
@@ -10,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from pyreqwest.client import ClientBuilder
 from tests.e2e.gateway import Gateway
 
 from replicate_job import Client, run
-from replicate_job.errors import JobError
+from replicate_job.errors import CertificateError, JobError
+from replicate_job.http import Exchange, build
 from replicate_job.testing import Script, Stream
 
 if TYPE_CHECKING:
@@ -199,6 +203,86 @@ def test_the_error_of_an_unknown_issuer_names_the_variable_to_set(
     (error,) = (line for line in outcome.err.splitlines() if line)
     assert "UnknownIssuer" in error
     assert "set SSL_CERT_FILE to the file of its CA's certificate" in error
+
+
+@pytest.fixture
+def bare(command: Command) -> Command:
+    """The command on a system without certificates, such as a slim container."""
+    command.environment |= {"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nowhere"}
+    return command
+
+
+@pytest.mark.parametrize("words", [("run", HELLO, "text=you"), ("check",), ("show", "x" * 26)])
+def test_without_certificates_an_https_api_causes_a_one_line_error(
+    command: Command, secure: Gateway, words: tuple[str, ...]
+) -> None:
+    command.environment.pop("SSL_CERT_FILE", None)
+    outcome = command(*words, env={"REPLICATE_BASE_URL": secure.url, "SSL_CERT_DIR": "/nowhere"})
+    assert (outcome.code, outcome.out, secure.paths) == (3, b"", [])
+    assert outcome.error == (
+        "error: no CA certificates could be read on this machine: "
+        "install ca-certificates, or set SSL_CERT_FILE to a file of certificates in PEM format"
+    )
+
+
+def test_without_certificates_a_command_runs_against_an_http_api(api: ScriptedAPI, bare: Command) -> None:
+    outcome = bare("run", "black-forest-labs/flux-schnell", "prompt=x")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (bare.folder / outcome.response["files"][0]).stat().st_size > 0
+    assert api.count("create") == 1
+
+
+def test_without_certificates_an_output_on_an_https_host_causes_a_one_line_error(
+    api: ScriptedAPI, bare: Command, secure: Gateway
+) -> None:
+    api.next(Script(output=[f"{secure.url}/picture.png"]))
+    outcome = bare("run", "black-forest-labs/flux-schnell", "prompt=x")
+    assert (outcome.code, outcome.response["status"], secure.paths) == (3, "succeeded", [])
+    assert "picture.png cannot be fetched: no CA certificates could be read on this machine" in outcome.error
+    assert api.count("create") == 1
+
+
+def test_a_client_for_plain_http_trusts_no_https_server(secure: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+
+    async def fetch() -> None:
+        async with build(ClientBuilder().no_proxy(), https=False) as client:
+            with Exchange("GET"):
+                await client.get(secure.url).build().send()
+
+    with pytest.raises(CertificateError, match="UnknownIssuer"):
+        asyncio.run(fetch())
+    assert secure.paths == []
+
+
+FULL = """
+import os, resource
+from pyreqwest.client import ClientBuilder
+from replicate_job.errors import NotSentError
+from replicate_job.http import build
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+opened = []
+try:
+    while True:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    build(ClientBuilder(), https=False)
+except NotSentError as error:
+    said = str(error)
+for file in opened:
+    os.close(file)
+print(said)
+"""
+
+
+def test_a_process_that_may_open_no_more_files_gets_a_one_line_error() -> None:
+    done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("no HTTP client can be made ("), done
+    assert done.stdout.count("\n") == 1
+    assert "Too many open files" in done.stdout
 
 
 @pytest.mark.parametrize(("name", "said"), [("gone.pem", "which cannot be read: No such file"), ("", "cannot be read"),

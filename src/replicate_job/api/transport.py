@@ -119,7 +119,8 @@ class Transport:
             .follow_redirects(False)
             .referer(False)
         )
-        return build(builder.no_proxy() if is_loopback(urlsplit(self.base_url).hostname) else builder)
+        parts = urlsplit(self.base_url)
+        return build(builder.no_proxy() if is_loopback(parts.hostname) else builder, https=parts.scheme == "https")
 
     async def __aenter__(self) -> Self:
         return self

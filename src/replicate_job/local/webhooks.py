@@ -55,7 +55,7 @@ class Webhooks:
     ) -> None:
         self.on_notice, self.window, self.delays = on_notice, window, tuple(delays)
         self.secret, self._timeout = secret, timedelta(seconds=timeout)
-        self._clients: dict[bool, Client] = {}
+        self._clients: dict[tuple[bool, bool], Client] = {}
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -122,12 +122,13 @@ class Webhooks:
         """The HTTP client for this address, built at its first use because it reads the system's certificates."""
         # For a receiver on this machine, no proxy is used, because a proxy could not reach this machine.
         direct = is_loopback((url.host_str or "").strip("[]"))
-        if direct not in self._clients:
+        way = direct, url.scheme == "https"
+        if way not in self._clients:
             # Each request has a new connection, because a receiver may close an idle one just when it is used, and most
             # webhooks are not retried.
             builder = ClientBuilder().user_agent("replicate-job").follow_redirects(False).pool_max_idle_per_host(0)
-            self._clients[direct] = build(builder.no_proxy() if direct else builder)
-        return self._clients[direct]
+            self._clients[way] = build(builder.no_proxy() if direct else builder, https=way[1])
+        return self._clients[way]
 
 
 class _Receiver:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from replicate_job.aio import in_thread
-from replicate_job.errors import OutputError, OutputExpiredError, TransportError
+from replicate_job.errors import CertificateError, OutputError, OutputExpiredError, TransportError
 from replicate_job.http import shown
 from replicate_job.job import Kept
 from replicate_job.outputs.error_page import page_in_place_of
@@ -192,6 +192,8 @@ class _Remote:
                 part.media_type = known.media_type
                 if verdict.action != "done":
                     await _pour(response.chunks(), part)
+        except CertificateError as error:  # another try would fail alike
+            raise OutputError(f"{shown(url)} cannot be fetched: {error}") from None
         except TransportError as error:
             return str(error) or "the transfer broke", known, None
         reason, known = _whole(url, part, known, verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +54,7 @@ class _Way(msgspec.Struct, frozen=True):
     proxy: str = ""
     host: str = ""
     address: str = ""
+    https: bool = False
     decodes: bool = False
 
 
@@ -113,9 +115,10 @@ class HttpFetch:
     ) -> RustResponse:
         """The response from the first address that accepts a connection."""
         host = host_of(url)
-        ways = [_Way(is_loopback(host), route.proxy, decodes=decodes)]
+        make = partial(_Way, https=url.scheme == "https", decodes=decodes)
+        ways = [make(is_loopback(host), route.proxy)]
         if route.addresses:
-            ways = [_Way(host=host, address=str(address), decodes=decodes) for address in route.addresses]
+            ways = [make(host=host, address=str(address)) for address in route.addresses]
         for way in ways[:-1]:
             with suppress(NotSentError):
                 return await self._ask(stack, way, url, headers)
@@ -147,7 +150,7 @@ def _build(way: _Way) -> Client:
         builder = downloader().no_proxy() if way.is_direct else downloader()
     if way.decodes:
         builder = builder.brotli(True).zstd(True)
-    return build(builder.follow_redirects(False))
+    return build(builder.follow_redirects(False), https=way.https)
 
 
 def _address(text: str, first: str, base: Url | None = None) -> Url:

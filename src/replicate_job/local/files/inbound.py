@@ -118,7 +118,7 @@ async def _connect(stack: AsyncExitStack, url: Url, host: str, addresses: list[A
     """The response from the first IP address that accepts a connection. The stack closes response and client."""
     for number, address in enumerate(addresses, 1):
         # In a thread, because reading the system's certificates takes 10 ms.
-        client = await stack.enter_async_context(await asyncio.to_thread(_client, host, address))
+        client = await stack.enter_async_context(await asyncio.to_thread(_client, url, host, address))
         request = client.get(str(url)).header("accept-encoding", "identity").streamed_read_buffer_limit(0)
         try:
             with Exchange(host):
@@ -156,8 +156,8 @@ def _without_final_dot(url: Url) -> tuple[Url, str]:
     return (url if host == url.host_str else url.with_host(host)), host
 
 
-def _client(host: str, address: Address) -> Client:
-    return build(pinned(host, address).follow_redirects(False))
+def _client(url: Url, host: str, address: Address) -> Client:
+    return build(pinned(host, address).follow_redirects(False), https=url.scheme == "https")
 
 
 def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
