@@ -162,6 +162,10 @@ class AnswerTooLargeError(NoAnswerError):
     pass
 
 
+class UnreadableError(NoAnswerError):
+    pass
+
+
 class UncertainError(ReplicateJobError):
     """``key`` names the job in the journal; ``candidates`` are ids of predictions that may be the job's."""
 

@@ -23,7 +23,8 @@
     │   ├── NotSentError            the request certainly never reached the API (no connection)
     │   │   └── CertificateError    the server's certificate is not trusted; a retry would fail again
     │   └── NoAnswerError           the request may have reached it (reset, time-out, unreadable body)
-    │       └── AnswerTooLargeError the answer is too large to be read; a retry would fail again
+    │       ├── AnswerTooLargeError the answer is too large to be read; a retry would fail again
+    │       └── UnreadableError     the prediction succeeded, and its output cannot be read; a retry would fail again
     ├── UncertainError              a prediction may exist, but none is certainly the job's; not sent again by itself
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
@@ -78,6 +79,7 @@ from replicate_job.base_errors import (
     TransportError,
     UncertainError,
     UnknownJobError,
+    UnreadableError,
     WebhookVerificationError,
 )
 from replicate_job.job import (
@@ -129,5 +131,6 @@ __all__ = [
     "TransportError",
     "UncertainError",
     "UnknownJobError",
+    "UnreadableError",
     "WebhookVerificationError",
 ]

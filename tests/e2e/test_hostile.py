@@ -93,3 +93,74 @@ def test_commands_accept_extreme_times_and_numbers_in_a_response(
     (command.folder / "rows.jsonl").write_text("{}\n{}\n")
     api.next(*[Script(duration=0, boot=0, output="done", overrides=overrides)] * 2)
     assert command("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl").code == 0
+
+
+FIELDS = {
+    "half a pair in the output": ({"output": r'"half \ud83d"'}, "half \ufffd", "output was replaced"),
+    "a long number in the output": ({"output": "9" * 5000}, "9" * 5000, "output was replaced"),
+    "a huge number in the output": ({"output": "[1e999]"}, ["1e999"], "output was replaced"),
+    "NaN in the output": ({"output": "[NaN]"}, [None], "output was replaced"),
+    "half a pair in the logs": ({"output": '"x"', "logs": r'"\ud83d"'}, "x", "logs was replaced"),
+    "half a pair in an unknown field": ({"output": '"x"', "surprise": r'"\ud83d"'}, "x", ""),
+    "depth in an unknown field": ({"output": '"x"', "surprise": "[" * 3000 + "]" * 3000}, "x", ""),
+    "wrong metrics": ({"output": '"x"', "metrics": "3"}, "x", "metrics cannot be read"),
+    "wrong logs": ({"output": '"x"', "logs": "[3]"}, "x", "logs cannot be read"),
+    "wrong urls": ({"output": '"x"', "urls": "[]"}, "x", "urls cannot be read"),
+    "a wrong input": ({"output": '"x"', "input": "3"}, "x", "input cannot be read"),
+    "a wrong model": ({"output": '"x"', "model": "{}"}, "x", "model cannot be read"),
+    "a wrong time": ({"output": '"x"', "created_at": "1796000000"}, "x", "created_at cannot be read"),
+}
+
+
+def scripted(fields: dict[str, str], duration: float = 0.3) -> Script:
+    overrides = {name: msgspec.Raw(text.encode()) for name, text in fields.items()}
+    return Script(duration=duration, boot=0, output="x", overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    # Without a creation time and an input, a look-up cannot tell whose prediction it is.
+    [
+        *((name, "") for name in FIELDS),
+        *((name, "drop-after") for name in FIELDS if name.startswith(("half", "depth"))),
+    ],
+)
+def test_a_prediction_that_the_decoder_refuses_ends_with_what_can_be_read_of_it(
+    api: ScriptedAPI, command: Command, fields: str, fault: str
+) -> None:
+    overrides, output, warning = FIELDS[fields]
+    api.next(scripted(overrides))
+    if fault:
+        api.faults.next("create", fault)
+    outcome = command("run", PRIVATE, "n=1", "--timeout", "20s")
+    (prediction,) = api.predictions
+    assert (outcome.code, outcome.response["output"]) == (0, output), outcome.err
+    told = [line for line in outcome.err.splitlines() if prediction.id in line]
+    assert len(told) == bool(warning), outcome.err
+    assert warning in "".join(told)
+
+
+@pytest.mark.parametrize("fault", ["", "drop-after"])
+def test_a_success_whose_output_cannot_be_read_is_an_error_that_says_so(
+    api: ScriptedAPI, command: Command, fault: str
+) -> None:
+    api.next(scripted({"output": "[" * 3000 + "]" * 3000}))
+    if fault:
+        api.faults.next("create", fault)
+    outcome = command("run", PRIVATE, "n=1", "--timeout", "20s")
+    (prediction,) = api.predictions
+    assert outcome.code == 3
+    assert f"{prediction.id} succeeded, and its output cannot be read" in outcome.err
+
+
+def test_a_batch_ends_though_the_decoder_refuses_some_of_its_predictions(api: ScriptedAPI, command: Command) -> None:
+    api.next(*(scripted(fields) for fields, _, _ in FIELDS.values()), scripted({"output": "[" * 3000 + "]" * 3000}))
+    (command.folder / "rows.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(len(FIELDS) + 1)))
+    outcome = command("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl")
+    records = [msgspec.json.decode(line) for line in (command.folder / "results.jsonl").read_bytes().splitlines()]
+    wrong = [record for record in records if record.get("problem")]
+    assert outcome.code == 1
+    assert len(records) == len(FIELDS) + 1
+    assert [record["status"] for record in records if record not in wrong] == ["succeeded"] * len(FIELDS)
+    assert ["its output cannot be read" in record["problem"] for record in wrong] == [True]
+    assert len(api.predictions) == len(FIELDS) + 1

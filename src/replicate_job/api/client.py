@@ -31,10 +31,12 @@ from replicate_job.errors import (
     NotFoundError,
     PaymentRequiredError,
     RateLimitError,
+    UnreadableError,
 )
 from replicate_job.wire.bounds import LARGEST
+from replicate_job.wire.lenient import REFUSED, MendedPrediction, mend, mend_id, read_item
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
-from replicate_job.wire.prediction import Prediction, PredictionId, PredictionPage
+from replicate_job.wire.prediction import Prediction, PredictionId, PredictionPage, RawPage
 from replicate_job.wire.problem import read_problem
 from replicate_job.wire.sse import Decoder, Event
 
@@ -86,14 +88,6 @@ class _Named(msgspec.Struct, frozen=True):
     """The id from a response about a prediction."""
 
     id: PredictionId
-
-
-class _Page(msgspec.Struct, frozen=True):
-    """A page with items that are not decoded yet."""
-
-    results: list[msgspec.Raw]
-    next: str | None = None
-    previous: str | None = None
 
 
 class Client:
@@ -173,7 +167,8 @@ class Client:
         response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers, guard=guard)
         await _learn(self.creates, slot, response)
         try:
-            return self._read(f"POST {path}", response, Prediction)
+            prediction = self._read(f"POST {path}", response, Prediction)
+            return Prediction(prediction.id, "starting") if _has_lost_output(prediction) else prediction
         except NoAnswerError:
             # The id alone proves that the prediction exists, even if the rest of the response is wrong.
             if named := _named(response):
@@ -181,7 +176,14 @@ class Client:
             raise
 
     async def get_prediction(self, prediction_id: str) -> Prediction:
-        return self._same(prediction_id, await self._get(f"{self.noun}/{step(prediction_id)}", Prediction))
+        """Raises UnreadableError for a prediction that has succeeded and whose output cannot be read."""
+        prediction = self._same(prediction_id, await self._get(f"{self.noun}/{step(prediction_id)}", Prediction))
+        if _has_lost_output(prediction):
+            raise UnreadableError(
+                f"{prediction_id} succeeded, and its output cannot be read: {self.base_url} answered with a value that "
+                "is no JSON, or is nested too deep"
+            )
+        return prediction
 
     async def cancel_prediction(self, prediction_id: str) -> Prediction:
         path = f"{self.noun}/{step(prediction_id)}/cancel"
@@ -257,14 +259,15 @@ class Client:
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
         """The newest page of that span. Its ``next`` tells whether there are more pages.
 
-        Unlike ``list_predictions``, this method leaves out predictions that cannot be decoded. The jobs of these
-        predictions poll them by id.
+        Unlike ``list_predictions``, this method leaves out predictions that cannot be read, or whose output cannot be
+        read. The jobs of these predictions poll them by id.
         """
-        page = await self._get(f"/predictions?{_span(after, before)}", _Page)
+        page = await self._get(f"/predictions?{_span(after, before)}", RawPage)
         results: list[Prediction] = []
         for raw in page.results:
-            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                results.append(decode(raw, Prediction))
+            with suppress(ValueError, RecursionError):
+                results.append(read_item(raw))
+        results = [prediction for prediction in results if not _has_lost_output(prediction)]
         return PredictionPage(results, page.next, page.previous)
 
     async def get_model(self, owner: str, name: str) -> Model:
@@ -352,7 +355,11 @@ class Client:
         self._check(what, response)
         try:
             return decode(response.body, kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except REFUSED:
+            pass
+        try:
+            return mend(response.body, kind)
+        except (ValueError, RecursionError):
             expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
             raise NoAnswerError(f"{what}: {expected}") from None
 
@@ -362,9 +369,15 @@ def _named(response: Response) -> str | None:
     if response.cut:
         match = re.match(_ID_FIRST, response.body)
         return match[1].decode() if match else None
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    with suppress(*REFUSED):
         return decode(response.body, _Named).id
+    with suppress(ValueError, KeyError, RecursionError):
+        return mend_id(response.body)
     return None
+
+
+def _has_lost_output(prediction: Prediction) -> bool:
+    return isinstance(prediction, MendedPrediction) and prediction.has_lost_output
 
 
 async def _learn(limiter: RateLimiter, slot: Slot, response: Response) -> None:

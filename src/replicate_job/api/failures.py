@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from replicate_job.errors import (
     NotSentError,
     RateLimitError,
     ReplicateJobError,
+    UnreadableError,
 )
 from replicate_job.wire.http_date import read_http_date
 from replicate_job.wire.problem import Problem
@@ -56,15 +58,14 @@ def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, cei
     random.
     """
     if jitter is None:
-        from random import random  # noqa: PLC0415 - only a failure needs it
-
-        jitter = random()  # noqa: S311 - jitter needs no cryptographic randomness
+        # The module `random` would be imported when a request has failed: an import fails without a free descriptor.
+        jitter = int.from_bytes(os.urandom(4)) / 2**32
     return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
 
 
 def is_transient(error: ReplicateJobError) -> bool:
     """Whether the same read may succeed later. For a create request, use ``is_ambiguous``."""
-    if isinstance(error, AnswerTooLargeError | CertificateError):
+    if isinstance(error, AnswerTooLargeError | CertificateError | UnreadableError):
         return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
         return True

@@ -24,6 +24,7 @@ from replicate_job.errors import (
     ReplicateJobError,
     TooLargeError,
     UncertainError,
+    UnreadableError,
 )
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.content import Content
@@ -195,6 +196,6 @@ def is_of_row(error: ReplicateJobError) -> bool:
             return error.status < 500  # noqa: PLR2004 - HTTP's server errors
         case OutputError():
             return not isinstance(error.__cause__, OSError)
-        case JobError() | UncertainError() | TooLargeError() | DamagedError():
+        case JobError() | UncertainError() | TooLargeError() | DamagedError() | UnreadableError():
             return True
     return False

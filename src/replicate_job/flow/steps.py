@@ -22,6 +22,7 @@ from replicate_job.flow.warm_up import warm_up
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.outputs.place import find_place
+from replicate_job.wire.lenient import MendedPrediction
 from replicate_job.wire.prediction import Prediction
 
 
@@ -121,6 +122,8 @@ async def wait_step(run: JobRun) -> None:
 
 def _note_end(run: JobRun, created: Created, end: Prediction) -> None:
     run.context.telemetry.ended(end, run.context.clock.now() - created.sent_at + created.waited)
+    if isinstance(end, MendedPrediction):
+        run.context.reporter.warn(f"{end.id}: {end.flaws}")
 
 
 def _resumed(run: JobRun) -> Created:

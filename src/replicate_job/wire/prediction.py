@@ -76,6 +76,14 @@ class PredictionPage(msgspec.Struct, frozen=True):
     previous: str | None = None
 
 
+class RawPage(msgspec.Struct, frozen=True):
+    """A page whose predictions are not decoded yet."""
+
+    results: list[msgspec.Raw]
+    next: str | None = None
+    previous: str | None = None
+
+
 def parse_time(text: str | None) -> datetime | None:
     """Convert one of the API's times (ISO 8601, UTC without a zone) to UTC; None for any other text.
 
