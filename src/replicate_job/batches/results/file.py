@@ -42,6 +42,7 @@ class ResultsFile:
         self._lock = FileLock(self.path, self._name)
         self._part = self.path.with_name(f".{self.path.name}.part")
         self._file: FileIO
+        self._size = 0  # the size of the file, after what was written
 
     @property
     def folder(self) -> Path:
@@ -75,6 +76,7 @@ class ResultsFile:
             self._check()
         self._file = FileIO(self.path, "a+")
         _mend(self._file)
+        self._size = os.fstat(self._file.fileno()).st_size
 
     def _check(self) -> None:
         """Raise JobError for another kind of file: results must not be appended to a picture or to the rows."""
@@ -83,7 +85,7 @@ class ResultsFile:
         if first and not first.startswith(_BEGINNING) and not is_record(first):
             raise JobError(f"{self._name} exists and is not a results file: name another file")
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, *exc_info: object) -> None:
         if self._is_stdout:
             return
         try:
@@ -92,8 +94,24 @@ class ResultsFile:
             with _translated(OutputError, self._name), self._file:
                 if not self._is_stream:
                     os.fsync(self._file.fileno())
+                    if kind is None:
+                        self._check_written()
         finally:
             self._lock.release()
+
+    def _check_written(self) -> None:
+        """Raise OutputError if the path does not lead to the records that were written."""
+        opened, what, advice = os.fstat(self._file.fileno()), "", "move it away: "
+        try:
+            if not os.path.samestat(opened, self.path.stat()):
+                what = "was replaced"
+            elif opened.st_size != self._size:
+                what = "was changed"
+        except FileNotFoundError:
+            what, advice = "was removed", ""
+        if what:
+            again = "the same command writes it again, and pays for nothing again"
+            raise OutputError(f"{self._name} {what} while the batch ran: {advice}{again}")
 
     def write(self, records: Iterable[dict[str, Any]]) -> None:
         """Append all the records in one system call, or none of them.
@@ -118,6 +136,7 @@ class ResultsFile:
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
+            self._size += len(lines)
         except OSError:
             if not self._is_stream:
                 with suppress(OSError):  # no part of a line stays in the file
@@ -150,6 +169,7 @@ class ResultsFile:
             self._part.replace(self.path)
         finally:
             self._file = FileIO(self.path, "a+")
+            self._size = os.fstat(self._file.fileno()).st_size
 
 
 def _is_special(path: Path) -> bool:
