@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
@@ -43,6 +43,10 @@ COPIED = 65536
 """A request body of at most this many bytes is copied into the HTTP library. A larger one is passed without a copy."""
 FAULTY = 300
 """The lowest status that is not a success."""
+SHORT = 8
+"""A secret of fewer characters is not hidden in answers, since it may be a usual word."""
+SCHEMES = ("bearer ", "basic ", "token ")
+"""The beginnings of a header's value that are followed by the secret."""
 SHOWN = 200
 """The most characters of a URL in a message."""
 EPOCHS = (1577836800.0, 4102444800.0)
@@ -101,6 +105,7 @@ class Transport:
         self._secrets = {**headers, **ONCE.get((url.host_str or "").rstrip("."), {})}
         if token:
             self._secrets["authorization"] = f"Bearer {token}"
+        self._hidden = _spellings(self._secrets.values())
         self._client = self._build(user_agent)
         self._clock = clock
         self._ahead: float | None = None
@@ -192,8 +197,15 @@ class Transport:
             quota = read_quota(received.get("ratelimit-remaining"), received.get("ratelimit-reset"))
         except ValueError:  # a header that cannot be decoded
             pass
-        headers = read_headers(response) if response.status >= FAULTY else {}
-        return Response(response.status, headers, payload, cut, quota)
+        if response.status < FAULTY:
+            return Response(response.status, {}, payload, cut, quota)
+        return Response(response.status, read_headers(response), self._hide(payload), cut, quota)
+
+    def _hide(self, body: bytes) -> bytes:
+        """The body of an error without the secrets of the request, since the error is shown and stored."""
+        for spelling in self._hidden:
+            body = body.replace(spelling, b"***")
+        return body
 
     def _moved(self, path: str, response: Response) -> str | None:
         """The redirect's target if it has the API's origin; else None."""
@@ -247,7 +259,7 @@ class Transport:
                 size += len(chunk)
                 if size > LARGEST:
                     raise AnswerTooLargeError(f"{what}: more than {LARGEST // 1024**2} MB came")
-                yield bytes(chunk)
+                yield self._hide(bytes(chunk)) if response.status >= FAULTY else bytes(chunk)
 
         try:
             yield response.status, chunks()
@@ -297,6 +309,22 @@ class Transport:
             return  # keep the time of an earlier response
         if EPOCHS[0] <= unix <= EPOCHS[1]:
             self._ahead = unix - self._clock.now()
+
+
+def _spellings(values: Iterable[str]) -> list[bytes]:
+    """The spellings of secret header values in an answer: as they are, and as texts in JSON. The longest come first."""
+    secrets: set[str] = set()
+    for value in values:
+        scheme = next((scheme for scheme in SCHEMES if value.lower().startswith(scheme)), "")
+        secrets.add(value[len(scheme) :].strip())
+    spelled = {
+        spelling
+        for secret in secrets
+        if len(secret) >= SHORT
+        for text in (secret, msgspec.json.encode(secret).decode()[1:-1])
+        for spelling in (text.encode(), text.replace("/", "\\/").encode())
+    }
+    return sorted(spelled, key=len, reverse=True)
 
 
 @lru_cache
