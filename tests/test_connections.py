@@ -132,7 +132,7 @@ async def test_at_the_connection_limit_the_connection_that_has_waited_longest_is
 SERVE = """
 import asyncio, resource
 from starlette.responses import PlainTextResponse
-from replicate_job.connections import allow_files
+from replicate_job.open_files import allow_files
 from replicate_job.serving.listener import bind, listen
 from replicate_job.aio import new_loop
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from enum import Enum
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from replicate_job.open_files import open_files
+
 MOST = 4096
 """The most open connections. It is lower if the process may open fewer than twice as many files."""
-FILES = 4 * MOST
-"""The number of open files that a server requests from the system."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ class Waiting:
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._loop = limits, asyncio.get_running_loop()
-        self.most = limits.most or min(MOST, _files() // 2)
+        self.most = limits.most or min(MOST, (open_files() or 2 * MOST) // 2)
         self.together = max(16, self.most // 4)
         """The most connections that may be accepted before one of them can be closed."""
         self._since: dict[_Wait, dict[HttpToolsProtocol, float]] = {kind: {} for kind in _Wait}
@@ -139,26 +138,3 @@ class Watched(HttpToolsProtocol):
         if self.cycle.response_complete:
             return _Wait.HEAD if self._begun else _Wait.KEPT
         return _Wait.BODY if self.cycle.more_body else None
-
-
-def _files() -> int:
-    """The most files that this process may open."""
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return 2 * MOST
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2 * MOST if soft == resource.RLIM_INFINITY else soft
-
-
-def allow_files() -> None:
-    """Raise the limit of open files, because a shell usually allows only 1024."""
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

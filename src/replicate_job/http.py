@@ -27,11 +27,14 @@ from replicate_job.base_errors import (
     TransportError,
 )
 from replicate_job.forks import Owner
+from replicate_job.open_files import open_files
 
 NEVER_CONNECTED = "client error (Connect)"
 """The cause in hyper's chain of errors if a request failed before its first byte was sent."""
 UNTRUSTED = "invalid peer certificate"
 """The beginning of rustls's error if it does not trust the server's certificate."""
+NO_FILES = ("os error 24)", "os error 23)")
+"""The ends of an operating system's error if no further file can be opened: EMFILE and ENFILE, on Linux and macOS."""
 CERTIFICATES = "SSL_CERT_FILE"
 NO_CERTIFICATES = "No CA certificates"
 """A piece of the text of the HTTP library's error if the system has no certificates."""
@@ -97,10 +100,17 @@ def translate(error: PyreqwestError, what: str) -> TransportError:
         )
         return CertificateError(f"{what}: no connection ({reason(error)}): {advice}")
     if isinstance(error, BuilderError) or NEVER_CONNECTED in causes(error):
-        return NotSentError(f"{what}: no connection ({reason(error)})")
+        return NotSentError(f"{what}: no connection ({reason(error)}){_advise_files(reason(error))}")
     if isinstance(error, RequestTimeoutError):
         return NoAnswerError(f"{what}: no answer in time")
     return NoAnswerError(f"{what}: the connection broke ({reason(error)})")
+
+
+def _advise_files(cause: str) -> str:
+    """Advice for a connection that could not be made because too many files are open; empty for any other cause."""
+    if not cause.endswith(NO_FILES):
+        return ""
+    return f": this process may open only {open_files()} files: allow more (ulimit -n), or give a lower --concurrency"
 
 
 def read_headers(response: Response) -> dict[str, str]:

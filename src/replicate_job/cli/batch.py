@@ -68,6 +68,7 @@ from replicate_job.folders import absolute, working_folder
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
+from replicate_job.open_files import allow_files
 from replicate_job.quantity import MOST, count
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
@@ -443,6 +444,7 @@ class _Command:
         # Rows leave no reference cycles. With the default threshold, searching for cycles takes a tenth of the time.
         gc.set_threshold(GARBAGE)
         gc.freeze()  # objects that exist now (mostly modules) live to the end, so they need no search
+        allow_files()  # each create request may hold a connection
         code = None
         if self._options.is_parquet:
             _parquet()  # if pyarrow is missing, the error comes before anything is paid for

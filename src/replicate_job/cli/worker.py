@@ -13,6 +13,7 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, health_port, healthy
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JournalError
+from replicate_job.open_files import allow_files
 from replicate_job.quantity import MOST, count
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
         "stopping, once requests that were sent and outputs that are being kept are finished (20 s at most); "
         "Ctrl-C leaves at once"
     )
+    allow_files()  # each create request may hold a connection
     async with shared.session() as context:
         from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an optional extra
 

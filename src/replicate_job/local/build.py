@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replicate_job.connections import allow_files
 from replicate_job.errors import LocalError
 from replicate_job.folders import cache_folder
 from replicate_job.local.app import make_app
@@ -27,6 +26,7 @@ from replicate_job.local.parts import Parts
 from replicate_job.local.predictions import Predictions
 from replicate_job.local.store import Store
 from replicate_job.local.webhooks import Webhooks
+from replicate_job.open_files import allow_files
 from replicate_job.serving.connection import BreakableProtocol
 from replicate_job.serving.faults import Faults
 from replicate_job.serving.listener import bind, listen, origin_of
