@@ -162,13 +162,20 @@ def test_resume_continues_with_the_other_jobs_after_a_job_that_cannot_be_finishe
     assert summary == "1 of 2 unfinished jobs succeeded"
 
 
+@pytest.mark.parametrize("fault", ["503", ""], ids=["that cannot be read", "without the prediction"])
 def test_show_says_that_a_job_whose_create_request_has_no_answer_may_have_a_prediction(
-    api: ScriptedAPI, command: Command
+    api: ScriptedAPI, command: Command, fault: str
 ) -> None:
     api.faults.next("create", "hang-after")
     process = command.start("run", HELLO, "text=x", "--key", "order-17", "--quiet")
     api.wait_until(lambda: api.predictions)
     process.kill()
+    shown = command("show", "order-17")
+    assert (shown.code, shown.json["prediction_id"]) == (0, api.predictions[0].id)
+    if fault:
+        api.faults.next("list", *[fault] * 20)
+    else:
+        api.predictions[0].listed = math.inf
     outcome = command("show", "order-17")
     assert (outcome.code, len(api.predictions)) == (3, 1)
     assert outcome.error == (

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from replicate_job.api.failures import backoff, is_transient
+from replicate_job.api.failures import backoff
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import JobHeldError, ReplicateJobError
 from replicate_job.flow.claim import held, take
@@ -81,14 +81,7 @@ async def _claim_or_find(context: Context, entry: Entry) -> Claim | str:
 async def _find_running(context: Context, key: str) -> str | None:
     """The id of the prediction of a job that another call or process runs. None if it is not known yet."""
     entry = await context.journal.get(key)
-    if entry is None or entry.prediction_id:
-        return entry.prediction_id if entry else None
-    try:
-        return await spot(context, entry)
-    except ReplicateJobError as error:
-        if not is_transient(error):
-            raise
-        return None
+    return (entry.prediction_id or await spot(context, entry)) if entry else None
 
 
 async def cancel_known(context: Context, prediction_id: str) -> Prediction:

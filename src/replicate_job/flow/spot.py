@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from replicate_job.api.failures import is_transient
+from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.listed_files import ListedFiles
 from replicate_job.flow.matching import judge
@@ -14,8 +16,8 @@ from replicate_job.wire.prediction import Prediction, parse_time
 async def spot(context: Context, entry: Entry) -> str | None:
     """The id of the prediction that the account's list shows for this job. The journal is not changed.
 
-    None if the list does not show the prediction yet, or if it is not certain: another prediction may be it, or another
-    job with an equal request is being created. Raises the API's errors.
+    None if the list does not show the prediction yet or cannot be read now, or if it is not certain: another prediction
+    may be it, or another job with an equal request is being created. Raises the API's errors that are not transient.
     """
     request = entry.request
     if entry.state != "intended" or request is None or entry.first_sent is None or entry.last_sent is None:
@@ -23,7 +25,12 @@ async def spot(context: Context, entry: Entry) -> str | None:
     if await is_same_account(context, entry) is not True:
         return None
     span = span_of(entry.first_sent, entry.last_sent, context.clock, context.client.api_time)
-    listing = await context.strategy.read_list(context, after=span.after, before=span.before)
+    try:
+        listing = await context.strategy.read_list(context, after=span.after, before=span.before)
+    except ReplicateJobError as error:
+        if not is_transient(error):
+            raise
+        return None
     files, found = ListedFiles(context.fetch), list[str]()
     for prediction in listing.predictions:
         created = parse_time(prediction.created_at)
