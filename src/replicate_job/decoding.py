@@ -16,6 +16,9 @@ from replicate_job.forks import on_fork
 
 _T = TypeVar("_T")
 
+REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What ``decode`` raises for a text that it cannot decode."""
+
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 _first_uses = threading.RLock()
 

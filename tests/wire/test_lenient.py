@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from replicate_job.decoding import decode
-from replicate_job.wire.lenient import MendedPrediction, mend, mend_id
+from replicate_job.wire.lenient import mend, mend_id
 from replicate_job.wire.model import Model
-from replicate_job.wire.prediction import Prediction, PredictionPage
+from replicate_job.wire.prediction import MendedPrediction, Prediction, PredictionPage
 
 DEEP = "[" * 3000 + "]" * 3000
 LONG = "9" * 5000

@@ -20,7 +20,7 @@ from replicate_job.api.limiter import RateLimiter, unshared_limiter
 from replicate_job.api.ratelimit import Slot
 from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
-from replicate_job.decoding import decode
+from replicate_job.decoding import REFUSED, decode
 from replicate_job.errors import (
     AnswerTooLargeError,
     APIError,
@@ -34,9 +34,8 @@ from replicate_job.errors import (
     UnreadableError,
 )
 from replicate_job.wire.bounds import LARGEST
-from replicate_job.wire.lenient import REFUSED, MendedPrediction, mend, mend_id, read_item
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
-from replicate_job.wire.prediction import Prediction, PredictionId, PredictionPage, RawPage
+from replicate_job.wire.prediction import MendedPrediction, Prediction, PredictionId, PredictionPage, RawPage
 from replicate_job.wire.problem import read_problem
 from replicate_job.wire.sse import Decoder, Event
 
@@ -266,7 +265,7 @@ class Client:
         results: list[Prediction] = []
         for raw in page.results:
             with suppress(ValueError, RecursionError):
-                results.append(read_item(raw))
+                results.append(_decode(raw, Prediction))
         results = [prediction for prediction in results if not _has_lost_output(prediction)]
         return PredictionPage(results, page.next, page.previous)
 
@@ -354,14 +353,20 @@ class Client:
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
         self._check(what, response)
         try:
-            return decode(response.body, kind)
-        except REFUSED:
-            pass
-        try:
-            return mend(response.body, kind)
+            return _decode(response.body, kind)
         except (ValueError, RecursionError):
             expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
             raise NoAnswerError(f"{what}: {expected}") from None
+
+
+def _decode(body: bytes | msgspec.Raw, kind: type[_T]) -> _T:
+    """Decode a body. One that the decoder refuses is read a second time. Raises ValueError, RecursionError."""
+    try:
+        return decode(body, kind)
+    except REFUSED:
+        from replicate_job.wire.lenient import mend  # noqa: PLC0415 - few answers need it
+
+        return mend(bytes(body), kind)
 
 
 def _named(response: Response) -> str | None:
@@ -372,6 +377,8 @@ def _named(response: Response) -> str | None:
     with suppress(*REFUSED):
         return decode(response.body, _Named).id
     with suppress(ValueError, KeyError, RecursionError):
+        from replicate_job.wire.lenient import mend_id  # noqa: PLC0415 - as above
+
         return mend_id(response.body)
     return None
 

@@ -22,8 +22,7 @@ from replicate_job.flow.warm_up import warm_up
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.outputs.place import find_place
-from replicate_job.wire.lenient import MendedPrediction
-from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.prediction import MendedPrediction, Prediction
 
 
 async def create_step(run: JobRun) -> None:

@@ -13,13 +13,11 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from replicate_job.decoding import convert, decode
-from replicate_job.wire.prediction import Prediction, PredictionPage, RawPage
+from replicate_job.decoding import REFUSED, convert, decode
+from replicate_job.wire.prediction import MendedPrediction, Prediction, PredictionId, PredictionPage, RawPage
 
 _T = TypeVar("_T")
 
-REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the decoder raises for a text that it cannot decode."""
 _DEEPEST = 200
 """The most levels of objects and lists in one value. All code that handles a value can handle this many."""
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
@@ -33,30 +31,6 @@ _REPLACEMENT = r"\ufffd"
 _FIELDS = frozenset(Prediction.__struct_fields__)
 
 
-class MendedPrediction(Prediction, frozen=True):
-    """A prediction that could not be decoded as it came.
-
-    ``replaced`` names the fields in which something was replaced: half a surrogate pair by U+FFFD, a number that is too
-    large by its text, NaN and infinity by None. ``lost`` names the fields that have a wrong type or cannot be read.
-    They are as if they were missing.
-    """
-
-    replaced: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
-
-    @property
-    def has_lost_output(self) -> bool:
-        """Whether the output is complete at the API, and cannot be read."""
-        return self.status == "succeeded" and "output" in self.lost
-
-    @property
-    def flaws(self) -> str:
-        """What was replaced or lost, as the end of a sentence."""
-        replaced = f"what JSON cannot carry in its {', '.join(self.replaced)} was replaced" if self.replaced else ""
-        lost = f"its {', '.join(self.lost)} cannot be read" if self.lost else ""
-        return " and ".join(filter(None, (replaced, lost)))
-
-
 def mend(body: bytes, kind: type[_T]) -> _T:
     """Decode a response that ``decode`` has refused. Raises what ``decode`` raises, or another ValueError.
 
@@ -67,26 +41,13 @@ def mend(body: bytes, kind: type[_T]) -> _T:
         return cast("_T", _read_prediction(text))
     if kind is RawPage or kind is PredictionPage:
         page = _read_page(text)
-        return cast("_T", page if kind is RawPage else PredictionPage(read_all(page.results), page.next, page.previous))
+        return cast("_T", page if kind is RawPage else _read_items(page))
     return convert(_Reader().read(text), kind)
 
 
 def mend_id(body: bytes) -> str:
     """The id in a response about a prediction of which nothing else can be read. Raises as ``mend``."""
-    return convert(_read_text(dict(_split_object(_text_of(body)))["id"]), str)
-
-
-def read_all(items: Iterable[msgspec.Raw]) -> list[Prediction]:
-    """The predictions of a page. Raises as ``mend`` if one of them cannot be read at all."""
-    return [read_item(item) for item in items]
-
-
-def read_item(item: msgspec.Raw) -> Prediction:
-    """One prediction of a page. Raises as ``mend``."""
-    try:
-        return decode(item, Prediction)
-    except REFUSED:
-        return _read_prediction(_text_of(bytes(item)))
+    return convert(_read_text(dict(_split_object(_text_of(body)))["id"]), PredictionId)
 
 
 def _read_prediction(text: str) -> Prediction:
@@ -109,6 +70,17 @@ def _read_prediction(text: str) -> Prediction:
     if not (replaced or lost):  # only fields that nothing uses cannot be decoded
         return convert(fields, Prediction)
     return convert(fields | {"replaced": replaced, "lost": lost}, MendedPrediction)
+
+
+def _read_items(page: RawPage) -> PredictionPage:
+    return PredictionPage([_read_item(item) for item in page.results], page.next, page.previous)
+
+
+def _read_item(item: msgspec.Raw) -> Prediction:
+    try:
+        return decode(item, Prediction)
+    except REFUSED:
+        return _read_prediction(_text_of(bytes(item)))
 
 
 def _read_page(text: str) -> RawPage:

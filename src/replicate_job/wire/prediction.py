@@ -68,6 +68,30 @@ class Prediction(msgspec.Struct, frozen=True):
         return (self.urls or {}).get(name)
 
 
+class MendedPrediction(Prediction, frozen=True):
+    """A prediction that could not be decoded as it came.
+
+    ``replaced`` names the fields in which something was replaced: half a surrogate pair by U+FFFD, a number that is too
+    large by its text, NaN and infinity by None. ``lost`` names the fields that have a wrong type or cannot be read.
+    They are as if they were missing.
+    """
+
+    replaced: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether the output is complete at the API, and cannot be read."""
+        return self.status == "succeeded" and "output" in self.lost
+
+    @property
+    def flaws(self) -> str:
+        """What was replaced or lost, as the end of a sentence."""
+        replaced = f"what JSON cannot carry in its {', '.join(self.replaced)} was replaced" if self.replaced else ""
+        lost = f"its {', '.join(self.lost)} cannot be read" if self.lost else ""
+        return " and ".join(filter(None, (replaced, lost)))
+
+
 class PredictionPage(msgspec.Struct, frozen=True):
     """A page of ``GET /v1/predictions``: at most 100 predictions, newest first. ``next`` is a whole URL."""
 
