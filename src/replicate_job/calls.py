@@ -63,7 +63,9 @@ class _PlanOptions(TypedDict, total=False):
 
 
 class RunOptions(CallOptions, _PlanOptions, total=False):
-    """The options of ``run``, ``submit`` and ``stream`` besides the job and its input. All are None by default.
+    """The options of ``run``, ``submit`` and ``stream`` besides the job and its input.
+
+    ``retries`` is 0 and ``retry_failed`` is False by default, all others are None.
 
     ``key`` identifies the job in the journal: the same key never creates a second prediction. ``save_to`` replaces the
     client's ``save_to``. It is the folder in which the folder ``<prediction_id>/`` gets the output files; a ``str`` may

@@ -211,6 +211,7 @@ class AsyncClient:
         """Return once the prediction exists. ``handle.result()`` saves its outputs, within an hour of its end.
 
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
+        Raises what ``run`` raises before a prediction exists, such as InputError, ModelNotFoundError, UncertainError.
         """
         options = read_options(options, RunOptions)
         ask = await self._aread(job, input, options)
@@ -330,8 +331,10 @@ class AsyncClient:
     async def cancel(self, name: str) -> Result | None:
         """Cancel a job or a chain, by its key, or a job by its prediction's id. A job that has ended is not changed.
 
-        Returns None if the job certainly has no prediction; its key can then be used again. Raises UnknownJobError,
-        UncertainError.
+        If another call or process runs the job, that call ends with the canceled prediction. Returns None if the job
+        certainly has no prediction; its key can then be used again. Raises UnknownJobError, UncertainError, and
+        JobHeldError if another call or process runs the job and the account's list does not show its prediction within
+        60 seconds.
         """
         name = read_argument("name", name)
         async with self._using() as context:
@@ -382,7 +385,7 @@ class AsyncClient:
         Results come in the order in which jobs end. A job that fails has a ``problem`` in its result. ``timeout`` is in
         seconds from the beginning of the iteration, for all jobs together; a job that has not ended by then has a
         ``problem`` too, and runs on. ``save_to`` replaces each job's own folder. Batches are not resumed: the same call
-        of ``batch`` continues them.
+        of ``batch`` continues them. Raises JournalError.
         """
         save_to = read_argument("save_to", save_to)
         timeout = read_argument("timeout", timeout)
@@ -573,6 +576,8 @@ class AsyncClient:
 
         Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
         With ``forget`` these are deleted too. ``dry_run`` only counts. Saved files are not deleted.
+
+        Raises JournalError.
         """
         older_than = read_argument("older_than", older_than)
         forget = read_argument("forget", forget)
@@ -908,6 +913,7 @@ class Client:
         """Block until the prediction exists. ``handle.result()`` saves its outputs, within an hour of its end.
 
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
+        Raises what ``run`` raises before a prediction exists, such as InputError, ModelNotFoundError, UncertainError.
         """
         return JobHandle(self._loop.run(self._client.submit(job, input, **options)), self._loop)
 
@@ -967,8 +973,10 @@ class Client:
     def cancel(self, name: str) -> Result | None:
         """Cancel a job, by its key or its prediction's id. A job that has ended is not changed.
 
-        Returns None if the job certainly has no prediction; its key can then be used again. Raises UnknownJobError,
-        UncertainError.
+        If another call or process runs the job, that call ends with the canceled prediction. Returns None if the job
+        certainly has no prediction; its key can then be used again. Raises UnknownJobError, UncertainError, and
+        JobHeldError if another call or process runs the job and the account's list does not show its prediction within
+        60 seconds.
         """
         return self._loop.run(self._client.cancel(name))
 
@@ -995,7 +1003,7 @@ class Client:
         The iteration blocks between two results, which come in the order in which jobs end. A job that fails has a
         ``problem`` in its result. ``timeout`` is in seconds from the beginning of the iteration, for all jobs together;
         a job that has not ended by then has a ``problem`` too, and runs on. ``save_to`` replaces each job's own folder.
-        Batches are not resumed: the same call of ``batch`` continues them.
+        Batches are not resumed: the same call of ``batch`` continues them. Raises JournalError.
         """
         save_to = read_argument("save_to", save_to)
         timeout = read_argument("timeout", timeout)
@@ -1110,6 +1118,8 @@ class Client:
 
         Each job keeps its key, its prediction's id and its status, so that the key never creates a second prediction.
         With ``forget`` these are deleted too. ``dry_run`` only counts. Saved files are not deleted.
+
+        Raises JournalError.
         """
         return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
 
