@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from replicate_job.api.failures import is_transient
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
@@ -24,13 +26,15 @@ async def spot(context: Context, entry: Entry) -> str | None:
         return None
     if await is_same_account(context, entry) is not True:
         return None
-    span = span_of(entry.first_sent, entry.last_sent, context.clock, context.client.api_time)
+    find_span = partial(span_of, entry.first_sent, entry.last_sent, context.clock)
+    span = find_span(context.client.api_time)
     try:
         listing = await context.strategy.read_list(context, after=span.after, before=span.before)
     except ReplicateJobError as error:
         if not is_transient(error):
             raise
         return None
+    span = find_span(context.client.api_time)  # the response may have the API's time
     files, found = ListedFiles(context.fetch), list[str]()
     for prediction in listing.predictions:
         created = parse_time(prediction.created_at)
@@ -39,8 +43,8 @@ async def spot(context: Context, entry: Entry) -> str | None:
         verdict = await judge(prediction, request, files.content_print)
         if verdict == "other" or await context.journal.find(prediction.id, context.api):
             continue
-        is_exact = not request.secrets or span.is_exact(created)  # the list hides secrets
-        if verdict == "almost" or found or not is_exact or await _may_be_others(context, entry, prediction, files):
+        is_certain = span.is_exact(created) if request.secrets else span.is_trusted  # the list hides secrets
+        if verdict == "almost" or found or not is_certain or await _may_be_others(context, entry, prediction, files):
             return None
         found.append(prediction.id)
     return found[0] if found else None
