@@ -253,12 +253,14 @@ def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_c
         job = cast("str", own(job))
         if job.endswith((".xs", ".toml", ".json")):
             raise JobError(f"{job} is a job file: {correct_call.format(job)}")
-        job = Job(job)
-    check_input(job.input_data, "the job's input_data")
-    fields = _own_fields(job)
-    if isinstance(job.fallback, list | tuple):  # a Job does not check its fields
-        fields["fallback"] = tuple(map(_own_fallback, job.fallback))
-    fields |= {name: value for name, value in options.items() if name in fields and value is not None}
+        job, fields = Job(job), dict[str, Any]()
+    else:
+        check_input(job.input_data, "the job's input_data")
+        fields = _own_fields(job)
+        if isinstance(job.fallback, list | tuple):  # a Job does not check its fields
+            fields["fallback"] = tuple(map(_own_fallback, job.fallback))
+    named = Job.__struct_fields__
+    fields |= {name: value for name, value in options.items() if name in named and value is not None}
     if (fallback := options.get("fallback")) is not None:
         fields["fallback"] = read_fallback(fallback)
     job = msgspec.structs.replace(job, **fields)
