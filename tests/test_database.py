@@ -57,7 +57,7 @@ def test_the_address_of_a_journal_is_a_file_or_a_database(tmp_path: Path) -> Non
     home = {"XDG_STATE_HOME": str(tmp_path)}
     address = f"postgresql://me:{SECRET}@db/jobs"
     assert read_settings(home).journal == tmp_path / "replicate-job" / "journal.db"
-    assert read_settings(home, journal="jobs.db").journal == Path("jobs.db")
+    assert read_settings(home, journal="jobs.db").journal == Path("jobs.db").absolute()
     assert read_settings(home, journal=address).journal == DatabaseURL(address)
     assert read_settings(home | {"REPLICATE_JOB_JOURNAL": f'"{address}"'}).journal == DatabaseURL(address)
     assert SECRET not in repr(read_settings(home, journal=address))
@@ -70,7 +70,7 @@ def test_a_journals_address_can_be_read_from_a_file(tmp_path: Path) -> None:
     secret.write_text(f"postgresql://me:{SECRET}@db/jobs\n", encoding="utf-8")
     environment = {"XDG_STATE_HOME": str(tmp_path), "REPLICATE_JOB_JOURNAL_FILE": str(secret)}
     assert read_settings(environment).journal == DatabaseURL(f"postgresql://me:{SECRET}@db/jobs")
-    assert read_settings(environment | {"REPLICATE_JOB_JOURNAL": "jobs.db"}).journal == Path("jobs.db")
+    assert read_settings(environment | {"REPLICATE_JOB_JOURNAL": "jobs.db"}).journal == Path("jobs.db").absolute()
     for text in ("", "one\ntwo\n"):
         secret.write_text(text, encoding="utf-8")
         with pytest.raises(JournalError, match="must hold one line"):

@@ -686,7 +686,7 @@ async def test_a_response_that_is_nested_too_deep_fails_only_its_own_row(connect
     assert statuses[100_000] == "error"
 
 
-UNREADABLE = ({"logs": 5}, {"id": None}, {"output": msgspec.Raw(b"[" * 100_000 + b"]" * 100_000)})
+UNREADABLE = ({"status": 5}, {"id": None}, {"output": msgspec.Raw(b"[" * 100_000 + b"]" * 100_000)})
 
 
 @pytest.mark.long
