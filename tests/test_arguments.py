@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.asked import asked
+from tests.subclasses import Real, Text, Whole
 
 from replicate_job import (
     AsyncClient,
@@ -264,23 +265,6 @@ def test_a_string_as_ignored_columns_is_the_name_of_one_column(api: ScriptedAPI)
     results: list[Result] = list(batch(MODEL, [{"n": 1, "note": "x"}], ignore_columns="note"))
     assert [result.input for result in results] == [{"n": 1}]
     assert api.count("create") == 1
-
-
-class Text(str):
-    """A text that is shown in another form, as a class of markup may do."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return f"<{self!r}>"
-
-
-class Whole(int):
-    pass
-
-
-class Real(float):
-    pass
 
 
 NUMBERS = (np.int64(5), np.uint8(5), np.float32(5), np.float64(5), np.longdouble(5), Whole(5), Real(5))

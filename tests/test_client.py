@@ -25,6 +25,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 from tests.asked import asked
+from tests.subclasses import Real, Text, Whole
 
 import replicate_job
 from replicate_job import AsyncClient, Client, Job, Progress, arun, batch, run
@@ -45,23 +46,6 @@ from replicate_job.testing import OutputFile, Script, ScriptedAPI, Stream
 
 FOX = ("black-forest-labs/flux-schnell", {"prompt": "a fox"})
 ENDLESS = Script(duration=math.inf)
-
-
-class Text(str):
-    """A text that is shown in another form, as a class of markup may do."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return f"<{self!r}>"
-
-
-class Whole(int):
-    pass
-
-
-class Real(float):
-    pass
 
 
 class Size(NamedTuple):

@@ -309,28 +309,17 @@ async def apart(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _
 
     Neither a cancellation nor the end of the interpreter waits for the thread.
     """
-    loop, context = asyncio.get_running_loop(), copy_context()
-    ended: asyncio.Future[_T] = loop.create_future()
-
-    def settle(outcome: Future[_T]) -> None:
-        if ended.done():
-            return
-        if error := outcome.exception():
-            ended.set_exception(error)
-        else:
-            ended.set_result(outcome.result())
+    outcome, context = Future[_T](), copy_context()
+    outcome.set_running_or_notify_cancel()  # a task that stops waiting does not cancel it
 
     def serve() -> None:
-        outcome = Future[_T]()
         try:
             outcome.set_result(context.run(work, *arguments))
         except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
             outcome.set_exception(error)
-        with suppress(RuntimeError):  # the loop has ended, so no task waits any more
-            loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=serve, name="replicate-job input", daemon=True).start()
-    return await ended
+    return await asyncio.wrap_future(outcome)
 
 
 async def through(future: asyncio.Future[Any]) -> None:
