@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from replicate_job.errors import JobError
+from replicate_job.inputs.flaws import is_unicode
 from replicate_job.job import EVENTS, Fallback
 from replicate_job.quantity import is_count, is_seconds, shown
 from replicate_job.scalars import own_items
@@ -61,13 +62,7 @@ class _Kind(NamedTuple):
 
 
 def _is_text(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # an unpaired surrogate, which neither the API nor the journal accepts
-        return False
-    return True
+    return isinstance(value, str) and is_unicode(value)  # neither the API nor the journal accepts other text
 
 
 def _is_name(value: Any) -> bool:
@@ -196,7 +191,7 @@ _KINDS = {
 def _has_surrogates(value: Any) -> bool:
     """Whether a string, or a string in a list, is not valid Unicode."""
     texts = value if isinstance(value, list | tuple) else [value]
-    return any(isinstance(text, str) and not _is_text(text) for text in texts)
+    return any(isinstance(text, str) and not is_unicode(text) for text in texts)
 
 
 def read_argument(name: str, value: _T) -> _T:
